@@ -1,0 +1,1 @@
+"""Handoff: graphs of Python functions, run across machines."""

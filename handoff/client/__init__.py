@@ -1,0 +1,1 @@
+"""The Python API behind the front door."""

@@ -1,0 +1,1 @@
+"""The coordinator process: a shell around the scheduler brain."""

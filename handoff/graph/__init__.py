@@ -1,0 +1,1 @@
+"""What the user writes: functions, their arguments, and the graph they form."""

@@ -1,0 +1,529 @@
+"""The vocabulary: everything one part says to another. Who has read this knows what the system can say.
+
+What is said about tasks is said about many at once, as columns: arrays of machine integers, the same length, one entry a task.
+Code and values travel as raw bytes in `body`, never parsed by coordinator or node daemon.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
+from typing import Any, TypeAlias, Union
+
+from handoff.ids import NOBODY, PeerId, RunId
+from handoff.resources import Amounts
+
+# ── columns ─────────────────────────────────────────────────────────────────
+
+Ints: TypeAlias = "array[int]"        # typecode "I": task numbers, attempts, peers, counts
+Longs: TypeAlias = "array[int]"       # typecode "Q": bytes
+Floats: TypeAlias = "array[float]"    # typecode "d": seconds, priorities
+Body: TypeAlias = Union[bytes, bytearray, memoryview, tuple[Any, ...]]  # one buffer, or several to be sent back to back; received as one
+
+
+def ints(values: Iterable[int] = ()) -> Ints:
+    """A column of small numbers."""
+    return array("I", values)
+
+
+def longs(values: Iterable[int] = ()) -> Longs:
+    """A column of sizes in bytes."""
+    return array("Q", values)
+
+
+def floats(values: Iterable[float] = ()) -> Floats:
+    """A column of seconds or priorities."""
+    return array("d", values)
+
+
+class Blobs(Sequence[bytes]):
+    """A column of byte strings, kept as one: `sizes` and their concatenation."""
+
+    __slots__ = ("_starts", "data", "sizes")
+
+    def __init__(self, sizes: Ints, data: bytes) -> None:
+        self.sizes, self.data = sizes, data
+        self._starts: list[int] | None = None
+
+    @classmethod
+    def of(cls, values: Iterable[bytes]) -> Blobs:
+        """The column that holds these."""
+        kept = list(values)
+        return cls(ints(map(len, kept)), b"".join(kept))
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, index: Any) -> Any:
+        if self._starts is None:
+            starts, at = [], 0
+            for size in self.sizes:
+                starts.append(at)
+                at += size
+            self._starts = starts
+        start = self._starts[index]
+        return self.data[start : start + self.sizes[index]]
+
+    def __iter__(self) -> Iterator[bytes]:
+        at, data = 0, self.data
+        for size in self.sizes:
+            yield data[at : at + size]
+            at += size
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Blobs) and self.sizes == other.sizes and self.data == other.data
+
+    def __hash__(self) -> int:
+        return hash(self.data)
+
+    def __repr__(self) -> str:
+        return f"Blobs.of({list(self)!r})"
+
+
+# ── what a graph becomes ────────────────────────────────────────────────────
+
+
+class Form(IntEnum):
+    """How a task's call is put together from its inputs and its literal (a pickle; empty: nothing)."""
+
+    VARIADIC = 0  # code(*inputs, *args, **kwargs); the literal is a pickled (args, kwargs)
+    AS_LIST = 1   # code([inputs], *args, **kwargs)
+    TREE = 2      # the literal is a pickled `handoff.graph.calls.Call`, with slots for inputs and nested calls of `codes`
+
+
+class Flag(IntFlag):
+    """What is special about a kind of task."""
+
+    OUTPUT = 1      # the client wants the result
+    ASYNC = 2       # the code is a coroutine function: many run at once on one worker's loop
+    OBJECT = 4      # no code: the client uploads the value to the node that is chosen
+    SERIALIZER = 8  # runs beside its one input, told the node of its one consumer, which is chosen first
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What equal tasks share. A run has few kinds and many tasks."""
+
+    codes: tuple[bytes, ...]      # digests of what is called: the function, then those of folded inline functions
+    name: str                     # the function's qualified name, for people
+    form: int = Form.VARIADIC
+    flags: int = 0
+    cost: Amounts = ()            # takes nothing when empty
+    max_retries: int = 3
+    timeout: float = 0.0          # seconds one attempt may take; 0: no limit
+    priority: int = 0             # above any rank
+    node: str = ""                # the only node that may run it; empty: any
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A whole graph, lowered: tasks are numbered in topological order and described by columns."""
+
+    codes: tuple[tuple[bytes, int], ...]  # digest and size of each distinct code; the bytes are the Submit's body, in this order
+    kinds: tuple[Kind, ...]
+    kind: Ints                    # per task: its kind
+    literals: Blobs               # per task: pickled arguments, or empty
+    fan_in: Ints                  # per task: how many inputs
+    inputs: Ints                  # all inputs (task numbers, lower than the task), task after task
+    groups: tuple[Ints, ...] = () # tasks that must share a node
+    object_tasks: Ints = field(default_factory=ints)   # tasks whose value the client uploads
+    object_sizes: Longs = field(default_factory=longs)
+
+
+# ── first words, before anything else, in both directions ───────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who I am. The first frame on every connection."""
+
+    protocol: int                 # PROTOCOL
+    version: str                  # Handoff's
+    python: str                   # "3.11"; code is shipped as bytecode, so it must be the same everywhere
+    role: str                     # "node" | "client", as in the certificate
+    name: str                     # a node's name; a client's description
+    boot: bytes                   # 16 random bytes of this process
+    pid: int = 0
+    peer: PeerId = NOBODY         # who I already am, when coming back or when talking to a node
+    received: int = 0             # when coming back: the last frame that I have from you
+    address: tuple[str, int] = ("", 0)  # where a node listens for peers; empty host: where I come from
+    capacity: Amounts = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """You are in; nothing before this counts as connected."""
+
+    peer: PeerId                  # who you are from now on
+    resumed: bool = False         # your session goes on; otherwise forget all that came before
+    received: int = 0             # the last frame that I have from you
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """You are not in, or what you asked (token) is not done; `code` names an error class of `handoff.errors`."""
+
+    code: str
+    text: str
+    token: int = 0
+    task: int = 0xFFFFFFFF        # the task in question, where there is one
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """I leave now and do not come back."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """A heartbeat; from a node with what is free now. Carries acknowledgements when nothing else does."""
+
+    free: Amounts = ()
+    running: int = 0
+    queued: int = 0
+    resident_bytes: int = 0
+
+
+# ── client -> coordinator ───────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Run this. Answered by Accepted or Refused under the same token."""
+
+    token: int
+    name: str
+    program: Program
+    max_concurrency: int = 0      # at most this many tasks at once; 0: as many as fit
+    timeout: float = 0.0          # seconds the whole run may take; 0: no limit
+    detach: bool = False          # goes on when the client leaves
+    wait_for_nodes: bool = False  # wait for a node that can, instead of refusing a cost that nobody meets
+    ids: bytes = b""              # pickled function ids, for who attaches later; opaque here
+    body: Body = b""              # code, in the order of program.codes
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End this run now."""
+
+    run: RunId
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """I am done with this run: its results may go."""
+
+    run: RunId
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """These outputs did not reach me and their node is gone: make them again."""
+
+    run: RunId
+    tasks: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question about the state of things: topic is "nodes", "runs", "run", "timeline" or "attach"."""
+
+    token: int
+    topic: str
+    run: RunId = RunId(0)
+
+
+# ── coordinator -> client ───────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The run exists; nothing is lost from here on."""
+
+    token: int
+    run: RunId
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was asked, as plain data (dicts with string keys, lists, numbers, strings)."""
+
+    token: int
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """Nodes that may be talked to: to clients and nodes, before the first message that needs them, all known or new ones."""
+
+    peers: Ints
+    names: tuple[str, ...]
+    addresses: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """These nodes (new ones since the last time) work for the run: collect your outputs there."""
+
+    run: RunId
+    nodes: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Put the values of these object tasks on these nodes."""
+
+    run: RunId
+    tasks: Ints
+    nodes: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is."""
+
+    run: RunId
+    done: int
+    running: int                  # planned on nodes
+    total: int
+    waits_for: str = ""           # why nothing moves, when nothing does
+
+
+@dataclass(frozen=True, slots=True)
+class NodeGone:
+    """A node is lost; ask for what you still miss from it with Missing."""
+
+    run: RunId
+    node: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class RunDone:
+    """Every task is done. `nodes`: per task, where it ran (a peer id)."""
+
+    run: RunId
+    nodes: Ints
+    bytes_moved: int = 0          # from node to node, for this run
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailed:
+    """The run is over without a result: one function is exhausted, or something it needs is not there."""
+
+    run: RunId
+    code: str                     # error class: FunctionFailed, NodeLost, RunCancelled, RunTimeout, NodeTimeout, AllocationError ...
+    text: str                     # for people
+    task: int = 0xFFFFFFFF
+    node: str = ""
+    attempt: int = 0
+    type: str = ""                # the user's exception: qualified type name
+    traceback: str = ""
+    body: Body = b""              # the pickled exception, if it survives pickling
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What user code printed or logged: worker -> node -> coordinator -> client."""
+
+    run: RunId
+    tasks: Ints
+    streams: tuple[str, ...]      # "stdout" | "stderr" | "log"
+    texts: tuple[str, ...]        # one line each
+    node: str = ""                # set by the coordinator
+
+
+# ── coordinator -> node ─────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Do these, in this order of urgency, as their inputs arrive and their costs fit."""
+
+    run: RunId
+    tasks: Ints
+    attempts: Ints                # from 1; reports on other attempts change nothing
+    kind: Ints                    # index into this run's kinds
+    literals: Blobs
+    fan_in: Ints
+    inputs: Ints
+    sources: Ints                 # per input: the node that has or will have it (maybe this one)
+    urgencies: Floats             # the higher the sooner, comparable between plans and runs
+    targets: Ints = field(default_factory=ints)  # pairs (task, node): for serializers, where the consumer will run
+    new_kinds: tuple[tuple[int, Kind], ...] = ()  # kinds that this node has not seen in this run
+    codes: tuple[tuple[bytes, int], ...] = ()     # code that this node has not seen: digest and size; bytes in body
+    body: Body = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Give back those of these tasks that have not started."""
+
+    run: RunId
+    tasks: Ints
+    attempts: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """These results will come from these nodes instead: ask there."""
+
+    run: RunId
+    tasks: Ints
+    nodes: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Nobody needs these results any more."""
+
+    run: RunId
+    tasks: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class EndRun:
+    """The run is over: kill what runs of it, forget all of it."""
+
+    run: RunId
+
+
+@dataclass(frozen=True, slots=True)
+class DropCode:
+    """Forget this code; it will be sent again if it is needed again."""
+
+    digests: tuple[bytes, ...]
+
+
+# ── node -> coordinator ─────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """These are done and their results are kept here. At most one per run and turn of the loop."""
+
+    run: RunId
+    tasks: Ints
+    attempts: Ints
+    nbytes: Longs                 # size of each result
+    seconds: Floats               # how long each ran
+    ages: Floats                  # how long before this report each ended
+    fetched_bytes: int = 0        # taken from other nodes since the last report
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """One attempt failed. `cause`: "exception", "timeout", "crash", "unpicklable" (result), "unloadable" (code or arguments)."""
+
+    run: RunId
+    task: int
+    attempt: int
+    cause: str
+    type: str = ""
+    text: str = ""
+    traceback: str = ""
+    seconds: float = 0.0
+    body: Body = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """These were given back; they did not start."""
+
+    run: RunId
+    tasks: Ints
+    attempts: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """These inputs can't be had from that node: I could not talk to it for as long as the settings allow, or it says it has none."""
+
+    run: RunId
+    node: PeerId
+    tasks: Ints
+
+
+# ── node <-> node, client <-> node ──────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """Send me these results as soon as they exist. Asking twice is harmless."""
+
+    run: RunId
+    tasks: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Client to node: send me every output of this run that you have or come to have."""
+
+    run: RunId
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Here they are, back to back in the body. Client to node: the values of uploaded objects."""
+
+    run: RunId
+    tasks: Ints
+    sizes: Longs
+    body: Body = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """These outputs exist here but are large: ask with Want when you need them."""
+
+    run: RunId
+    tasks: Ints
+    sizes: Longs
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of one large value, in order of offset; the value is there when offset + len(body) == total."""
+
+    run: RunId
+    task: int
+    offset: int
+    total: int
+    body: Body = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """I do not have these results and shall not get them."""
+
+    run: RunId
+    tasks: Ints
+
+
+PROTOCOL = 1
+
+Message: TypeAlias = Union[
+    Hello, Welcome, Refused, Bye, Alive,
+    Submit, Cancel, Forget, Missing, Ask,
+    Accepted, Answer, Peers, Placed, Upload, Progress, NodeGone, RunDone, RunFailed, Output,
+    Plan, Recall, Redirect, Release, EndRun, DropCode,
+    Report, Failed, Recalled, Unreachable,
+    Want, Collect, Results, Announce, Chunk, Absent,
+]  # the order is the wire's tag: add at the end, never reorder within a protocol
+
+# Who may say what: (role of the speaker, role of the listener). Anything else closes the connection.
+ALLOWED: dict[tuple[str, str], tuple[type, ...]] = {
+    ("client", "coordinator"): (Submit, Cancel, Forget, Missing, Ask, Alive, Bye),
+    ("coordinator", "client"): (Accepted, Refused, Answer, Peers, Placed, Upload, Progress, NodeGone, RunDone, RunFailed, Output, Alive, Bye),
+    ("coordinator", "node"): (Plan, Recall, Redirect, Release, EndRun, DropCode, Peers, Refused, Alive, Bye),
+    ("node", "coordinator"): (Report, Failed, Recalled, Unreachable, Output, Alive, Bye),
+    ("node", "node"): (Want, Results, Chunk, Absent, Bye),
+    ("client", "node"): (Collect, Want, Results, Chunk, Bye),
+    ("node", "client"): (Results, Announce, Chunk, Absent, Refused, Bye),
+}

@@ -1,0 +1,1 @@
+"""A node: the daemon on each machine, its brain, its workers, its results."""

@@ -1,0 +1,151 @@
+"""What happens on a node, and what its brain asks for, beyond the common words of `handoff.machine`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from handoff.ids import PeerId, RunId, WorkerId
+from handoff.messages import Body, Kind
+
+
+# ── events ──────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Welcomed:
+    """The coordinator let us in as `me`; all that came before is void (a resumed session is `Resumed(COORDINATOR)` instead)."""
+
+    me: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    """A worker process that was asked for with Spawn is warm and waits for work."""
+
+    worker: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerGone:
+    """A worker process ended. `running`: the tasks that were executing in it at that moment, known for certain."""
+
+    worker: WorkerId
+    reason: str                               # "killed by SIGSEGV", "exited with status 3", "killed: timeout"
+    running: tuple[tuple[RunId, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """These tasks ended well in this worker, in this order; their values are in the store."""
+
+    worker: WorkerId
+    run: RunId
+    tasks: tuple[int, ...]
+    attempts: tuple[int, ...]
+    nbytes: tuple[int, ...]
+    seconds: tuple[float, ...]
+    ended: tuple[float, ...]                  # on the node's monotonic clock
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """One task failed in this worker, which is fine and goes on with its next one. Fields as in messages.Failed."""
+
+    worker: WorkerId
+    run: RunId
+    task: int
+    attempt: int
+    cause: str
+    type: str
+    text: str
+    traceback: str
+    seconds: float
+    body: Body = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Values from a peer (or uploaded by a client) are complete in the store."""
+
+    peer: PeerId
+    run: RunId
+    tasks: tuple[int, ...]
+    nbytes: tuple[int, ...]
+
+
+# ── effects ─────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Start a worker process under this id; answered by WorkerReady or WorkerGone."""
+
+    worker: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End this worker process now (SIGKILL); answered by WorkerGone with this reason."""
+
+    worker: WorkerId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """Give these tasks of one run to a worker: one after the other, or at once where a kind is ASYNC.
+
+    All inputs are in the store, or made by an earlier task of the same batch. Columns of equal length.
+    """
+
+    worker: WorkerId
+    run: RunId
+    tasks: tuple[int, ...]
+    attempts: tuple[int, ...]
+    kinds: tuple[Kind, ...]
+    literals: tuple[bytes, ...]
+    inputs: tuple[tuple[int, ...], ...]
+    sources: tuple[tuple[PeerId, ...], ...]   # where each input was made; () where nobody will ask (kind.form is not TREE)
+    targets: tuple[PeerId, ...]               # for serializers: where the consumer runs; else NOBODY
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTask:
+    """Cancel this coroutine in its worker; answered by Broke(cause="cancelled") or, if it won't end, nothing."""
+
+    worker: WorkerId
+    run: RunId
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Send these small values to the peer, as one Results message (the shell puts the bytes in)."""
+
+    peer: PeerId
+    run: RunId
+    tasks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Send this large value to the peer in chunks, with back-pressure."""
+
+    peer: PeerId
+    run: RunId
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Free these values."""
+
+    run: RunId
+    tasks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DropRun:
+    """Free every value of this run, and end what is being sent or received of it."""
+
+    run: RunId

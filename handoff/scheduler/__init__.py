@@ -1,0 +1,1 @@
+"""The pure brain of the coordinator: runs, tasks, places, and the allocator."""

@@ -1,0 +1,73 @@
+"""Every setting, once: type, default and what it is for. Brains get only their own section."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSettings:
+    """What the coordinator's brain goes by."""
+
+    suspect_seconds: float = 3.0       # silent this long: no new work for that node
+    lost_seconds: float = 10.0         # silent or disconnected this long: its tasks run elsewhere
+    client_grace_seconds: float = 5.0  # a client whose connection broke may come back this long, then its runs are cancelled
+    node_timeout_seconds: float = 30.0 # how long a run waits for a pinned node that is not there
+    round_trip_seconds: float = 0.002  # assumed there-and-back of a message; the horizon is a multiple of it
+    horizon_round_trips: float = 20.0  # work planned ahead per core, when durations are known and steady
+    bandwidth_bytes_per_second: float = 500e6  # assumed until measured
+    crash_limit: int = 3               # a task that killed this many workers is failed
+    retry_seconds: float = 0.05        # pause before the second attempt; doubles each time, at most retry_seconds_max
+    retry_seconds_max: float = 5.0
+    zero_cost_per_cpu: int = 4         # tasks that cost nothing, at once, per core of a node
+    tasks_max: int = 4_000_000         # tasks in unfinished runs; more are refused
+    progress_seconds: float = 0.1      # at most one Progress per run and this long
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What a node's brain goes by."""
+
+    heartbeat_seconds: float = 1.0
+    batch_seconds: float = 0.003       # predicted work given to one worker in one message
+    batch_max: int = 256               # tasks in one message to a worker
+    inline_bytes: int = 64 * KIB       # larger values live in shared memory
+    push_bytes: int = 1 * MIB          # larger outputs are announced to the client and fetched when asked for
+    workers_max_per_cpu: int = 4       # processes at most, when tasks cost less than a core
+    async_tasks_max: int = 1000        # coroutines at once on a node's asyncio worker
+    bypass_max: int = 64               # tasks that may overtake one that does not fit yet, before it is waited for
+    peer_retry_seconds: float = 0.2    # pause before asking a peer again whose link broke
+    peer_lost_seconds: float = 10.0    # a peer unreachable this long is reported to the coordinator
+    orphan_seconds: float = 60.0       # keep working this long without a coordinator
+    kill_grace_seconds: float = 1.0    # a cancelled coroutine gets this long before its worker is killed
+
+
+@dataclass(frozen=True, slots=True)
+class WireSettings:
+    """Caps and clocks of connections. Lengths are checked before anything is allocated."""
+
+    hello_bytes_max: int = 4 * KIB     # header of the first frame, before the peer is known
+    header_bytes_max: int = 64 * MIB   # header of any later frame: a graph of about two million tasks
+    body_bytes_max: int = 64 * MIB     # raw bytes beside one header; larger values are cut into chunks
+    chunk_bytes: int = 1 * MIB         # one piece of a large value
+    array_length_max: int = 65536      # entries of a MessagePack array or map; columns travel as raw integers
+    write_high_bytes: int = 4 * MIB    # a sender waits while more than this is unwritten
+    write_low_bytes: int = 1 * MIB
+    unacknowledged_bytes_max: int = 256 * MIB  # kept to resend after a reconnect; more ends the session
+    acknowledge_bytes: int = 256 * KIB # received this much without sending anything: acknowledge now
+    handshake_seconds: float = 5.0
+    half_open_max: int = 128           # connections that have not yet said who they are
+    reconnect_seconds: float = 0.1     # first pause before dialling again; doubles up to reconnect_seconds_max
+    reconnect_seconds_max: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of them."""
+
+    scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
+    node: NodeSettings = field(default_factory=NodeSettings)
+    wire: WireSettings = field(default_factory=WireSettings)

@@ -1,0 +1,1 @@
+"""Sockets: TLS links that carry messages, and sessions that survive reconnects."""
