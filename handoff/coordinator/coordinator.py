@@ -1,0 +1,131 @@
+"""The coordinator's shell: sessions with nodes and clients around the scheduler brain. It sees no user code and no user value."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import socket
+from typing import Any
+
+from handoff.errors import HandoffError
+from handoff.log import log
+from handoff.loop import Driver
+from handoff.machine import Close, Dropped, Joined, Lost, Received, Resumed, Send, Tick
+from handoff.messages import PROTOCOL, Accepted, Hello, Refused, RunDone, RunFailed
+from handoff.resources import describe
+from handoff.scheduler.allocator import Allocator
+from handoff.scheduler.scheduler import Scheduler
+from handoff.settings import Settings
+from handoff.transport.sessions import SessionServer
+from handoff.trust.certificates import Identity
+from handoff.trust.secret import Secret
+from handoff.version import VERSION
+
+
+class Coordinator:
+    """One per cluster: `start`, then `wait` until somebody calls `stop`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        secret: Secret,
+        host: str,
+        port: int,
+        sock: socket.socket | None = None,
+        allocator: Allocator | None = None,
+    ) -> None:
+        self._settings, self._secret = settings, secret
+        self._host, self._port, self._sock = host, port, sock
+        self._scheduler = Scheduler(settings.scheduler, allocator)
+        self._stopped = asyncio.Event()
+        self._nodes: dict[str, int] = {}  # names of the nodes that are in, and their processes
+
+    async def start(self) -> None:
+        """Listen. Raises ConfigError when the port is taken or the address is not ours."""
+        identity = Identity(self._secret, "coordinator", "coordinator")
+        mine = Hello(
+            protocol=PROTOCOL,
+            version=VERSION,
+            python=".".join(platform.python_version_tuple()[:2]),
+            role="coordinator",
+            name="coordinator",
+            boot=os.urandom(16),
+            pid=os.getpid(),
+        )
+        self._driver = Driver(self._scheduler, self._perform, Tick())
+        self._sessions = SessionServer(identity, self._settings.wire, emit=self._happened, admit=self._admit, mine=mine)
+        await self._sessions.listen(self._host, self._port, sock=self._sock)
+        log.info("coordinator.listening", host=self._host, port=self.port, cluster=identity.cluster_id, version=VERSION)
+
+    @property
+    def port(self) -> int:
+        """Where it listens, also when port 0 was asked for."""
+        return self._sessions.port
+
+    async def wait(self) -> None:
+        """Until `stop`; then everything is closed."""
+        await self._stopped.wait()
+        self._driver.stop()
+        await self._sessions.close()
+        log.info("coordinator.stopped")
+
+    def stop(self) -> None:
+        """End `wait`."""
+        self._stopped.set()
+
+    def _admit(self, hello: Hello, role: str, name: str) -> Refused | None:
+        """A name is a node's identity for pins and people, so two living nodes may not share one."""
+        if hello.role != role:
+            return Refused("Refused", f"the certificate is for a {role}, not for a {hello.role}")
+        if role == "node" and hello.name in self._nodes:
+            return Refused(
+                "Refused", f"a node named {hello.name!r} is already here (process {self._nodes[hello.name]}); choose another with --name"
+            )
+        if role == "node" and hello.name != name:
+            return Refused("Refused", f"the certificate is for the node {name!r}, not for {hello.name!r}")
+        return None
+
+    def _happened(self, event: Any) -> None:
+        """From the sessions to the brain; what a person would want to know goes to the log on the way."""
+        match event:
+            case Joined(peer, hello):
+                if hello.role == "node":
+                    self._nodes[hello.name] = hello.pid
+                log.info(f"{hello.role}.joined", name=hello.name, peer=peer, address="%s:%s" % hello.address, offers=describe(hello.capacity))
+            case Lost(peer, reason):
+                self._forget_name(peer)
+                log.info("peer.left", peer=peer, name=self._sessions.name(peer), reason=reason)
+            case Dropped(peer):
+                log.warning("peer.dropped", peer=peer, name=self._sessions.name(peer))
+            case Resumed(peer):
+                log.info("peer.resumed", peer=peer, name=self._sessions.name(peer))
+            case Received():
+                pass
+        self._driver.post(event)
+
+    def _perform(self, effect: Any) -> None:
+        match effect:
+            case Send(peer, message):
+                if isinstance(message, (Accepted, RunDone, RunFailed)):
+                    _note(message)
+                self._sessions.send(peer, message)
+            case Close(peer, reason):
+                log.warning("peer.forgotten", peer=peer, name=self._sessions.name(peer), reason=reason)
+                self._forget_name(peer)
+                self._sessions.close(peer, reason)
+            case _:
+                raise HandoffError(f"the scheduler asked for {effect!r}, which the coordinator can't do")
+
+    def _forget_name(self, peer: int) -> None:
+        self._nodes.pop(self._sessions.name(peer), None)
+
+
+def _note(message: Accepted | RunDone | RunFailed) -> None:
+    match message:
+        case Accepted(_, run):
+            log.info("run.accepted", run=run)
+        case RunDone(run):
+            log.info("run.done", run=run, tasks=len(message.nodes), bytes_moved=message.bytes_moved)
+        case RunFailed(run):
+            log.warning("run.failed", run=run, error=message.code, text=message.text, node=message.node, attempt=message.attempt)

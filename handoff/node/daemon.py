@@ -1,0 +1,204 @@
+"""The node's shell: `handoff-node`. Joins a coordinator, listens for peers, and drives the node brain and its worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from handoff.errors import HandoffError
+from handoff.ids import COORDINATOR, NOBODY, RunId
+from handoff.log import log
+from handoff.loop import Driver
+from handoff.machine import Close, Dropped, Lost, Received, Resumed, Send, Tick
+from handoff.messages import PROTOCOL, Alive, DropCode, Hello, Message, Output, Peers, Plan, Welcome, ints
+from handoff.node.brain import NodeBrain
+from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Execute, Kill, Spawn, Stream, Welcomed, WorkerGone
+from handoff.node.exchange import Exchange
+from handoff.node.pool import WorkerPool
+from handoff.node.store import ResultStore
+from handoff.resources import Amounts, describe
+from handoff.settings import Settings
+from handoff.transport.listen import listen
+from handoff.transport.sessions import SessionClient
+from handoff.trust.certificates import Identity
+from handoff.trust.secret import Secret
+from handoff.version import VERSION
+
+
+class Daemon:
+    """One per machine: `start`, then `wait` until somebody calls `stop`, or the coordinator refuses us."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        secret: Secret,
+        coordinator: tuple[str, int],
+        name: str,
+        capacity: Amounts,
+        labels: Mapping[str, str] | None = None,
+        host: str = "",
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._settings, self._name, self._capacity = settings, name, capacity
+        self._coordinator, self._host, self._port = coordinator, host or _default_host(coordinator[0]), port
+        self._labels = tuple(sorted((labels or {}).items()))
+        self._identity = Identity(secret, "node", name)
+        self._boot = os.urandom(16)
+        self._me = NOBODY
+        self._codes: dict[bytes, bytes] = {}
+        self._store = ResultStore()
+        self._brain = NodeBrain(settings.node, capacity, settings.scheduler.zero_cost_per_cpu)
+        self._environment = dict(environment) if environment is not None else None
+        self._stopped = asyncio.Event()
+        self._refusal: str | None = None
+
+    async def start(self) -> None:
+        """Warm the workers, listen for peers, join. Raises Refused or ConnectionLost when the coordinator can't be had."""
+        self._driver = Driver(self._brain, self._perform, Tick())
+        self._pool = WorkerPool(
+            store=self._store,
+            codes=self._codes,
+            emit=self._happened,
+            output=self._printed,
+            name_of=lambda peer: self._exchange.name(peer),
+            here=lambda: self._name,
+            settings=self._settings.node,
+            environment=self._environment,
+        )
+        self._exchange = Exchange(self._identity, self._settings.wire, self._hello, self._store, self._driver.post)
+        self._driver.start()
+        self._listener = await listen(
+            self._host, self._port, self._identity, "node", self._exchange.welcome, self._exchange, self._settings.wire
+        )
+        self._port = self._listener.port
+        self._session = SessionClient(
+            self._coordinator, self._identity, self._settings.wire, self._hello, emit=self._happened, on_welcome=self._welcomed
+        )
+        await self._session.connect()
+
+    @property
+    def port(self) -> int:
+        """Where it listens for peers."""
+        return self._port
+
+    async def wait(self) -> None:
+        """Until `stop`; then every worker is gone. Raises HandoffError when the coordinator refused to have us back."""
+        await self._stopped.wait()
+        await self.close()
+        if self._refusal is not None:
+            raise HandoffError(self._refusal)
+
+    async def close(self) -> None:
+        """Leave: say goodbye, end the workers, free everything."""
+        self._driver.stop()
+        await self._session.close("the node stops")
+        self._exchange.close()
+        self._listener.close()
+        await self._pool.close()
+        log.info("node.stopped", name=self._name)
+
+    def stop(self, reason: str = "") -> None:
+        """End `wait`."""
+        log.info("node.stopping", name=self._name, reason=reason)
+        self._stopped.set()
+
+    def _hello(self) -> Hello:
+        return Hello(
+            protocol=PROTOCOL,
+            version=VERSION,
+            python=".".join(platform.python_version_tuple()[:2]),
+            role="node",
+            name=self._name,
+            boot=self._boot,
+            pid=os.getpid(),
+            peer=self._me,
+            address=("" if self._host in ("0.0.0.0", "::") else self._host, self._port),
+            capacity=self._capacity,
+            labels=self._labels,
+        )
+
+    # ── what happens ────────────────────────────────────────────────────────
+
+    def _welcomed(self, welcome: Welcome) -> None:
+        self._me = welcome.peer
+        log.info("node.joined", name=self._name, peer=welcome.peer, port=self._port, offers=describe(self._capacity))
+        self._driver.post(Welcomed(welcome.peer))
+
+    def _happened(self, event: Any) -> None:
+        match event:
+            case Received(_, message):
+                self._heard(message)
+            case WorkerGone(worker, reason, running):
+                log.info("worker.gone", worker=worker, reason=reason, running=[f"{run}/{task}" for run, task in running])
+            case Dropped():
+                log.warning("coordinator.dropped", note="working on; trying to reach it again")
+            case Resumed():
+                log.info("coordinator.resumed")
+            case Lost(peer, reason) if peer == COORDINATOR:
+                self._refusal = reason
+                self.stop(reason)
+        self._driver.post(event)
+
+    def _heard(self, message: Message) -> None:
+        """Keep what is raw or merely known beside the brain: code, and where peers are."""
+        match message:
+            case Plan() if message.codes:
+                body, at = memoryview(message.body), 0  # type: ignore[arg-type]  # a received body is one buffer
+                for digest, size in message.codes:
+                    self._codes[digest] = bytes(body[at : at + size])
+                    at += size
+            case Peers():
+                self._exchange.learn(message)
+            case DropCode(digests):
+                for digest in digests:
+                    self._codes.pop(digest, None)
+            case _:
+                pass
+
+    def _printed(self, run: RunId, tasks: list[int], streams: list[str], texts: list[str]) -> None:
+        self._session.send(Output(run, ints(tasks), tuple(streams), tuple(texts)))
+
+    # ── what the brain asks for ─────────────────────────────────────────────
+
+    def _perform(self, effect: Any) -> None:
+        match effect:
+            case Execute():
+                self._pool.execute(effect)
+            case Send(peer, message):
+                if peer != COORDINATOR:
+                    self._exchange.send(peer, message)
+                elif isinstance(message, Alive):
+                    self._session.send(replace(message, resident_bytes=self._store.resident_bytes))
+                else:
+                    self._session.send(message)
+            case Deliver():
+                self._exchange.deliver(effect)
+            case Stream():
+                self._exchange.stream(effect)
+            case Drop(run, tasks):
+                self._store.drop(run, tasks)
+            case DropRun(run):
+                self._exchange.drop_run(run)
+                self._store.drop_run(run)
+            case Spawn(worker):
+                self._pool.spawn(worker)
+            case Kill(worker, reason):
+                self._pool.kill(worker, reason)
+            case CancelTask():
+                self._pool.cancel(effect)
+            case Close(peer, reason):
+                log.warning("peer.closed", peer=peer, reason=reason)
+            case _:
+                raise HandoffError(f"the node's brain asked for {effect!r}, which the daemon can't do")
+
+
+def _default_host(coordinator: str) -> str:
+    """Peers must reach us: everywhere, unless the whole cluster lives on this machine's loopback."""
+    return "127.0.0.1" if coordinator in ("127.0.0.1", "localhost", "::1") else "0.0.0.0"
+
+

@@ -1,0 +1,219 @@
+"""Values and messages between this node and its peers: other nodes, and clients that collect results. Nothing passes the coordinator.
+
+Each peer has at most one link at a time: whoever needs the other first dials. When two dial each other at the same moment, both links
+carry messages; when any of them breaks, all links with that peer are closed and one `Lost` is said, since an answer may have been on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from handoff.errors import LinkError
+from handoff.ids import PeerId, RunId
+from handoff.log import log
+from handoff.machine import Joined, Lost, Received
+from handoff.messages import Chunk, Hello, Message, Peers, Results, Welcome, ints, longs
+from handoff.node.events import Arrived, Deliver, Stream
+from handoff.node.store import ResultStore
+from handoff.settings import WireSettings
+from handoff.transport.dial import dial
+from handoff.transport.link import Link
+from handoff.trust.certificates import Identity
+
+RESULTS_BYTES = 4 * 1024 * 1024  # values in one Results message, so that no message holds up others for long
+
+
+class Exchange:
+    """Holds the links; sends for the brain, stores what arrives, and tells the brain by `emit`."""
+
+    def __init__(
+        self, identity: Identity, settings: WireSettings, hello: Callable[[], Hello], store: ResultStore, emit: Callable[[Any], None]
+    ) -> None:
+        self._identity, self._settings, self._hello, self._store, self._emit = identity, settings, hello, store, emit
+        self._links: dict[PeerId, list[Link]] = {}
+        self._unsent: dict[PeerId, list[Message]] = {}            # said while the link is being dialled
+        self._streams: dict[PeerId, deque[tuple[RunId, int]]] = {}  # large values to send, one at a time per peer
+        self._incoming: dict[tuple[RunId, int], tuple[PeerId, memoryview]] = {}  # large values being received
+        self._names: dict[PeerId, str] = {}
+        self._addresses: dict[PeerId, tuple[str, int]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    # ── who is there ────────────────────────────────────────────────────────
+
+    def learn(self, peers: Peers) -> None:
+        """The coordinator told us of nodes."""
+        for peer, name, address in zip(peers.peers, peers.names, peers.addresses, strict=True):
+            self._names[PeerId(peer)], self._addresses[PeerId(peer)] = name, address
+
+    def name(self, peer: PeerId) -> str:
+        """The peer's name; a number for one we were never told of."""
+        return self._names.get(peer, f"peer-{peer}")
+
+    def welcome(self, link: Link, hello: Hello) -> Welcome:
+        """Somebody with a certificate of this cluster dialled us."""
+        link.peer = hello.peer
+        self._links.setdefault(hello.peer, []).append(link)
+        self._names.setdefault(hello.peer, hello.name)
+        self._emit(Joined(hello.peer, hello))
+        return Welcome(peer=hello.peer)
+
+    # ── sending ─────────────────────────────────────────────────────────────
+
+    def send(self, peer: PeerId, message: Message) -> None:
+        """Say it now, or as soon as the link that is being dialled stands."""
+        links = self._links.get(peer)
+        if links:
+            links[-1].send(message)
+        elif peer in self._unsent:
+            self._unsent[peer].append(message)
+        elif peer in self._addresses:
+            self._unsent[peer] = [message]
+            self._start(self._dial(peer))
+        else:
+            self._emit(Lost(peer, "it is a client that left, or a node that nobody told us of"))
+
+    def deliver(self, effect: Deliver) -> None:
+        """Small values, as few messages as their sizes allow. Values that are gone by now are left out."""
+        tasks: list[int] = []
+        parts: list[Any] = []
+        total = 0
+        for task in effect.tasks:
+            value = self._store.get(effect.run, task)
+            if value is None:
+                continue
+            part = value if isinstance(value, bytes) else value.view()
+            tasks.append(task)
+            parts.append(part)
+            total += len(part)
+            if total >= RESULTS_BYTES:
+                self.send(effect.peer, Results(effect.run, ints(tasks), longs(map(len, parts)), tuple(parts)))
+                tasks, parts, total = [], [], 0
+        if tasks:
+            self.send(effect.peer, Results(effect.run, ints(tasks), longs(map(len, parts)), tuple(parts)))
+
+    def stream(self, effect: Stream) -> None:
+        """A large value, in chunks, after those that are already on their way to this peer."""
+        queue = self._streams.get(effect.peer)
+        if queue is not None:
+            queue.append((effect.run, effect.task))
+            return
+        self._streams[effect.peer] = deque([(effect.run, effect.task)])
+        self._start(self._pump(effect.peer))
+
+    def drop_run(self, run: RunId) -> None:
+        """The run is over: end what is being sent or received of it."""
+        for queue in self._streams.values():
+            kept = [entry for entry in queue if entry[0] != run]
+            queue.clear()
+            queue.extend(kept)
+        for key in [key for key in self._incoming if key[0] == run]:
+            self._abort(key)
+
+    async def _pump(self, peer: PeerId) -> None:
+        try:
+            queue = self._streams[peer]
+            while queue:
+                await self._send_value(peer, *queue.popleft())
+        finally:
+            self._streams.pop(peer, None)
+
+    async def _send_value(self, peer: PeerId, run: RunId, task: int) -> None:
+        value = self._store.get(run, task)
+        if value is None:
+            return
+        view = memoryview(value) if isinstance(value, bytes) else value.view()
+        total, step = len(view), self._settings.chunk_bytes
+        for offset in range(0, total, step):
+            if not self._links.get(peer):
+                if offset:  # the link broke under us: who still wants the value asks again
+                    return
+                self.send(peer, Chunk(run, task, offset, total, view[offset : offset + step]))
+                return
+            link = self._links[peer][-1]
+            link.send(Chunk(run, task, offset, total, view[offset : offset + step]))
+            if not link.writable:
+                try:
+                    await link.drain()
+                except LinkError:
+                    return
+
+    async def _dial(self, peer: PeerId) -> None:
+        try:
+            link = await dial(self._addresses[peer], self._identity, self._hello(), self, self._settings, expect_role="node")
+        except LinkError as error:
+            self._unsent.pop(peer, None)
+            self._emit(Lost(peer, str(error)))
+            return
+        link.peer = peer
+        self._links.setdefault(peer, []).append(link)
+        for message in self._unsent.pop(peer, ()):
+            link.send(message)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ── receiving: what a link's handler hears ──────────────────────────────
+
+    def destination(self, link: Link, chunk: Chunk, nbytes: int) -> memoryview | None:
+        """Where a chunk is to be read into, straight from the socket; None for one that nobody expects."""
+        key = (chunk.run, chunk.task)
+        if chunk.offset == 0:
+            if key in self._incoming:
+                self._abort(key)
+            if self._store.get(*key) is not None:
+                return None  # we have it: let the rest pass by
+            self._incoming[key] = (link.peer, self._store.receive(chunk.run, chunk.task, chunk.total))
+        sender, view = self._incoming.get(key, (None, None))
+        if sender != link.peer or view is None or chunk.offset + nbytes > len(view):
+            return None
+        return view[chunk.offset : chunk.offset + nbytes]
+
+    def received(self, link: Link, message: Message) -> None:
+        """A whole message from a peer."""
+        match message:
+            case Results(run, tasks, sizes, body):
+                view, at = memoryview(body), 0  # type: ignore[arg-type]  # a received body is one buffer
+                for task, size in zip(tasks, sizes, strict=True):
+                    self._store.put(run, task, bytes(view[at : at + size]))
+                    at += size
+                self._emit(Arrived(link.peer, run, tuple(tasks), tuple(sizes)))
+            case Chunk(run, task, offset, total, body):
+                if self._incoming.get((run, task), (None,))[0] == link.peer and offset + len(body) == total:
+                    del self._incoming[(run, task)]
+                    self._store.received(run, task)
+                    self._emit(Arrived(link.peer, run, (task,), (total,)))
+            case _:
+                self._emit(Received(link.peer, message))
+
+    def lost(self, link: Link, reason: str) -> None:
+        """A link broke, and with it all others to the same peer."""
+        links = self._links.pop(link.peer, None)
+        if links is None or self._closed:
+            return
+        for other in links:
+            if other is not link:
+                other.close("another link to this peer broke")
+        for key in [key for key, (sender, _) in self._incoming.items() if sender == link.peer]:
+            self._abort(key)
+        log.debug("peer.link_lost", peer=link.peer, name=self.name(link.peer), reason=reason)
+        self._emit(Lost(link.peer, reason))
+
+    def _abort(self, key: tuple[RunId, int]) -> None:
+        del self._incoming[key]
+        self._store.abort(*key)
+
+    def close(self) -> None:
+        """Leave all peers."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        for links in list(self._links.values()):
+            for link in links:
+                link.close("the node stops")
+        self._links.clear()
