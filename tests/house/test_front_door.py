@@ -1,0 +1,38 @@
+"""`handoff.__all__` is the API; the README names exactly that, and its Python examples run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import handoff
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def test_the_readme_names_the_front_door() -> None:
+    """Every public name is in the README's list, and nothing else is."""
+    listed = re.search(r"The front door, all of it:\n(.*?)\n\n", README, re.DOTALL)
+    assert listed is not None
+    assert sorted(re.findall(r"`(\w+)`", listed[1])) == sorted(handoff.__all__)
+    assert all(getattr(handoff, name) is not None for name in handoff.__all__)
+
+
+def test_importing_handoff_is_light() -> None:
+    """Importing starts nothing and pulls in none of the heavy libraries."""
+    heavy = ["asyncio", "ssl", "cryptography", "msgpack", "uvloop", "typer", "rich", "pydantic", "numpy", "structlog"]
+    program = f"import sys, handoff; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_readme_examples_run(tmp_path: Path) -> None:
+    """The first two examples of the README print what they say, on an embedded cluster."""
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[:2]
+    script = tmp_path / "example.py"
+    script.write_text("\n".join(blocks))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["90", "{'load': 'node-1', 'total': 'node-1'}", "90"]
