@@ -142,7 +142,11 @@ class ConnectionLost(LinkError):
 
 
 class Refused(LinkError):
-    """The other side does not want us: another secret, version or name."""
+    """The other side does not want us: another secret, version or name. `code`: the error class it named, empty if it just hung up."""
+
+    def __init__(self, text: str, *, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class ProtocolError(LinkError):

@@ -100,6 +100,7 @@ class Flag(IntFlag):
     ASYNC = 2       # the code is a coroutine function: many run at once on one worker's loop
     OBJECT = 4      # no code: the client uploads the value to the node that is chosen
     SERIALIZER = 8  # runs beside its one input, told the node of its one consumer, which is chosen first
+    ALONE = 16      # killed its worker before: gets one of its own, so that no bystander is blamed
 
 
 @dataclass(frozen=True, slots=True)

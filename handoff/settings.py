@@ -46,6 +46,15 @@ class NodeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """What a client's brain goes by."""
+
+    coordinator_lost_seconds: float = 10.0  # without the coordinator this long: every run of this client fails
+    node_retry_seconds: float = 0.2    # pause before asking a node again whose link broke
+    node_lost_seconds: float = 30.0    # a node that holds results is out of the client's reach this long: the run fails
+
+
+@dataclass(frozen=True, slots=True)
 class WireSettings:
     """Caps and clocks of connections. Lengths are checked before anything is allocated."""
 
@@ -70,4 +79,5 @@ class Settings:
 
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     node: NodeSettings = field(default_factory=NodeSettings)
+    client: ClientSettings = field(default_factory=ClientSettings)
     wire: WireSettings = field(default_factory=WireSettings)

@@ -1,7 +1,8 @@
 """Calls with holes: how a task's arguments, folded inline functions and Argument steps are written down and evaluated.
 
 A literal of `Form.TREE` is a pickled `Call`. Its arguments may hold, at any depth of lists, tuples and dicts, slots for inputs,
-further calls, and names of nodes. One call object that stands in several places is evaluated once.
+further calls, and names of nodes. One call object that stands in several places is evaluated once. A container without holes is
+quoted, so that it is neither searched nor copied.
 """
 
 from __future__ import annotations
@@ -9,22 +10,30 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """Stands for the task's input number `index`."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class NodeName:
+class NodeName(NamedTuple):
     """Stands for a node's name: "here", "target" (where a serializer's consumer runs), or "source" of input `index`."""
 
     which: str
     index: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Quoted:
+    """A value that is handed over as it is; or, when it was too large to stand here, the slot where it arrives."""
+
+    value: Any
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Quoted, (self.value,)
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +43,9 @@ class Call:
     code: int
     args: Sequence[Any] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Call, (self.code, self.args, self.kwargs)
 
 
 @dataclass(slots=True)
@@ -48,7 +60,7 @@ class Frame:
     done: dict[int, Any] = field(default_factory=dict)  # id(call) -> value: a call is evaluated once
 
     def fill(self, part: Any) -> Any:
-        """The part with its holes filled; containers without holes are rebuilt, which keeps the pickled ones untouched."""
+        """The part with its holes filled."""
         kind = type(part)
         if kind is Slot:
             return self.inputs[part.index]
@@ -56,6 +68,8 @@ class Frame:
             if id(part) not in self.done:
                 self.done[id(part)] = self.call(part)
             return self.done[id(part)]
+        if kind is Quoted:
+            return self.inputs[part.value.index] if type(part.value) is Slot else part.value
         if kind is NodeName:
             return self.name(part)
         if kind is list:

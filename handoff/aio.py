@@ -1,0 +1,258 @@
+"""Handoff for asyncio: the names of the blocking API, awaited.
+
+    async with handoff.aio.connect("host:7070") as client:
+        run = await client.start(dag)
+        async for function_id, value in run.as_completed(): ...
+
+The connection lives on a loop of its own, so it stays alive while this one is busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator, Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from handoff.client import client as blocking
+from handoff.client.connect import open_core
+from handoff.client.core import Core
+from handoff.client.nodes import NodeInfo, RunInfo, has_room, node_info, run_info
+from handoff.client.result import RunResult, RunStatus, TaskRecord
+from handoff.client.run import result_of, status_of, timeline_of, timeout_text
+from handoff.client.state import Lease, OutputTaker, RunState
+from handoff.errors import HandoffError, ResultTimeout
+from handoff.graph.dag import DAG
+from handoff.trust.secret import Secret
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+def connect(address: str | None = None, *, secret: str | Path | Secret | None = None, timeout: float = 10.0) -> Connecting:
+    """A client, awaited or entered: `await connect(...)` or `async with connect(...) as client`. Parameters as in `handoff.connect`."""
+    return Connecting(address, secret, timeout)
+
+
+class Connecting:
+    """A client that is about to be there."""
+
+    def __init__(self, address: str | None, secret: str | Path | Secret | None, timeout: float) -> None:
+        self._parameters = (address, secret, timeout)
+        self._client: Client | None = None
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> Client:
+        self._client = await self._connect()
+        return self._client
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def _connect(self) -> Client:
+        return Client(await asyncio.to_thread(open_core, *self._parameters))
+
+
+class Client:
+    """A connection to a cluster. Closing it ends its runs, except detached ones."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Leave the cluster."""
+        await asyncio.to_thread(self._core.close)
+
+    async def execute(
+        self,
+        dag: DAG,
+        *,
+        returns: Iterable[Hashable] | None = None,
+        inputs: Mapping[Hashable, Any] | None = None,
+        max_retries: int = 3,
+        max_concurrency: int | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # the run's, kept by the cluster
+        detach: bool = False,
+        wait_for_nodes: bool = False,
+        output: OutputTaker | bool | None = None,
+    ) -> RunResult:
+        """Run a graph and wait for its results. Cancelling the waiting task cancels the run."""
+        state = blocking.begin(
+            self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,
+            detach=detach, wait_for_nodes=wait_for_nodes, output=output,
+        )
+        run = Run(Lease(state))
+        try:
+            return await run.result()
+        except asyncio.CancelledError:
+            await run.cancel()
+            raise
+
+    async def start(
+        self,
+        dag: DAG,
+        *,
+        returns: Iterable[Hashable] | None = None,
+        inputs: Mapping[Hashable, Any] | None = None,
+        max_retries: int = 3,
+        max_concurrency: int | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # the run's, kept by the cluster
+        detach: bool = False,
+        wait_for_nodes: bool = False,
+        output: OutputTaker | bool | None = None,
+    ) -> Run:
+        """Start a graph and go on. Raises what makes the cluster refuse it."""
+        state = blocking.begin(
+            self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,
+            detach=detach, wait_for_nodes=wait_for_nodes, output=output,
+        )
+        lease = Lease(state)
+        await asyncio.shield(asyncio.wrap_future(state.accepted))
+        if not state.run:
+            state.raise_if_failed()
+        return Run(lease)
+
+    async def attach(self, run_id: int) -> Run:
+        """Take over a detached run, perhaps of a client that is gone."""
+        state = blocking.begin_attach(self._core, run_id)
+        lease = Lease(state)
+        await asyncio.shield(asyncio.wrap_future(state.accepted))
+        blocking.finish_attach(state)
+        return Run(lease)
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
+        """Run `function(*args, **kwargs)` somewhere; await the future for its value, cancel it to end the function."""
+        return asyncio.wrap_future(blocking.Client(self._core).submit(function, *args, **kwargs))
+
+    async def map(
+        self,
+        function: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,  # noqa: ASYNC109  # as in the blocking `map`
+        **options: Any,
+    ) -> AsyncIterator[Any]:
+        """`function` over the items, in parallel; values come in the order of the items."""
+        values = blocking.Client(self._core).map(function, *iterables, timeout=timeout, **options)
+        end = object()
+        try:
+            while (value := await asyncio.to_thread(next, values, end)) is not end:
+                yield value
+        finally:
+            close = getattr(values, "close", None)
+            if close is not None:
+                close()
+
+    async def nodes(self) -> list[NodeInfo]:
+        """The nodes that are there."""
+        return [node_info(each) for each in await self._ask("nodes")]
+
+    async def runs(self) -> list[RunInfo]:
+        """The runs that the coordinator knows, of all clients."""
+        return [run_info(each) for each in await self._ask("runs")]
+
+    async def resources_available(self, node: str, cost: Mapping[str, float | int | str]) -> bool:
+        """Whether that node has as much free now."""
+        return has_room(await self.nodes(), node, cost)
+
+    async def cancel(self, run_id: int) -> None:
+        """End any run, by its number."""
+        self._core.cancel_other(run_id, "cancelled by another client")
+        await self._ask("runs")
+
+    async def _ask(self, topic: str) -> Any:
+        return await asyncio.wrap_future(self._core.ask(topic))
+
+
+class Run:
+    """A run that was started."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    @property
+    def _state(self) -> RunState:
+        return self._lease.state
+
+    @property
+    def id(self) -> int:
+        """The run's number in its cluster."""
+        return self._state.run
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes that went from node to node for this run; 0 until it is done."""
+        return self._state.done.bytes_moved if self._state.done is not None else 0
+
+    def done(self) -> bool:
+        """Whether it is over, well or not."""
+        return self._state.over.done()
+
+    async def result(self, timeout: float | None = None) -> RunResult:  # noqa: ASYNC109  # leaves the run going, unlike a cancel
+        """Wait until it is over; raises its error. Large values are fetched here too, so that looking at them never blocks the loop."""
+        state = self._state
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(asyncio.wrap_future(state.over))
+                state.raise_if_failed()
+                await asyncio.gather(*(asyncio.shield(asyncio.wrap_future(fetch)) for fetch in state.fetch_all()))
+        except TimeoutError:
+            raise ResultTimeout(timeout_text(state, timeout)) from None
+        return result_of(self._lease)
+
+    async def as_completed(self) -> AsyncIterator[tuple[Hashable, Any]]:
+        """(function id, value) of each output as it completes; raises the run's error when it fails."""
+        state, loop, happened = self._state, asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(happened.set)
+
+        state.watchers.append(wake)
+        try:
+            at = 0
+            while True:
+                happened.clear()
+                is_over = state.over.done()
+                while at < len(state.order):
+                    task = state.order[at]
+                    if task in state.announced:
+                        await asyncio.shield(asyncio.wrap_future(state.fetch(task)))
+                    yield state.graph.ids[task], state.value(task)
+                    at += 1
+                if is_over:
+                    state.raise_if_failed()
+                    state.delivered = True
+                    return
+                await happened.wait()
+        finally:
+            state.watchers.remove(wake)
+
+    async def cancel(self) -> None:
+        """End it now, running functions included."""
+        self._state.core.cancel(self._state)
+
+    async def status(self) -> RunStatus:
+        """How far it is."""
+        state = self._state
+        if state.over.done() or not state.run:
+            return status_of(state, None)
+        try:
+            return status_of(state, await asyncio.wrap_future(state.core.ask("run", state.run)))
+        except HandoffError:  # it ended just now
+            return status_of(state, None)
+
+    async def timeline(self) -> list[TaskRecord]:
+        """How each function ran that is done, in the order of their starts."""
+        state = self._state
+        return timeline_of(state, await asyncio.wrap_future(state.core.ask("timeline", state.run)))
+
+

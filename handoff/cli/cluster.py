@@ -1,0 +1,88 @@
+"""`handoff nodes`, `handoff status`, `handoff cancel`: what a cluster has and does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from handoff.cli.options import AsJson, Coordinator, SecretFile, connected, table, write_json, write_table
+from handoff.errors import ConfigError
+
+
+def nodes(coordinator: Coordinator = None, secret_file: SecretFile = None, as_json: AsJson = False) -> None:
+    """List the nodes of a cluster: what each offers, and what is free now.
+
+    \b
+    Example:
+      handoff nodes --coordinator alpha:7070
+    """
+    with connected(coordinator, secret_file) as client:
+        found = client.nodes()
+    if as_json:
+        write_json([asdict(each) for each in found])
+        return
+    made = table("node", "address", "state", "capacity", "free", "running#", "queued#", "labels")
+    for each in found:
+        made.add_row(
+            each.name, each.address, each.state, _amounts(each.capacity), _amounts(each.free), str(each.running), str(each.queued),
+            " ".join(f"{key}={value}" for key, value in each.labels.items()),
+        )
+    write_table(made)
+
+
+def status(
+    run: Annotated[int | None, typer.Argument(metavar="[RUN]", help="A run's number; all runs without it.")] = None,
+    coordinator: Coordinator = None,
+    secret_file: SecretFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the runs of a cluster, and how far they are.
+
+    \b
+    Example:
+      handoff status 7 --coordinator alpha:7070
+    """
+    with connected(coordinator, secret_file) as client:
+        found = client.runs()
+    if run is not None:
+        present = [each.run for each in found]
+        found = [each for each in found if each.run == run]
+        if not found:
+            raise _no_run(run, present)
+    if as_json:
+        write_json([asdict(each) for each in found])
+        return
+    made = table("run#", "name", "state", "done#", "total#", "seconds#", "client")
+    for each in found:
+        made.add_row(str(each.run), each.name, each.state, str(each.done), str(each.total), f"{each.seconds:.1f}", each.client)
+    write_table(made)
+
+
+def cancel(
+    run: Annotated[int, typer.Argument(metavar="RUN", help="The run's number; see `handoff status`.")],
+    coordinator: Coordinator = None,
+    secret_file: SecretFile = None,
+) -> None:
+    """End a run now, the functions that are running included.
+
+    \b
+    Example:
+      handoff cancel 7 --coordinator alpha:7070
+    """
+    with connected(coordinator, secret_file) as client:
+        present = [each.run for each in client.runs()]
+        if run not in present:
+            raise _no_run(run, present)
+        client.cancel(run)
+    typer.echo(f"run {run} is cancelled")
+
+
+def _no_run(run: int, present: list[int]) -> ConfigError:
+    return ConfigError(f"there is no run {run}; runs that are here: {', '.join(map(str, present)) or 'none'}")
+
+
+def _amounts(amounts: Mapping[str, float]) -> str:
+    return " ".join(f"{name}={amount:g}" if amount < 1e6 else f"{name}={amount:.0f}" for name, amount in amounts.items())

@@ -1,0 +1,125 @@
+"""`handoff run MODULE:DAG`: run a graph, show how it goes, and what came of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from reprlib import Repr
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from handoff.cli.exits import INTERRUPTED, as_data
+from handoff.cli.options import AsJson, Coordinator, SecretFile, connected, table, write_json, write_table
+from handoff.cli.progress import Display, display
+from handoff.cli.target import load_dag
+from handoff.errors import ConfigError, ExecutionError, HandoffError, ResultTimeout
+
+if TYPE_CHECKING:
+    from handoff.client.client import Client
+    from handoff.client.result import RunResult
+    from handoff.client.run import Run
+    from handoff.graph.dag import DAG
+
+LOOK_SECONDS = 0.2                    # how often progress is asked for
+CANCEL_SECONDS = 10.0                 # after Ctrl-C the cluster gets this long to end the run
+
+_short = Repr()
+_short.maxstring = _short.maxother = 100
+
+
+def run(  # noqa: PLR0917  # options of a command line
+    target: Annotated[str, typer.Argument(metavar="MODULE:DAG", help="A module or a file, and in it a DAG or a function that makes one.")],
+    coordinator: Coordinator = None,
+    secret_file: SecretFile = None,
+    as_json: AsJson = False,
+    returns: Annotated[list[str] | None, typer.Option("--returns", metavar="ID", help="Only this function's result; repeatable.")] = None,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="The longest that the run may take.")] = None,
+    max_retries: Annotated[int, typer.Option(min=0, help="How often a failed function is tried again.")] = 3,
+    max_concurrency: Annotated[int | None, typer.Option(min=1, help="How many functions may run at once.")] = None,
+    no_output: Annotated[bool, typer.Option("--no-output", help="Do not show what functions print.")] = False,
+) -> None:
+    """Run a graph, on a cluster or, where none is named, on this machine.
+
+    \b
+    Examples:
+      handoff run images.py:dag
+      handoff run images:build --coordinator alpha:7070 --returns collage --json
+    """
+    dag = load_dag(target)
+    wanted = chosen(dag, returns)
+    with cluster(coordinator, secret_file) as client, display(sys.stderr) as shown:
+        try:
+            started = client.start(
+                dag, returns=wanted, timeout=timeout, max_retries=max_retries, max_concurrency=max_concurrency,
+                output=False if no_output else shown.printed,
+            )
+            result = followed(started, shown)
+            data = {
+                "run_id": result.run_id, "dag_id": result.dag_id, "bytes_moved": result.bytes_moved,
+                "results": {str(name): value for name, value in result.results.items()},
+                "allocations": {str(name): node for name, node in result.allocations.items()},
+            } if as_json else None
+            rows = [] if as_json else list(_rows(result))
+        except ExecutionError as error:
+            if as_json:
+                write_json({"error": as_data(error)})
+            raise
+    if as_json:
+        write_json(data)
+        return
+    made = table("function", "node", "result")
+    for row in rows:
+        made.add_row(*row)
+    write_table(made)
+
+
+def chosen(dag: DAG, returns: list[str] | None) -> list[Hashable] | None:
+    """The function ids that these words name; ids need not be strings."""
+    if not returns:
+        return None
+    ids = {str(each): each for each in dag.functions}
+    for word in returns:
+        if word not in ids:
+            raise ConfigError(f"--returns {word}: there is no such function; the graph has {', '.join(list(ids)[:20])}")
+    return [ids[word] for word in returns]
+
+
+@contextmanager
+def cluster(coordinator: str | None, secret_file: os.PathLike[str] | None) -> Iterator[Client]:
+    """The cluster that is named, or one of this machine's own that ends with the command."""
+    if coordinator is not None:
+        with connected(coordinator, secret_file) as client:  # type: ignore[arg-type]
+            yield client
+    else:
+        from handoff.local import LocalCluster
+
+        with LocalCluster() as local, local.client() as client:
+            yield client
+
+
+def followed(started: Run, shown: Display) -> RunResult:
+    """Wait for the end. The first Ctrl-C cancels the run and waits until it is over; the second ends this program at once."""
+    try:
+        while True:
+            try:
+                return started.result(timeout=LOOK_SECONDS)
+            except ResultTimeout:
+                shown.update(started.status())
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+        shown.note("cancelling the run; once more to leave now")
+        started.cancel()
+        try:
+            started.result(timeout=CANCEL_SECONDS)
+        except HandoffError as error:
+            shown.note(f"{type(error).__name__}: {error}")
+        raise
+
+
+def _rows(result: RunResult) -> Iterator[tuple[str, str, str]]:
+    for name, value in result.results.items():
+        yield str(name), result.allocations.get(name, ""), _short.repr(value)

@@ -1,0 +1,388 @@
+"""Everything a client decides: whom to ask for which results, what to ask for again, and when a run is over.
+
+Read from `take`: what can happen. A run goes Start -> Accepted -> Placed (collect there) -> Results, Announce, Chunk -> RunDone, and is
+over when it is done and every output is here or announced. It is forgotten when nobody here holds it any more.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import Any
+
+from handoff import messages
+from handoff.client import events
+from handoff.client.reach import Reach
+from handoff.client.table import ANNOUNCED, HERE, MISSING, Table, nbytes_of, part_of
+from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
+from handoff.machine import Dropped, Joined, Lost, Received, Resumed, Send, Tick
+from handoff.messages import ints, longs
+from handoff.settings import ClientSettings
+
+
+class ClientBrain:
+    """The client's machine. `handle` takes one event; a shell with many of them calls `take` for each and `settle` once."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self.settings = settings
+        self.me = NOBODY
+        self.peers: dict[PeerId, tuple[str, tuple[str, int]]] = {}  # node -> its name and address
+        self._tables: dict[int, Table] = {}                # by token, until forgotten
+        self._runs: dict[RunId, Table] = {}                # the same, from Accepted on
+        self._questions: dict[int, None] = {}
+        self._dropped_at: float | None = None              # since when the coordinator is away
+        self._away = ""                                    # why new runs fail at once; empty: they do not
+        self._reach = Reach(settings)
+        self._collects: dict[tuple[PeerId, RunId], None] = {}
+        self._effects: list[Any] = []
+
+    @property
+    def deadline(self) -> float | None:
+        """When a node is asked again, or the coordinator is given up."""
+        moments = [self._reach.deadline]
+        if self._dropped_at is not None and not self._away:
+            moments.append(self._dropped_at + self.settings.coordinator_lost_seconds)
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def handle(self, now: float, event: Any) -> list[Any]:
+        """Take one event and act."""
+        self.take(now, event)
+        return self.settle(now)
+
+    def settle(self, now: float) -> list[Any]:
+        """What to do about all that was taken, in order."""
+        for peer, run in self._collects:
+            if run in self._runs:
+                self._say(peer, messages.Collect(run))
+        self._collects.clear()
+        effects, self._effects = self._effects, []
+        return effects
+
+    def take(self, now: float, event: Any) -> None:
+        """One thing happened."""
+        match event:
+            case Received(peer, message):
+                if peer == COORDINATOR:
+                    self._from_coordinator(message)
+                else:
+                    self._from_node(peer, message)
+            case events.Start():
+                self._start(event)
+            case events.Fetch(token, task):
+                self._fetch(token, task)
+            case events.ForgetRun(token):
+                self._forget(token)
+            case events.CancelRun(token, reason):
+                self._cancel(token, reason)
+            case events.CancelOther(run, reason):
+                self._say(COORDINATOR, messages.Cancel(run, reason))
+            case events.Question(token, topic, run):
+                self._ask(token, topic, run)
+            case events.Attach(token, run):
+                self._attach(token, run)
+            case events.Welcomed(me):
+                self._welcomed(me)
+            case Joined(peer, _):
+                self._reach.found(peer)
+            case Dropped(_):
+                self._dropped_at = now
+            case Resumed(_):
+                self._dropped_at, self._away = None, ""
+            case Lost(peer, reason):
+                if peer == COORDINATOR:
+                    self._give_up(f"the coordinator is gone: {reason}" if reason else "the coordinator is gone")
+                else:
+                    self._node_lost(now, peer, reason)
+            case Tick():
+                self._tick(now)
+
+    # ── what the caller wants ────────────────────────────────────────────────
+
+    def _start(self, event: events.Start) -> None:
+        submit = event.submit
+        table = self._tables[submit.token] = Table(submit.token, forget=event.forget, detached=submit.detach)
+        if self._away:
+            self._fail(table, events.Failure("ConnectionLost", self._away))
+        else:
+            table.expect_program(submit.program)
+            self._say(COORDINATOR, submit)
+
+    def _attach(self, token: int, run: RunId) -> None:
+        table = self._tables[token] = self._runs[run] = Table(token, detached=True)
+        table.run = run
+        if self._away:
+            self._fail(table, events.Failure("ConnectionLost", self._away))
+        else:
+            self._say(COORDINATOR, messages.Ask(token, "attach", run))
+
+    def _ask(self, token: int, topic: str, run: RunId) -> None:
+        if self._away:
+            self._effects.append(events.Unanswered(token, events.Failure("ConnectionLost", self._away)))
+        else:
+            self._questions[token] = None
+            self._say(COORDINATOR, messages.Ask(token, topic, run))
+
+    def _cancel(self, token: int, reason: str) -> None:
+        table = self._tables.get(token)
+        if table is None or table.is_over:
+            return
+        if table.run is None:
+            table.cancelled = reason  # said as soon as the run has an id
+        else:
+            self._say(COORDINATOR, messages.Cancel(table.run, reason))
+
+    def _forget(self, token: int) -> None:
+        table = self._tables.get(token)
+        if table is None:
+            return
+        if not table.is_over and not table.detached:
+            table.forget = True           # it may have effects that somebody wants: it goes on, and is forgotten when it is over
+            return
+        self._drop(table)
+        if table.is_over and table.run is not None and not self._away:
+            self._say(COORDINATOR, messages.Forget(table.run))
+
+    def _fetch(self, token: int, task: int) -> None:
+        table = self._tables.get(token)
+        if table is None or table.run is None or (table.is_over and table.done is None):
+            failure = events.Failure("ResultLost", "its run is over and its values were let go", task)
+            self._effects.append(events.Unfetched(token, task, failure))
+        elif task < len(table.state) and table.state[task] in (MISSING, ANNOUNCED) and task not in table.fetching:
+            table.fetching[task] = None
+            if table.state[task] == ANNOUNCED:
+                self._say(table.holders[task], messages.Want(table.run, ints([task])))
+
+    # ── what the coordinator says ────────────────────────────────────────────
+
+    def _from_coordinator(self, message: messages.Message) -> None:
+        match message:
+            case messages.Accepted(token, run):
+                self._accepted(token, run)
+            case messages.Peers(peers, names, addresses):
+                for peer, name, address in zip(peers, names, addresses, strict=True):
+                    self.peers[PeerId(peer)] = (name, address)
+            case messages.Refused(code, text, token, task):
+                self._refused(token, events.Failure(code, text, task))
+            case messages.Answer(token, data):
+                self._answered(token, data)
+            case _:  # all others are about a run; one that is not found was forgotten here while this was on its way
+                table = self._runs.get(getattr(message, "run", RunId(0)))
+                if table is not None and table.run is not None:
+                    self._about(table, table.run, message)
+
+    def _about(self, table: Table, run: RunId, message: messages.Message) -> None:
+        match message:
+            case messages.Placed(_, nodes):
+                for node in map(PeerId, nodes):
+                    if node not in table.nodes:
+                        table.nodes[node] = None
+                        if table.known:
+                            self._collects[node, run] = None
+            case messages.RunDone():
+                table.done = message
+                self._look_whether_over(table)
+            case messages.RunFailed():
+                self._fail(table, events.Failure(message.code, message.text, message.task, message.node, message.attempt,
+                                                 message.type, message.traceback, message.body))
+            case messages.Progress():
+                self._effects.append(events.Progressed(table.token, message))
+            case messages.Output():
+                self._effects.append(events.Printed(table.token, message))
+            case messages.Upload(_, tasks, nodes):
+                self._upload(table, run, tasks, nodes)
+            case messages.NodeGone(_, node):
+                self._node_gone(table, run, node)
+            case _:
+                pass
+
+    def _accepted(self, token: int, run: RunId) -> None:
+        table = self._tables.get(token)
+        if table is None:
+            return
+        table.run = run
+        self._runs[run] = table
+        self._effects.append(events.RunAccepted(token, run))
+        if table.cancelled is not None:
+            self._say(COORDINATOR, messages.Cancel(run, table.cancelled))
+
+    def _refused(self, token: int, failure: events.Failure) -> None:
+        if token in self._questions:
+            del self._questions[token]
+            self._effects.append(events.Unanswered(token, failure))
+        elif token in self._tables:
+            self._fail(self._tables[token], failure)
+
+    def _answered(self, token: int, data: Any) -> None:
+        if token in self._questions:
+            del self._questions[token]
+            self._effects.append(events.Answered(token, data))
+            return
+        table = self._tables.get(token)
+        if table is None or table.known or table.run is None:
+            return
+        table.expect(int(data["total"]), [int(task) for task in data["outputs"]])
+        self._effects.append(events.Attached(token, table.run, data))
+        for node in table.nodes:
+            self._collects[node, table.run] = None
+        self._look_whether_over(table)
+
+    def _upload(self, table: Table, run: RunId, tasks: array[int], nodes: array[int]) -> None:
+        by_node: dict[PeerId, array[int]] = {}
+        for task, node in zip(tasks, map(PeerId, nodes), strict=True):
+            by_node.setdefault(node, ints()).append(task)
+            table.uploads.setdefault(node, {})[task] = None
+        for node, column in by_node.items():
+            self._effects.append(events.UploadValue(node, table.token, run, column))
+
+    def _node_gone(self, table: Table, run: RunId, node: PeerId) -> None:
+        table.nodes.pop(node, None)
+        table.uploads.pop(node, None)  # the coordinator says where to upload instead
+        table.withdraw(node)
+        missing = table.missing_tasks()
+        if missing:
+            self._say(COORDINATOR, messages.Missing(run, missing))
+
+    # ── what nodes say ───────────────────────────────────────────────────────
+
+    def _from_node(self, peer: PeerId, message: messages.Message) -> None:
+        table = self._runs.get(getattr(message, "run", RunId(0)))
+        if table is not None and not (table.is_over and table.done is None):
+            self._values(table, peer, message)
+
+    def _values(self, table: Table, peer: PeerId, message: messages.Message) -> None:
+        match message:
+            case messages.Results(_, tasks, sizes, body):
+                fresh = table.arrive(tasks)
+                if len(fresh) == len(tasks):
+                    self._effects.append(events.Arrived(table.token, tasks, sizes, body))
+                elif fresh:
+                    self._effects.append(events.Arrived(table.token, *part_of(message, fresh)))
+            case messages.Chunk(_, task, offset, total, body):
+                if offset + nbytes_of(body) == total and table.arrive((task,)):
+                    self._effects.append(events.Assembled(table.token, peer, task, total))
+            case messages.Announce(run, tasks, sizes):
+                fresh = table.announce(peer, tasks)
+                if fresh:
+                    size = dict(zip(tasks, sizes, strict=True))
+                    self._effects.append(events.Available(table.token, ints(fresh), longs(map(size.__getitem__, fresh))))
+                    again = [task for task in fresh if task in table.fetching]
+                    if again:
+                        self._say(peer, messages.Want(run, ints(again)))
+            case messages.Absent(run, tasks):
+                gone = table.withdraw(peer, tasks)
+                if gone:
+                    self._say(COORDINATOR, messages.Missing(run, ints(gone)))
+            case _:
+                pass
+        self._look_whether_over(table)
+
+    def _look_whether_over(self, table: Table) -> None:
+        """The one place where a run ends well."""
+        if table.done is None or table.missing or table.is_over or not table.known or table.run is None:
+            return
+        table.is_over = True
+        table.uploads.clear()
+        self._effects.append(events.RunOver(table.token, table.run, done=table.done))
+        if table.forget and not table.announced:
+            self._say(COORDINATOR, messages.Forget(table.run))
+            self._drop(table)
+
+    def _fail(self, table: Table, failure: events.Failure) -> None:
+        """The one place where a run ends badly."""
+        if not table.is_over:
+            table.is_over, table.done = True, None
+            table.uploads.clear()
+            self._effects.append(events.RunOver(table.token, table.run or RunId(0), failure=failure))
+        elif table.done is not None:  # values that were announced could not be made again
+            table.done = None
+        for task in table.fetching:
+            self._effects.append(events.Unfetched(table.token, task, failure))
+        table.fetching.clear()
+        table.nodes.clear()
+        if table.forget or table.run is None:
+            if table.run is not None and not self._away:
+                self._say(COORDINATOR, messages.Forget(table.run))
+            self._drop(table)
+
+    def _drop(self, table: Table) -> None:
+        self._tables.pop(table.token, None)
+        if table.run is not None:
+            self._runs.pop(table.run, None)
+
+    # ── connections ──────────────────────────────────────────────────────────
+
+    def _welcomed(self, me: PeerId) -> None:
+        if self.me != NOBODY:
+            self._give_up("the coordinator does not know this client any more: it was restarted, or the client was away for too long")
+            self.peers.clear()
+        self.me, self._dropped_at, self._away = me, None, ""
+
+    def _give_up(self, reason: str) -> None:
+        """Nothing more comes from the coordinator about anything that was asked of it."""
+        self._away = reason
+        failure = events.Failure("ConnectionLost", reason)
+        for table in list(self._tables.values()):
+            if not table.is_over:
+                self._fail(table, failure)
+        for token in self._questions:
+            self._effects.append(events.Unanswered(token, failure))
+        self._questions.clear()
+
+    def _needs(self, table: Table, peer: PeerId) -> bool:
+        """Whether this run still waits for something that only a link to that node brings."""
+        if peer in table.uploads:
+            return True
+        if peer in table.nodes and table.missing:
+            return True
+        return any(table.holders.get(task) == peer for task in table.fetching)
+
+    def _node_lost(self, now: float, peer: PeerId, reason: str) -> None:
+        waiting = [table for table in self._runs.values() if self._needs(table, peer)]
+        if not waiting:
+            self._reach.forget(peer)
+            return
+        if self._reach.lost(now, peer):
+            return
+        name, (host, port) = self.peers.get(peer, (f"#{peer}", ("?", 0)))
+        text = (f"node {name!r} at {host}:{port} is out of this client's reach: {reason}; results lie there, "
+                "and they go straight from nodes to clients, so its port has to be open to this machine")
+        for table in waiting:
+            if table.run is not None and not table.is_over:
+                self._say(COORDINATOR, messages.Cancel(table.run, text))
+            self._fail(table, events.Failure("ConnectionLost", text, node=name))
+
+    def _tick(self, now: float) -> None:
+        if self._dropped_at is not None and not self._away and now >= self._dropped_at + self.settings.coordinator_lost_seconds:
+            seconds = self.settings.coordinator_lost_seconds
+            self._give_up(f"the coordinator is gone: no connection to it for {seconds:g} s")
+        for peer in self._reach.due(now):
+            for table in list(self._runs.values()):
+                if self._needs(table, peer):
+                    self._ask_again(table, peer)
+
+    def _ask_again(self, table: Table, peer: PeerId) -> None:
+        assert table.run is not None
+        if peer in table.uploads:
+            self._effects.append(events.UploadValue(peer, table.token, table.run, ints(table.uploads[peer])))
+        if peer in table.nodes and table.missing:
+            self._collects[peer, table.run] = None
+        wanted = [task for task in table.fetching if table.holders.get(task) == peer]
+        if wanted:
+            self._say(peer, messages.Want(table.run, ints(wanted)))
+
+    def _say(self, peer: PeerId, message: messages.Message) -> None:
+        self._effects.append(Send(peer, message))
+
+    # ── for tests and the simulator ──────────────────────────────────────────
+
+    def check(self) -> None:
+        """Raise AssertionError when the tables contradict themselves."""
+        for table in self._tables.values():
+            assert table.missing == table.state.count(MISSING), f"run {table.run}: {table.missing} missing, not as counted"
+            assert table.announced == table.state.count(ANNOUNCED) == len(table.holders), f"run {table.run}: announced, not as counted"
+            assert all(table.state[task] != HERE for task in table.fetching), f"run {table.run}: fetches what is here"
+            assert table.run is None or self._runs.get(table.run) is table, f"run {table.run} is not found by its id"
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is waited for."""
+        return not self._questions and all(table.is_over for table in self._tables.values())

@@ -1,0 +1,214 @@
+"""The client: the blocking Python API of a cluster. Several threads may use one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from handoff.client.core import Core
+from handoff.client.futures import CallFuture, mapped
+from handoff.client.lower import Lowered, lower
+from handoff.client.nodes import NodeInfo, RunInfo, has_room, node_info, run_info
+from handoff.client.result import RunResult
+from handoff.client.run import Run, wait_over
+from handoff.client.state import Graph, Lease, OutputTaker, RunState
+from handoff.errors import ConfigError, ResultTimeout
+from handoff.graph.dag import DAG
+from handoff.graph.function import Function
+from handoff.messages import Submit
+from handoff.wire.values import pack, unpack
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+CANCEL_WAIT_SECONDS = 2.0            # after Ctrl-C: how long the cluster gets to end the run before the interrupt goes on
+
+
+class Client:
+    """A connection to a cluster; `handoff.connect` makes one. Closing it ends its runs, except detached ones."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def __repr__(self) -> str:
+        host, port = self._core.address
+        return f"<Client of {host}:{port}{', closed' if self._core.is_closed else ''}>"
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the cluster. Results that are here stay usable; large ones that were never looked at do not."""
+        self._core.close()
+
+    # ── graphs ───────────────────────────────────────────────────────────────
+
+    def execute(
+        self,
+        dag: DAG,
+        *,
+        returns: Iterable[Hashable] | None = None,
+        inputs: Mapping[Hashable, Any] | None = None,
+        max_retries: int = 3,
+        max_concurrency: int | None = None,
+        timeout: float | None = None,
+        detach: bool = False,
+        wait_for_nodes: bool = False,
+        output: OutputTaker | bool | None = None,
+    ) -> RunResult:
+        """Run a graph and wait for its results: those of `returns`, or of all functions. Ctrl-C cancels the run.
+
+        `max_retries` is for functions without their own; `timeout` is for the whole run. Lines that functions print appear here,
+        marked, unless `output` is False or a callable (function id, node, stream, text) that takes them.
+        """
+        state = begin(
+            self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,
+            detach=detach, wait_for_nodes=wait_for_nodes, output=output,
+        )
+        run = Run(Lease(state))
+        try:
+            return run.result()
+        except KeyboardInterrupt:
+            run.cancel()
+            with contextlib.suppress(ResultTimeout):
+                wait_over(state, CANCEL_WAIT_SECONDS)
+            raise
+
+    def start(
+        self,
+        dag: DAG,
+        *,
+        returns: Iterable[Hashable] | None = None,
+        inputs: Mapping[Hashable, Any] | None = None,
+        max_retries: int = 3,
+        max_concurrency: int | None = None,
+        timeout: float | None = None,
+        detach: bool = False,
+        wait_for_nodes: bool = False,
+        output: OutputTaker | bool | None = None,
+    ) -> Run:
+        """Start a graph and go on; the options are those of `execute`. Raises what makes the cluster refuse it."""
+        state = begin(
+            self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,
+            detach=detach, wait_for_nodes=wait_for_nodes, output=output,
+        )
+        lease = Lease(state)
+        state.accepted.result()
+        if not state.run:
+            state.raise_if_failed()
+        return Run(lease)
+
+    def attach(self, run_id: int) -> Run:
+        """Take over a detached run, perhaps of a client that is gone."""
+        state = begin_attach(self._core, run_id)
+        lease = Lease(state)
+        state.accepted.result()
+        finish_attach(state)
+        return Run(lease)
+
+    # ── single functions ─────────────────────────────────────────────────────
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallFuture:
+        """Run `function(*args, **kwargs)` somewhere; options such as `cost` are those of `DAG.call`."""
+        dag = DAG(getattr(function, "__name__", "call"))
+        dag.call(function, *args, **kwargs)
+        lowered = lower(dag)
+        state = new_state(self._core, dag, lowered, None, False)
+        future = CallFuture(state)
+        self._core.submit(state, Submit(state.token, str(dag.id), lowered.program, body=lowered.body), forget=True)
+        return future
+
+    def map(
+        self, function: Callable[..., Any], /, *iterables: Iterable[Any], timeout: float | None = None, **options: Any
+    ) -> Iterator[Any]:
+        """`function` over the items, in parallel; values in the order of the items. Options such as `cost` are those of `Function`."""
+        return mapped(lambda window: begin_window(self._core, function, window, options), zip(*iterables, strict=False), timeout)
+
+    # ── the cluster ──────────────────────────────────────────────────────────
+
+    def nodes(self) -> list[NodeInfo]:
+        """The nodes that are there."""
+        return [node_info(each) for each in self._core.ask("nodes").result()]
+
+    def runs(self) -> list[RunInfo]:
+        """The runs that the coordinator knows, of all clients."""
+        return [run_info(each) for each in self._core.ask("runs").result()]
+
+    def resources_available(self, node: str, cost: Mapping[str, float | int | str]) -> bool:
+        """Whether that node has as much free now."""
+        return has_room(self.nodes(), node, cost)
+
+    def cancel(self, run_id: int) -> None:
+        """End any run, by its number."""
+        self._core.cancel_other(run_id, "cancelled by another client")
+        self.runs()  # the answer comes after the cancel was heard
+
+
+# ── shared with handoff.aio ─────────────────────────────────────────────────
+
+
+def begin(
+    core: Core,
+    dag: DAG,
+    *,
+    returns: Iterable[Hashable] | None,
+    inputs: Mapping[Hashable, Any] | None,
+    max_retries: int,
+    max_concurrency: int | None,
+    timeout: float | None,
+    detach: bool,
+    wait_for_nodes: bool,
+    output: OutputTaker | bool | None,
+) -> RunState:
+    """Lower and submit a graph."""
+    if max_concurrency is not None and (not isinstance(max_concurrency, int) or max_concurrency < 1):
+        raise ConfigError(f"max_concurrency={max_concurrency!r}: how many functions may run at once, 1 or more, or None for as many as fit")
+    if timeout is not None and not timeout > 0:
+        raise ConfigError(f"timeout={timeout!r}: the seconds that the run may take, more than 0, or None for no limit")
+    core.check_open("a run can't be started")
+    lowered = lower(dag, returns=returns, max_retries=max_retries, inputs=inputs)
+    state = new_state(core, dag, lowered, output, detach)
+    ids = pack(lowered.ids).join() if detach else b""
+    core.submit(state, Submit(
+        state.token, str(dag.id), lowered.program, max_concurrency or 0, timeout or 0.0, detach, wait_for_nodes, ids, body=lowered.body,
+    ))
+    return state
+
+
+def new_state(core: Core, dag: DAG, lowered: Lowered, output: OutputTaker | bool | None, detach: bool) -> RunState:
+    """The record of a run that is about to be submitted."""
+    graph = Graph(str(dag.id), lowered.ids, lowered.outputs, lowered.number, lowered.objects)
+    return RunState(core, core.token(), graph, output=output, detached=detach)
+
+
+def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[Any, ...]], options: Mapping[str, Any]) -> RunState:
+    """One run for some items of a map."""
+    dag = DAG(getattr(function, "__name__", "map"))
+    for number, args in enumerate(window):
+        dag.add(Function(number, code=function, extra_args=list(args), **options))
+    lowered = lower(dag)
+    state = new_state(core, dag, lowered, None, False)
+    core.submit(state, Submit(state.token, str(dag.id), lowered.program, body=lowered.body))
+    return state
+
+
+def begin_attach(core: Core, run_id: int) -> RunState:
+    """Ask for a detached run."""
+    state = RunState(core, core.token(), Graph("", (), (), {}, {}), detached=True)
+    core.attach(state, run_id)
+    return state
+
+
+def finish_attach(state: RunState) -> None:
+    """Fill in what the coordinator knows of an attached run; raises what makes it refuse."""
+    if state.answer is None:
+        state.raise_if_failed()
+        return
+    answer: Any = state.answer
+    ids = unpack(answer["ids"]) if answer.get("ids") else list(range(int(answer["total"])))
+    number = {name: task for task, name in enumerate(ids) if name is not None}
+    state.graph = Graph(str(answer.get("name", "")), ids, [int(task) for task in answer["outputs"]], number, {})

@@ -1,0 +1,54 @@
+"""The table of code in a program: each distinct callable pickled once, and named by what it is made of."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any, NamedTuple
+
+from handoff.errors import NotSerializable
+from handoff.graph.function import name_of
+from handoff.wire.values import digest, pack_code, unpicklable_part
+
+
+class Code(NamedTuple):
+    """A callable, as a program knows it."""
+
+    digest: bytes
+    name: str
+    is_async: bool
+
+
+class CodeTable:
+    """All code of a program."""
+
+    def __init__(self) -> None:
+        self.bytes: dict[bytes, bytes] = {}                    # by digest, in the order of first use
+        self._known: dict[int, tuple[Code, object]] = {}       # by identity; keeps the callable, so that the identity stays its own
+
+    def add(self, code: Callable[..., Any], function: Hashable, role: str = "its code") -> Code:
+        """The entry for this callable; `function` and `role` say in an error whose it is."""
+        known = self._known.get(id(code))
+        if known is not None:
+            return known[0]
+        try:
+            data = pack_code(code)
+        except Exception as error:
+            path, reason = unpicklable_part(code, error, "")
+            raise NotSerializable(
+                f"{function!r}: {role} ({name_of(code)}) can't be sent to a node: {f'{path}: ' if path else ''}{reason}. "
+                "Make it inside the function, or pass as an argument what it is made from",
+                function=function, path=path) from error
+        entry = Code(digest(data), name_of(code), is_async(code))
+        self.bytes.setdefault(entry.digest, data)
+        self._known[id(code)] = entry, code
+        return entry
+
+
+def is_async(code: Any) -> bool:
+    """Whether calling it gives a coroutine: `async def`, also behind partials, methods and `__call__`."""
+    while isinstance(code, partial):
+        code = code.func
+    return inspect.iscoroutinefunction(code) or (not inspect.isroutine(code) and not isinstance(code, type)
+                                                 and inspect.iscoroutinefunction(type(code).__call__))

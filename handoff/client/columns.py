@@ -1,0 +1,96 @@
+"""A program while it grows: one column per thing known about its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+from handoff.messages import Blobs, Flag, Kind, Program, ints, longs
+from handoff.wire.values import Packed, pack
+
+OBJECT_BYTES = 1024 * 1024           # literals over this size are put on a node instead of being sent through the coordinator
+SHARED_BYTES = 64 * 1024             # so are literals over this size that several functions take,
+LITERALS_BYTES_MAX = 16 * OBJECT_BYTES  # and all over it once literals make up this much of the submission
+
+_OBJECT = Kind(codes=(), name="value", flags=Flag.OBJECT)
+
+
+class Columns:
+    """The tasks of a program, in the order of their numbers."""
+
+    def __init__(self) -> None:
+        self.kinds: dict[Kind, int] = {}
+        self.kind: list[int] = []
+        self.literals: list[bytes] = []
+        self.fan_in: list[int] = []
+        self.inputs: list[int] = []
+        self.ids: list[Hashable] = []              # None: a task that the user has not written
+        self.hidden: dict[int, str] = {}           # what such a task is
+        self.objects: dict[int, Packed] = {}
+        self.literal_bytes = 0
+        self._object_of: dict[int, int] = {}       # identity of a value -> the task that brings it
+        self._sizes: dict[int, int] = {}           # identity of a value of more than SHARED_BYTES -> its size
+        self._kept: list[Any] = []                 # these values, so that their identities stay their own
+
+    def kind_number(self, kind: Kind) -> int:
+        """The number of a kind, the same for equal ones."""
+        return self.kinds.setdefault(kind, len(self.kinds))
+
+    def add(self, kind: int, literal: bytes, inputs: Iterable[int], id: Hashable = None, hidden: str = "") -> int:
+        """A new task; its number."""
+        task = len(self.kind)
+        self.kind.append(kind)
+        self.literals.append(literal)
+        self.literal_bytes += len(literal)
+        before = len(self.inputs)
+        self.inputs.extend(inputs)
+        self.fan_in.append(len(self.inputs) - before)
+        self.ids.append(id)
+        if hidden:
+            self.hidden[task] = hidden
+        return task
+
+    def object_of(self, value: Any) -> int | None:
+        """The task that brings this very value, if it is an object already."""
+        return self._object_of.get(id(value)) if self._object_of else None
+
+    def add_object(self, value: Any, owner: Hashable, packed: Packed | None = None) -> int:
+        """The task that brings this value: pickled and uploaded once, whoever takes it."""
+        task = self._object_of.get(id(value))
+        if task is None:
+            packed = pack(value) if packed is None else packed
+            task = self.add(self.kind_number(_OBJECT), b"", (), hidden=f"an argument of {owner!r} ({packed.nbytes:,} bytes)")
+            self.objects[task] = packed
+            self._object_of[id(value)] = task
+            self._kept.append(value)
+        return task
+
+    def object_if_large(self, value: Any, owner: Hashable) -> int | None:
+        """The task that brings this value, when it is too large, or too large to be sent to several, to stand in a literal."""
+        task = self._object_of.get(id(value))
+        if task is not None:
+            return task
+        size = self._sizes.get(id(value))
+        if size is not None:                       # the second function that takes it
+            return self.add_object(value, owner)
+        packed = pack(value)
+        if packed.nbytes > (OBJECT_BYTES if self.literal_bytes < LITERALS_BYTES_MAX else SHARED_BYTES):
+            return self.add_object(value, owner, packed)
+        if packed.nbytes > SHARED_BYTES:
+            self._sizes[id(value)] = packed.nbytes
+            self._kept.append(value)
+        return None
+
+    def program(self, codes: Iterable[tuple[bytes, int]], groups: Iterable[Iterable[int]]) -> Program:
+        """All of it."""
+        return Program(
+            codes=tuple(codes),
+            kinds=tuple(self.kinds),
+            kind=ints(self.kind),
+            literals=Blobs.of(self.literals),
+            fan_in=ints(self.fan_in),
+            inputs=ints(self.inputs),
+            groups=tuple(map(ints, groups)),
+            object_tasks=ints(self.objects),
+            object_sizes=longs(packed.nbytes for packed in self.objects.values()),
+        )

@@ -1,0 +1,32 @@
+"""Finding a cluster: its address, its secret, and a connection to it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from handoff.address import DEFAULT, parse_address
+from handoff.client.client import Client
+from handoff.client.core import Core
+from handoff.errors import ConfigError
+from handoff.trust.secret import Secret, find
+
+
+def connect(address: str | None = None, *, secret: str | Path | Secret | None = None, timeout: float = 10.0) -> Client:
+    """A client of the cluster whose coordinator is at `address`, "host:port".
+
+    Without an address: what HANDOFF_COORDINATOR says, or 127.0.0.1:7070. `secret` is the path of the cluster's secret file; without it, the
+    places are HANDOFF_SECRET_FILE, ~/.config/handoff/secret and HANDOFF_SECRET.
+    """
+    return Client(open_core(address, secret, timeout))
+
+
+def open_core(address: str | None, secret: str | Path | Secret | None, timeout: float) -> Core:
+    """The same, without a face."""
+    if not isinstance(timeout, (int, float)) or not timeout > 0:
+        raise ConfigError(f"timeout={timeout!r}: the seconds to wait for a coordinator, more than 0")
+    if address is not None and not isinstance(address, str):
+        raise ConfigError(f'address {address!r} is not an address; write "host:port", such as "{DEFAULT}"')
+    said = address or os.environ.get("HANDOFF_COORDINATOR") or DEFAULT
+    where = "address" if address or "HANDOFF_COORDINATOR" not in os.environ else "HANDOFF_COORDINATOR"
+    return Core(parse_address(said, where), secret if isinstance(secret, Secret) else find(secret), timeout=timeout)

@@ -1,0 +1,350 @@
+"""The client's shell: one event loop in a thread of its own, a session with the coordinator, links to nodes, and the brain between them.
+
+Any thread may call it. What callers wait for are futures; what users wrote (unpickling, callbacks) runs in their own threads, except
+the printing of output lines and the `done` callbacks of futures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import getpass
+import itertools
+import os
+import platform
+import socket
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
+
+from handoff import errors
+from handoff.client import events
+from handoff.client.brain import ClientBrain
+from handoff.client.failures import error_of
+from handoff.client.links import NodeLinks
+from handoff.client.output import show
+from handoff.client.state import RunState, closed
+from handoff.ids import COORDINATOR, NOBODY, RunId
+from handoff.log import log
+from handoff.loop import Driver, new_event_loop
+from handoff.machine import Close, Dropped, Lost, Resumed, Send, Tick
+from handoff.messages import PROTOCOL, Hello, Submit, Welcome
+from handoff.settings import Settings
+from handoff.transport.sessions import SessionClient
+from handoff.trust.certificates import Identity
+from handoff.trust.secret import Secret
+from handoff.version import VERSION
+
+_open: weakref.WeakSet[Core] = weakref.WeakSet()
+
+
+class Core:
+    """One connection to one cluster, shared by all that a `Client` hands out."""
+
+    def __init__(self, address: tuple[str, int], secret: Secret, settings: Settings | None = None, timeout: float = 10.0) -> None:
+        self.address = address
+        self._place = f"{address[0]}:{address[1]}"
+        self._settings = settings or Settings()
+        self._identity = Identity(secret, "client", _description())
+        self._boot = os.urandom(16)
+        self._me = NOBODY
+        self._pid = os.getpid()
+        self._brain = ClientBrain(self._settings.client)
+        self._states: dict[int, RunState] = {}             # by token, until forgotten
+        self._questions: dict[int, Future[Any]] = {}
+        self._tokens = itertools.count(1)
+        self._inbox: deque[Callable[[], None]] = deque()   # what other threads want done on the loop's thread
+        self._waking = False
+        self._closed = False
+        self._perform_by_type: dict[type, Callable[[Any], None]] = {
+            Send: self._send,
+            events.Arrived: lambda effect: self._with(effect.token, lambda state: state.arrived(effect)),
+            events.Assembled: self._assembled,
+            events.Available: lambda effect: self._with(effect.token, lambda state: state.available(effect.tasks, effect.sizes)),
+            events.RunAccepted: self._accepted,
+            events.RunOver: self._run_over,
+            events.Attached: self._attached,
+            events.Progressed: self._progressed,
+            events.Printed: self._printed,
+            events.UploadValue: self._upload,
+            events.Answered: self._answered,
+            events.Unanswered: self._unanswered,
+            events.Unfetched: lambda effect: self._with(effect.token, lambda state: state.unfetched(effect.task, effect.failure)),
+            Close: lambda effect: None,
+        }
+        self._loop = new_event_loop()
+        self._thread = threading.Thread(target=self._main, name="handoff-client", daemon=True)
+        self._thread.start()
+        self._connect(timeout)
+        _open.add(self)
+
+    # ── the loop ─────────────────────────────────────────────────────────────
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    def _connect(self, timeout: float) -> None:
+        connecting = asyncio.run_coroutine_threadsafe(self._start(), self._loop)
+        try:
+            connecting.result(timeout)
+        except FutureTimeout:
+            connecting.cancel()
+            self._end_loop()
+            raise errors.ConnectionLost(
+                f"no answer from a coordinator at {self._place} within {timeout:g} s; is it running there, and is its port open to this machine?"
+            ) from None
+        except BaseException:
+            connecting.cancel()
+            self._end_loop()
+            raise
+
+    async def _start(self) -> None:
+        self._driver = Driver(self._brain, self._perform, Tick())
+        self._links = NodeLinks(self._identity, self._settings.wire, self._hello, self._brain.peers, self._driver.post)
+        self._session = SessionClient(
+            self.address, self._identity, self._settings.wire, self._hello, emit=self._happened, on_welcome=self._welcomed
+        )
+        await self._session.connect()
+
+    def _hello(self) -> Hello:
+        return Hello(
+            protocol=PROTOCOL, version=VERSION, python=".".join(platform.python_version_tuple()[:2]), role="client",
+            name=self._identity.name, boot=self._boot, pid=os.getpid(), peer=self._me,
+        )
+
+    def _welcomed(self, welcome: Welcome) -> None:
+        if self._me != NOBODY:
+            self._links.forget_all()
+        self._me = welcome.peer
+        self._driver.post(events.Welcomed(welcome.peer))
+
+    def _happened(self, event: Any) -> None:
+        match event:
+            case Dropped():
+                log.warning("coordinator.dropped", address=self._place)
+            case Resumed():
+                log.info("coordinator.resumed", address=self._place)
+            case Lost(peer, reason) if peer == COORDINATOR:
+                log.warning("coordinator.lost", address=self._place, reason=reason)
+        self._driver.post(event)
+
+    def call(self, function: Callable[..., Any], *args: Any) -> None:
+        """Have this done on the loop's thread, soon. Safe in any thread, and while the garbage collector runs."""
+        if self._closed or self._pid != os.getpid():
+            return
+        self._inbox.append(lambda: function(*args))
+        if not self._waking:
+            self._waking = True
+            with contextlib.suppress(RuntimeError):  # the loop closed just now
+                self._loop.call_soon_threadsafe(self._take_inbox)
+
+    def post(self, event: Any) -> None:
+        """Tell the brain, from any thread."""
+        self.call(self._post, event)
+
+    def _post(self, event: Any) -> None:
+        self._driver.post(event)
+
+    def _take_inbox(self) -> None:
+        self._waking = False
+        inbox = self._inbox
+        while inbox:
+            inbox.popleft()()
+
+    # ── what callers ask for ─────────────────────────────────────────────────
+
+    def check_open(self, what: str) -> None:
+        """Raise when nothing can be asked here any more."""
+        if self._closed:
+            raise closed(what)
+        if self._pid != os.getpid():
+            raise errors.ConnectionLost(f"{what}: this client was made before a fork, in process {self._pid}; make a new one in this process")
+
+    def token(self) -> int:
+        """A new one."""
+        return next(self._tokens)
+
+    def submit(self, state: RunState, submit: Submit, *, forget: bool = False) -> None:
+        """Start a run; `state` follows it."""
+        self.check_open("a run can't be started")
+        self._states[state.token] = state
+        self.post(events.Start(submit, forget))
+
+    def attach(self, state: RunState, run: int) -> None:
+        """Take over a detached run."""
+        self.check_open("a run can't be attached")
+        self._states[state.token] = state
+        self.post(events.Attach(state.token, RunId(run)))
+
+    def ask(self, topic: str, run: int = 0) -> Future[Any]:
+        """Ask the coordinator."""
+        self.check_open(f"{topic!r} can't be asked for")
+        token, future = self.token(), Future[Any]()
+        self._questions[token] = future
+        self.post(events.Question(token, topic, RunId(run)))
+        return future
+
+    def fetch(self, token: int, task: int, future: Future[None]) -> None:
+        """Bring a large value here; the state's futures tell when."""
+        if self._closed or self._pid != os.getpid():
+            future.set_exception(errors.ResultLost("this large result was not fetched before its client was closed; look at it earlier"))
+        else:
+            self.post(events.Fetch(token, task))
+
+    def cancel(self, state: RunState, reason: str = "cancelled by its client") -> None:
+        """End a run of this client."""
+        self.post(events.CancelRun(state.token, reason))
+
+    def cancel_other(self, run: int, reason: str) -> None:
+        """End any run."""
+        self.check_open("a run can't be cancelled")
+        self.post(events.CancelOther(RunId(run), reason))
+
+    def release(self, state: RunState) -> None:
+        """Nobody here holds the run any more. A detached one whose results nobody took stays on the cluster."""
+        self.call(self._release, state)
+
+    def _release(self, state: RunState) -> None:
+        state.released = True
+        if state.over.done():
+            self._states.pop(state.token, None)
+        if not state.detached or state.delivered or not state.over.done():
+            self._post(events.ForgetRun(state.token))
+
+    def names(self) -> Mapping[int, str]:
+        """Node names by peer id, as far as this client was told."""
+        return {peer: name for peer, (name, _) in self._brain.peers.items()}
+
+    # ── what the brain asks for ──────────────────────────────────────────────
+
+    def _perform(self, effect: Any) -> None:
+        self._perform_by_type[type(effect)](effect)
+
+    def _with(self, token: int, act: Callable[[RunState], Any]) -> None:
+        state = self._states.get(token)
+        if state is not None:
+            act(state)
+
+    def _send(self, effect: Send) -> None:
+        if effect.peer == COORDINATOR:
+            self._session.send(effect.message)
+        else:
+            self._links.send(effect.peer, effect.message)
+
+    def _assembled(self, effect: events.Assembled) -> None:
+        state = self._states.get(effect.token)
+        if state is not None:
+            block = self._links.take(effect.peer, state.run, effect.task)
+            if block is not None:
+                state.assembled(effect.task, block)
+
+    def _accepted(self, effect: events.RunAccepted) -> None:
+        state = self._states.get(effect.token)
+        if state is not None:
+            state.run = effect.run
+            if not state.accepted.done():
+                state.accepted.set_result(None)
+
+    def _attached(self, effect: events.Attached) -> None:
+        state = self._states.get(effect.token)
+        if state is not None:
+            state.run, state.answer = effect.run, effect.data
+            if not state.accepted.done():
+                state.accepted.set_result(None)
+
+    def _run_over(self, effect: events.RunOver) -> None:
+        state = self._states.get(effect.token)
+        if state is not None:
+            state.run = state.run or effect.run
+            state.finish(effect.done, effect.failure)
+            if state.released:
+                self._states.pop(effect.token, None)
+
+    def _progressed(self, effect: events.Progressed) -> None:
+        state = self._states.get(effect.token)
+        if state is not None:
+            state.progress = effect.progress
+            state.news()
+
+    def _printed(self, effect: events.Printed) -> None:
+        state = self._states.get(effect.token)
+        if state is not None:
+            show(state, effect.output)
+
+    def _upload(self, effect: events.UploadValue) -> None:
+        state = self._states.get(effect.token)
+        if state is not None:
+            values = {task: state.graph.objects[task] for task in effect.tasks if task in state.graph.objects}
+            self._links.upload(effect.peer, effect.run, values)
+
+    def _answered(self, effect: events.Answered) -> None:
+        with contextlib.suppress(InvalidStateError):  # nobody waits any more
+            self._questions.pop(effect.token).set_result(effect.data)
+
+    def _unanswered(self, effect: events.Unanswered) -> None:
+        with contextlib.suppress(InvalidStateError):
+            self._questions.pop(effect.token).set_exception(error_of(effect.failure, lambda task: f"task {task}"))
+
+    # ── the end ──────────────────────────────────────────────────────────────
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be asked here any more."""
+        return self._closed
+
+    def close(self) -> None:
+        """Say goodbye and end the loop. The coordinator ends what runs for this client, except detached runs."""
+        if self._closed or self._pid != os.getpid():
+            return
+        self._closed = True
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("a client can't be closed from a callback that runs on its own thread")
+        ending = asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
+        with contextlib.suppress(FutureTimeout, errors.HandoffError):
+            ending.result(5.0)
+        self._end_loop()
+
+    async def _stop(self) -> None:
+        self._take_inbox()
+        await asyncio.sleep(0)             # one turn for what was said last, such as a Cancel
+        self._driver.stop()
+        failure = events.Failure("ConnectionLost", "the client was closed before this was over")
+        for state in list(self._states.values()):
+            if not state.over.done():
+                state.finish(None, failure)
+        for future in self._questions.values():
+            future.set_exception(errors.ConnectionLost(failure.text))
+        self._links.close()
+        await self._session.close("the client is closed")
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5.0)
+        _open.discard(self)
+
+
+def close_all() -> None:
+    """Close what is open, at exit."""
+    for core in list(_open):
+        core.close()
+
+
+def _description() -> str:
+    """Who this client is, for people who list runs."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "user"
+    return f"{user}@{socket.gethostname()}/{os.getpid()}"
+
+
+atexit.register(close_all)

@@ -1,0 +1,204 @@
+"""What happens at a client, and what its brain asks for, beyond the common words of `handoff.machine`.
+
+A run is named by its `token` (given by this client, at once) until and after the coordinator gave it a run id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from handoff.ids import PeerId, RunId
+from handoff.messages import Body, Ints, Longs, Output, Progress, RunDone, Submit
+
+NO_RUN = RunId(0)                    # in questions about no run in particular; real runs count from 1
+
+
+# ── events ──────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Welcomed:
+    """The coordinator let us in as `me`. Said again: it does not know us any more, and all that came before is void."""
+
+    me: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Submit this; `submit.token` is new. With `forget`, the run is given up as soon as it is over and nothing of it lies elsewhere."""
+
+    submit: Submit
+    forget: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Take over a detached run under this new token."""
+
+    token: int
+    run: RunId
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Ask the coordinator; answered by `Answered`, or by `Unanswered`."""
+
+    token: int
+    topic: str
+    run: RunId = NO_RUN
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRun:
+    """End this run now; answered by `RunOver` unless it was over already."""
+
+    token: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOther:
+    """End a run that this client may never have seen."""
+
+    run: RunId
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetRun:
+    """Nobody here asks for anything of this run any more. One that is not over goes on, and is forgotten when it is over."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Someone needs the value of this announced output now."""
+
+    token: int
+    task: int
+
+
+# ── effects ─────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class RunAccepted:
+    """The run exists, under this id."""
+
+    token: int
+    run: RunId
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A detached run is ours again; `data` is the coordinator's answer (function ids, outputs, state)."""
+
+    token: int
+    run: RunId
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """These values are here for the first time, back to back in the body, in the order in which they came."""
+
+    token: int
+    tasks: Ints
+    sizes: Longs
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """All chunks of this value have come from this peer, and it was not here yet."""
+
+    token: int
+    peer: PeerId
+    task: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Available:
+    """These outputs exist but are large; `Fetch` brings one here."""
+
+    token: int
+    tasks: Ints
+    sizes: Longs
+
+
+@dataclass(frozen=True, slots=True)
+class UploadValue:
+    """Send the values of these object tasks to that node."""
+
+    peer: PeerId
+    token: int
+    run: RunId
+    tasks: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """How far a run is."""
+
+    token: int
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """User code printed these lines."""
+
+    token: int
+    output: Output
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run, a question or a fetch has no result: an error class of `handoff.errors`, and what RunFailed says."""
+
+    code: str
+    text: str
+    task: int = 0xFFFFFFFF
+    node: str = ""
+    attempt: int = 0
+    type: str = ""
+    traceback: str = ""
+    body: Body = b""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOver:
+    """The run ended: with `done` when every output is here or announced, else with `failure`. Said once for each run."""
+
+    token: int
+    run: RunId
+    done: RunDone | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What was asked, as plain data."""
+
+    token: int
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """The question has no answer, for this reason."""
+
+    token: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Unfetched:
+    """This value can't be had any more, for this reason."""
+
+    token: int
+    task: int
+    failure: Failure

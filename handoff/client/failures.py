@@ -1,0 +1,40 @@
+"""What went wrong with a run, from the coordinator's words (task numbers) to the error a user sees (function ids)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+from handoff import errors
+from handoff.client.events import Failure
+from handoff.wire.values import unpack_exception
+
+NO_TASK = 0xFFFFFFFF
+
+
+def error_of(failure: Failure, function: Callable[[int], Hashable]) -> errors.HandoffError:
+    """A fresh exception for this failure, with the user's own as its cause; `function` gives the id of a task number."""
+    kind = errors.named(failure.code)
+    has_task = failure.task != NO_TASK
+    name = function(failure.task) if has_task else None
+    if kind is errors.FunctionFailed:
+        return _function_failed(failure, name)
+    text = f"function {name!r}: {failure.text}" if has_task else failure.text
+    if issubclass(kind, (errors.AllocationError, errors.InvalidFunction, errors.NotSerializable)):
+        return kind(text, function=name)
+    return kind(text)
+
+
+def _function_failed(failure: Failure, name: Hashable) -> errors.FunctionFailed:
+    what = failure.type.removeprefix("builtins.")
+    what = f"{what}: {failure.text}" if what and not failure.text.startswith(f"{what}:") else failure.text or what
+    error = errors.FunctionFailed(
+        f"function {name!r} failed on node {failure.node!r} in attempt {failure.attempt}: {what}",
+        function=name, node=failure.node, attempt=failure.attempt, type=failure.type,
+    )
+    remote = errors.RemoteTraceback(failure.traceback) if failure.traceback else None
+    body = b"".join(failure.body) if isinstance(failure.body, tuple) else bytes(failure.body)
+    cause = unpack_exception(body) if body else None
+    if cause is not None:
+        cause.__cause__ = remote
+    error.__cause__ = cause if cause is not None else remote
+    return error

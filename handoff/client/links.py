@@ -1,0 +1,177 @@
+"""Links to nodes: dials them when something is said to them, receives large values in place, and uploads objects."""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any
+
+from handoff.errors import HandoffError, LinkError
+from handoff.ids import PeerId, RunId
+from handoff.log import log
+from handoff.machine import Joined, Lost, Received
+from handoff.messages import Chunk, Hello, Message
+from handoff.settings import WireSettings
+from handoff.transport.dial import dial
+from handoff.transport.link import Handler, Link
+from handoff.trust.certificates import Identity
+from handoff.wire.values import Packed
+
+MAPPED_BYTES = 256 * 1024            # from here on a value gets pages of its own, which go back to the system when it dies
+
+
+class NodeLinks(Handler):
+    """At most one link to each node; what happens on them is told by `emit`."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        settings: WireSettings,
+        hello: Callable[[], Hello],
+        peers: Mapping[PeerId, tuple[str, tuple[str, int]]],
+        emit: Callable[[Any], None],
+    ) -> None:
+        self._identity, self._settings, self._hello, self._peers, self._emit = identity, settings, hello, peers, emit
+        self._links: dict[PeerId, Link] = {}
+        self._unsent: dict[PeerId, list[Message]] = {}   # said while the link is being dialled
+        self._dialling: dict[PeerId, asyncio.Task[None]] = {}
+        self._incoming: dict[tuple[PeerId, int, int], memoryview] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    # ── sending ──────────────────────────────────────────────────────────────
+
+    def send(self, peer: PeerId, message: Message) -> None:
+        """Say it now, or as soon as the link that is being dialled stands."""
+        link = self._links.get(peer)
+        if link is not None:
+            link.send(message)
+        elif peer in self._unsent:
+            self._unsent[peer].append(message)
+        elif peer in self._peers:
+            self._unsent[peer] = [message]
+            self._dialling[peer] = self._spawn(self._dial(peer))
+        else:
+            self._emit(Lost(peer, "the coordinator never said where it is"))
+
+    def upload(self, peer: PeerId, run: RunId, values: dict[int, Packed]) -> None:
+        """Send large values to a node, one after the other."""
+        self._spawn(self._upload(peer, run, values))
+
+    async def _upload(self, peer: PeerId, run: RunId, values: dict[int, Packed]) -> None:
+        for task, packed in values.items():
+            offset = 0
+            for piece in _pieces(packed, self._settings.chunk_bytes):
+                length = sum(map(len, piece))
+                if offset and peer not in self._links:
+                    return  # the link broke under us; the brain asks again
+                self.send(peer, Chunk(run, task, offset, packed.nbytes, piece))
+                offset += length
+                if (dialling := self._dialling.get(peer)) is not None:
+                    await asyncio.wait([dialling])
+                link = self._links.get(peer)
+                if link is None:
+                    return
+                if not link.writable:
+                    try:
+                        await link.drain()
+                    except LinkError:
+                        return
+
+    async def _dial(self, peer: PeerId) -> None:
+        address = self._peers[peer][1]
+        try:
+            link = await dial(address, self._identity, self._hello(), self, self._settings, expect_role="node", peer=peer)
+        except HandoffError as error:
+            self._unsent.pop(peer, None)
+            self._emit(Lost(peer, str(error)))
+            return
+        finally:
+            self._dialling.pop(peer, None)
+        if self._closed:
+            link.close("the client is closed")
+            return
+        self._links[peer] = link
+        for message in self._unsent.pop(peer, ()):
+            link.send(message)
+        self._emit(Joined(peer, link.hello or self._hello()))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # ── receiving: what a link's handler hears ───────────────────────────────
+
+    def destination(self, link: Link, message: Chunk, nbytes: int) -> memoryview | None:
+        """Where a chunk is to be read into, straight from the socket."""
+        key = (link.peer, message.run, message.task)
+        if message.offset == 0:
+            self._incoming[key] = _room(message.total)
+        room = self._incoming.get(key)
+        if room is None or message.offset + nbytes > len(room):
+            return None
+        return room[message.offset : message.offset + nbytes]
+
+    def received(self, link: Link, message: Message) -> None:
+        """A whole message from a node."""
+        self._emit(Received(link.peer, message))
+        if isinstance(message, Chunk) and message.offset + len(message.body) == message.total:
+            # The brain decides in this turn whether it is wanted; a copy that nobody takes goes.
+            asyncio.get_running_loop().call_soon(self._incoming.pop, (link.peer, message.run, message.task), None)
+
+    def take(self, peer: PeerId, run: int, task: int) -> memoryview | None:
+        """A value whose last chunk came in this turn."""
+        room = self._incoming.pop((peer, run, task), None)
+        return room.toreadonly() if room is not None else None
+
+    def lost(self, link: Link, reason: str) -> None:
+        """A link broke; what was half received over it comes again."""
+        if self._links.get(link.peer) is not link:
+            return
+        del self._links[link.peer]
+        for key in [key for key in self._incoming if key[0] == link.peer]:
+            del self._incoming[key]
+        if not self._closed:
+            log.debug("node.link_lost", peer=link.peer, reason=reason)
+            self._emit(Lost(link.peer, reason))
+
+    def forget_all(self) -> None:
+        """The peer numbers mean nothing any more."""
+        links, self._links = self._links, {}
+        for link in links.values():
+            link.close("the coordinator gave new numbers")
+
+    def close(self) -> None:
+        """Leave all nodes."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        links, self._links = self._links, {}
+        for link in links.values():
+            link.close("the client is closed")
+
+
+def _room(total: int) -> memoryview:
+    if total >= MAPPED_BYTES:
+        return memoryview(mmap.mmap(-1, total))
+    return memoryview(bytearray(total))
+
+
+def _pieces(packed: Packed, step: int) -> Iterator[tuple[memoryview, ...]]:
+    """The value cut into pieces of this many bytes, without copying; a piece may span several parts."""
+    piece: list[memoryview] = []
+    missing = step
+    for part in packed.parts:
+        view = memoryview(part).cast("B")
+        while len(view):
+            head, view = view[:missing], view[missing:]
+            piece.append(head)
+            missing -= len(head)
+            if not missing:
+                yield tuple(piece)
+                piece, missing = [], step
+    if piece:
+        yield tuple(piece)

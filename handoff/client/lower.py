@@ -1,0 +1,227 @@
+"""A graph becomes a program: validated, inline functions folded into their dependents, tasks numbered, equal things said once."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from handoff.client.code import CodeTable
+from handoff.client.columns import SHARED_BYTES, Columns
+from handoff.client.folding import Folding
+from handoff.errors import InvalidFunction, MissingFunction, NotSerializable
+from handoff.graph.dag import DAG
+from handoff.graph.function import Argument, Collocated, Function
+from handoff.graph.links import Links, near
+from handoff.graph.references import Reference, references_in, replaced
+from handoff.graph.validate import check, given_inputs, refuse_streaming, roots
+from handoff.messages import Flag, Form, Kind, Program
+from handoff.resources import DEFAULT_COST, amounts
+from handoff.wire.values import Packed, pack, unpicklable_part
+
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A program, and what the client keeps to itself about it."""
+
+    program: Program
+    body: tuple[bytes, ...]           # code, in the order of program.codes
+    ids: list[Hashable]               # per task: the id of its function; None for hidden tasks
+    number: dict[Hashable, int]       # the task of each function that has one
+    outputs: list[int]                # the tasks whose results are wanted, in the order of `returns`, or else of the graph
+    objects: dict[int, Packed]        # the values of object tasks
+    hidden: dict[int, str]            # what the hidden tasks are
+
+    def describe(self, task: int) -> str:
+        """A task, for people."""
+        return self.hidden[task] if task in self.hidden else f"function {self.ids[task]!r}"
+
+
+def lower(dag: DAG, *, returns: Iterable[Hashable] | None = None, max_retries: int = 3,
+          inputs: Mapping[Hashable, Any] | None = None) -> Lowered:
+    """The program of a graph. Raises `InvalidDAG` or `NotSerializable` errors; nothing has been sent then."""
+    links = check(dag)
+    refuse_streaming(links)
+    if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
+        raise InvalidFunction(f"max_retries={max_retries!r} is not a whole number from 0 on")
+    return _Lowering(links, given_inputs(links, inputs), returns, max_retries).lowered()
+
+
+class _Lowering:
+    """One graph on its way. Functions are positions in the graph, tasks are numbers in the program."""
+
+    def __init__(self, links: Links, values: Mapping[Hashable, Any], returns: Iterable[Hashable] | None, max_retries: int) -> None:
+        self.links, self.values, self.max_retries = links, values, max_retries
+        self.returns = None if returns is None else _returned(returns, links)
+        self.columns, self.codes = Columns(), CodeTable()
+        self.number = [-1] * len(links.functions)                  # per function: its task; -1: it has none (yet)
+        self.root = roots(links) if any(isinstance(each.node, Collocated) for each in links.examples) else {}
+        self._kinds: dict[Any, int] = {}
+        self._costs = [amounts(each.cost) if each.cost is not None else DEFAULT_COST for each in links.examples]
+
+    def lowered(self) -> Lowered:
+        """All of it."""
+        self._write_tasks()
+        number, columns = self.number, self.columns
+        by_id = {function.id: task for function, task in zip(self.links.functions, number, strict=True) if task >= 0}
+        wanted = [task for task in number if task >= 0] if self.returns is None else [number[place] for place in self.returns]
+        codes = self.codes.bytes
+        return Lowered(
+            program=columns.program(((digest, len(data)) for digest, data in codes.items()), self._groups()),
+            body=tuple(codes.values()), ids=columns.ids, number=by_id, outputs=wanted, objects=columns.objects, hidden=columns.hidden,
+        )
+
+    def _write_tasks(self) -> None:
+        links, number, columns, kinds = self.links, self.number, self.columns, self._kinds
+        functions, shapes, arguments, references = links.functions, links.shapes, links.arguments, links.references
+        regular = [each.type == "regular" for each in links.examples]
+        output = [True] * len(functions) if self.returns is None else [False] * len(functions)
+        for place in self.returns or ():
+            output[place] = True
+        for place in links.order:
+            shape = shapes[place]
+            if not regular[shape]:
+                continue
+            function = functions[place]
+            taken = arguments[place]
+            inputs = None if references[place] else self._plain_inputs(function, taken) if taken else ()
+            literal = None if inputs is None else self._plain_literal(function)
+            if literal is None or inputs is None:
+                number[place] = self._fold(place, output[place])
+                continue
+            key = (shape, output[place], self.root[place] if place in self.root else None)
+            kind = kinds.get(key)
+            if kind is None:
+                form = Form.AS_LIST if function.argument_inclusion == "as_list" else Form.VARIADIC
+                kind = kinds[key] = self._kind(place, form, output[place])
+            number[place] = columns.add(kind, literal, inputs, function.id)
+
+    def _plain_inputs(self, function: Function, taken: Sequence[int]) -> list[int] | None:
+        """The tasks that the arguments come from, or None when one of them is no plain result of a task."""
+        number = self.number
+        found = []
+        for argument, place in zip(function.args, taken, strict=True):
+            task = number[place]
+            if task < 0 or (type(argument) is Argument
+                            and not (argument.serialization_fn is None and argument.deserialization_fn is None)):
+                return None
+            found.append(task)
+        return found
+
+    def _plain_literal(self, function: Function) -> bytes | None:
+        """The literal of a task without holes; None when a value in it is large and may have to travel on its own."""
+        args, kwargs = function.extra_args, function.extra_kwargs
+        if not kwargs:
+            if not args:
+                return b""
+            if _PLAIN.issuperset(map(type, args)):
+                data = pickle.dumps((tuple(args), {}), 5)
+                return data if len(data) <= SHARED_BYTES else None
+        if any(self.columns.object_of(each) is not None for each in (*args, *kwargs.values())):
+            return None
+        try:
+            packed = pack((tuple(args), dict(kwargs)))
+        except Exception as error:
+            raise self._explained(function, error) from error
+        return packed.join() if packed.nbytes <= SHARED_BYTES else None
+
+    def _fold(self, place: int, output: bool) -> int:
+        """The task of a function that is written as a call with holes."""
+        function = self.links.functions[place]
+        folding = Folding(self.links, self.number, self.values, self.codes, self.columns, self.max_retries)
+        try:
+            literal = folding.write(place).join()
+        except NotSerializable:
+            raise
+        except RecursionError:
+            raise InvalidFunction(f"{function.id!r}: inline functions are nested too deeply in it, or one of its arguments holds a "
+                                  "reference and itself", function=function.id) from None
+        except Exception as error:
+            raise self._explained(function, error) from error
+        kind = self._kind(place, Form.TREE, output, tuple(folding.codes), folding.is_async)
+        return self.columns.add(kind, literal, folding.inputs, function.id)
+
+    def _kind(self, place: int, form: Form, output: bool, codes: tuple[bytes, ...] = (), is_async: bool = False) -> int:
+        function = self.links.functions[place]
+        assert function.code is not None
+        code = self.codes.add(function.code, function.id)
+        flags = (Flag.OUTPUT if output else 0) | (Flag.ASYNC if is_async or code.is_async else 0)
+        pinned = self.links.functions[self.root.get(place, place)].node
+        return self.columns.kind_number(Kind(
+            codes=codes or (code.digest,),
+            name=code.name,
+            form=int(form),
+            flags=int(flags),
+            cost=self._costs[self.links.shapes[place]],
+            max_retries=self.max_retries if function.max_retries is None else function.max_retries,
+            timeout=float(function.timeout or 0),
+            priority=function.priority,
+            node=pinned if isinstance(pinned, str) else "",
+        ))
+
+    def _groups(self) -> list[list[int]]:
+        """Tasks that must share a node, but are not pinned to one."""
+        groups: dict[int, list[int]] = {}
+        for place, root in self.root.items():
+            if self.links.functions[root].node is None:
+                groups.setdefault(root, [self.number[root]]).append(self.number[place])
+        return [sorted(group) for group in groups.values()]
+
+    def _explained(self, function: Function, error: Exception) -> NotSerializable:
+        """The error for arguments that can't be pickled: says which of them, and which part of it."""
+        for name, value in _named_values(function, self.links):
+            try:
+                pack(value)
+            except Exception as cause:
+                path, reason = unpicklable_part(value, cause, name)
+                return NotSerializable(f"{function.id!r}: {path} can't be sent to a node: {reason}", function=function.id, path=path)
+        inner = [each for each in self.links.functions if each.type != "regular"]
+        for each in inner:  # folded in, or an input
+            values = [(f"the value of the input {each.id!r}", self.values[each.id])] if each.type == "input" \
+                else [(f"{name} of the inline function {each.id!r}", value) for name, value in _named_values(each, self.links)]
+            for name, value in values:
+                try:
+                    pack(value)
+                except Exception as cause:
+                    path, reason = unpicklable_part(value, cause, name)
+                    return NotSerializable(f"{function.id!r}: {path} can't be sent to a node: {reason}", function=function.id, path=path)
+        return NotSerializable(f"{function.id!r}: its arguments can't be sent to a node: {error}", function=function.id)
+
+
+def _named_values(function: Function, links: Links) -> list[tuple[str, Any]]:
+    """The values that a function is given, each with what people call it; references in them left out."""
+    def bare(part: Any) -> Any:
+        return replaced(part, lambda reference: None, lambda value: value) if references_in(part) else part
+
+    first = len(function.args) + 1
+    named = [(f"argument {first + index}", bare(each)) for index, each in enumerate(function.extra_args)]
+    named += [(f"keyword argument {name!r}", bare(each)) for name, each in function.extra_kwargs.items()]
+    for argument in function.args:
+        if type(argument) is Argument:
+            for given in (argument.serialization_fn, argument.deserialization_fn):
+                if type(given) in (tuple, list):
+                    named.append((f"a static argument for {argument.id!r}", given[1]))  # type: ignore[index]
+    return named
+
+
+def _returned(returns: Iterable[Hashable], links: Links) -> list[int]:
+    """The positions of the functions whose results are wanted."""
+    if isinstance(returns, (str, bytes)):
+        raise InvalidFunction(f"returns is a list of ids, such as returns=['small'], not {returns!r}")
+    found: dict[int, None] = {}
+    for wanted in returns:
+        id = wanted.id if type(wanted) is Reference else wanted
+        try:
+            place = links.position.get(id)
+        except TypeError:
+            raise InvalidFunction(f"returns names {id!r}, which is no id: it is not hashable") from None
+        if place is None:
+            raise MissingFunction(f"returns names {id!r}, which is not in the graph{near(id, links.position)}", missing=id)
+        kind = links.functions[place].type
+        if kind != "regular":
+            raise InvalidFunction(f'returns names {id!r}, which has no result of its own: its type is "{kind!s}"', function=id)
+        found[place] = None
+    return list(found)

@@ -1,0 +1,45 @@
+"""Which nodes are out of this client's reach just now, when each is tried again, and when it is given up."""
+
+from __future__ import annotations
+
+from handoff.ids import PeerId
+from handoff.settings import ClientSettings
+
+
+class Reach:
+    """Moments by node. A node that nobody waits for is not in here."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        self._since: dict[PeerId, float] = {}    # node -> since when no link to it could be had
+        self._again: dict[PeerId, float] = {}    # node -> when to try it again
+
+    @property
+    def deadline(self) -> float | None:
+        """When the next node is to be tried again."""
+        return min(self._again.values(), default=None)
+
+    def lost(self, now: float, peer: PeerId) -> bool:
+        """A link broke that is needed; False when it is time to give that node up."""
+        since = self._since.setdefault(peer, now)
+        if now - since >= self._settings.node_lost_seconds:
+            self.forget(peer)
+            return False
+        self._again[peer] = now + self._settings.node_retry_seconds
+        return True
+
+    def found(self, peer: PeerId) -> None:
+        """There is a link to it."""
+        self._since.pop(peer, None)
+
+    def forget(self, peer: PeerId) -> None:
+        """Nobody waits for it."""
+        self._since.pop(peer, None)
+        self._again.pop(peer, None)
+
+    def due(self, now: float) -> list[PeerId]:
+        """The nodes to try again now."""
+        due = [peer for peer, moment in self._again.items() if moment <= now]
+        for peer in due:
+            del self._again[peer]
+        return due

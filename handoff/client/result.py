@@ -1,0 +1,68 @@
+"""What a run gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """The results of a run by function id, and the name of the node where each function ran.
+
+    Values over a mebibyte come from their node when they are first looked at, and stay here from then on.
+    """
+
+    dag_id: str
+    run_id: int
+    results: Mapping[Hashable, Any]
+    allocations: Mapping[Hashable, str]
+    bytes_moved: int = 0               # between nodes, for this run
+
+    def __getitem__(self, function: Hashable) -> Any:
+        return self.results[function]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """How one function ran in the end."""
+
+    function: Hashable
+    node: str
+    attempt: int                       # 1 when it went well at once
+    started: float                     # seconds since the run was submitted
+    seconds: float
+    nbytes: int                        # size of its result
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """How far a run is. `state` is "running", "done" or "failed"."""
+
+    state: str
+    done: int
+    total: int
+    running: int                       # planned on nodes
+    waits_for: str = ""                # why nothing moves, when nothing does
+
+
+class Allocations(Mapping[Hashable, str]):
+    """Node names by function id, made from columns when somebody looks."""
+
+    __slots__ = ("_names", "_nodes", "_number")
+
+    def __init__(self, number: Mapping[Hashable, int], nodes: Sequence[int], names: Mapping[int, str]) -> None:
+        self._number, self._nodes, self._names = number, nodes, names
+
+    def __getitem__(self, function: Hashable) -> str:
+        return self._names[self._nodes[self._number[function]]]
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._number)
+
+    def __len__(self) -> int:
+        return len(self._number)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))

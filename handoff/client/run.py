@@ -1,0 +1,171 @@
+"""A submitted run: wait for it, watch it, cancel it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Hashable, Iterator
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
+
+from handoff.client.result import Allocations, RunResult, RunStatus, TaskRecord
+from handoff.client.state import Lease, Results, RunState
+from handoff.errors import HandoffError, ResultTimeout
+
+
+class Run:
+    """A run that was started. When neither it nor its results are held any more, its values on the cluster are let go."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} of {self._state.graph.dag_id!r}: {_word(self._state)}>"
+
+    @property
+    def _state(self) -> RunState:
+        return self._lease.state
+
+    @property
+    def id(self) -> int:
+        """The run's number in its cluster."""
+        return self._state.run
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes that went from node to node for this run; 0 until it is done."""
+        return self._state.done.bytes_moved if self._state.done is not None else 0
+
+    def done(self) -> bool:
+        """Whether it is over, well or not."""
+        return self._state.over.done()
+
+    def result(self, timeout: float | None = None) -> RunResult:
+        """Wait until it is over; raises its error. `ResultTimeout` after `timeout` seconds, which leaves the run going."""
+        wait_over(self._state, timeout)
+        return result_of(self._lease)
+
+    def as_completed(self) -> Iterator[tuple[Hashable, Any]]:
+        """(function id, value) of each output as it completes; raises the run's error when it fails."""
+        state = self._state
+        for task in completed(state):
+            yield state.graph.ids[task], state.value(task)
+        state.delivered = True
+
+    def cancel(self) -> None:
+        """End it now, running functions included. Whoever waits for it gets `RunCancelled`."""
+        self._state.core.cancel(self._state)
+
+    def status(self) -> RunStatus:
+        """How far it is."""
+        state = self._state
+        if state.over.done() or not state.run:
+            return status_of(state, None)
+        try:
+            return status_of(state, state.core.ask("run", state.run).result())
+        except HandoffError:  # it ended just now, or the coordinator is away: say what is known here
+            return status_of(state, None)
+
+    def timeline(self) -> list[TaskRecord]:
+        """How each function ran that is done, in the order of their starts."""
+        state = self._state
+        return timeline_of(state, state.core.ask("timeline", state.run).result())
+
+
+def wait_over(state: RunState, timeout: float | None) -> None:
+    """Block until the run is over."""
+    try:
+        state.over.result(timeout)
+    except FutureTimeout:
+        raise ResultTimeout(timeout_text(state, timeout)) from None
+
+
+def timeout_text(state: RunState, timeout: float | None) -> str:
+    """What a person is told whose patience ended."""
+    progress = state.progress
+    waits = f"; it waits: {progress.waits_for}" if progress is not None and progress.waits_for else ""
+    done = f" ({progress.done} of {progress.total} functions are done{waits})" if progress is not None else ""
+    return f"run {state.run} of {state.graph.dag_id!r} is not over after {timeout:g} s{done}; it goes on" if timeout is not None else ""
+
+
+def completed(state: RunState) -> Iterator[int]:
+    """Outputs in the order in which they become known; blocks for the next one."""
+    happened = threading.Event()
+    state.watchers.append(happened.set)
+    try:
+        at = 0
+        while True:
+            happened.clear()
+            is_over = state.over.done()  # looked at first: nothing is known later than this
+            while at < len(state.order):
+                yield state.order[at]
+                at += 1
+            if is_over:
+                state.raise_if_failed()
+                return
+            happened.wait()
+    finally:
+        state.watchers.remove(happened.set)
+
+
+def wait_known(state: RunState, task: int, deadline: float | None) -> None:
+    """Block until this output is known; raises the run's error when it never will be."""
+    if state.is_known(task):
+        return
+    happened = threading.Event()
+    state.watchers.append(happened.set)
+    try:
+        while not state.is_known(task):
+            if state.over.done() and not state.is_known(task):
+                state.raise_if_failed()
+            if not happened.wait(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                raise ResultTimeout(f"the result of {state.name_of(task)!r} is not here in time; its run goes on")
+            happened.clear()
+    finally:
+        state.watchers.remove(happened.set)
+
+
+def result_of(lease: Lease) -> RunResult:
+    """The result of a run that is over; raises its error."""
+    state = lease.state
+    state.raise_if_failed()
+    assert state.done is not None
+    state.delivered = True
+    allocations = Allocations(state.graph.number, state.done.nodes, state.core.names())
+    return RunResult(state.graph.dag_id, state.run, Results(lease), allocations, state.done.bytes_moved)
+
+
+def status_of(state: RunState, answer: Any) -> RunStatus:
+    """From the coordinator's answer, or from what is known here when there is none."""
+    if state.over.done():
+        total = len(state.graph.ids)
+        done = total if state.failure is None else (state.progress.done if state.progress is not None else 0)
+        return RunStatus(_word(state), done, total, 0)
+    if answer is not None:
+        return RunStatus(
+            str(answer.get("state", "running")), answer.get("done", 0), answer.get("total", 0), answer.get("running", 0),
+            answer.get("waits_for", ""),
+        )
+    progress = state.progress
+    if progress is None:
+        return RunStatus("running", 0, len(state.graph.ids), 0)
+    return RunStatus("running", progress.done, progress.total, progress.running, progress.waits_for)
+
+
+def timeline_of(state: RunState, answer: Any) -> list[TaskRecord]:
+    """From the coordinator's columns."""
+    names = state.core.names()
+    columns = zip(
+        answer["task"], answer["node"], answer["attempt"], answer["started"], answer["seconds"], answer["nbytes"], strict=True
+    )
+    records = [
+        TaskRecord(state.name_of(task), node if isinstance(node, str) else names.get(node, ""), attempt, started, seconds, nbytes)
+        for task, node, attempt, started, seconds, nbytes in columns
+    ]
+    return sorted(records, key=lambda record: record.started)
+
+
+def _word(state: RunState) -> str:
+    if not state.over.done():
+        return "running"
+    return "done" if state.failure is None else "failed"

@@ -1,0 +1,250 @@
+"""One run at the client: the loop's thread fills it in, callers in other threads read it.
+
+Values stay packed, as they came, until somebody looks at them: holding ten thousand results costs little, and a user's own
+unpickling never runs on the loop's thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from handoff.client.events import Arrived, Failure
+from handoff.client.failures import error_of
+from handoff.errors import ConnectionLost, HandoffError
+from handoff.messages import Ints, Progress, RunDone, ints
+from handoff.wire.values import Packed, unpack
+
+if TYPE_CHECKING:
+    from handoff.client.core import Core
+
+OutputTaker = Callable[[Hashable, str, str, str], Any]  # (function id, node, stream, text)
+
+
+class Graph(NamedTuple):
+    """What a caller's words (function ids) have to do with the cluster's (task numbers)."""
+
+    dag_id: str
+    ids: Sequence[Hashable | None]                     # per task: its function's id, or None for a hidden one
+    outputs: Sequence[int]                             # tasks whose values come here
+    number: Mapping[Hashable, int]                     # function id -> task
+    objects: Mapping[int, Packed]                      # large literals, to upload when asked
+
+
+class RunState:
+    """What is known of one run. `Core` holds it until the run is forgotten."""
+
+    def __init__(
+        self, core: Core, token: int, graph: Graph, *, output: OutputTaker | bool | None = None, detached: bool = False
+    ) -> None:
+        self.core, self.token, self.graph = core, token, graph
+        self.output = output
+        self.detached = detached
+        self.delivered = False                         # somebody was given the results
+        self.released = False                          # nobody holds it any more
+        self.answer: Any = None                        # when attached: what the coordinator knows of it
+        self.run = 0                                   # from Accepted on
+        self.accepted: Future[None] = Future()         # done when accepted, refused, or over
+        self.over: Future[None] = Future()             # done when the run is over, well or not
+        self.done: RunDone | None = None
+        self.failure: Failure | None = None
+        self.progress: Progress | None = None
+        self.order: Ints = ints()                      # outputs in the order in which they were made known
+        self.announced: dict[int, int] = {}            # large outputs that lie on a node -> their size
+        self.watchers: list[Callable[[], None]] = []   # called on the loop's thread when `order` grew or the run is over
+        self.when_over: Callable[[RunState], None] | None = None
+        self._waiting: deque[Arrived] = deque()        # messages whose values nobody looked for yet
+        self._packed: dict[int, bytes | memoryview] = {}
+        self._values: dict[int, Any] = {}
+        self._fetches: dict[int, Future[None]] = {}
+        self._lock = threading.Lock()
+
+    # ── filled in on the loop's thread ───────────────────────────────────────
+
+    def arrived(self, effect: Arrived) -> None:
+        """Values came."""
+        self._waiting.append(effect)
+        announced = self.announced
+        if not announced:
+            self.order.extend(effect.tasks)
+        else:
+            for task in effect.tasks:
+                if announced.pop(task, None) is None:
+                    self.order.append(task)
+        if self._fetches:
+            for task in effect.tasks:
+                self._fetched(task)
+        self.news()
+
+    def assembled(self, task: int, block: memoryview) -> None:
+        """A large value came, chunk by chunk."""
+        self._packed[task] = block
+        if self.announced.pop(task, None) is None:
+            self.order.append(task)
+        self._fetched(task)
+        self.news()
+
+    def available(self, tasks: Sequence[int], sizes: Sequence[int]) -> None:
+        """Large values exist on a node."""
+        known = self.announced
+        for task, size in zip(tasks, sizes, strict=True):
+            if task not in known:
+                self.order.append(task)
+            known[task] = size
+        self.news()
+
+    def finish(self, done: RunDone | None, failure: Failure | None) -> None:
+        """The run is over."""
+        self.done, self.failure = done, failure
+        self.graph = self.graph._replace(objects={})
+        for future in (self.accepted, self.over):
+            if not future.done():
+                future.set_result(None)
+        if failure is not None:
+            for task in list(self._fetches):
+                self.unfetched(task, failure)
+        self.news()
+        if self.when_over is not None:
+            self.when_over(self)
+
+    def unfetched(self, task: int, failure: Failure) -> None:
+        """A large value can't be had any more."""
+        future = self._fetches.pop(task, None)
+        if future is not None and not future.done():
+            future.set_exception(error_of(failure, self.name_of))
+
+    def news(self) -> None:
+        """Wake whoever watches."""
+        for watcher in tuple(self.watchers):
+            watcher()
+
+    def _fetched(self, task: int) -> None:
+        future = self._fetches.pop(task, None)
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    # ── read by callers ──────────────────────────────────────────────────────
+
+    def error(self) -> HandoffError | None:
+        """Why the run has no result; a fresh exception each time, since raising one changes it."""
+        return error_of(self.failure, self.name_of) if self.failure is not None else None
+
+    def raise_if_failed(self) -> None:
+        """Raise the run's error, if it has one."""
+        error = self.error()
+        if error is not None:
+            raise error
+
+    def value(self, task: int) -> Any:
+        """The value of an output; a large one is fetched now."""
+        try:
+            return self._values[task]
+        except KeyError:
+            pass
+        block = self._block(task)
+        if block is None:
+            self.fetch(task).result()
+            block = self._block(task)
+            if block is None:  # another caller was quicker
+                return self._values[task]
+        value = unpack(block)
+        value = self._values.setdefault(task, value)
+        self._packed.pop(task, None)
+        return value
+
+    def fetch(self, task: int) -> Future[None]:
+        """Ask for a large value; the future is done when it is here."""
+        with self._lock:
+            future = self._fetches.get(task)
+            if future is None:
+                future = Future()
+                self._fetches[task] = future
+                self.core.fetch(self.token, task, future)
+        if self._block(task) is not None or task in self._values:  # it came in between
+            self.core.call(self._fetched, task)
+        return future
+
+    def is_known(self, task: int) -> bool:
+        """Whether the value is here or announced."""
+        return task in self.announced or task in self._values or self._block(task) is not None
+
+    def fetch_all(self) -> list[Future[None]]:
+        """Ask for all large values that are not here yet."""
+        return [self.fetch(task) for task in list(self.announced)]
+
+    def function_ids(self) -> Iterator[Hashable]:
+        """The ids of the outputs, in the order of the graph."""
+        ids = self.graph.ids
+        return (ids[task] for task in self.graph.outputs)
+
+    def name_of(self, task: int) -> Hashable:
+        """The function of a task, also of a hidden one."""
+        ids = self.graph.ids
+        name = ids[task] if task < len(ids) else None
+        return f"task {task}" if name is None else name
+
+    def _block(self, task: int) -> bytes | memoryview | None:
+        waiting, packed = self._waiting, self._packed
+        if waiting:
+            with self._lock:
+                while waiting:
+                    effect = waiting.popleft()
+                    body = effect.body
+                    view = memoryview(b"".join(body) if isinstance(body, tuple) else body)
+                    at = 0
+                    for each, size in zip(effect.tasks, effect.sizes, strict=True):
+                        packed[each] = bytes(view[at : at + size])  # copied: aligned, and the rest of the message may go
+                        at += size
+        return packed.get(task)
+
+
+class Results(Mapping[Hashable, Any]):
+    """Values by function id, unpacked when looked at. Keeps the run alive on the cluster as long as somebody holds it."""
+
+    __slots__ = ("_keys", "_lease", "_state")
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease, self._state = lease, lease.state
+        self._keys: dict[Hashable, int] | None = None
+
+    def _numbers(self) -> dict[Hashable, int]:
+        if self._keys is None:
+            state = self._state
+            self._keys = dict(zip(state.function_ids(), state.graph.outputs, strict=True))
+        return self._keys
+
+    def __getitem__(self, function: Hashable) -> Any:
+        return self._state.value(self._numbers()[function])
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._numbers())
+
+    def __len__(self) -> int:
+        return len(self._numbers())
+
+    def __contains__(self, function: object) -> bool:
+        return function in self._numbers()
+
+    def __repr__(self) -> str:
+        names = ", ".join(repr(name) for name, _ in zip(self._numbers(), range(8), strict=False))
+        return f"<results of {names}{', ...' if len(self) > 8 else ''}>"
+
+
+class Lease:
+    """What users hold of a run; when the last one goes, the run is forgotten."""
+
+    __slots__ = ("__weakref__", "state")
+
+    def __init__(self, state: RunState) -> None:
+        self.state = state
+
+    def __del__(self) -> None:
+        self.state.core.release(self.state)
+
+
+def closed(what: str) -> ConnectionLost:
+    """The error of those who come too late."""
+    return ConnectionLost(f"{what}: this client is closed; make a new one with handoff.connect")

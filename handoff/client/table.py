@@ -1,0 +1,123 @@
+"""What the client knows of one run: which outputs are here, which lie large on a node, and who works for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+from handoff.ids import PeerId, RunId
+from handoff.messages import Body, Flag, Ints, Longs, Program, Results, RunDone, ints, longs
+
+
+class Whereabouts(IntEnum):
+    """Of one task's value, as this client sees it."""
+
+    HIDDEN = 0      # nobody asked for it
+    MISSING = 1     # an output that is not made, or not here yet
+    ANNOUNCED = 2   # an output that lies on a node until someone here needs it
+    HERE = 3
+
+
+HIDDEN, MISSING, ANNOUNCED, HERE = (int(each) for each in Whereabouts)
+
+
+class Table:
+    """One run at the client: a byte per task, and a few words about the whole."""
+
+    __slots__ = ("announced", "cancelled", "detached", "done", "fetching", "forget", "holders", "is_over", "known", "missing", "nodes",
+                 "run", "state", "token", "uploads")
+
+    def __init__(self, token: int, *, forget: bool = False, detached: bool = False) -> None:
+        self.token = token
+        self.run: RunId | None = None               # from Accepted on
+        self.state = bytearray()                    # Whereabouts, per task
+        self.known = False                          # the columns are filled in (when attaching: after the answer)
+        self.missing = 0                            # outputs that are neither here nor announced
+        self.announced = 0                          # outputs that are announced and not here
+        self.holders: dict[int, PeerId] = {}        # announced output -> the node that has it
+        self.fetching: dict[int, None] = {}         # announced outputs that someone waits for
+        self.nodes: dict[PeerId, None] = {}         # nodes that work for the run and are not gone
+        self.uploads: dict[PeerId, dict[int, None]] = {}  # object tasks by the node that the value went to
+        self.done: RunDone | None = None
+        self.is_over = False
+        self.forget = forget
+        self.detached = detached
+        self.cancelled: str | None = None           # cancelled before it was accepted, for this reason
+
+    def expect(self, size: int, outputs: Iterable[int]) -> None:
+        """The run has this many tasks, and these are its outputs."""
+        self.state = bytearray(size)
+        for task in outputs:
+            self.state[task] = MISSING
+        self.missing = self.state.count(MISSING)
+        self.known = True
+
+    def expect_program(self, program: Program) -> None:
+        """The outputs are the tasks of kinds that are flagged so."""
+        wanted = [MISSING if kind.flags & Flag.OUTPUT else HIDDEN for kind in program.kinds]
+        self.state = bytearray(map(wanted.__getitem__, program.kind))
+        self.missing = self.state.count(MISSING)
+        self.known = True
+
+    def arrive(self, tasks: Iterable[int]) -> list[int]:
+        """These came with their values; returns those that were waited for."""
+        state, size = self.state, len(self.state)
+        fresh = [task for task in tasks if task < size and (state[task] == MISSING or state[task] == ANNOUNCED)]
+        for task in fresh:
+            if state[task] == ANNOUNCED:
+                self.announced -= 1
+                del self.holders[task]
+                self.fetching.pop(task, None)
+            else:
+                self.missing -= 1
+            state[task] = HERE
+        return fresh
+
+    def announce(self, peer: PeerId, tasks: Iterable[int]) -> list[int]:
+        """These lie large on that node; returns those that were missing until now."""
+        state, size = self.state, len(self.state)
+        fresh = [task for task in tasks if task < size and state[task] == MISSING]
+        for task in fresh:
+            state[task] = ANNOUNCED
+            self.holders[task] = peer
+        self.missing -= len(fresh)
+        self.announced += len(fresh)
+        return fresh
+
+    def withdraw(self, peer: PeerId, tasks: Iterable[int] | None = None) -> list[int]:
+        """That node does not have these announced values any more (None: none at all); they are missing again."""
+        there = self.holders if tasks is None else tasks
+        gone = [task for task in there if self.holders.get(task) == peer]
+        for task in gone:
+            del self.holders[task]
+            self.state[task] = MISSING
+        self.missing += len(gone)
+        self.announced -= len(gone)
+        return gone
+
+    def missing_tasks(self) -> Ints:
+        """The outputs that are neither here nor announced by a node that lives."""
+        found, at, state = ints(), -1, self.state
+        while (at := state.find(MISSING, at + 1)) >= 0:
+            found.append(at)
+        return found
+
+
+def nbytes_of(body: Body) -> int:
+    """How long a body is."""
+    return sum(map(len, body)) if isinstance(body, tuple) else len(body)
+
+
+def part_of(message: Results, wanted: Iterable[int]) -> tuple[Ints, Longs, bytes]:
+    """Tasks, sizes and values of a message, only those wanted, each once."""
+    left = dict.fromkeys(wanted)
+    tasks, sizes, parts, at = ints(), longs(), [], 0
+    view = memoryview(b"".join(message.body) if isinstance(message.body, tuple) else message.body)
+    for task, size in zip(message.tasks, message.sizes, strict=True):
+        if task in left:
+            del left[task]
+            tasks.append(task)
+            sizes.append(size)
+            parts.append(view[at : at + size])
+        at += size
+    return tasks, sizes, b"".join(parts)

@@ -1,0 +1,116 @@
+"""Where a daemon's settings come from: files, then environment, then flags; the later wins. `settings.py` declares what there is.
+
+    handoff.toml, in ~/.config/handoff and then in the working directory      [node]
+                                                                              batch_max = 128
+    environment: HANDOFF_NODE__BATCH_MAX=128, or HANDOFF_NODE_BATCH_MAX=128
+    flag: --set node.batch_max=128
+
+Read by hand, since a daemon's start may not cost the third of a second that importing a settings library was measured to take.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from handoff.errors import ConfigError
+from handoff.settings import Settings
+
+FILE = "handoff.toml"
+SECTIONS: dict[str, type[Any]] = get_type_hints(Settings)
+SETTINGS: dict[str, type[Any]] = {  # "node.batch_max" -> int
+    f"{section}.{name}": kind for section, of in SECTIONS.items() for name, kind in get_type_hints(of).items()
+}
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+def load_settings(
+    overrides: Mapping[str, object] | None = None, *, environment: Mapping[str, str] | None = None, directory: Path | None = None
+) -> Settings:
+    """All settings. `overrides` are flags, "node.batch_max" -> value; the working directory and os.environ unless given others."""
+    said: dict[str, Any] = {}
+    environment = os.environ if environment is None else environment
+    for path in _files(environment, directory):
+        said.update(_in_file(path))
+    said.update(_in_environment(environment))
+    for key, value in (overrides or {}).items():
+        said[_known(key, "--set")] = _converted(key, value, "--set")
+    return Settings(**{
+        section: of(**{field.name: said[f"{section}.{field.name}"] for field in fields(of) if f"{section}.{field.name}" in said})
+        for section, of in SECTIONS.items()
+    })
+
+
+def _files(environment: Mapping[str, str], directory: Path | None) -> Iterator[Path]:
+    """Those that are there, the user's before the directory's."""
+    base = environment.get("XDG_CONFIG_HOME", "")
+    home = Path(base) if base.startswith("/") else Path(environment.get("HOME", "/")) / ".config"
+    for path in (home / "handoff" / FILE, (directory or Path.cwd()) / FILE):
+        if path.is_file():
+            yield path
+
+
+def _in_file(path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    for section, table in tables.items():
+        if section not in SECTIONS:
+            raise ConfigError(f"{path}: unknown section [{section}]{_nearest(section, SECTIONS)}")
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: {section} is a section; write [{section}] and its settings below")
+        for name, value in table.items():
+            key = _known(f"{section}.{name}", str(path))
+            yield key, _converted(key, value, str(path))
+
+
+def _in_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    for variable, value in environment.items():
+        for section in SECTIONS:
+            start = f"HANDOFF_{section.upper()}_"
+            if variable.startswith(start):
+                name = variable.removeprefix(start)
+                key = f"{section}.{name.removeprefix('_').lower()}"
+                # With one underscore it may be some other program's variable; with two it can only be a setting.
+                if key in SETTINGS or name.startswith("_"):
+                    yield _known(key, f"environment variable {variable}"), _converted(key, value, f"environment variable {variable}")
+
+
+def _known(key: str, where: str) -> str:
+    if key not in SETTINGS:
+        raise ConfigError(f"{where}: unknown setting {key}{_nearest(key, SETTINGS)}")
+    return key
+
+
+def _nearest(word: str, known: Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}" if len(known) < 10 else ""
+
+
+def _converted(key: str, value: object, where: str) -> Any:
+    """The value as the setting's type. Text is read, since environment and flags have nothing else."""
+    kind = SETTINGS[key]
+    wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+    made: Any = None
+    if isinstance(value, str) and kind is not str:
+        text = value.strip().lower()
+        try:
+            made = text in _TRUE if kind is bool and text in (*_TRUE, *_FALSE) else None if kind is bool else kind(text)
+        except ValueError:
+            made = None
+    elif isinstance(value, bool) is (kind is bool) and isinstance(value, (int, float) if kind is float else kind):
+        made = kind(value)
+    if made is None:
+        raise ConfigError(f"{where}: {key} = {value!r} is not {wanted}")
+    if kind in (int, float) and (made < 0 or not math.isfinite(made)):
+        raise ConfigError(f"{where}: {key} = {value!r} must be zero or more, and finite")
+    return made

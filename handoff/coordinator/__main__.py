@@ -1,0 +1,48 @@
+"""`handoff coordinator`, or `python -m handoff.coordinator`: options of the coordinator's process.
+
+Plain argparse, since an embedded cluster starts this for every program that uses one, and every import would be waited for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+from collections.abc import Sequence
+
+from handoff.address import DEFAULT_PORT
+from handoff.coordinator.coordinator import Coordinator
+from handoff.service import parser, serve
+
+EXAMPLE = """example, two machines:
+  alpha$ handoff coordinator --host 0.0.0.0            makes ~/.config/handoff/secret when there is none
+  alpha$ scp ~/.config/handoff/secret beta:.config/handoff/secret
+  beta$  handoff-node --coordinator alpha:7070
+"""
+
+
+def options(arguments: Sequence[str] | None = None, prog: str = "handoff coordinator") -> argparse.Namespace:
+    """What the command line says."""
+    made = parser(prog, "Start a coordinator: it knows the nodes and decides where each function runs.", EXAMPLE)
+    made.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (default: 127.0.0.1, this machine only)")
+    made.add_argument("--port", type=port, default=DEFAULT_PORT, help=f"port to listen on; 0 for any (default: {DEFAULT_PORT})")
+    made.add_argument("--listen-fd", type=int, help=argparse.SUPPRESS)   # an inherited socket that listens already
+    return made.parse_args(arguments)
+
+
+def port(text: str) -> int:
+    """A port, or 0."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; write a number from 0 to 65535")
+    return int(text)
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "handoff coordinator") -> int:
+    """Run a coordinator until it is stopped; the exit status."""
+    said = options(arguments, prog)
+    listening = socket.socket(fileno=said.listen_fd) if said.listen_fd is not None else None
+    return serve(said, lambda settings, secret: Coordinator(settings, secret, said.host, said.port, listening), create_secret=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(prog="python -m handoff.coordinator"))

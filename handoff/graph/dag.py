@@ -1,0 +1,134 @@
+"""The graph: functions by id, added one by one or written down as calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from itertools import count
+from types import MappingProxyType
+from typing import Any
+
+from handoff.errors import DuplicateFunction, InvalidFunction
+from handoff.graph.function import Collocated, Function, name_of
+from handoff.graph.options import Cost, options_of
+from handoff.graph.references import Reference, may_hold, references_in
+
+_numbers = count(1)
+
+
+class DAG:
+    """A graph of functions.
+
+        dag = DAG("images")
+        dag.add(Function(id="load", code=load, extra_args=[paths]))
+        dag.add(Function(id="small", args=["load"], code=resize, extra_args=[800, 600]))
+
+    The same, by calling: what `call` returns stands for the result in later calls.
+
+        photo = dag.call(load, paths)
+        small = dag.call(resize, photo, 800, 600, id="small")
+    """
+
+    __slots__ = ("__weakref__", "_counts", "_functions", "id")
+
+    def __init__(self, id: Hashable = None) -> None:
+        self.id: Hashable = f"dag-{next(_numbers)}" if id is None else id
+        self._functions: dict[Hashable, Function] = {}
+        self._counts: dict[str, int] = {}  # per name: how many ids were made of it
+
+    @property
+    def functions(self) -> Mapping[Hashable, Function]:
+        """All functions by their ids, in the order in which they were added."""
+        return MappingProxyType(self._functions)
+
+    def add(self, function: Function) -> DAG:
+        """Add a function and return the graph. What it depends on may be added later."""
+        if not isinstance(function, Function):
+            raise InvalidFunction(f"add() takes a Function, not {function!r}; to add a call, use dag.call(fn, ...)")
+        id = function.id
+        try:
+            if id in self._functions:
+                raise DuplicateFunction(f"there are two functions with the id {id!r} in {self}; ids are unique in a graph", function=id)
+        except TypeError:
+            raise InvalidFunction(f"the id {id!r} is not hashable; use a string, a number or a tuple of such") from None
+        self._functions[id] = function
+        return self
+
+    def call(
+        self,
+        fn: Callable[..., Any],
+        /,
+        *args: Any,
+        id: Hashable = None,
+        cost: Cost | None = None,
+        node: str | Collocated | None = None,
+        max_retries: int | None = None,
+        timeout: float | None = None,
+        priority: int | None = None,
+        inline: bool | None = None,
+        **kwargs: Any,
+    ) -> Reference:
+        """Add `fn(*args, **kwargs)` and return a reference to its result, which may stand anywhere in later arguments.
+
+        References are found in lists, tuples and dicts, at any depth. Without an id the call is named after its function. For a function
+        that has parameters called `id`, `cost` and so on, use `dag.add(Function(..., extra_kwargs={"cost": value}))` instead.
+        """
+        bound = options_of(fn)
+        if bound:
+            cost = bound.get("cost") if cost is None else cost
+            node = bound.get("node") if node is None else node
+            max_retries = bound.get("max_retries") if max_retries is None else max_retries
+            timeout = bound.get("timeout") if timeout is None else timeout
+            priority = bound.get("priority") if priority is None else priority
+            inline = bound.get("inline") if inline is None else inline
+        if id is None:
+            id = self._fresh_id(fn)
+        first = 0
+        if args and type(args[0]) is Reference:  # results that come first need no search for holes later
+            while first < len(args) and type(args[first]) is Reference:
+                first += 1
+        if may_hold(args) or (kwargs and may_hold(kwargs.values())):
+            self._check_origin(id, (args, kwargs))
+        self.add(Function(
+            id, [reference.id for reference in args[:first]], fn, args[first:], kwargs, cost, node,
+            "inline" if inline else "regular", "variadic", max_retries, timeout, priority or 0,
+        ))
+        return Reference(id, self)
+
+    def validate(self) -> None:
+        """Raise the `InvalidDAG` error that describes what is wrong; `execute` does so too."""
+        from handoff.graph.validate import check
+
+        check(self)
+
+    def _fresh_id(self, fn: Callable[..., Any]) -> str:
+        name = getattr(fn, "__name__", None)
+        name = "lambda" if name == "<lambda>" else name if isinstance(name, str) else name_of(fn)
+        number = self._counts.get(name, 0) + 1
+        id = name if number == 1 else f"{name}-{number}"
+        while id in self._functions:
+            number += 1
+            id = f"{name}-{number}"
+        self._counts[name] = number
+        return id
+
+    def _check_origin(self, id: Hashable, arguments: Any) -> None:
+        for reference in references_in(arguments):
+            if reference.dag is not self:
+                raise InvalidFunction(
+                    f"{id!r} takes the reference to {reference.id!r} from {reference.dag}; "
+                    f"a reference stands only in its own graph, {self}", function=id)
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+    def __iter__(self) -> Iterator[Function]:
+        return iter(self._functions.values())
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._functions
+
+    def __bool__(self) -> bool:
+        return True  # a graph without functions is still one
+
+    def __repr__(self) -> str:
+        return f"DAG({self.id!r})"

@@ -1,0 +1,83 @@
+"""What a user writes for one node of the graph: a function, what it depends on, and what it needs to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple, TypeAlias
+
+Step: TypeAlias = "Callable[..., Any] | tuple[Callable[..., Any], Sequence[Any]] | None"  # one side of an Argument
+
+
+class FunctionType(StrEnum):
+    """What becomes of a function; the plain strings do as well."""
+
+    REGULAR = "regular"  # a task of its own
+    INLINE = "inline"    # evaluated inside each task that depends on it, once per dependent; has no result of its own
+    INPUT = "input"      # stands for a value that `execute(..., inputs={id: value})` brings
+
+
+class ArgumentInclusion(StrEnum):
+    """How the results that a function depends on are handed to it; the plain strings do as well."""
+
+    VARIADIC = "variadic"  # one argument each
+    AS_LIST = "as_list"    # one list of all, as the first argument
+
+
+class Collocated(NamedTuple):
+    """Stands in `Function.node` for "wherever this function runs"."""
+
+    id: Hashable
+
+
+def collocated(id: Hashable) -> Collocated:
+    """For `Function(node=...)`: run on the same node as the function of this id, also after that one had to move."""
+    return Collocated(id)
+
+
+@dataclass(slots=True)
+class Argument:
+    """A dependency with a step at either end: one beside the producer, one beside the consumer.
+
+    Each is a callable, or `(callable, [static arguments])`, and is called as `step(data, source_node, target_node, *static_arguments)`.
+    """
+
+    id: Hashable
+    serialization_fn: Step = None
+    deserialization_fn: Step = None
+
+
+@dataclass(slots=True)
+class Function:
+    """One function of a graph. It is called with the results of `args`, then `extra_args` and `extra_kwargs`.
+
+    `extra_args` and `extra_kwargs` may hold references (`DAG.call` returns them) at any depth of lists, tuples and dicts; they are
+    dependencies like those in `args`.
+    """
+
+    id: Hashable                                          # any hashable value, unique in its graph
+    args: Sequence[Hashable | Argument] = ()              # ids of functions, or Arguments
+    code: Callable[..., Any] | None = None                # any callable, `async def` included
+    extra_args: Sequence[Any] = ()
+    extra_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    cost: Mapping[str, float | int | str] | None = None   # {"cpu": 2, "memory": 1000}; None: one cpu. Of no effect when inline
+    node: str | Collocated | None = None                  # the only node that may run it, or collocated(id)
+    type: str = "regular"
+    argument_inclusion: str = "variadic"
+    max_retries: int | None = None                        # None: the run's
+    timeout: float | None = None                          # seconds that one attempt may take
+    priority: int = 0                                     # the higher the sooner, above all else
+    init: Callable[..., Any] | None = None                # this and what follows: for streaming only
+    parallelism: int = 1
+    batch_size: int | None = None
+    batch_timeout: float | None = None
+
+
+def name_of(code: object) -> str:
+    """What people call a piece of code: `resize`, `Model.predict`."""
+    name = getattr(code, "__qualname__", None)
+    if isinstance(name, str):
+        return name.rpartition("<locals>.")[2]
+    inner = getattr(code, "func", None)  # functools.partial
+    return name_of(inner) if callable(inner) else type(code).__qualname__

@@ -1,0 +1,144 @@
+"""Who depends on whom: resolves ids and references to positions, and puts the functions in an order in which they can run."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from handoff.errors import CyclicDependency, InvalidFunction, MissingFunction
+from handoff.graph.function import Argument, Function
+from handoff.graph.references import Reference, may_hold, references_in
+
+if TYPE_CHECKING:
+    from handoff.graph.dag import DAG
+
+# All fields but those that differ from task to task: functions that agree in these are checked once, and become one kind.
+_shape = attrgetter("type", "argument_inclusion", "node", "max_retries", "timeout", "priority", "init", "parallelism", "batch_size",
+                    "batch_timeout")
+_SUGGESTIONS_MAX = 10_000            # ids that are compared with a missing one
+
+
+class Links:
+    """A graph with its dependencies resolved. Functions are named by their position in the order in which they were added."""
+
+    __slots__ = ("arguments", "examples", "functions", "order", "position", "references", "shapes")
+
+    def __init__(self, dag: DAG) -> None:
+        by_id = dag.functions
+        self.functions: list[Function] = list(by_id.values())
+        self.position: dict[Hashable, int] = dict(zip(by_id, range(len(by_id)), strict=True))
+        self.arguments: list[Sequence[int]] = []      # per function: the positions of its `args`
+        self.references: list[Sequence[int]] = []     # per function: the positions of the references in its other arguments
+        self.shapes: list[int] = []                   # per function: an index into `examples`
+        self.examples: list[Function] = []            # one function of each shape
+        self._resolve(dag)
+        self.order: Sequence[int] = self._order()     # dependencies first
+
+    def _resolve(self, dag: DAG) -> None:
+        known: dict[Any, int] = {}
+        key: Any
+        arguments, references, shapes, examples = self.arguments, self.references, self.shapes, self.examples
+        for function in self.functions:
+            cost = function.cost
+            try:
+                key = _shape(function), id(function.code), None if cost is None else tuple(cost.items())
+                shape = known.get(key)
+            except (AttributeError, TypeError):  # not hashable or not a mapping: certainly wrong, and refused by the check of the shape
+                key = shape = None
+            if shape is None:
+                shape = len(examples)
+                examples.append(function)
+                known[key] = shape
+            shapes.append(shape)
+            arguments.append(self._arguments(function) if function.args else ())
+            extra_args, extra_kwargs = function.extra_args, function.extra_kwargs
+            if type(extra_args) is not tuple and type(extra_args) is not list:
+                raise InvalidFunction(f"{function.id!r}: extra_args is a list of values, not {extra_args!r}", function=function.id)
+            if extra_kwargs:
+                references.append(self._references(function, dag))
+            else:
+                references.append(self._references(function, dag) if extra_args and may_hold(extra_args) else ())
+
+    def _arguments(self, function: Function) -> Sequence[int]:
+        if type(function.args) is not list and type(function.args) is not tuple:
+            raise InvalidFunction(f"{function.id!r}: args is a list of ids, such as args=['load'], not {function.args!r}",
+                                  function=function.id)
+        found = []
+        for argument in function.args:
+            wanted: Any = argument.id if type(argument) is Argument else argument
+            if type(wanted) is Reference:
+                wanted = wanted.id
+            found.append(self.find(wanted, function, "depends on"))
+        return found
+
+    def _references(self, function: Function, dag: DAG) -> Sequence[int]:
+        extra_kwargs = function.extra_kwargs
+        if not isinstance(extra_kwargs, Mapping) or not all(isinstance(name, str) for name in extra_kwargs):
+            raise InvalidFunction(f"{function.id!r}: extra_kwargs is a dict from parameter names to values, not {extra_kwargs!r}",
+                                  function=function.id)
+        found = []
+        for reference in references_in([list(function.extra_args), list(extra_kwargs.values())]):
+            if reference.dag is not dag and reference.dag is not None:
+                raise InvalidFunction(f"{function.id!r} takes the reference to {reference.id!r} from {reference.dag}; a reference stands "
+                                      f"only in its own graph, {dag}", function=function.id)
+            found.append(self.find(reference.id, function, "depends on"))
+        return found
+
+    def find(self, wanted: Hashable, function: Function, how: str) -> int:
+        """The position of the function `wanted`, which `function` names."""
+        try:
+            found = self.position.get(wanted)
+        except TypeError:
+            raise InvalidFunction(f"{function.id!r} {how} {wanted!r}, which is no id: it is not hashable", function=function.id) from None
+        if found is None:
+            raise MissingFunction(f"{function.id!r} {how} {wanted!r}, which is not in the graph{near(wanted, self.position)}",
+                                  function=function.id, missing=wanted)
+        return found
+
+    def _order(self) -> Sequence[int]:
+        for place, (arguments, references) in enumerate(zip(self.arguments, self.references, strict=True)):
+            if (arguments and max(arguments) >= place) or (references and max(references) >= place):
+                return in_order([(*some, *others) for some, others in zip(self.arguments, self.references, strict=True)], self.functions,
+                                "functions wait for each other")
+        return range(len(self.functions))
+
+
+def in_order(needs: Sequence[Iterable[int]], functions: Sequence[Function], what: str) -> list[int]:
+    """All positions, each after those it needs, otherwise in their old order; CyclicDependency when that can't be."""
+    order: list[int] = []
+    state = bytearray(len(needs))    # 0: not seen, 1: on the path, 2: placed
+    for start in range(len(needs)):
+        if state[start]:
+            continue
+        path, waiting = [start], [iter(needs[start])]
+        state[start] = 1
+        while path:
+            for need in waiting[-1]:
+                if state[need] == 1:
+                    cycle = [functions[each].id for each in [*path[path.index(need):], need]]
+                    raise CyclicDependency(f"{what}: {' -> '.join(map(repr, cycle))}", cycle=cycle)
+                if not state[need]:
+                    state[need] = 1
+                    path.append(need)
+                    waiting.append(iter(needs[need]))
+                    break
+            else:
+                done = path.pop()
+                waiting.pop()
+                state[done] = 2
+                order.append(done)
+    return order
+
+
+def near(wanted: Hashable, ids: Iterable[Hashable]) -> str:
+    """A hint at the end of an error: the id that was probably meant; or nothing."""
+    ids = list(ids)
+    if not isinstance(wanted, str):
+        return ""
+    strings = [each for each in ids[:_SUGGESTIONS_MAX] if isinstance(each, str)]
+    close = get_close_matches(wanted, strings, 1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; it has {', '.join(map(repr, ids))}" if len(ids) <= 8 else ""

@@ -1,0 +1,59 @@
+"""`@handoff.function(cost=...)`: what a function needs, written beside the function instead of at every call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias, TypeVar, overload
+
+from handoff.graph.function import Collocated
+
+Cost: TypeAlias = "Mapping[str, float | int | str]"
+Code = TypeVar("Code", bound=Callable[..., Any])
+
+_ATTRIBUTE = "__handoff__"           # a plain dict: code that travels by value must not drag anything along
+_NOTHING: Mapping[str, Any] = {}
+
+
+@overload
+def function(code: Code, /) -> Code: ...
+@overload
+def function(
+    *,
+    cost: Cost | None = None,
+    node: str | Collocated | None = None,
+    max_retries: int | None = None,
+    timeout: float | None = None,
+    priority: int | None = None,
+    inline: bool | None = None,
+) -> Callable[[Code], Code]: ...
+def function(code: Any = None, /, **options: Any) -> Any:
+    """Bind defaults for `DAG.call` and `client.submit` to a function, which stays what it is and can be called as ever.
+
+        @handoff.function(cost={"cpu": 2, "memory": "1 GiB"}, max_retries=1)
+        def train(data): ...
+    """
+    if code is None:
+        unknown = options.keys() - {"cost", "node", "max_retries", "timeout", "priority", "inline"}
+        if unknown:
+            raise TypeError(f"@handoff.function does not know {', '.join(sorted(unknown))}")
+        return lambda code: _bound(code, options)
+    return _bound(code, options)
+
+
+def _bound(code: Any, options: dict[str, Any]) -> Any:
+    if not callable(code):
+        raise TypeError(f"@handoff.function takes a callable, not {code!r}")
+    try:
+        setattr(code, _ATTRIBUTE, {**options_of(code), **{name: value for name, value in options.items() if value is not None}})
+    except AttributeError:
+        raise TypeError(f"{code!r} can't carry options; wrap it in a function of your own, or give the options to dag.call") from None
+    return code
+
+
+def options_of(code: Any) -> Mapping[str, Any]:
+    """The options bound to a callable, also when it is wrapped in partials; empty when there are none."""
+    while type(code) is partial:
+        code = code.func
+    found = getattr(code, _ATTRIBUTE, _NOTHING)
+    return found if type(found) is dict else _NOTHING

@@ -1,0 +1,81 @@
+"""References: what `DAG.call` returns, and how they are found and replaced inside the arguments of later calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, NoReturn
+
+_CONTAINERS = (list, tuple, dict)
+
+
+class Reference:
+    """Stands for the result of a function that has not run yet, anywhere inside the arguments of another call."""
+
+    __slots__ = ("dag", "id")
+
+    def __init__(self, id: Hashable, dag: object = None) -> None:
+        self.id, self.dag = id, dag
+
+    def __repr__(self) -> str:
+        return f"Reference({self.id!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"the reference to {self.id!r} stands where Handoff does not look for references: "
+            "it looks into lists, tuples and dicts, not into sets, objects, partials or closures"
+        )
+
+
+_INTERESTING = frozenset({Reference, *_CONTAINERS})
+
+
+def may_hold(parts: Any) -> bool:
+    """Whether any of these could be or hold a reference; at the speed of C, for the many arguments that are numbers."""
+    return not _INTERESTING.isdisjoint(map(type, parts))
+
+
+def references_in(part: Any) -> list[Reference]:
+    """The references in a part, in order, as often as they stand there."""
+    found: list[Reference] = []
+    _collect(part, found, {})
+    return found
+
+
+def _collect(part: Any, found: list[Reference], seen: dict[int, list[Reference]]) -> None:
+    kind = type(part)
+    if kind is Reference:
+        found.append(part)
+        return
+    if kind not in _CONTAINERS:
+        return
+    known = seen.get(id(part))
+    if known is not None:  # one container in several places, or inside itself
+        found.extend(known)
+        return
+    inside = seen[id(part)] = []
+    if kind is dict:
+        if may_hold(part.values()):
+            for each in part.values():
+                _collect(each, inside, seen)
+        if may_hold(part):
+            for key in part:
+                _collect(key, inside, seen)
+    elif may_hold(part):
+        for each in part:
+            _collect(each, inside, seen)
+    found.extend(inside)
+
+
+def replaced(part: Any, reference: Callable[[Reference], Any], value: Callable[[Any], Any]) -> Any:
+    """The part with `reference(it)` in the place of each reference and `value(it)` in the place of each largest part without any.
+
+    A container that holds a reference must not hold itself: raises RecursionError.
+    """
+    kind = type(part)
+    if kind is Reference:
+        return reference(part)
+    if kind not in _CONTAINERS or not references_in(part):
+        return value(part)
+    if kind is dict:
+        return {replaced(key, reference, value): replaced(each, reference, value) for key, each in part.items()}
+    return kind(replaced(each, reference, value) for each in part)

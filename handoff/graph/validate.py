@@ -1,0 +1,181 @@
+"""Is the graph right? Every rule about single functions and about how they are placed together, each with its own clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from handoff.errors import InvalidFunction
+from handoff.graph.function import Argument, ArgumentInclusion, Collocated, Function, FunctionType
+from handoff.graph.links import Links, in_order, near
+from handoff.resources import amounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from handoff.graph.dag import DAG
+
+_TYPES = tuple(map(str, FunctionType))
+_INCLUSIONS = tuple(map(str, ArgumentInclusion))
+
+
+def check(dag: DAG) -> Links:
+    """The graph with its dependencies resolved; raises an `InvalidDAG` when anything is wrong."""
+    links = Links(dag)
+    for function in links.examples:
+        _check_fields(function)
+    if any(function.type == "input" for function in links.examples):
+        _check_inputs(links)
+    if any(isinstance(function.node, Collocated) for function in links.examples):
+        roots(links)
+    for function, arguments in zip(links.functions, links.arguments, strict=True):
+        if arguments:
+            _check_steps(function)
+    return links
+
+
+def refuse_streaming(links: Links) -> None:
+    """Fields that only mean something in a stream are an error in a run."""
+    for function in links.examples:
+        for name, value, default in (("init", function.init, None), ("parallelism", function.parallelism, 1),
+                                     ("batch_size", function.batch_size, None), ("batch_timeout", function.batch_timeout, None)):
+            if value != default:
+                raise _wrong(function, f"{name}={value!r} is for streaming only; execute runs each function once, so leave it out")
+
+
+def given_inputs(links: Links, inputs: Mapping[Hashable, Any] | None) -> Mapping[Hashable, Any]:
+    """The values of the graph's input functions, after a check that none is missing and none is too many."""
+    inputs = {} if inputs is None else inputs
+    if not isinstance(inputs, Mapping):
+        raise InvalidFunction(f'inputs is a dict from ids to values, such as inputs={{"x": 1}}, not {inputs!r}')
+    if inputs or any(function.type == "input" for function in links.examples):
+        expected = {function.id: function for function in links.functions if function.type == "input"}
+        for id in expected:
+            if id not in inputs:
+                raise InvalidFunction(f"the input {id!r} has no value; give it with execute(dag, inputs={{{id!r}: value}})", function=id)
+        for id in inputs:
+            if id not in expected:
+                what = 'is not of type "input"' if id in links.position else f"is not in the graph{near(id, expected)}"
+                raise InvalidFunction(f"inputs has a value for {id!r}, which {what}", function=id)
+    return inputs
+
+
+def roots(links: Links) -> dict[int, int]:
+    """Per collocated function, the function that it follows in the end, along chains."""
+    target: dict[int, int] = {}
+    functions = links.functions
+    for place, function in enumerate(functions):
+        node = function.node
+        if isinstance(node, Collocated):
+            followed = functions[links.find(node.id, function, "is collocated with")]
+            if followed.type != "regular":
+                raise _wrong(function, f"it is collocated with {followed.id!r}, which runs on no node of its own: "
+                                       f"its type is {followed.type!s}")
+            target[place] = links.position[followed.id]
+    in_order([(target[place],) if place in target else () for place in range(len(functions))], functions,
+             "functions are collocated with each other in a circle")
+    found: dict[int, int] = {}
+    for place in target:
+        path = [place]
+        while path[-1] in target and path[-1] not in found:
+            path.append(target[path[-1]])
+        root = found.get(path[-1], path[-1])
+        found.update((each, root) for each in path if each in target)
+    return found
+
+
+def _wrong(function: Function, text: str) -> InvalidFunction:
+    return InvalidFunction(f"{function.id!r}: {text}", function=function.id)
+
+
+def _check_fields(function: Function) -> None:
+    kind, code = function.type, function.code
+    if kind not in _TYPES:
+        raise _wrong(function, f"type={kind!r} is not one of {_listed(_TYPES)}")
+    if function.argument_inclusion not in _INCLUSIONS:
+        raise _wrong(function, f"argument_inclusion={function.argument_inclusion!r} is not one of {_listed(_INCLUSIONS)}")
+    if kind == "input":
+        _refuse(function, 'a function of type "input" stands for a value and does not run; leave out', "code", "cost", "init", "node")
+    elif code is None:
+        raise _wrong(function, "it has no code; give it a callable")
+    elif not callable(code):
+        raise _wrong(function, f"its code is not callable: {code!r}")
+    if kind == "inline":
+        _refuse(function, "an inline function runs wherever its dependents run; leave out", "node", "init", "batch_size", "batch_timeout")
+        if function.parallelism != 1:
+            raise _wrong(function, "an inline function runs wherever its dependents run; leave out parallelism")
+    node = function.node
+    if node is not None and not isinstance(node, Collocated) and not (isinstance(node, str) and node):
+        raise _wrong(function, f"node={node!r} is neither the name of a node nor collocated(id)")
+    if function.cost is not None:
+        try:
+            amounts(function.cost)
+        except ValueError as error:
+            raise _wrong(function, f"its cost is wrong: {error}") from None
+    _check_numbers(function)
+
+
+def _check_numbers(function: Function) -> None:
+    retries, timeout, priority = function.max_retries, function.timeout, function.priority
+    if retries is not None and not (_whole(retries) and 0 <= retries < 2**31):
+        raise _wrong(function, f"max_retries={retries!r} is not a whole number from 0 on")
+    if timeout is not None and not (_number(timeout) and 0 < timeout < inf):
+        raise _wrong(function, f"timeout={timeout!r} is not a number of seconds above 0; for no limit leave it out")
+    if not (_whole(priority) and abs(priority) < 2**31):
+        raise _wrong(function, f"priority={priority!r} is not a whole number")
+    if not (_whole(function.parallelism) and function.parallelism >= 1):
+        raise _wrong(function, f"parallelism={function.parallelism!r} is not a whole number from 1 on")
+    size, wait = function.batch_size, function.batch_timeout
+    if size is not None and not (_whole(size) and size >= 1):
+        raise _wrong(function, f"batch_size={size!r} is not a whole number from 1 on")
+    if wait is not None and not (_number(wait) and 0 < wait < inf):
+        raise _wrong(function, f"batch_timeout={wait!r} is not a number of seconds above 0")
+    if function.init is not None and not callable(function.init):
+        raise _wrong(function, f"its init is not callable: {function.init!r}")
+
+
+def _check_inputs(links: Links) -> None:
+    for function, arguments, references in zip(links.functions, links.arguments, links.references, strict=True):
+        if function.type == "input" and (arguments or references or function.extra_args or function.extra_kwargs):
+            raise _wrong(function, 'a function of type "input" stands for a value and takes no arguments')
+
+
+def _check_steps(function: Function) -> None:
+    for argument in function.args:
+        if type(argument) is Argument:
+            for name, given in (("serialization_fn", argument.serialization_fn), ("deserialization_fn", argument.deserialization_fn)):
+                if given is not None:
+                    try:
+                        step(given)
+                    except ValueError:
+                        raise _wrong(function, f"{name}={given!r} of the argument {argument.id!r} is neither a callable nor "
+                                               "(callable, [static arguments])") from None
+
+
+def step(given: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """One side of an Argument as its code and static arguments; ValueError when it is neither form."""
+    if type(given) in (tuple, list):
+        if len(given) == 2 and callable(given[0]) and type(given[1]) in (tuple, list):
+            return given[0], tuple(given[1])
+    elif callable(given):
+        return given, ()
+    raise ValueError(given)
+
+
+def _refuse(function: Function, why: str, *names: str) -> None:
+    for name in names:
+        if getattr(function, name) is not None:
+            raise _wrong(function, f"{why} {name}")
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _listed(values: tuple[str, ...]) -> str:
+    return ", ".join(f'"{value}"' for value in values)

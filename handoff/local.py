@@ -1,0 +1,366 @@
+"""A cluster on this machine: coordinator and node daemons as processes that end with this one.
+
+`LocalCluster` is for tests, notebooks and trying things out; `execute` and `submit` use one that is made on first use and kept.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from handoff.client.client import Client
+from handoff.client.core import Core
+from handoff.client.futures import CallFuture
+from handoff.client.result import RunResult
+from handoff.errors import ConfigError, ConnectionLost
+from handoff.graph.dag import DAG
+from handoff.resources import SCALE, shown
+from handoff.trust.secret import Secret, generate
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+START_SECONDS = 30.0                 # for all processes to be there; a busy machine with cold disks needs several
+STOP_SECONDS = 5.0                   # from SIGTERM to SIGKILL
+POLL_SECONDS = 0.01
+LOG_BYTES = 4000                     # of a process that failed to start: so much of the end of its log is shown
+
+_OPTIONS = ("name", "cpus", "memory", "gpus", "resources", "labels")
+
+
+class LocalCluster:
+    """A coordinator and some nodes, each a process here, over TLS on loopback with a secret of their own.
+
+        with LocalCluster(nodes=3, cpus=2) as cluster, cluster.client() as client: ...
+
+    `nodes` is a number, or a list of dicts with the options of `add_node`. What is not said is this machine's own, shared out evenly.
+    """
+
+    def __init__(
+        self,
+        nodes: int | Iterable[Mapping[str, Any]] = 1,
+        *,
+        cpus: float | None = None,
+        memory: float | str | None = None,
+        gpus: float | None = None,
+        resources: Mapping[str, float] | None = None,
+        labels: Mapping[str, str] | None = None,
+        log_level: str = "warning",
+    ) -> None:
+        common = {"cpus": cpus, "memory": memory, "gpus": gpus, "resources": resources, "labels": labels}
+        specs = _specs(nodes, {name: value for name, value in common.items() if value is not None})
+        self._log_level = log_level
+        self._owner = os.getpid()
+        self._secret = generate()
+        self._children: dict[str, _Child] = {}
+        self._number = 0
+        self._closed = False
+        self._lock = threading.Lock()
+        self._watcher: Client | None = None
+        self._lifeline, self._held = os.pipe()   # children read an end of which nothing ever comes but its end
+        listening = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self._port: int = listening.getsockname()[1]
+        self.address = f"127.0.0.1:{self._port}"
+        _clusters.add(self)
+        try:
+            with listening:
+                self._spawn("coordinator", "handoff.coordinator", ["--listen-fd", str(listening.fileno())], [listening.fileno()])
+            self._start_nodes(specs)
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<LocalCluster at {self.address}: {', '.join(self.node_names) or 'no nodes'}{', closed' if self._closed else ''}>"
+
+    def __enter__(self) -> LocalCluster:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    # ── what is there ────────────────────────────────────────────────────────
+
+    @property
+    def secret(self) -> Secret:
+        """What its processes know each other by; for `handoff.connect(cluster.address, secret=cluster.secret)`."""
+        return self._secret
+
+    @property
+    def node_names(self) -> list[str]:
+        """The nodes that were started and not killed."""
+        return [name for name in self._children if name != "coordinator"]
+
+    @property
+    def processes(self) -> dict[str, int]:
+        """Process ids by name; the coordinator is called "coordinator"."""
+        return {name: child.process.pid for name, child in self._children.items()}
+
+    def client(self, timeout: float = START_SECONDS) -> Client:
+        """A new client of this cluster; closing it is yours."""
+        return Client(self._core(timeout))
+
+    def _core(self, timeout: float) -> Core:
+        if self._closed or self._owner != os.getpid():
+            raise ConnectionLost("this LocalCluster is closed, or belongs to the process that forked this one; make a new one")
+        return Core(("127.0.0.1", self._port), self._secret, timeout=timeout)
+
+    # ── nodes come and go ────────────────────────────────────────────────────
+
+    def add_node(
+        self,
+        name: str | None = None,
+        *,
+        cpus: float | None = None,
+        memory: float | str | None = None,
+        gpus: float | None = None,
+        resources: Mapping[str, float] | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> str:
+        """Start one more node and wait until it is in; its name."""
+        said = {"name": name, "cpus": cpus, "memory": memory, "gpus": gpus, "resources": resources, "labels": labels}
+        return self._start_nodes([{option: value for option, value in said.items() if value is not None}])[0]
+
+    def kill_node(self, name: str) -> None:
+        """End a node as a power cut would: SIGKILL."""
+        if name not in self.node_names:
+            raise ConfigError(f"there is no node named {name!r} here; there are: {', '.join(self.node_names) or 'none'}")
+        child = self._children.pop(name)
+        child.process.kill()
+        child.process.wait()
+        child.log.close()
+
+    def _start_nodes(self, specs: list[Mapping[str, Any]]) -> list[str]:
+        names = []
+        for spec in specs:
+            name = spec.get("name") or self._new_name()
+            if name in self._children:
+                raise ConfigError(f"two nodes are named {name!r}; every node needs a name of its own")
+            names.append(name)
+            arguments = ["--coordinator", self.address, "--name", name, "--host", "127.0.0.1", *_node_arguments(spec)]
+            self._spawn(name, "handoff.node", arguments, [])
+        self._wait_for(names)
+        return names
+
+    def _new_name(self) -> str:
+        while True:
+            self._number += 1
+            if f"node-{self._number}" not in self._children:
+                return f"node-{self._number}"
+
+    def _wait_for(self, names: list[str]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        if self._watcher is None:
+            self._check_children()
+            self._watcher = Client(self._core(START_SECONDS))
+        while True:
+            self._check_children()
+            present = {node.name for node in self._watcher.nodes()}
+            missing = [name for name in names if name not in present]
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                said = self._children[missing[0]].tail()
+                raise ConnectionLost(f"nodes {', '.join(missing)} did not join within {START_SECONDS:g} s{said}")
+            time.sleep(POLL_SECONDS)
+
+    # ── processes ────────────────────────────────────────────────────────────
+
+    def _spawn(self, name: str, module: str, arguments: list[str], inherited: list[int]) -> None:
+        reading, writing = os.pipe()
+        try:
+            os.write(writing, self._secret.text.encode())
+            os.close(writing)
+            log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
+            process = subprocess.Popen(
+                [
+                    sys.executable, "-P", "-m", module, *arguments, "--log-level", self._log_level,
+                    "--secret-fd", str(reading), "--lifeline-fd", str(self._lifeline),
+                ],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(),
+                pass_fds=[reading, self._lifeline, *inherited], start_new_session=True,
+            )
+        finally:
+            os.close(reading)
+        self._children[name] = _Child(name, process, log)
+
+    def _check_children(self) -> None:
+        for child in self._children.values():
+            status = child.process.poll()
+            if status is not None:
+                raise ConnectionLost(f"{child.name} of the local cluster ended with {_ending(status)} as it started{child.tail()}")
+
+    def close(self) -> None:
+        """End all processes; none is left when this returns."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        if self._owner != os.getpid():  # a forked child: the processes belong to its parent
+            return
+        if self._watcher is not None:
+            self._watcher.close()
+        children = list(self._children.values())
+        for child in children:
+            child.process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        for child in children:
+            try:
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+            child.log.close()
+        self._children.clear()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for descriptor in (self._held, self._lifeline):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        _clusters.discard(self)
+
+    def __del__(self) -> None:
+        if getattr(self, "_held", None) is not None and not self._closed:
+            self.close()
+
+
+class _Child:
+    """One process and what it said."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+        self.name, self.process, self.log = name, process, log
+
+    def tail(self) -> str:
+        """The end of its log, for an error."""
+        self.log.flush()
+        size = os.fstat(self.log.fileno()).st_size
+        text = os.pread(self.log.fileno(), LOG_BYTES, max(0, size - LOG_BYTES)).decode(errors="replace").strip()
+        return f":\n{text}" if text else ""
+
+
+def _specs(nodes: int | Iterable[Mapping[str, Any]], common: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What each node offers, with this machine shared out among those that do not say."""
+    if isinstance(nodes, bool) or (isinstance(nodes, int) and nodes < 0):
+        raise ConfigError(f"nodes={nodes!r}: how many nodes, or a list of dicts with what each offers")
+    said = [{} for _ in range(nodes)] if isinstance(nodes, int) else [dict(node) for node in nodes]
+    for node in said:
+        for option in node:
+            if option not in _OPTIONS:
+                raise ConfigError(f"a node has no option {option!r}; there are: {', '.join(_OPTIONS)}")
+    specs = [{**common, **node} for node in said]
+    if len(specs) > 1:
+        share = _share(len(specs)) if any("cpus" not in spec or "memory" not in spec for spec in specs) else {}
+        specs = [{**share, **spec} for spec in specs]
+    return list(specs)
+
+
+def _share(count: int) -> dict[str, Any]:
+    """This machine's cores, memory and no GPUs, for each of several nodes."""
+    from handoff.node.probe import detect
+
+    capacity = dict(detect().capacity)
+    cpus = max(1, capacity.get("cpu", SCALE) // SCALE // count)
+    return {"cpus": cpus, "memory": capacity.get("memory", 1024 * SCALE) / SCALE // count, "gpus": 0}
+
+
+def _node_arguments(spec: Mapping[str, Any]) -> list[str]:
+    arguments = []
+    for option in ("cpus", "memory", "gpus"):
+        if spec.get(option) is not None:
+            arguments += [f"--{option}", str(spec[option])]
+    for name, amount in (spec.get("resources") or {}).items():
+        arguments += ["--resource", f"{name}={amount if isinstance(amount, str) else shown(round(amount * SCALE))}"]
+    for name, text in (spec.get("labels") or {}).items():
+        arguments += ["--label", f"{name}={text}"]
+    return arguments
+
+
+def _environment() -> dict[str, str]:
+    """This process's, with the paths where its modules are found and without secrets."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HANDOFF_SECRET")}
+    ours = str(Path(__file__).resolve().parent.parent)
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [ours, environment.get("PYTHONPATH", "")]))
+    environment["HANDOFF_SYS_PATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109
+    return environment
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"
+
+
+_clusters: weakref.WeakSet[LocalCluster] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In a forked child: let go of the lifelines, or they would outlive the parent."""
+    for cluster in list(_clusters):
+        cluster._let_go()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+# ── the embedded cluster ─────────────────────────────────────────────────────
+
+
+class _Embedded:
+    """The cluster of this process, made on first use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cluster: LocalCluster | None = None
+        self._client: Client | None = None
+        self._process = 0
+
+    def client(self) -> Client:
+        """A client of it."""
+        with self._lock:
+            if self._process != os.getpid() or self._client is None or self._client._core.is_closed:
+                self._cluster = LocalCluster(nodes=1)
+                self._client, self._process = self._cluster.client(), os.getpid()
+                atexit.register(self.close)
+            return self._client
+
+    def close(self) -> None:
+        """End it; a later call makes a new one."""
+        if self._process == os.getpid():
+            if self._client is not None:
+                self._client.close()
+            if self._cluster is not None:
+                self._cluster.close()
+            self._client = self._cluster = None
+
+
+_embedded = _Embedded()
+os.register_at_fork(after_in_child=_embedded.__init__)  # type: ignore[misc]  # the lock may have been held by another thread
+
+
+def execute(dag: DAG, **options: Any) -> RunResult:
+    """Run a graph on this machine and wait for its results; the options are those of `Client.execute`.
+
+    The first call starts a coordinator and a node with worker processes; they stay for later calls, and end with this process.
+    """
+    return _embedded.client().execute(dag, **options)
+
+
+def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallFuture:
+    """Run one function on this machine, in another process; as `Client.submit`."""
+    return _embedded.client().submit(function, *args, **kwargs)

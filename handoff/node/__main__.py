@@ -1,0 +1,92 @@
+"""`handoff-node`, or `python -m handoff.node`: options of a node's daemon.
+
+Plain argparse, since an embedded cluster starts this for every program that uses one, and every import would be waited for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from collections.abc import Sequence
+
+from handoff.address import DEFAULT, parse_address
+from handoff.errors import ConfigError
+from handoff.node.daemon import Daemon
+from handoff.node.probe import detect
+from handoff.resources import Amounts, amounts
+from handoff.service import USAGE, Parser, parser, serve, setting
+
+EXAMPLE = """examples:
+  handoff-node --coordinator alpha:7070                     offers what this machine has (see: handoff node detect)
+  handoff-node --coordinator alpha:7070 --cpus 8 --memory "16 GiB" --resource license=2 --label zone=north
+"""
+
+
+def command_line(prog: str) -> Parser:
+    """The options there are."""
+    made = parser(prog, "Start a node: it offers this machine's resources to a coordinator and runs functions.", EXAMPLE)
+    made.add_argument("--coordinator", metavar="HOST:PORT", help=f"where the coordinator is (default: HANDOFF_COORDINATOR, or {DEFAULT})")
+    made.add_argument("--name", default=socket.gethostname(), help="this node's name, one of its kind (default: the host's name)")
+    made.add_argument("--cpus", metavar="N", help="cores to offer; fractions allowed (default: detected)")
+    made.add_argument("--memory", metavar="MB", help='memory to offer, in MB or as "8 GiB" (default: detected)')
+    made.add_argument("--gpus", metavar="N", help="GPUs to offer (default: detected)")
+    made.add_argument(
+        "--resource", metavar="NAME=AMOUNT", type=setting, action="append", default=[],
+        help="anything else that can be counted, such as license=2; repeatable",
+    )
+    made.add_argument("--label", metavar="KEY=VALUE", type=setting, action="append", default=[], help="a note on this node; repeatable")
+    made.add_argument("--host", default="", help="address to listen on for other nodes (default: all; loopback beside a local coordinator)")
+    made.add_argument("--port", type=int, default=0, help="port to listen on for other nodes (default: any)")
+    return made
+
+
+def capacity(said: argparse.Namespace) -> Amounts:
+    """What this node offers: what is said, and what is detected where nothing is."""
+    asked: dict[str, str] = {}
+    for name, amount in (("cpu", said.cpus), ("memory", said.memory), ("gpu", said.gpus), *said.resource):
+        if amount is not None:
+            if name in asked:
+                raise ConfigError(f"--resource {name}={amount}: the amount of {name} is said twice")
+            asked[name] = amount
+    try:
+        offered = dict(amounts({name: _number(amount) for name, amount in asked.items()}))
+    except ValueError as error:
+        raise ConfigError(f"can't offer {error}") from None
+    for name, steps in (() if {"cpu", "memory", "gpu"} <= asked.keys() else detect().capacity):
+        if name not in asked:
+            offered[name] = steps
+    return tuple(sorted(offered.items()))
+
+
+def _number(text: str) -> float | str:
+    """A number where it is one; else the text, which may be a size or is refused by its reader."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "handoff-node") -> int:
+    """Run a node until it is stopped; the exit status."""
+    made = command_line(prog)
+    said = made.parse_args(arguments)
+    if not said.name or len(said.name) > 64 or not said.name.isprintable():
+        made.error(f"--name {said.name!r}: a name has 1 to 64 printable characters")
+    if not 0 <= said.port <= 65535:
+        made.error(f"--port {said.port} is not between 0 and 65535")
+    try:
+        where = "--coordinator" if said.coordinator else "HANDOFF_COORDINATOR"
+        coordinator = parse_address(said.coordinator or os.environ.get("HANDOFF_COORDINATOR") or DEFAULT, where)
+        offered = capacity(said)
+    except ConfigError as error:
+        made.exit(USAGE, f"{prog}: {error}\n")
+    labels = dict(said.label)
+    return serve(
+        said, lambda settings, secret: Daemon(settings, secret, coordinator, said.name, offered, labels, said.host, said.port)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(prog="python -m handoff.node"))

@@ -1,0 +1,117 @@
+"""What others want from this node: remembered until it exists, then sent; outputs go to the clients that collect them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from handoff.ids import PeerId, RunId
+from handoff.machine import Send
+from handoff.messages import Absent, Announce, ints, longs
+from handoff.node.events import Deliver, Stream
+from handoff.node.state import State
+from handoff.node.tables import Table
+
+
+class Answers:
+    """Everything that leaves this node for a peer is gathered over a turn: one message a peer and run."""
+
+    def __init__(self, state: State) -> None:
+        self._state, self._settings = state, state.settings
+        self._asked: dict[tuple[PeerId, RunId], dict[int, None]] = {}    # values to send, whatever their size
+        self._outputs: dict[tuple[PeerId, RunId], dict[int, None]] = {}  # outputs to send, or to announce when large
+
+    def want(self, peer: PeerId, run: RunId, tasks: Iterable[int]) -> None:
+        """A peer asks for results of a run: those that are here are sent, the others when they come to be."""
+        if self._state.is_over(run):
+            self._state.effects.append(Send(peer, Absent(run, ints(tasks))))
+            return
+        table = self._state.table(run)
+        for task in tasks:
+            if task in table.size:
+                self._asked.setdefault((peer, run), {})[task] = None
+            else:
+                waiting = table.wants.setdefault(task, [])
+                if peer not in waiting:
+                    waiting.append(peer)
+
+    def collect(self, peer: PeerId, run: RunId) -> None:
+        """A client asks for all outputs of a run, those to come included."""
+        if self._state.is_over(run):
+            return
+        table = self._state.table(run)
+        table.collectors[peer] = None
+        if table.outputs:
+            self._outputs.setdefault((peer, run), {}).update(table.outputs)
+
+    def exists(self, table: Table, task: int) -> None:
+        """A result is here, and peers wait for it."""
+        for peer in table.wants.pop(task, ()):
+            self._asked.setdefault((peer, table.run), {})[task] = None
+
+    def made(self, table: Table, outputs: list[int]) -> None:
+        """These outputs were made here."""
+        table.outputs.update(dict.fromkeys(outputs))
+        for peer in table.collectors:
+            self._outputs.setdefault((peer, table.run), {}).update(dict.fromkeys(outputs))
+
+    def released(self, table: Table, task: int) -> None:
+        """It is not needed any more: whoever still waits for it is told."""
+        table.outputs.pop(task, None)
+        for peer in table.wants.pop(task, ()):
+            self._state.effects.append(Send(peer, Absent(table.run, ints([task]))))
+
+    def lost(self, peer: PeerId) -> None:
+        """The link to a peer broke: if it still wants something, it asks again."""
+        for table in self._state.runs.values():
+            table.collectors.pop(peer, None)
+            if table.wants:
+                for task, waiting in list(table.wants.items()):
+                    if peer in waiting:
+                        waiting.remove(peer)
+                        if not waiting:
+                            del table.wants[task]
+        for queue in (self._asked, self._outputs):
+            for key in [key for key in queue if key[0] == peer]:
+                del queue[key]
+
+    def forget(self, run: RunId) -> None:
+        """The run is over: nothing of it is sent any more."""
+        for queue in (self._asked, self._outputs):
+            for key in [key for key in queue if key[1] == run]:
+                del queue[key]
+
+    def flush(self) -> None:
+        """Send what was gathered in this turn."""
+        if self._asked:
+            asked, self._asked = self._asked, {}
+            for (peer, run), tasks in asked.items():
+                self._send(peer, run, tasks)
+        if self._outputs:
+            outputs, self._outputs = self._outputs, {}
+            most = self._settings.push_bytes
+            for (peer, run), tasks in outputs.items():
+                size = self._state.runs[run].size
+                large = [task for task in tasks if size.get(task, 0) > most]
+                if large:
+                    self._state.effects.append(Send(peer, Announce(run, ints(large), longs(size[task] for task in large))))
+                    self._send(peer, run, [task for task in tasks if size.get(task, 0) <= most])
+                else:
+                    self._send(peer, run, tasks)
+
+    def _send(self, peer: PeerId, run: RunId, tasks: Iterable[int]) -> None:
+        size, most = self._state.runs[run].size, self._settings.inline_bytes
+        small, large, gone = [], [], []
+        for task in tasks:
+            nbytes = size.get(task)
+            if nbytes is None:
+                gone.append(task)
+            elif nbytes <= most:
+                small.append(task)
+            else:
+                large.append(task)
+        effects = self._state.effects
+        if small:
+            effects.append(Deliver(peer, run, tuple(small)))
+        effects.extend(Stream(peer, run, task) for task in large)
+        if gone:
+            effects.append(Send(peer, Absent(run, ints(gone))))

@@ -1,0 +1,244 @@
+"""All that a node decides: what to ask for, what to start where, whom to send what, and what to tell the coordinator.
+
+Reads from the top: what can happen, then what follows. `take` notes one event; `settle` acts once on all that were taken.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+from handoff.ids import COORDINATOR, PeerId, RunId
+from handoff.machine import Dropped, Joined, Lost, Received, Resumed, Send
+from handoff.messages import Absent, Alive, Collect, EndRun, Ints, Message, Plan, Recall, Redirect, Release, Want
+from handoff.node.answers import Answers
+from handoff.node.claims import Claims
+from handoff.node.clocks import Clocks
+from handoff.node.crew import Crew
+from handoff.node.endings import Endings
+from handoff.node.events import Arrived, Broke, Drop, DropRun, Finished, Welcomed, WorkerGone, WorkerReady
+from handoff.node.invariants import check
+from handoff.node.plans import Plans
+from handoff.node.reports import Reports
+from handoff.node.starter import Starter
+from handoff.node.state import State
+from handoff.node.wants import Wants
+from handoff.resources import SCALE, Amounts
+from handoff.settings import NodeSettings
+
+
+class NodeBrain:
+    """A node's machine. It promises nothing to anybody before it is welcome, and forgets everything when it is welcomed again."""
+
+    def __init__(self, settings: NodeSettings, capacity: Amounts, zero_cost_per_cpu: int = 4) -> None:
+        cpus = dict(capacity).get("cpu", 0) / SCALE
+        self._settings = settings
+        self._claims = Claims(capacity, zero_cost_per_cpu * max(1, ceil(cpus)))
+        self._state = State(settings, self._claims)
+        self._crew = Crew(settings, self._claims, cpus, self._state.effects)
+        self._clocks = Clocks()
+        self._wants = Wants(self._state)
+        self._answers = Answers(self._state)
+        self._reports = Reports(self._state, self._answers)
+        self._plans = Plans(self._state, self._wants, self._reports)
+        self._starter = Starter(self._state, self._crew, self._wants, self._clocks)
+        self._endings = Endings(self._state, self._crew, self._answers, self._clocks)
+        self._clients: dict[PeerId, None] = {}
+        self._heartbeat_at: float | None = None    # None: nobody listens
+        self._orphaned_at: float | None = None     # when we stop working, while the coordinator is out of reach
+        self._deadline: float | None = 0.0         # at once: the first workers are started
+
+    @property
+    def deadline(self) -> float | None:
+        """When the brain next wants a Tick."""
+        return self._deadline
+
+    def handle(self, now: float, event: object) -> list[object]:
+        """Take one event and act on it."""
+        self.take(now, event)
+        return self.settle(now)
+
+    # ── what can happen ─────────────────────────────────────────────────────
+
+    def take(self, now: float, event: object) -> None:
+        """Note what happened. Alarms ring in `settle`, whatever the event was."""
+        match event:
+            case Finished():
+                self._endings.finished(event)
+            case Received(peer, message):
+                if self._state.me is not None:
+                    self._hear(now, peer, message)
+            case Arrived(peer, run, tasks, nbytes):
+                self._arrived(peer, run, tasks, nbytes)
+            case Broke():
+                self._endings.broke(event)
+            case WorkerReady(worker):
+                self._crew.ready(worker)
+            case WorkerGone():
+                self._endings.gone(now, event)
+            case Lost(peer) if peer == COORDINATOR:
+                self._void(now)
+            case Lost(peer):
+                self._clients.pop(peer, None)
+                self._answers.lost(peer)
+                self._wants.lost(now, peer)
+            case Joined(peer, hello):
+                if hello.role == "client":
+                    self._clients[peer] = None
+            case Dropped(peer) if peer == COORDINATOR:
+                if self._state.me is not None:
+                    self._heartbeat_at = None  # heartbeats would only pile up in the session
+                    self._orphaned_at = now + self._settings.orphan_seconds
+            case Resumed(peer) if peer == COORDINATOR:
+                if self._state.me is not None:
+                    self._heartbeat_at, self._orphaned_at = now, None
+            case Welcomed(me):
+                self._void(now)
+                self._state.me = me
+                self._heartbeat_at = now
+            case _:
+                pass  # a Tick: its alarm rings in `settle`
+
+    def _hear(self, now: float, peer: PeerId, message: Message) -> None:
+        if peer != COORDINATOR:
+            self._wants.heard(peer)
+            match message:
+                case Want(run, tasks):
+                    self._answers.want(peer, run, tasks)
+                    self._forget_strangers(now)
+                case Collect(run):
+                    self._answers.collect(peer, run)
+                    self._forget_strangers(now)
+                case Absent(run, tasks):
+                    self._wants.absent(peer, run, tuple(tasks))
+                case _:
+                    pass
+            return
+        match message:
+            case Plan():
+                self._plans.accept(message)
+            case Recall():
+                self._plans.recall(message)
+            case Redirect():
+                self._wants.redirect(message)
+            case Release(run, tasks):
+                self._release(run, tasks)
+            case EndRun(run):
+                self._end(now, run)
+            case _:
+                pass  # Peers and code are the shell's business
+
+    # ── what follows ────────────────────────────────────────────────────────
+
+    def _arrived(self, peer: PeerId, run: RunId, tasks: tuple[int, ...], nbytes: tuple[int, ...]) -> None:
+        """Values from elsewhere are here: those that a node was asked for, and objects, which may come before their plan."""
+        state, is_client = self._state, peer in self._clients
+        if state.me is None or state.is_over(run) or not (is_client or run in state.runs):
+            state.drop(run, list(tasks))
+            return
+        self._wants.heard(peer)
+        table = state.table(run)
+        for task, count in zip(tasks, nbytes, strict=True):
+            if not is_client:
+                table.fetched += count
+            if task in table.size:
+                continue
+            if not (is_client or task in table.asked or task in table.waiters or task in table.objects):
+                state.drop(run, [task])  # it was asked for once, and released since
+                continue
+            table.asked.pop(task, None)
+            table.size[task] = count
+            if run in state.drops:
+                state.drops[run].pop(task, None)
+            if task in table.objects:
+                self._reports.complete(table, task, count)
+            state.count_down(table, task)
+            self._answers.exists(table, task)
+
+    def _release(self, run: RunId, tasks: Ints) -> None:
+        """Nobody needs these any more. (What a task here takes nevertheless is asked for again when its turn comes.)"""
+        table = self._state.runs.get(run)
+        if table is None:
+            return
+        dropped = []
+        for task in tasks:
+            if table.size.pop(task, None) is not None:
+                dropped.append(task)
+            if task not in table.waiters:
+                table.asked.pop(task, None)
+            table.redirected.pop(task, None)
+            self._answers.released(table, task)
+        if dropped:
+            self._state.drop(run, dropped)
+
+    def _end(self, now: float, run: RunId) -> None:
+        """The run is over: what runs of it is ended, all of it is forgotten."""
+        self._answers.forget(run)
+        self._state.forget(run)
+        self._state.effects.append(DropRun(run))
+        for worker in list(self._crew.workers.values()):
+            if worker.is_killed or not any(batch.run == run for batch in worker.batches):
+                continue
+            if not worker.is_asyncio:
+                self._endings.kill(worker, "the run is over")
+                continue
+            for batch in worker.batches:
+                if batch.run == run and not batch.cancelled:
+                    self._endings.cancel(now, batch, "the run is over")
+
+    def _forget_strangers(self, now: float) -> None:
+        for run in self._state.strangers_beyond():
+            self._end(now, run)
+
+    def _void(self, now: float) -> None:
+        """All that came before counts for nothing: stop, free everything, and wait to be welcome."""
+        state = self._state
+        for run in list(state.runs):
+            self._end(now, run)
+        for worker in list(self._crew.workers.values()):
+            if worker.batches and not worker.is_killed:
+                self._endings.kill(worker, "all runs are over")
+        state.forget_endings()
+        self._wants.forget()
+        self._clients = {}
+        state.me = None
+        self._heartbeat_at = self._orphaned_at = None
+
+    # ── acting ──────────────────────────────────────────────────────────────
+
+    def settle(self, now: float) -> list[object]:
+        """Act on all that was taken."""
+        state = self._state
+        if self._deadline is not None and now >= self._deadline:
+            self._ring(now)
+        self._starter.start(now)
+        self._wants.flush()
+        self._answers.flush()
+        self._reports.flush(now)
+        if state.drops:
+            state.effects.extend(Drop(run, tuple(tasks)) for run, tasks in state.drops.items() if tasks)
+            state.drops = {}
+        if self._heartbeat_at is not None and now >= self._heartbeat_at:
+            self._heartbeat_at = now + self._settings.heartbeat_seconds
+            state.effects.append(Send(COORDINATOR, self._alive()))
+        alarms = (self._heartbeat_at, self._orphaned_at, self._clocks.deadline, self._wants.deadline, self._crew.deadline)
+        self._deadline = min((alarm for alarm in alarms if alarm is not None), default=None)
+        effects = state.effects[:]
+        state.effects.clear()  # the list itself is shared
+        return effects
+
+    def _ring(self, now: float) -> None:
+        """Whatever has waited for this moment."""
+        if self._orphaned_at is not None and now >= self._orphaned_at:
+            self._void(now)
+        for batch in self._clocks.due(now):
+            self._endings.out_of_time(now, batch)
+        self._wants.retry(now)
+
+    def _alive(self) -> Alive:
+        running = sum(len(worker.batches) if worker.is_asyncio else bool(worker.batches) for worker in self._crew.workers.values())
+        planned = sum(len(table.plans) for table in self._state.runs.values())
+        return Alive(self._claims.amounts(), running, max(0, planned - running))
+
+    def check(self) -> None:
+        """Raise InvariantViolation unless every task is in one place and the claims are those of what runs."""
+        check(self._state, self._crew)

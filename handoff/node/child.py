@@ -1,0 +1,58 @@
+"""A worker process, started by its node: `python -m handoff.node.child --fd N --marker M`. User code runs here and nowhere else.
+
+It says that it is ready before it loads anything more than a socket needs; the rest is loaded while it waits for its first task.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import types
+
+from handoff.node.phrases import MARKER_BYTES, READY
+from handoff.node.pipe import frame
+
+
+def main() -> None:
+    """Say that we are ready, load the rest, serve."""
+    options = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=False))
+    sock = socket.socket(fileno=int(options["--fd"]))
+    sock.set_inheritable(False)  # a program that a task starts must not keep the node waiting for our end
+    sock.sendall(frame([READY]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the client, which then cancels the run
+    sys.path[:0] = [path for path in os.environ.get("HANDOFF_SYS_PATH", "").split(os.pathsep) if path and path not in sys.path]
+    sys.modules["__main__"] = types.ModuleType("__main__")  # user code that asks for it must not find this file
+
+    from handoff.node.child_serve import Worker, protect
+
+    protect()
+    marker_fd = int(options["--marker"])
+    worker = Worker(sock, map_marker(marker_fd))
+    worker.capture()
+    worker.serve()
+    leave()
+
+
+def map_marker(fd: int) -> memoryview:
+    """The memory in which the node reads what executed when this process died: [batch, index]."""
+    import mmap
+
+    memory = memoryview(mmap.mmap(fd, MARKER_BYTES)).cast("Q")
+    os.close(fd)
+    return memory
+
+
+def leave() -> None:
+    """The node is gone or wants us gone: run what user code registered for the end, then end, whatever threads still run."""
+    import atexit
+
+    try:
+        atexit._run_exitfuncs()
+    finally:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

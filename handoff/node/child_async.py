@@ -1,0 +1,120 @@
+"""Coroutine tasks of a worker: many at once on one loop, in a thread of its own, each of them cancellable."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from array import array
+from typing import Any
+
+from handoff.node.child_batch import Batch
+from handoff.node.child_outbox import Outbox
+from handoff.node.child_output import Output
+from handoff.node.child_run import broke, pack_value
+from handoff.node.current import COROUTINE, CurrentTask
+from handoff.node.phrases import BROKE, SCATTERED
+from handoff.node.shared_memory import SharedValue
+
+_Key = tuple[int, int]  # batch and index
+_Ended = tuple[int, bytes, float, float]  # index, value, seconds, when
+
+
+class Coroutines:
+    """Made when the first coroutine task comes. `start` and `cancel` are called from the main thread."""
+
+    def __init__(self, outbox: Outbox, output: Output, inline_bytes: int) -> None:
+        self._outbox, self._output, self._inline_bytes = outbox, output, inline_bytes
+        self._loop = asyncio.new_event_loop()
+        self._tasks: dict[_Key, asyncio.Task[None]] = {}
+        self._started: dict[_Key, float] = {}
+        self._ended: dict[int, list[_Ended]] = {}  # by batch: gathered during one turn of the loop
+        threading.Thread(target=self._turn, name="handoff-coroutines", daemon=True).start()
+
+    def start(self, batch: Batch, indices: list[int]) -> None:
+        """Begin these tasks of the batch."""
+        self._loop.call_soon_threadsafe(self._start, batch, indices)
+
+    def cancel(self, batch: int, index: int) -> None:
+        """Cancel this task, unless it has ended."""
+        self._loop.call_soon_threadsafe(self._cancel, (batch, index))
+
+    # ── in the loop's thread ────────────────────────────────────────────────
+
+    def _turn(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        while True:
+            try:
+                self._loop.run_forever()
+            except BaseException:  # asyncio lets SystemExit and KeyboardInterrupt of a user's own subtask through
+                continue
+
+    def _start(self, batch: Batch, indices: list[int]) -> None:
+        for index in indices:
+            key = (batch.number, index)
+            task = self._loop.create_task(self._run(batch, index))
+            self._tasks[key] = task
+            self._started[key] = time.monotonic()
+            task.add_done_callback(lambda done, key=key: self._over(key, done))
+
+    def _cancel(self, key: _Key) -> None:
+        task = self._tasks.get(key)
+        if task is not None:
+            task.cancel()
+
+    async def _run(self, batch: Batch, index: int) -> None:
+        task: Any = asyncio.current_task()
+        current = CurrentTask(batch.run, batch.tasks[index], batch.attempts[index], batch.kind(index).name, batch.here)
+        COROUTINE.set(current)
+        try:
+            called, args, keywords = batch.call(index)
+            value = called(*args, **keywords)
+            if asyncio.iscoroutine(value) or hasattr(value, "__await__"):
+                value = await value
+            del called, args, keywords
+            data = pack_value(value, self._inline_bytes)
+        except asyncio.CancelledError as error:
+            if task.cancelling():
+                raise
+            self._broke((batch.number, index), error)  # its own doing: it awaited something that was cancelled
+        except BaseException as error:
+            self._broke((batch.number, index), error)
+        else:
+            self._done((batch.number, index), data)
+        finally:
+            if self._output.begun:
+                self._output.end((current.run, current.task))
+
+    def _over(self, key: _Key, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            seconds = time.monotonic() - self._started[key]
+            self._outbox.say([BROKE, *key, "cancelled", "CancelledError", "it was cancelled", "", seconds, b""])
+        self._tasks.pop(key, None)
+        self._started.pop(key, None)
+
+    def _broke(self, key: _Key, error: BaseException) -> None:
+        self._outbox.say(broke(*key, error, time.monotonic() - self._started[key]))
+
+    def _done(self, key: _Key, data: bytes | SharedValue) -> None:
+        batch, index = key
+        ended = time.monotonic()
+        seconds = ended - self._started[key]
+        if isinstance(data, SharedValue):
+            self._send(batch, [(index, b"", seconds, ended)], data)
+            return
+        if not self._ended:
+            self._loop.call_soon(self._flush)
+        self._ended.setdefault(batch, []).append((index, data, seconds, ended))
+
+    def _flush(self) -> None:
+        gathered, self._ended = self._ended, {}
+        for batch, ended in gathered.items():
+            self._send(batch, ended, None)
+
+    def _send(self, batch: int, ended: list[_Ended], large: SharedValue | None) -> None:
+        indices, values, seconds, when = zip(*ended, strict=True)
+        said = [
+            SCATTERED, batch, array("I", indices).tobytes(), [large.nbytes] if large is not None else values,
+            array("d", seconds).tobytes(), array("d", when).tobytes(),
+        ]
+        self._outbox.say(said, [large] if large is not None else [])

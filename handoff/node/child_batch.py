@@ -1,0 +1,176 @@
+"""A batch of tasks inside a worker, and how the call of each is put together: code, inputs, literal arguments."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+from handoff.node.shared_memory import SharedValue, map_readonly
+from handoff.wire.values import unpack, unpack_code
+
+VARIADIC, AS_LIST, TREE = 0, 1, 2  # the numbers of messages.Form, which a worker does without to start sooner
+
+Call = tuple[Callable[..., Any], Any, dict[str, Any]]  # function, positional and keyword arguments
+_NO_KEYWORDS: dict[str, Any] = {}
+
+
+class NotLoadable(Exception):
+    """Code or an argument can't be had in this process; the cause says why."""
+
+
+class InputMissing(Exception):
+    """An input is not there: the earlier task of the batch that should have made it failed, or it was dropped on the node."""
+
+
+class Kind(NamedTuple):
+    """What equal tasks of a batch share."""
+
+    digests: list[bytes]
+    form: int
+    is_async: bool
+    name: str
+
+
+class Library:
+    """Code and mapped values that the node gave to this worker. The node keeps count, and says what to forget."""
+
+    def __init__(self) -> None:
+        self._codes: dict[bytes, bytes] = {}
+        self._functions: dict[bytes, Callable[..., Any]] = {}
+        self._mapped: dict[int, memoryview] = {}
+
+    def keep_code(self, digest: bytes, data: bytes) -> None:
+        """Keep it; it is loaded when it is first called."""
+        self._codes[digest] = data
+
+    def forget_codes(self, digests: list[bytes]) -> None:
+        """They will be sent again if they are needed again."""
+        for digest in digests:
+            self._codes.pop(digest, None)
+            self._functions.pop(digest, None)
+
+    def map(self, serial: int, nbytes: int, fd: int) -> None:
+        """Map a large value of the node."""
+        self._mapped[serial] = map_readonly(fd, nbytes)
+
+    def unmap(self, serials: list[int]) -> None:
+        """Forget these; the memory stays as long as something in this process still uses it."""
+        for serial in serials:
+            self._mapped.pop(serial, None)
+
+    def value(self, given: bytes | int | None) -> bytes | memoryview | None:
+        """The packed value that the node gave, or named."""
+        return self._mapped.get(given) if isinstance(given, int) else given
+
+    def function(self, digest: bytes, name: str, here: str) -> Callable[..., Any]:
+        """The callable of this code; NotLoadable when that fails."""
+        found = self._functions.get(digest)
+        if found is None:
+            data = self._codes.get(digest)
+            if data is None:
+                raise NotLoadable(f"the code of {name} is not on node {here}")
+            try:
+                found = self._functions[digest] = unpack_code(data)
+            except BaseException as error:
+                raise NotLoadable(why_not(f"the code of {name}", error, here)) from error
+        return found
+
+
+def why_not(what: str, error: BaseException, here: str) -> str:
+    """A sentence for somebody whose code or argument does not load on a node."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        top = error.name.partition(".")[0]
+        return (
+            f"{what} needs the module {error.name!r}, which node {here} does not have: install it there, or send its functions by value "
+            f"with cloudpickle.register_pickle_by_value({top}) in the client"
+        )
+    return f"{what} can't be loaded on node {here}: {type(error).__name__}: {error}"
+
+
+class Batch:
+    """Tasks given in one message. `made` holds the packed results that later tasks of the batch take as inputs."""
+
+    __slots__ = (
+        "_fan_in", "_given", "_kind_of", "_kinds", "_library", "_names", "_references", "_starts",
+        "attempts", "consumed", "count", "here", "literals", "made", "number", "plain", "run", "tasks",
+    )
+
+    def __init__(self, library: Library, said: list[Any]) -> None:
+        _, self.number, self.run, self.here, tasks, attempts, kinds, kind_of, literals, fan_in, references, given, names = said
+        self.tasks, self.attempts = array("I", tasks), array("I", attempts)
+        self.count = len(self.tasks)
+        self._library = library
+        self._kinds = [Kind(*kind) for kind in kinds]
+        self._kind_of = array("I", kind_of) if kind_of else None
+        self.literals: list[bytes] = literals or [b""] * self.count
+        self._given = [library.value(each) for each in given]  # now: the node may say UNMAP before a coroutine gets to it
+        self._names: Mapping[int, tuple[str, list[str]]] = names
+        self.made: dict[int, bytes | memoryview] = {}
+        self.consumed: dict[int, None] = {}
+        # Tasks of one kind without inputs need nothing but their literals.
+        self.plain = not fan_in and self._kind_of is None and self._kinds[0].form == VARIADIC and not self._kinds[0].is_async
+        if fan_in:
+            self._fan_in, self._references = array("I", fan_in), array("I", references)
+            self._starts = array("I", accumulate(self._fan_in, initial=0))
+            self.consumed = dict.fromkeys(each for each in self._references if each < self.count)
+        else:
+            self._fan_in = self._references = self._starts = array("I")
+
+    def kind(self, index: int) -> Kind:
+        """What the task is."""
+        return self._kinds[self._kind_of[index] if self._kind_of is not None else 0]
+
+    def coroutines(self) -> list[int]:
+        """Which of its tasks are coroutines."""
+        if not any(kind.is_async for kind in self._kinds):
+            return []
+        return [index for index in range(self.count) if self.kind(index).is_async]
+
+    def keep(self, index: int, value: bytes | SharedValue) -> None:
+        """Remember a result for later tasks of this batch. They unpack it afresh, so that none can change what another gets."""
+        self.made[index] = value if isinstance(value, bytes) else value.view()
+
+    def call(self, index: int) -> Call:
+        """The call of a task. NotLoadable or InputMissing when something of it can't be had."""
+        kind = self.kind(index)
+        inputs = self._inputs(index, kind) if self._fan_in else []
+        literal = self.literals[index]
+        if kind.form == TREE:
+            frame, call = self._tree(index, kind, inputs)
+            return frame.call_async if kind.is_async else frame.call, (call,), _NO_KEYWORDS
+        function = self._library.function(kind.digests[0], kind.name, self.here)
+        args: Any = (inputs,) if kind.form == AS_LIST else inputs
+        if not literal:
+            return function, args, _NO_KEYWORDS
+        more, keywords = self._literal(literal, kind)
+        return function, (*args, *more) if args else more, keywords
+
+    def _tree(self, index: int, kind: Kind, inputs: list[Any]) -> Any:
+        from handoff.graph.calls import Frame
+
+        codes = [self._library.function(digest, kind.name, self.here) for digest in kind.digests]
+        target, sources = self._names.get(index, ("", []))
+        return Frame(codes, inputs, self.here, target, sources), self._literal(self.literals[index], kind)
+
+    def _literal(self, literal: bytes, kind: Kind) -> Any:
+        try:
+            return unpack(literal)
+        except BaseException as error:
+            raise NotLoadable(why_not(f"an argument of {kind.name}", error, self.here)) from error
+
+    def _inputs(self, index: int, kind: Kind) -> list[Any]:
+        inputs = []
+        start = self._starts[index]
+        for reference in self._references[start : start + self._fan_in[index]]:
+            own = reference < self.count
+            packed = self.made.get(reference) if own else self._given[reference - self.count]
+            if packed is None:
+                which = f"task {self.tasks[reference]} of this batch failed" if own else "the result is not on this node any more"
+                raise InputMissing(f"an input of {kind.name} is not there: {which}")
+            try:
+                inputs.append(unpack(packed))
+            except BaseException as error:
+                raise NotLoadable(why_not(f"an input of {kind.name}", error, self.here)) from error
+        return inputs

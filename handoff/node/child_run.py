@@ -1,0 +1,149 @@
+"""The worker's main thread: runs the tasks of a batch one after the other, and turns whatever happens into answers."""
+
+from __future__ import annotations
+
+import time
+from types import CoroutineType
+from typing import Any
+
+from handoff.errors import HandoffError
+from handoff.node.child_batch import Batch, InputMissing, NotLoadable
+from handoff.node.child_outbox import GATHER_SECONDS, Outbox
+from handoff.node.child_output import Output, printable
+from handoff.node.current import CurrentTask
+from handoff.node.phrases import BROKE
+from handoff.node.shared_memory import SharedValue, write_shared
+from handoff.wire.values import describe_exception, explain_unpicklable, pack_exception, pack_result, unpack
+
+GATHER_BYTES = 16 * 1024  # a result of this size is sent at once
+
+
+class NotPicklable(HandoffError):
+    """A result can't be pickled; the text leads to the part that can't."""
+
+
+def pack_value(value: Any, inline_bytes: int) -> bytes | SharedValue:
+    """A result as it leaves the worker; NotPicklable, or what writing a large one raises."""
+    try:
+        nbytes, parts = pack_result(value)
+    except BaseException as error:  # a user's __reduce__ may raise anything
+        raise NotPicklable(f"the result can't be pickled: {explain_unpicklable(value, error)}") from error
+    if nbytes > inline_bytes:
+        try:
+            return write_shared(parts, nbytes)
+        except OSError as error:
+            raise MemoryError(f"a result of {nbytes:,} bytes does not fit into this node's shared memory: {error}") from error
+    first = parts[0]
+    return first if len(parts) == 1 and type(first) is bytes else b"".join(parts)
+
+
+def broke(batch: int, index: int, error: BaseException, seconds: float) -> list[Any]:
+    """The answer for a task that failed, whatever its error."""
+    match error:
+        case NotLoadable():
+            cause, shown = "unloadable", error.__cause__ or error
+        case InputMissing():
+            cause, shown = "input", error
+        case NotPicklable():
+            cause, shown = "unpicklable", error.__cause__ or error
+        case _:
+            cause, shown = "exception", error
+    kind, text, traceback = describe_exception(shown)
+    if cause != "exception":
+        text = str(error)
+    body = pack_exception(error) if cause == "exception" else b""
+    return [BROKE, batch, index, cause, printable(kind), printable(text), printable(traceback), seconds, body]
+
+
+class Runner:
+    """Runs batches. `marker` is memory shared with the node, which reads there what was executing when this process died."""
+
+    def __init__(self, outbox: Outbox, output: Output, marker: memoryview, inline_bytes: int) -> None:
+        self._outbox, self._output, self._marker = outbox, output, marker
+        self.inline_bytes = inline_bytes
+        self._batch: Batch | None = None     # the last one, for lines that are printed after it
+        self._index = 0
+
+    def current(self) -> CurrentTask | None:
+        """The task that runs, or ran last."""
+        batch = self._batch
+        if batch is None:
+            return None
+        index = min(self._marker[1], batch.count - 1)
+        return CurrentTask(batch.run, batch.tasks[index], batch.attempts[index], batch.kind(index).name, batch.here)
+
+    def run(self, batch: Batch) -> None:
+        """Every task of the batch that is not a coroutine."""
+        marker, outbox = self._marker, self._outbox
+        marker[1] = 0
+        marker[0] = batch.number
+        self._batch = batch
+        outbox.begin(batch.number, batch.count)
+        try:
+            self._run_all(batch)
+        finally:
+            outbox.end()
+            batch.made.clear()
+            marker[0] = 0
+
+    def _run_all(self, batch: Batch) -> None:
+        # The hot path of the product: everything is local, and nothing is made per task but its result.
+        marker, outbox, begun, monotonic = self._marker, self._outbox, self._output.begun, time.monotonic
+        add_value, add_seconds, add_ended = outbox.values.append, outbox.seconds.append, outbox.ended.append
+        consumed, plain, literals, inline_bytes = batch.consumed, batch.plain, batch.literals, self.inline_bytes
+        mixed = bool(batch.coroutines())
+        function = value = args = keywords = data = None
+        started = monotonic()
+        for index in range(batch.count):
+            if mixed and batch.kind(index).is_async:
+                outbox.skip()
+                continue
+            marker[1] = index
+            try:
+                if plain and function is not None and literals[index]:
+                    args, keywords = unpack(literals[index])
+                    value = function(*args, **keywords)
+                else:
+                    called, args, keywords = batch.call(index)
+                    value = called(*args, **keywords)
+                    function = called
+                if type(value) is CoroutineType:  # a plain function that hands on what a coroutine function gave it
+                    value = run_coroutine(value)
+                data = pack_value(value, inline_bytes)
+            except BaseException as error:
+                seconds = monotonic() - started
+                value = args = keywords = None
+                self._end_lines(batch, index)
+                outbox.skip()
+                outbox.say(broke(batch.number, index, error, seconds))
+                started = monotonic()
+                continue
+            value = args = keywords = None  # nothing of one task is kept alive during the next
+            if begun:
+                self._end_lines(batch, index)
+            if index in consumed:
+                batch.keep(index, data)
+            ended = monotonic()
+            if type(data) is SharedValue:
+                outbox.large(data, ended - started, ended)
+                data = None
+                started = monotonic()
+                continue
+            add_value(data)
+            add_seconds(ended - started)
+            add_ended(ended)
+            if ended - outbox.flushed > GATHER_SECONDS or len(data) > GATHER_BYTES:
+                outbox.flush()
+                started = monotonic()
+            else:
+                started = ended
+
+    def _end_lines(self, batch: Batch, index: int) -> None:
+        self._output.end((batch.run, batch.tasks[index]))
+
+
+def run_coroutine(coroutine: CoroutineType[Any, Any, Any]) -> Any:
+    """Its value, on a loop of its own."""
+    import asyncio
+
+    return asyncio.run(coroutine)

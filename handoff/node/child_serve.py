@@ -1,0 +1,110 @@
+"""What a worker process does all day: reads what its node says, and does it, until the node closes the socket."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+from handoff.node import child_output
+from handoff.node.child_batch import Batch, Library
+from handoff.node.child_outbox import Outbox
+from handoff.node.child_output import Output
+from handoff.node.child_run import Runner
+from handoff.node.current import answer_with, current_task
+from handoff.node.phrases import BATCH, CANCEL, CODE, FORGET_CODE, MAP, SETUP, UNMAP
+from handoff.node.pipe import FRAME_BYTES_MAX, Frame, FrameReader
+
+INLINE_BYTES = 64 * 1024      # until SETUP says otherwise
+OUTPUT_BYTES = 1024 * 1024    # a second, likewise
+OOM_SCORE = 500               # when memory runs out, the kernel shall take a worker and not the node
+_PR_SET_PDEATHSIG = 1
+
+
+class Worker:
+    """Owns the rooms of a worker process. `marker`: two numbers in memory shared with the node."""
+
+    def __init__(self, sock: socket.socket, marker: memoryview) -> None:
+        self._reader = FrameReader(sock, FRAME_BYTES_MAX)
+        self._outbox = Outbox(sock)
+        self._output = Output(self._outbox.line, _origin, OUTPUT_BYTES)
+        self._library = Library()
+        self._runner = Runner(self._outbox, self._output, marker, INLINE_BYTES)
+        self._coroutines: Any = None  # made, with its thread and asyncio, when the first coroutine comes
+        answer_with(self._runner.current)
+
+    def capture(self) -> None:
+        """Take over what this process prints and logs."""
+        child_output.capture(self._output)
+        os.register_at_fork(after_in_child=self._forked)
+        gc.collect()
+        gc.freeze()  # what is loaded now stays: collections during tasks need not look at it
+
+    def _forked(self) -> None:
+        child_output.release()
+        self._outbox.disown()
+
+    def serve(self) -> None:
+        """Returns when the node has closed the socket."""
+        while True:
+            try:
+                frames = self._reader.read()
+            except (EOFError, ConnectionError):
+                return
+            while frames:
+                self._heard(frames.pop(0))
+
+    def _heard(self, heard: Frame) -> None:
+        said, descriptors = heard
+        what = said[0]
+        if what == BATCH:
+            self._start(Batch(self._library, said))
+        elif what == CODE:
+            self._library.keep_code(said[1], said[2])
+        elif what == MAP:
+            for serial, nbytes, descriptor in zip(said[1], said[2], descriptors, strict=True):
+                self._library.map(serial, nbytes, descriptor)
+                os.close(descriptor)
+        elif what == UNMAP:
+            self._library.unmap(said[1])
+        elif what == FORGET_CODE:
+            self._library.forget_codes(said[1])
+        elif what == CANCEL:
+            if self._coroutines is not None:
+                self._coroutines.cancel(said[1], said[2])
+        elif what == SETUP:
+            self._runner.inline_bytes, self._output.bytes_per_second = said[1], said[2]
+
+    def _start(self, batch: Batch) -> None:
+        coroutines = batch.coroutines()
+        if coroutines:
+            if self._coroutines is None:
+                from handoff.node.child_async import Coroutines
+
+                self._coroutines = Coroutines(self._outbox, self._output, self._runner.inline_bytes)
+            self._coroutines.start(batch, coroutines)
+        if len(coroutines) < batch.count:
+            self._runner.run(batch)
+
+
+def _origin() -> tuple[int, int] | None:
+    current = current_task()
+    return None if current is None else (current.run, current.task)
+
+
+def protect() -> None:
+    """Die with the node, and before it: die when it dies, and be the kernel's first choice when memory runs out. As far as we may."""
+    import ctypes
+
+    parent = os.getppid()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent == 1 or os.getppid() != parent:  # it died before we asked
+        os._exit(0)
+    score = Path("/proc/self/oom_score_adj")
+    with contextlib.suppress(OSError, ValueError):
+        score.write_text(str(min(1000, int(score.read_text()) + OOM_SCORE)))

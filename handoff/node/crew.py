@@ -1,0 +1,215 @@
+"""The workers as the brain knows them: who is idle, who holds which claim, when to start more, and how slowly when they keep dying."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from math import ceil
+
+from handoff.ids import RunId, WorkerId
+from handoff.node.claims import Claims
+from handoff.node.events import Kill, Spawn
+from handoff.node.lanes import Lane
+from handoff.node.tables import Mode
+from handoff.settings import NodeSettings
+
+DEATHS_MAX = 10              # this many deaths within DEATHS_SECONDS, and nothing finished in between: new workers come slowly
+DEATHS_SECONDS = 10.0
+PAUSE_SECONDS_MAX = 30.0
+PATIENCE_SECONDS = 0.02      # work must wait this long for a worker before one more is started: a start costs three times as much
+WORTH_SECONDS = 0.1          # and there must be this much of it for each worker there is
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Tasks that were given to a worker in one message; on the asyncio worker, one task, which holds a claim of its own."""
+
+    worker: Worker
+    lane: Lane
+    run: RunId
+    tasks: tuple[int, ...]
+    attempts: tuple[int, ...]
+    left: int                        # tasks that have not ended
+    seconds: float                   # predicted; infinite when unknown
+    is_chained: bool = False         # some take what others of the same batch make
+    cancelled: str = ""              # why we asked a coroutine to end: "timeout" or "the run is over"
+
+
+class Worker:
+    """One process. While it has batches, it holds one claim of their cost."""
+
+    __slots__ = ("batches", "claim", "has_finished", "id", "is_asyncio", "is_killed", "is_ready", "open")
+
+    def __init__(self, number: WorkerId, is_asyncio: bool) -> None:
+        self.id = number
+        self.is_asyncio = is_asyncio
+        self.is_ready = False
+        self.is_killed = False
+        self.has_finished = False                              # anything, ever
+        self.claim: Lane | None = None                         # whose cost it holds; the asyncio worker's batches hold their own
+        self.batches: dict[Batch, None] = {}
+        self.open: dict[tuple[RunId, int], Batch] = {}         # the asyncio worker's tasks
+
+
+class Crew:
+    """All workers of this node."""
+
+    def __init__(self, settings: NodeSettings, claims: Claims, cpus: float, effects: list[object]) -> None:
+        self._settings, self._claims, self._effects = settings, claims, effects
+        self.warm = max(1, ceil(cpus))                         # workers that are always there
+        self.most = max(self.warm, settings.workers_max_per_cpu * self.warm)
+        self.workers: dict[WorkerId, Worker] = {}
+        self.idle: dict[WorkerId, Worker] = {}                 # the last to become idle is the first to get work: its code is warm
+        self.asyncio: Worker | None = None
+        self._living = 0                                       # neither asyncio nor killed
+        self._starting = 0                                     # of these, not ready yet
+        self._last = 0
+        self._deaths: deque[float] = deque()
+        self._pause = 0.0                                      # seconds between two starts while workers keep dying; 0: they do not
+        self._start_after = 0.0
+        self._short_since: float | None = None                 # when work first waited for a worker, if it still does
+        self.deadline: float | None = None
+
+    # ── coming and going ────────────────────────────────────────────────────
+
+    def staff(self, now: float, unserved: int, is_worth_it: bool, wants_asyncio: bool) -> None:
+        """Start the workers that are missing; `unserved`: how many more could run something that fits now."""
+        self.deadline = None
+        if self._pause:
+            if now < self._start_after:
+                self.deadline = self._start_after
+            elif self._starting == 0 and self._living < self.warm:
+                self._spawn(False)  # one at a time, to see whether they still die
+        else:
+            while self._living < self.warm:
+                self._spawn(False)
+            self._grow(now, unserved if is_worth_it else 0)
+        if wants_asyncio and self.asyncio is None and not (self._pause and now < self._start_after):
+            self.asyncio = self._spawn(True)
+
+    def _grow(self, now: float, unserved: int) -> None:
+        more = min(unserved - self._starting, self.most - self._living)
+        if more <= 0:
+            self._short_since = None
+        elif self._short_since is None:
+            self._short_since = now
+        if self._short_since is None:
+            return
+        if now >= self._short_since + PATIENCE_SECONDS:
+            for _ in range(more):
+                self._spawn(False)
+            self._short_since = None
+        else:
+            self.deadline = self._short_since + PATIENCE_SECONDS
+
+    def _spawn(self, is_asyncio: bool) -> Worker:
+        self._last += 1
+        worker = self.workers[WorkerId(self._last)] = Worker(WorkerId(self._last), is_asyncio)
+        if not is_asyncio:
+            self._living += 1
+            self._starting += 1
+        self._effects.append(Spawn(worker.id))
+        return worker
+
+    def ready(self, number: WorkerId) -> None:
+        """A worker that was started waits for work."""
+        worker = self.workers.get(number)
+        if worker is None or worker.is_ready:
+            return
+        worker.is_ready = True
+        if worker.is_asyncio or worker.is_killed:
+            return
+        self._starting -= 1
+        self.idle[number] = worker
+
+    def kill(self, worker: Worker, reason: str) -> None:
+        """End it. Its claim lasts until it is gone; a replacement may start at once."""
+        worker.is_killed = True
+        self._effects.append(Kill(worker.id, reason))
+        self._leave(worker)
+
+    def gone(self, now: float, worker: Worker) -> None:
+        """The process has ended: its claim is free. Deaths that we did not ask for are counted."""
+        del self.workers[worker.id]
+        if not worker.is_killed:
+            self._leave(worker)
+            if not worker.has_finished:
+                self._mourn(now)
+        if worker.claim is not None:
+            self._claims.give_back(worker.claim.cost)
+            worker.claim = None
+        if worker.is_asyncio:
+            for batch in worker.batches:
+                self._claims.give_back(batch.lane.cost)
+        worker.batches = {}
+
+    def _leave(self, worker: Worker) -> None:
+        self.idle.pop(worker.id, None)
+        if worker.claim is not None:
+            worker.claim.hungry.pop(worker.id, None)
+        if worker is self.asyncio:
+            self.asyncio = None
+        elif not worker.is_asyncio:
+            self._living -= 1
+            self._starting -= not worker.is_ready
+
+    def _mourn(self, now: float) -> None:
+        deaths = self._deaths
+        deaths.append(now)
+        while deaths[0] < now - DEATHS_SECONDS:
+            deaths.popleft()
+        if self._pause or len(deaths) >= DEATHS_MAX:
+            self._pause = min(PAUSE_SECONDS_MAX, self._pause * 2 or 1.0)
+            self._start_after = now + self._pause
+
+    def proved(self, worker: Worker) -> None:
+        """It finished something: workers do not just die here."""
+        worker.has_finished = True
+        if self._deaths:
+            self._deaths.clear()
+            self._pause = 0.0
+
+    # ── work ────────────────────────────────────────────────────────────────
+
+    def give(self, batch: Batch) -> None:
+        """The worker has this to do now, under a claim of its cost."""
+        worker = batch.worker
+        worker.batches[batch] = None
+        if worker.is_asyncio:
+            self._claims.take(batch.lane.cost)
+            worker.open[batch.run, batch.tasks[0]] = batch
+            return
+        if worker.claim is None:
+            worker.claim = batch.lane
+            self._claims.take(batch.lane.cost)
+            del self.idle[worker.id]
+        self.feed(worker, batch.lane)
+
+    def take_back(self, batch: Batch) -> None:
+        """The batch is over; with its worker's last one the claim ends."""
+        worker = batch.worker
+        if worker.is_killed:
+            return  # all of it ends when the process is gone
+        del worker.batches[batch]
+        if worker.is_asyncio:
+            self._claims.give_back(batch.lane.cost)
+            del worker.open[batch.run, batch.tasks[0]]
+        elif worker.batches:
+            self.feed(worker, batch.lane)
+        else:
+            self._claims.give_back(batch.lane.cost)
+            batch.lane.hungry.pop(worker.id, None)
+            worker.claim = None
+            self.idle[worker.id] = worker
+
+    def feed(self, worker: Worker, lane: Lane) -> None:
+        """Whether it may be given more, so as never to wait for us: a second batch of short tasks, and further ones while they are tiny."""
+        most = self._settings.batch_seconds
+        seconds = 0.0
+        for batch in worker.batches:
+            seconds += batch.seconds
+        count = len(worker.batches)
+        if lane.mode is Mode.BATCHED and ((count < 2 and seconds <= most) or (count < 16 and seconds < most / 4)):
+            lane.hungry[worker.id] = worker
+        else:
+            lane.hungry.pop(worker.id, None)

@@ -1,0 +1,34 @@
+"""Which task is running: for user code that wants to know, and for lines that it prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import NamedTuple
+
+
+class CurrentTask(NamedTuple):
+    """The task in whose code this is called."""
+
+    run: int
+    task: int        # its number in the run
+    attempt: int     # 1 the first time
+    function: str    # the function's qualified name
+    node: str        # the node's name
+
+
+COROUTINE: ContextVar[CurrentTask | None] = ContextVar("handoff_task", default=None)  # set inside coroutine tasks
+_ask: list[Callable[[], CurrentTask | None]] = []  # set by a worker; empty elsewhere
+
+
+def current_task() -> CurrentTask | None:
+    """The task that is running here; None outside of tasks.
+
+    Inside threads that a task started, it is the task that the worker is at.
+    """
+    return COROUTINE.get() or (_ask[0]() if _ask else None)
+
+
+def answer_with(ask: Callable[[], CurrentTask | None]) -> None:
+    """A worker says how to find out."""
+    _ask[:] = [ask]

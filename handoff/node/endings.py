@@ -1,0 +1,233 @@
+"""How given tasks end: finished, broken, out of time, or with their worker."""
+
+from __future__ import annotations
+
+from handoff.ids import COORDINATOR, RunId
+from handoff.machine import Send
+from handoff.messages import Failed
+from handoff.node.answers import Answers
+from handoff.node.clocks import Clocks
+from handoff.node.crew import Batch, Crew, Worker
+from handoff.node.events import Broke, CancelTask, Finished, WorkerGone
+from handoff.node.state import State
+from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, Handling, Table
+
+UNSEEN_DEATHS_MAX = 3  # workers that died with this task first in line, though none was seen to run: then it is blamed
+
+
+class Endings:
+    """Believes a worker only about what it holds now."""
+
+    def __init__(self, state: State, crew: Crew, answers: Answers, clocks: Clocks) -> None:
+        self._state, self._crew, self._answers, self._clocks = state, crew, answers, clocks
+
+    # ── what workers say ────────────────────────────────────────────────────
+
+    def finished(self, event: Finished) -> None:
+        """Results exist: who waits for them goes on, and they will be reported."""
+        state, worker, run = self._state, self._crew.workers.get(event.worker), event.run
+        table = state.runs.get(run)
+        if worker is None or table is None:
+            if worker is not None:
+                self._end_orphans(worker, run, event.tasks)
+            state.drop(run, list(event.tasks))
+            return
+        self._crew.proved(worker)
+        plans, given, size, waiters, wants, asked = table.plans, table.given, table.size, table.waiters, table.wants, table.asked
+        done, attempts, sizes, took, ended = table.done, table.attempts, table.nbytes, table.seconds, table.ended
+        outputs: list[int] = []
+        handling: Handling | None = None
+        total, count = 0.0, 0
+        for task, attempt, nbytes, seconds, when in zip(
+            event.tasks, event.attempts, event.nbytes, event.seconds, event.ended, strict=True
+        ):
+            batch = given.get(task)
+            if batch is None or batch.worker is not worker:
+                self._unexpected(table, task)
+                continue
+            del given[task]
+            batch.left -= 1
+            if not batch.left:
+                self._crew.take_back(batch)
+            entry = plans[task]
+            if task not in size:
+                size[task] = nbytes
+                if run in state.drops:
+                    state.drops[run].pop(task, None)
+                if task in waiters:
+                    state.count_down(table, task)
+                if task in wants:
+                    self._answers.exists(table, task)
+                if task in asked:
+                    del asked[task]
+            if entry[HANDLING] is not handling:
+                if handling is not None:
+                    handling.pace.learn(total, count)
+                handling, total, count = entry[HANDLING], 0.0, 0
+            total += seconds
+            count += 1
+            if handling.is_output:
+                outputs.append(task)
+            if entry[ATTEMPT] != attempt:  # planned once more meanwhile: that attempt is still to be made
+                state.make_ready(table, task, entry)
+                continue
+            del plans[task]
+            done.append(task)
+            attempts.append(attempt)
+            sizes.append(nbytes)
+            took.append(seconds)
+            ended.append(when)
+        if handling is not None:
+            handling.pace.learn(total, count)
+        if table.bereaved:
+            for task in event.tasks:
+                table.bereaved.pop(task, None)
+        if outputs:
+            self._answers.made(table, outputs)
+        if done:
+            state.reporting[run] = table
+
+    def broke(self, event: Broke) -> None:
+        """One attempt failed; the worker goes on with its next task."""
+        worker, table = self._crew.workers.get(event.worker), self._state.runs.get(event.run)
+        if worker is None or event.cause == "skipped":  # an input from the same batch broke: it has been taken back already
+            return
+        batch = None if table is None else table.given.get(event.task)
+        if table is None or batch is None or batch.worker is not worker:
+            self._end_orphans(worker, event.run, (event.task,))
+            return
+        self._crew.proved(worker)
+        stale = table.plans[event.task][ATTEMPT] != event.attempt
+        self._leave(table, event.task, batch)
+        if stale:
+            self._requeue(table, event.task)
+        elif batch.cancelled:
+            self._out_of_time(table, event.task)
+        else:
+            self._fail(table, event.task, event.cause if event.cause != "cancelled" else "exception", event)
+        if batch.is_chained and batch.left:
+            self._take_back_followers(table, event.task, batch)
+
+    def gone(self, now: float, event: WorkerGone) -> None:
+        """A worker is dead. What it was running is blamed, unless we killed it; the rest is given to others."""
+        worker = self._crew.workers.get(event.worker)
+        if worker is None:
+            return
+        was_killed, batches = worker.is_killed, worker.batches
+        self._crew.gone(now, worker)
+        if was_killed:
+            return
+        running = dict.fromkeys(event.running)
+        if not running and not worker.is_asyncio:
+            self._suspect(batches, running)
+        self._strip(batches, event.reason, running)
+
+    def _suspect(self, batches: dict[Batch, None], running: dict[tuple[RunId, int], None]) -> None:
+        """Nothing was seen to run: what was first in line is blamed after a few times, or it would go on for ever."""
+        for batch in batches:
+            table = self._state.runs.get(batch.run)
+            for task in batch.tasks if table is not None else ():
+                if table is not None and table.given.get(task) is batch:
+                    table.bereaved[task] = table.bereaved.get(task, 0) + 1
+                    if table.bereaved[task] >= UNSEEN_DEATHS_MAX:
+                        running[batch.run, task] = None
+                    return
+
+    # ── what we decide ──────────────────────────────────────────────────────
+
+    def out_of_time(self, now: float, batch: Batch) -> None:
+        """A task has had all its time. A coroutine is asked to end, and killed with its worker if it does not."""
+        worker = batch.worker
+        if worker.is_killed or worker.id not in self._crew.workers:
+            return
+        if worker.is_asyncio and not batch.cancelled:
+            self.cancel(now, batch, "timeout")
+        else:
+            if not batch.cancelled:
+                batch.cancelled = "timeout"
+            self.kill(worker, batch.cancelled)
+
+    def cancel(self, now: float, batch: Batch, reason: str) -> None:
+        """Ask a coroutine to end; if it does not, its worker is killed."""
+        batch.cancelled = reason
+        self._state.effects.append(CancelTask(batch.worker.id, batch.run, batch.tasks[0]))
+        self._clocks.set(now + self._state.settings.kill_grace_seconds, batch)
+
+    def kill(self, worker: Worker, reason: str) -> None:
+        """End a worker; what it was asked to do and may still be done goes to others."""
+        self._crew.kill(worker, reason)
+        self._strip(worker.batches, reason, {})
+
+    # ── what follows ────────────────────────────────────────────────────────
+
+    def _strip(self, batches: dict[Batch, None], reason: str, running: dict[tuple[RunId, int], None]) -> None:
+        """Take everything out of a dead worker's hands."""
+        for batch in batches:
+            batch.left = 0
+            table = self._state.runs.get(batch.run)
+            if table is None:
+                continue
+            for task, attempt in zip(batch.tasks, batch.attempts, strict=True):
+                if table.given.get(task) is not batch:
+                    continue
+                del table.given[task]
+                if table.plans[task][ATTEMPT] != attempt:
+                    self._requeue(table, task)
+                elif batch.cancelled:
+                    self._out_of_time(table, task)
+                elif (batch.run, task) in running:
+                    self._crash(table, task, reason)
+                else:
+                    self._requeue(table, task)
+
+    def _leave(self, table: Table, task: int, batch: Batch) -> None:
+        """The task is in no worker's hands any more."""
+        del table.given[task]
+        batch.left -= 1
+        if not batch.left:
+            self._crew.take_back(batch)
+
+    def _take_back_followers(self, table: Table, task: int, batch: Batch) -> None:
+        """What takes the broken task's result in the same batch can't run there: it waits for the result from elsewhere."""
+        broken = {task}
+        for follower in batch.tasks:
+            if table.given.get(follower) is batch and not broken.isdisjoint(table.plans[follower][INPUTS]):
+                broken.add(follower)
+                self._leave(table, follower, batch)
+                self._requeue(table, follower)
+
+    def _requeue(self, table: Table, task: int) -> None:
+        """It has not run: it waits for room, or for its inputs, as before."""
+        if task not in table.missing:
+            self._state.make_ready(table, task, table.plans[task])
+
+    def _fail(self, table: Table, task: int, cause: str, event: Broke) -> None:
+        self._state.withdraw(table, task)
+        self._send(Failed(event.run, task, event.attempt, cause, event.type, event.text, event.traceback, event.seconds, event.body))
+
+    def _crash(self, table: Table, task: int, reason: str) -> None:
+        entry = self._state.withdraw(table, task)
+        text = f"the worker process that ran {entry[HANDLING].kind.name} died: {reason}"
+        self._send(Failed(table.run, task, entry[ATTEMPT], "crash", "", text))
+
+    def _out_of_time(self, table: Table, task: int) -> None:
+        entry = self._state.withdraw(table, task)
+        kind = entry[HANDLING].kind
+        text = f"{kind.name} ran longer than its timeout of {kind.timeout:g} s and was ended"
+        self._send(Failed(table.run, task, entry[ATTEMPT], "timeout", "TimeoutError", text, "", kind.timeout))
+
+    def _send(self, failed: Failed) -> None:
+        self._state.effects.append(Send(COORDINATOR, failed))
+
+    def _unexpected(self, table: Table, task: int) -> None:
+        """A result of a task that was taken from this worker: free it, unless it is somebody's."""
+        if task not in table.size:
+            self._state.drop(table.run, [task])
+
+    def _end_orphans(self, worker: Worker, run: RunId, tasks: tuple[int, ...]) -> None:
+        """Coroutines of a run that is over have ended: their claims are free."""
+        for task in tasks:
+            batch = worker.open.get((run, task))
+            if batch is not None and batch.left:
+                batch.left = 0
+                self._crew.take_back(batch)

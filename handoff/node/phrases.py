@@ -1,0 +1,29 @@
+"""What a node and its worker processes say to each other: each frame is a list, and its first entry is one of these numbers.
+
+A task is named by the number of its batch and its index in it. Columns are raw machine integers ("I") or doubles ("d").
+"""
+
+from __future__ import annotations
+
+# node -> worker
+SETUP = 1        # [inline_bytes, bytes of output per second]
+CODE = 2         # [digest, bytes]: keep this code
+FORGET_CODE = 3  # [digests]
+MAP = 4          # [serials, sizes] + one descriptor each: map these large values
+UNMAP = 5        # [serials]
+BATCH = 6        # [batch, run, node's name, tasks "I", attempts "I", kinds, kind per task "I" or b"" when there is one kind,
+                 #  literals or [] when all are empty, fan_in "I" or b"" when there are no inputs, references "I", given, names]
+                 #   kinds: [[digests, form, is_async, name], ...]
+                 #   a reference below the number of tasks is the result of that earlier task of the batch; others index `given`
+                 #   given: bytes of a small value, the serial of a mapped one, None for one that is not there
+                 #   names: {index: [target's name, [names of each input's source]]} for those who may ask
+CANCEL = 7       # [batch, index]: cancel this coroutine
+
+# worker -> node
+READY = 16       # []
+RESULTS = 17     # [batch, first index, values, seconds "d", ended "d"]: consecutive tasks; a value is bytes, or its size beside a descriptor
+SCATTERED = 18   # [batch, indices "I", values, seconds "d", ended "d"]: the same for tasks that end in any order
+BROKE = 19       # [batch, index, cause, type, text, traceback, seconds, body]
+OUTPUT = 20      # [runs, tasks "I", streams, texts]
+
+MARKER_BYTES = 16  # the marker, shared with the node: batch ("Q", 0 when idle), index ("Q") of the task that executes now

@@ -1,0 +1,126 @@
+"""Plans become tables: what is planned here, what each task waits for, and what is taken back."""
+
+from __future__ import annotations
+
+from itertools import repeat
+from typing import cast
+
+from handoff.errors import ProtocolError
+from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
+from handoff.machine import Send
+from handoff.messages import Failed, Plan, Recall, Recalled, ints
+from handoff.node.reports import Reports
+from handoff.node.state import State
+from handoff.node.tables import ATTEMPT, INPUTS, SOURCES, Entry, Handling, Mode, Table
+from handoff.node.wants import Wants
+
+
+class Plans:
+    """Takes in what the coordinator plans here."""
+
+    def __init__(self, state: State, wants: Wants, reports: Reports) -> None:
+        self._state, self._wants, self._reports = state, wants, reports
+
+    def accept(self, plan: Plan) -> None:
+        """Note every task; ask at once for inputs that come from elsewhere."""
+        state = self._state
+        table = state.planned(plan.run)
+        for index, kind in plan.new_kinds:
+            table.handling[index] = state.handling(kind)
+        run, me = plan.run, state.me
+        handlings, plans, size, waiters, missing, asked = table.handling, table.plans, table.size, table.waiters, table.missing, table.asked
+        targets = dict(zip(plan.targets[::2], plan.targets[1::2], strict=True)) if plan.targets else {}
+        all_inputs: list[int] = plan.inputs.tolist()
+        all_sources = cast("list[PeerId]", plan.sources.tolist())
+        at = 0
+        inputs: tuple[int, ...] = ()
+        sources: tuple[PeerId, ...] = ()
+        count_of = plan.fan_in if all_inputs else repeat(0)
+        for task, attempt, index, literal, urgency, count in zip(
+            plan.tasks, plan.attempts, plan.kind, plan.literals, plan.urgencies, count_of, strict=False  # repeat(0) has no end
+        ):
+            handling = handlings.get(index)
+            if handling is None:
+                raise ProtocolError(f"a plan of run {run} names kind {index} of task {task}, which was never described to this node")
+            if count:
+                inputs, sources = tuple(all_inputs[at : at + count]), tuple(all_sources[at : at + count])
+                at += count
+            else:
+                inputs = sources = ()
+            entry: Entry = (attempt, handling.kind, literal, inputs, sources if handling.is_tree else (),
+                            PeerId(targets[task]) if task in targets else NOBODY, urgency, handling, sources)
+            if task in plans:
+                self._replace(table, task, entry)
+                continue
+            if handling.beyond:
+                self._refuse(run, task, attempt, handling)
+                continue
+            if task in table.recalled:
+                _forget_waiting(table, task, inputs)
+            plans[task] = entry
+            lacking = 0
+            for each, source in zip(inputs, sources, strict=True):
+                if each in size:
+                    continue
+                others = waiters.get(each)
+                if others is None:
+                    waiters[each] = [task]
+                elif others[-1] == task:
+                    continue  # it takes the same result twice
+                else:
+                    others.append(task)
+                lacking += 1
+                if source != me and each not in asked:
+                    self._wants.ask(table, each, source)
+            if lacking:
+                missing[task] = lacking
+            elif handling.mode is Mode.OBJECT:
+                self._expect(table, task)
+            else:
+                state.make_ready(table, task, entry)
+
+    def _replace(self, table: Table, task: int, entry: Entry) -> None:
+        """A later attempt takes the place of an earlier one; one that runs goes on, and what comes of it is not this attempt's."""
+        if table.plans[task][ATTEMPT] >= entry[ATTEMPT]:
+            return
+        table.plans[task] = entry
+        for each, source in zip(entry[INPUTS], entry[SOURCES], strict=True):
+            if each not in table.size and each not in table.asked:
+                self._wants.ask(table, each, source)
+
+    def _expect(self, table: Table, task: int) -> None:
+        """The value of an object comes from the client, and may have come before its plan."""
+        if task in table.size:
+            self._reports.complete(table, task, table.size[task])
+        else:
+            table.objects[task] = None
+
+    def _refuse(self, run: RunId, task: int, attempt: int, handling: Handling) -> None:
+        text = f"{handling.kind.name} asks for {handling.beyond}; plan it on a larger node, or let it cost less"
+        self._state.effects.append(Send(COORDINATOR, Failed(run, task, attempt, "unloadable", "handoff.AllocationError", text)))
+
+    def recall(self, message: Recall) -> None:
+        """Give back those that no worker has; what waits for them here stays, and waits for a Redirect."""
+        table = self._state.runs.get(message.run)
+        if table is None:
+            return
+        tasks, attempts = [], []
+        for task, attempt in zip(message.tasks, message.attempts, strict=True):
+            entry = table.plans.get(task)
+            if entry is not None and entry[ATTEMPT] == attempt and task not in table.given:
+                self._state.withdraw(table, task)
+                tasks.append(task)
+                attempts.append(attempt)
+        if tasks:
+            self._state.effects.append(Send(COORDINATOR, Recalled(message.run, ints(tasks), ints(attempts))))
+
+
+def _forget_waiting(table: Table, task: int, inputs: tuple[int, ...]) -> None:
+    """A task that was recalled while it waited comes back: it must not be counted down twice for one input."""
+    del table.recalled[task]
+    for each in inputs:
+        others = table.waiters.get(each)
+        if others is not None:
+            others[:] = [other for other in others if other != task]
+            if not others:
+                del table.waiters[each]

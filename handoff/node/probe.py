@@ -1,0 +1,202 @@
+"""What this machine has to offer, and why so much: cores, memory, GPUs, within the limits that containers and schedulers set.
+
+The files of Linux are read below a `root`, so that tests can show made-up machines. Where a file is missing there is no such limit.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from handoff.resources import Amounts, amounts
+
+SYSTEM_SHARE = 0.1                    # of the memory, for the system and for what Handoff itself needs
+MB = 1_000_000
+UNLIMITED = 1 << 60                   # version 1 writes "no limit" as a number near 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """What was found, and a sentence for each thing that made it so."""
+
+    capacity: Amounts
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the control groups of this process allow; None: as much as there is."""
+
+    cpus: float | None = None
+    memory_bytes: int | None = None
+
+
+def detect(root: Path = Path("/"), environment: Mapping[str, str] | None = None) -> Detected:
+    """The capacity that a node advertises unless told otherwise."""
+    reasons: list[str] = []
+    limits = cgroup_limits(root)
+    offered = {
+        "cpu": _cpus(limits, reasons),
+        "memory": _memory(limits, reasons),
+        "gpu": _gpus(root, os.environ if environment is None else environment, reasons),
+    }
+    return Detected(amounts(offered), tuple(reasons))
+
+
+# ── cores and memory ────────────────────────────────────────────────────────
+
+
+def _cpus(limits: Limits, reasons: list[str]) -> float:
+    present = os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else present
+    reasons.append(f"cpu: this machine has {_counted(present, 'core')}.")
+    if allowed < present:
+        reasons.append(f"cpu: this process may use {allowed} of them (its affinity mask).")
+    if limits.cpus is not None and limits.cpus < allowed:
+        reasons.append(f"cpu: its control group may use {limits.cpus:g} cores' worth of time.")
+        return limits.cpus
+    return allowed
+
+
+def _memory(limits: Limits, reasons: list[str]) -> float:
+    present = _memory_bytes()
+    reasons.append(f"memory: this machine has {present // MB} MB.")
+    if limits.memory_bytes is not None and limits.memory_bytes < present:
+        present = limits.memory_bytes
+        reasons.append(f"memory: its control group may use {present // MB} MB.")
+    reasons.append(f"memory: {SYSTEM_SHARE:.0%} of that is left to the system.")
+    return int(present * (1 - SYSTEM_SHARE)) // MB
+
+
+def _memory_bytes() -> int:
+    with suppress(ValueError, OSError, AttributeError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    import psutil  # where the system does not say; not at the top, since it costs a daemon's start 25 ms
+
+    return int(psutil.virtual_memory().total)
+
+
+def cgroup_limits(root: Path = Path("/")) -> Limits:
+    """The narrowest limits of this process's control groups and all that they lie in, in version 1 and version 2 of the format."""
+    cpus: list[float] = []
+    memory: list[int] = []
+    for version, directory in _cgroup_directories(root):
+        if version == 2:
+            cpus += _quota(*(_read(directory / "cpu.max").split() or ["max"]))
+            memory += _bytes(_read(directory / "memory.max"))
+        else:
+            cpus += _quota(_read(directory / "cpu.cfs_quota_us"), _read(directory / "cpu.cfs_period_us"))
+            memory += _bytes(_read(directory / "memory.limit_in_bytes"))
+    return Limits(min(cpus, default=None), min(memory, default=None))
+
+
+def _cgroup_directories(root: Path) -> Iterator[tuple[int, Path]]:
+    """Every directory with limits for this process, innermost first, for each hierarchy that matters."""
+    groups: dict[str, str] = {}   # controller ("" for version 2) -> the group's path, as the kernel names it
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        groups.update(dict.fromkeys(controllers.split(","), path))
+    for line in _read(root / "proc/self/mountinfo").splitlines():
+        mount, _, filesystem = line.partition(" - ")
+        mounted, kind = mount.split(), filesystem.split()
+        if len(mounted) < 5 or len(kind) < 3 or kind[0] not in ("cgroup", "cgroup2"):
+            continue
+        version = 2 if kind[0] == "cgroup2" else 1
+        named = [""] if version == 2 else [each for each in kind[2].split(",") if each in ("cpu", "memory")]
+        for path in {groups[each]: None for each in named if each in groups}:
+            for inside in _inside(path, mounted[3]):
+                yield version, root / mounted[4].lstrip("/") / inside
+
+
+def _inside(group: str, mounted: str) -> Iterator[PurePosixPath]:
+    """The group and what it lies in, below a mount that shows the hierarchy from `mounted` on."""
+    try:
+        below = PurePosixPath(group).relative_to(mounted)
+    except ValueError:
+        below = PurePosixPath()   # in a container that sees only its own group, under a name from outside
+    if ".." in below.parts:
+        below = PurePosixPath()   # a group outside of the namespace: all that can be seen is the mount itself
+    yield below
+    yield from below.parents
+
+
+def _quota(quota: str = "", period: str = "100000") -> list[float]:
+    with suppress(ValueError):
+        if int(quota) > 0 and int(period) > 0:
+            return [round(int(quota) / int(period), 4)]
+    return []
+
+
+def _bytes(text: str) -> list[int]:
+    with suppress(ValueError):
+        if 0 < int(text) < UNLIMITED:
+            return [int(text)]
+    return []
+
+
+def _read(path: Path) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        return path.read_text().strip()
+    return ""
+
+
+# ── GPUs ────────────────────────────────────────────────────────────────────
+
+
+def _gpus(root: Path, environment: Mapping[str, str], reasons: list[str]) -> int:
+    """NVIDIA's, as far as they are visible to programs."""
+    if not any((root / place).exists() for place in ("dev/nvidiactl", "proc/driver/nvidia", "dev/dxg")):
+        reasons.append("gpu: there is no NVIDIA driver.")
+        return 0
+    if importlib.util.find_spec("pynvml") is None:
+        reasons.append("gpu: there is an NVIDIA driver, but nvidia-ml-py is not installed to ask it; say --gpus, or install handoff[gpu].")
+        return 0
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        try:
+            handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+            uuids = [_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+            names = [_text(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        reasons.append(f"gpu: the NVIDIA driver does not answer ({error}); say --gpus.")
+        return 0
+    kinds = f" ({', '.join(sorted(set(names)))})" if names else ""
+    reasons.append(f"gpu: this machine has {_counted(len(names), 'NVIDIA GPU')}{kinds}.")
+    visible = visible_gpus(environment.get("CUDA_VISIBLE_DEVICES"), uuids)
+    if visible != len(uuids):
+        reasons.append(f"gpu: CUDA_VISIBLE_DEVICES={environment['CUDA_VISIBLE_DEVICES']!r} leaves {visible}.")
+    return visible
+
+
+def visible_gpus(choice: str | None, uuids: list[str]) -> int:
+    """How many GPUs CUDA shows under this CUDA_VISIBLE_DEVICES: those listed up to the first that is not there, each once."""
+    if choice is None:
+        return len(uuids)
+    seen: dict[str, None] = {}
+    for entry in (each.strip() for each in choice.split(",")):
+        if entry.isdecimal() and int(entry) < len(uuids):
+            found = uuids[int(entry)]
+        elif entry.startswith("GPU-") and len(matching := [uuid for uuid in uuids if uuid.startswith(entry)]) == 1:
+            found = matching[0]
+        elif entry.startswith("MIG-"):
+            found = entry   # a slice of a GPU: the list names it, and only the driver could tell more
+        else:
+            break
+        seen[found] = None
+    return len(seen)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")

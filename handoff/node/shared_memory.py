@@ -1,0 +1,109 @@
+"""Large values in anonymous files (memfd): written once, sealed, handed over as a descriptor, mapped by whoever reads them."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import mmap
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from handoff.errors import ProtocolError
+
+_ADD_SEALS, _GET_SEALS = 1033, 1034                      # fcntl commands; the fcntl module names them only on some builds
+_SEAL_SHRINK, _SEAL_GROW, _SEAL_WRITE, _SEAL_FUTURE_WRITE = 2, 4, 8, 16
+_PARTS_PER_WRITE = 512                                   # the kernel takes 1,024
+_BYTES_PER_WRITE = 1 << 30                               # the kernel takes just under 2 GiB
+_serials = itertools.count(1)
+
+
+class SharedValue:
+    """One packed value in shared memory. Its descriptor is closed when the last reference to it goes; views outlive it."""
+
+    __slots__ = ("_view", "fd", "nbytes", "serial")
+
+    def __init__(self, fd: int, nbytes: int) -> None:
+        self.fd, self.nbytes = fd, nbytes
+        self.serial = next(_serials)  # names this very copy, for whoever remembers having it mapped
+        self._view: memoryview | None = None
+
+    def view(self) -> memoryview:
+        """The bytes, read-only, mapped when first asked for."""
+        if self._view is None:
+            self._view = map_readonly(self.fd, self.nbytes)
+        return self._view
+
+    def __len__(self) -> int:
+        return self.nbytes
+
+    def __del__(self) -> None:
+        try:
+            os.close(self.fd)
+        except (OSError, AttributeError):
+            pass
+
+    def __repr__(self) -> str:
+        return f"<SharedValue {self.serial}: {self.nbytes:,} bytes>"
+
+
+def write_shared(parts: Iterable[Any], nbytes: int) -> SharedValue:
+    """A value made of these buffers, back to back; nobody can change it afterwards."""
+    value = SharedValue(os.memfd_create("handoff-value", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), nbytes)
+    _write_all(value.fd, [memoryview(part).cast("B") for part in parts if len(part)])
+    fcntl.fcntl(value.fd, _ADD_SEALS, _SEAL_SHRINK | _SEAL_GROW | _SEAL_WRITE)
+    return value
+
+
+def _write_all(fd: int, parts: list[memoryview]) -> None:
+    at, count = 0, len(parts)
+    while at < count:
+        window, size = [], 0
+        for part in parts[at : at + _PARTS_PER_WRITE]:
+            window.append(part[: _BYTES_PER_WRITE - size])
+            size += len(window[-1])
+            if size == _BYTES_PER_WRITE:
+                break
+        written = os.writev(fd, window)  # writing is faster than copying into a mapping, which faults on every page
+        while at < count and written >= len(parts[at]):
+            written -= len(parts[at])
+            at += 1
+        if written:
+            parts[at] = parts[at][written:]
+
+
+def writable_shared(nbytes: int) -> tuple[SharedValue, memoryview]:
+    """An empty value of this size and the memory to write it into. Seal it with `seal_received` when it is complete."""
+    fd = os.memfd_create("handoff-value", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    value = SharedValue(fd, nbytes)
+    try:
+        os.ftruncate(fd, nbytes)
+        return value, memoryview(mmap.mmap(fd, nbytes))
+    except (OSError, ValueError, OverflowError) as error:
+        raise MemoryError(f"no room for a value of {nbytes:,} bytes on this node: {error}") from error
+
+
+def seal_received(value: SharedValue) -> None:
+    """Nobody can change it from now on, but for mappings that exist already."""
+    try:
+        fcntl.fcntl(value.fd, _ADD_SEALS, _SEAL_SHRINK | _SEAL_GROW | _SEAL_FUTURE_WRITE)
+    except OSError:  # kernels before 5.1 know no FUTURE_WRITE
+        fcntl.fcntl(value.fd, _ADD_SEALS, _SEAL_SHRINK | _SEAL_GROW)
+
+
+def adopt(fd: int, nbytes: int) -> SharedValue:
+    """The value behind a descriptor that came from a worker.
+
+    Checked before it is believed: reading a mapping of a file that somebody shortens would kill this process.
+    """
+    value = SharedValue(fd, nbytes)
+    if os.fstat(fd).st_size != nbytes or fcntl.fcntl(fd, _GET_SEALS) & _SEAL_SHRINK == 0:
+        raise ProtocolError(f"a value of {nbytes:,} bytes was announced, but its memory is of another size or not sealed")
+    return value
+
+
+def map_readonly(fd: int, nbytes: int) -> memoryview:
+    """The file's bytes, mapped; the mapping lives as long as any view of it."""
+    if nbytes == 0:
+        return memoryview(b"")
+    return memoryview(mmap.mmap(fd, nbytes, prot=mmap.PROT_READ))

@@ -1,0 +1,221 @@
+"""What starts next: the most urgent ready tasks whose cost fits now, in batches for workers, chains included."""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+
+from handoff.ids import RunId
+from handoff.node.clocks import Clocks
+from handoff.node.crew import WORTH_SECONDS, Batch, Crew, Worker
+from handoff.node.events import Execute
+from handoff.node.lanes import Key, Lane
+from handoff.node.state import State
+from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, SHOWN, Entry, Mode, Table
+from handoff.node.wants import Wants
+
+
+class Draft:
+    """A batch while it is being made."""
+
+    __slots__ = ("batch", "entries", "is_narrow", "lacks", "table", "tasks")
+
+    def __init__(self, batch: Batch, table: Table, is_narrow: bool) -> None:
+        self.batch, self.table = batch, table
+        self.is_narrow = is_narrow        # whether others could take of the same lane
+        self.tasks: list[int] = []
+        self.entries: list[Entry] = []
+        self.lacks: dict[int, int] = {}   # per follower of what is in it: inputs that are neither here nor in it
+
+
+class Starter:
+    """Takes tasks from the lanes and gives them to workers."""
+
+    def __init__(self, state: State, crew: Crew, wants: Wants, clocks: Clocks) -> None:
+        self._state, self._crew, self._wants, self._clocks = state, crew, wants, clocks
+        self._settings, self._claims = state.settings, state.claims
+        self._coroutines: dict[RunId, tuple[list[int], list[Entry]]] = {}  # given to the asyncio worker in this turn
+
+    def start(self, now: float) -> None:
+        """Start all that can start, then see to it that there are workers for the rest."""
+        state = self._state
+        runs, active = state.runs, state.lanes.active
+        unserved, is_worth_it, wants_asyncio = 0, False, False
+        if active:
+            heap: list[tuple[Key, Lane]] = []
+            for lane in list(active):
+                key = lane.head(runs)
+                if key is None:
+                    del active[lane]
+                else:
+                    heap.append((key, lane))
+            heapify(heap)
+            blocked: list[Lane] = []
+            while heap and len(blocked) <= self._settings.bypass_max:
+                key, lane = heappop(heap)
+                if self._serve(now, lane, key, blocked):
+                    following = lane.head(runs)
+                    if following is not None:
+                        heappush(heap, (following, lane))
+                elif lane.mode is Mode.ASYNC:
+                    wants_asyncio = True
+                elif not unserved and not self._crew.idle and (not blocked or blocked[-1] is not lane):
+                    unserved = min(lane.count, self._claims.how_many(lane.cost))
+                    pace = runs[key[2]].plans[key[3]][HANDLING].pace
+                    is_worth_it = pace.seconds * lane.count > WORTH_SECONDS * len(self._crew.workers)
+            self._send_coroutines()
+        self._crew.staff(now, unserved, is_worth_it, wants_asyncio)
+
+    def _serve(self, now: float, lane: Lane, key: Key, blocked: list[Lane]) -> bool:
+        """Give away the first of the lane, and what goes with it, if anybody can take it."""
+        claims, crew, cost = self._claims, self._crew, lane.cost
+        if claims.fits(cost):
+            overtaken = [large for large in blocked if claims.delays(cost, large.cost)]
+            if any(large.bypassed >= self._settings.bypass_max for large in overtaken):
+                return False
+            worker: Worker | None = None
+            if lane.mode is Mode.ASYNC:
+                worker = crew.asyncio
+                if worker is None or not worker.is_ready or len(worker.batches) >= self._settings.async_tasks_max:
+                    return False
+                self._give(now, worker, lane, key, 1)
+            elif crew.idle:
+                worker = next(reversed(crew.idle.values()))
+                sharers = min(len(crew.idle), claims.how_many(cost))
+                self._give(now, worker, lane, key, sharers)
+            if worker is not None:
+                self._overtake(lane, overtaken)
+                return True
+        else:
+            overtaken = [large for large in blocked if claims.prolongs(cost, large.cost)]
+            blocked.append(lane)
+        pace = self._state.runs[key[2]].plans[key[3]][HANDLING].pace
+        if not lane.hungry or pace.seconds > self._settings.batch_seconds:
+            return False
+        overtaken = [large for large in overtaken if large is not lane and claims.prolongs(cost, large.cost)]
+        if any(large.bypassed >= self._settings.bypass_max for large in overtaken):
+            return False
+        sharers = len(lane.hungry)
+        worker = next(iter(lane.hungry.values()))
+        del lane.hungry[worker.id]  # goes to the end of the row, if it stays hungry
+        self._give(now, worker, lane, key, sharers)
+        self._overtake(lane, overtaken)
+        if blocked and blocked[-1] is lane:
+            blocked.pop()
+        return True
+
+    @staticmethod
+    def _overtake(lane: Lane, overtaken: list[Lane]) -> None:
+        lane.bypassed = 0
+        for large in overtaken:
+            large.bypassed += 1
+
+    def _give(self, now: float, worker: Worker, lane: Lane, key: Key, sharers: int) -> None:
+        """Make a batch and hand it over: no more than its share when several workers could take of this lane."""
+        run = key[2]
+        table = self._state.runs[run]
+        batch = Batch(worker, lane, run, (), (), 0, 0.0)
+        draft = Draft(batch, table, sharers > 1)
+        self._collect(draft, key, min(-(-lane.count // sharers), self._settings.batch_max))
+        tasks, entries = draft.tasks, draft.entries
+        if not tasks:  # what they take was released too early, and has been asked for again
+            if worker.claim is not None:
+                self._crew.feed(worker, lane)
+            return
+        attempts, kinds, literals, inputs, sources, targets, _, handlings, _ = zip(*entries, strict=True)
+        batch.tasks, batch.attempts, batch.left = tuple(tasks), attempts, len(tasks)
+        self._crew.give(batch)
+        if handlings[0].kind.timeout > 0:
+            self._clocks.set(now + handlings[0].kind.timeout, batch)
+        if worker.is_asyncio:
+            column = self._coroutines.setdefault(run, ([], []))
+            column[0].append(tasks[0])
+            column[1].append(entries[0])
+        else:
+            self._state.effects.append(Execute(worker.id, run, batch.tasks, attempts, kinds, literals, inputs, sources, targets))
+
+    def _collect(self, draft: Draft, key: Key, limit: int) -> None:
+        """Tasks of one run from the front of the lane: one of unknown or long duration, or several that are short together."""
+        batch, table, tasks, entries = draft.batch, draft.table, draft.tasks, draft.entries
+        lane, run = batch.lane, table.run
+        runs, plans, ready, given, waiters, size = self._state.runs, table.plans, table.ready, table.given, table.waiters, table.size
+        most = self._settings.batch_seconds
+        seconds = 0.0
+        following: Key | None = key
+        while following is not None and following[2] == run:
+            task = following[3]
+            entry = plans[task]
+            predicted = entry[HANDLING].pace.seconds if lane.mode is Mode.BATCHED else float("inf")
+            if tasks and seconds + predicted > most:
+                break
+            del ready[task]
+            lane.count -= 1
+            lane.advance()
+            inputs = entry[INPUTS]
+            if inputs:
+                lost = [each for each in inputs if each not in size]
+                if lost:
+                    self._wants.again(table, task, entry, lost)
+                    following = lane.head(runs)
+                    continue
+                if entry[SHOWN] and table.redirected:
+                    entry = _with_sources(entry, table)
+            tasks.append(task)
+            entries.append(entry)
+            given[task] = batch
+            seconds += predicted
+            if task in waiters and seconds < most:
+                seconds = self._chain(draft, seconds)
+            if len(tasks) >= limit or seconds >= most:
+                break
+            following = lane.head(runs)
+        batch.seconds = seconds
+
+    def _chain(self, draft: Draft, seconds: float) -> float:
+        """Add what can follow the last task in the same worker: each takes only what is here or made before it in this batch.
+
+        While others could take of this lane, only one follower of each: the rest is theirs.
+        """
+        batch, table, tasks, entries, lacks, is_narrow = draft.batch, draft.table, draft.tasks, draft.entries, draft.lacks, draft.is_narrow
+        lane, plans, given, waiters, missing, size = batch.lane, table.plans, table.given, table.waiters, table.missing, table.size
+        most, limit = self._settings.batch_seconds, self._settings.batch_max
+        producers = [tasks[-1]]
+        while producers:
+            for follower in waiters.get(producers.pop(), ()):
+                entry = plans.get(follower)
+                if entry is None or follower in given or entry[HANDLING].lane is not lane:
+                    continue
+                lacking = lacks[follower] = lacks.get(follower, missing[follower]) - 1
+                predicted = entry[HANDLING].pace.seconds
+                if lacking or seconds + predicted > most:
+                    continue
+                if any(each not in size and given.get(each) is not batch for each in entry[INPUTS]):
+                    continue
+                if entry[SHOWN] and table.redirected:
+                    entry = _with_sources(entry, table)
+                tasks.append(follower)
+                entries.append(entry)
+                given[follower] = batch
+                batch.is_chained = True
+                seconds += predicted
+                if len(tasks) >= limit:
+                    return seconds
+                producers.append(follower)
+                if is_narrow:
+                    break
+        return seconds
+
+    def _send_coroutines(self) -> None:
+        worker = self._crew.asyncio
+        if not self._coroutines or worker is None:
+            return
+        for run, (tasks, entries) in self._coroutines.items():
+            attempts, kinds, literals, inputs, sources, targets, *_ = zip(*entries, strict=True)
+            self._state.effects.append(Execute(worker.id, run, tuple(tasks), attempts, kinds, literals, inputs, sources, targets))
+        self._coroutines = {}
+
+
+def _with_sources(entry: Entry, table: Table) -> Entry:
+    """The entry with the sources that the coordinator named since."""
+    moved = table.redirected
+    shown = tuple(moved.get(each, source) for each, source in zip(entry[INPUTS], entry[SHOWN], strict=True))
+    return (entry[ATTEMPT], entry[1], entry[2], entry[INPUTS], shown, *entry[5:])

@@ -1,0 +1,138 @@
+"""What the parts of the node's brain share: the runs, what is free, the lanes, and the effects that are being gathered."""
+
+from __future__ import annotations
+
+from handoff.ids import PeerId, RunId
+from handoff.messages import Kind
+from handoff.node.claims import Claims
+from handoff.node.lanes import Lanes
+from handoff.node.tables import HANDLING, URGENCY, Entry, Handling, Mode, Pace, Table, mode_of
+from handoff.settings import NodeSettings
+
+PACES_MAX = 10_000    # codes whose durations are remembered; the oldest is forgotten
+ENDED_MAX = 4096      # ended runs remembered one by one; of older ones it is known that they are older
+STRANGERS_MAX = 1024  # runs that somebody asked about and the coordinator never planned here; the oldest is forgotten
+
+
+class State:
+    """Shared by the brain and its parts; has no opinion."""
+
+    def __init__(self, settings: NodeSettings, claims: Claims) -> None:
+        self.settings, self.claims = settings, claims
+        self.lanes = Lanes()
+        self.me: PeerId | None = None                     # None: not welcome yet, or not any more
+        self.runs: dict[RunId, Table] = {}
+        self.effects: list[object] = []
+        self.drops: dict[RunId, dict[int, None]] = {}     # values to free, after all that this turn sends
+        self.reporting: dict[RunId, Table] = {}           # runs with something to report
+        self._paces: dict[bytes, Pace] = {}
+        self._ended: dict[RunId, None] = {}
+        self._ended_below = 0
+        self._strangers: dict[RunId, None] = {}
+        self._order = 0
+
+    # ── runs ────────────────────────────────────────────────────────────────
+
+    def table(self, run: RunId) -> Table:
+        """The run's table; a new one for a run that we hear of for the first time."""
+        table = self.runs.get(run)
+        if table is None:
+            table = self.runs[run] = Table(run)
+            self._strangers[run] = None
+        return table
+
+    def planned(self, run: RunId) -> Table:
+        """The run's table, now that the coordinator has planned something of it here."""
+        table = self.table(run)
+        if not table.is_planned:
+            table.is_planned = True
+            del self._strangers[run]
+            self._ended.pop(run, None)
+        return table
+
+    def strangers_beyond(self) -> list[RunId]:
+        """Runs to forget, so that what strangers ask for does not pile up."""
+        return list(self._strangers)[: max(0, len(self._strangers) - STRANGERS_MAX)]
+
+    def is_over(self, run: RunId) -> bool:
+        """Whether the run has ended here. Runs count upward, so one below all that we remember, and without a table, has."""
+        return run not in self.runs and (run in self._ended or run < self._ended_below)
+
+    def forget(self, run: RunId) -> Table | None:
+        """Remove the run's table, and remember that it is over."""
+        table = self.runs.pop(run, None)
+        self._strangers.pop(run, None)
+        self.drops.pop(run, None)
+        self.reporting.pop(run, None)
+        self._ended[run] = None
+        if len(self._ended) > ENDED_MAX:
+            oldest = next(iter(self._ended))
+            del self._ended[oldest]
+            self._ended_below = max(self._ended_below, oldest)
+        if table is not None:
+            for task in table.ready:
+                table.plans[task][HANDLING].lane.count -= 1
+            for lane in list(self.lanes.active):
+                lane.sweep(self.runs)
+        return table
+
+    def forget_endings(self) -> None:
+        """Start anew: run numbers may begin again."""
+        self._ended = {}
+        self._ended_below = 0
+
+    # ── tasks ───────────────────────────────────────────────────────────────
+
+    def handling(self, kind: Kind) -> Handling:
+        """What is to be known about tasks of a kind."""
+        lane = self.lanes.of(kind.cost, mode_of(kind))
+        digest = kind.codes[0] if kind.codes else b""
+        pace = self._paces.get(digest)
+        if pace is None:
+            if len(self._paces) >= PACES_MAX:
+                del self._paces[next(iter(self._paces))]
+            pace = self._paces[digest] = Pace()
+        return Handling(kind, lane, pace, self.claims.beyond(lane.cost))
+
+    def make_ready(self, table: Table, task: int, entry: Entry) -> None:
+        """Everything it takes is here: it waits for room."""
+        lane = entry[HANDLING].lane
+        self._order = order = self._order + 1
+        table.ready[task] = order
+        lane.fresh.append((-entry[URGENCY], order, table.run, task))
+        lane.count += 1
+        self.lanes.active[lane] = None
+
+    def count_down(self, table: Table, task: int) -> None:
+        """A result is here: planned tasks that take it have one less to wait for."""
+        plans, missing, given = table.plans, table.missing, table.given
+        for follower in table.waiters.pop(task, ()):
+            entry = plans.get(follower)
+            if entry is None:
+                continue
+            lacking = missing[follower] - 1
+            if lacking:
+                missing[follower] = lacking
+            else:
+                del missing[follower]
+                if follower not in given:
+                    self.make_ready(table, follower, entry)
+
+    def withdraw(self, table: Table, task: int) -> Entry:
+        """Take a planned task out, wherever it waits; it is in no worker's hands."""
+        entry = table.plans.pop(task)
+        if table.ready.pop(task, None) is not None:
+            entry[HANDLING].lane.count -= 1
+        elif table.missing.pop(task, None) is not None:
+            table.recalled[task] = None
+        table.objects.pop(task, None)
+        table.bereaved.pop(task, None)
+        return entry
+
+    def drop(self, run: RunId, tasks: list[int]) -> None:
+        """Free these values when the turn is over."""
+        self.drops.setdefault(run, {}).update(dict.fromkeys(tasks))
+
+    def is_object(self, entry: Entry) -> bool:
+        """Whether the task's value is uploaded rather than made."""
+        return entry[HANDLING].mode is Mode.OBJECT

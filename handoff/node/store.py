@@ -1,0 +1,90 @@
+"""The results that lie on this node: small ones as bytes, large ones in shared memory. The first value of a task wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+from handoff.ids import RunId
+from handoff.node.shared_memory import SharedValue, seal_received, writable_shared
+
+Value: TypeAlias = bytes | SharedValue
+
+
+class ResultStore:
+    """Packed values by run and task.
+
+    `put` and `put_many` make values visible at once; a large value from elsewhere is written into what `receive` gives and
+    becomes visible with `received`. A view of a value stays valid after the value was dropped.
+    """
+
+    def __init__(self) -> None:
+        self.resident_bytes = 0                      # of all values here, complete or being received
+        self.on_drop: Callable[[list[int]], None] | None = None  # told the serials of dropped shared values
+        self._runs: dict[RunId, dict[int, Value]] = {}
+        self._receiving: dict[RunId, dict[int, SharedValue]] = {}
+
+    def put(self, run: RunId, task: int, value: Value) -> None:
+        """Keep this value; a second one for the same task is ignored."""
+        values = self._runs.setdefault(run, {})
+        if task not in values:
+            values[task] = value
+            self.resident_bytes += len(value)
+
+    def put_many(self, run: RunId, tasks: Sequence[int], values: Sequence[Value]) -> None:
+        """The same for a batch."""
+        kept = self._runs.setdefault(run, {})
+        size = 0
+        for task, value in zip(tasks, values, strict=True):
+            if task not in kept:
+                kept[task] = value
+                size += len(value)
+        self.resident_bytes += size
+
+    def get(self, run: RunId, task: int) -> Value | None:
+        """The value, or None when it is not (completely) here."""
+        values = self._runs.get(run)
+        return None if values is None else values.get(task)
+
+    def size(self, run: RunId, task: int) -> int:
+        """How many bytes a value has; KeyError when it is not here."""
+        return len(self._runs[run][task])
+
+    def drop(self, run: RunId, tasks: Iterable[int]) -> None:
+        """Free these values, and forget what is being received of them."""
+        values, receiving = self._runs.get(run, {}), self._receiving.get(run, {})
+        self._free([value for task in tasks for value in (values.pop(task, None), receiving.pop(task, None)) if value is not None])
+
+    def drop_run(self, run: RunId) -> None:
+        """Free everything of a run."""
+        self._free([*self._runs.pop(run, {}).values(), *self._receiving.pop(run, {}).values()])
+
+    def receive(self, run: RunId, task: int, total: int) -> memoryview:
+        """Memory for a value that arrives in pieces. Asking again starts over; MemoryError when there is no room."""
+        self.abort(run, task)
+        value, memory = writable_shared(total)
+        self._receiving.setdefault(run, {})[task] = value
+        self.resident_bytes += total
+        return memory
+
+    def received(self, run: RunId, task: int) -> bool:
+        """All pieces are written: the value becomes visible. False when it was dropped or aborted meanwhile."""
+        value = self._receiving.get(run, {}).pop(task, None)
+        if value is None:
+            return False
+        seal_received(value)
+        self.resident_bytes -= value.nbytes
+        self.put(run, task, value)
+        return True
+
+    def abort(self, run: RunId, task: int) -> None:
+        """The value will not arrive: free its memory."""
+        value = self._receiving.get(run, {}).pop(task, None)
+        if value is not None:
+            self.resident_bytes -= value.nbytes
+
+    def _free(self, values: list[Value]) -> None:
+        self.resident_bytes -= sum(map(len, values))
+        serials = [value.serial for value in values if type(value) is SharedValue]
+        if serials and self.on_drop is not None:
+            self.on_drop(serials)

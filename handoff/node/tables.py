@@ -1,0 +1,112 @@
+"""A run as its node sees it: what is planned here, what is missing, what is here, who waits. No object per task."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from handoff.ids import PeerId, RunId
+from handoff.messages import Flag, Form, Kind
+
+if TYPE_CHECKING:
+    from handoff.node.crew import Batch
+    from handoff.node.lanes import Lane
+
+
+class Mode(IntEnum):
+    """How tasks of a kind are handed to workers."""
+
+    BATCHED = 0  # one after the other, several in one message
+    ALONE = 1    # a message, and a worker, of its own: its time is limited, or it may run only once, or it has killed before
+    ASYNC = 2    # many at once, on the asyncio worker
+    OBJECT = 3   # not at all: its value is uploaded
+
+
+def mode_of(kind: Kind) -> Mode:
+    """How tasks of this kind are handed to workers."""
+    if kind.flags & Flag.OBJECT:
+        return Mode.OBJECT
+    if kind.flags & Flag.ASYNC:
+        return Mode.ASYNC
+    if kind.timeout > 0 or kind.max_retries == 0 or kind.flags & Flag.ALONE:
+        return Mode.ALONE
+    return Mode.BATCHED
+
+
+class Pace:
+    """How long tasks of one code take: what this node has seen, the recent weighing most."""
+
+    __slots__ = ("seconds", "seen")
+
+    def __init__(self) -> None:
+        self.seconds = float("inf")  # unknown: never short
+        self.seen = 0                # at most PACE_MEMORY
+
+    def learn(self, total: float, count: int) -> None:
+        """`count` tasks took `total` seconds together."""
+        seen = self.seen
+        self.seconds = (self.seconds * seen + total) / (seen + count) if seen else total / count
+        self.seen = min(PACE_MEMORY, seen + count)
+
+
+PACE_MEMORY = 8  # few, since a first call often imports for a second and later ones take microseconds
+
+
+class Handling:
+    """What is worked out once for each kind of a run."""
+
+    __slots__ = ("beyond", "is_output", "is_tree", "kind", "lane", "mode", "pace")
+
+    def __init__(self, kind: Kind, lane: Lane, pace: Pace, beyond: str) -> None:
+        self.kind = kind
+        self.lane = lane      # where tasks of this cost and mode wait for room
+        self.pace = pace
+        self.mode = lane.mode
+        self.is_output = bool(kind.flags & Flag.OUTPUT)
+        self.is_tree = kind.form == Form.TREE
+        self.beyond = beyond  # why this node can never run it; empty: it can
+
+
+# What is kept of a planned task, in the order of Execute's columns (the first six), then for ourselves.
+Entry: TypeAlias = tuple[int, Kind, bytes, tuple[int, ...], tuple[PeerId, ...], PeerId, float, Handling, tuple[PeerId, ...]]
+ATTEMPT: Final = 0
+INPUTS: Final = 3
+SHOWN: Final = 4     # the sources that user code is told: () unless the form is TREE
+URGENCY: Final = 6
+HANDLING: Final = 7
+SOURCES: Final = 8   # the node that has or will have each input, as planned
+
+
+class Table:
+    """Everything about one run on this node. A planned task is either given, ready, an object, or waits for what is missing."""
+
+    __slots__ = (
+        "asked", "attempts", "bereaved", "collectors", "done", "ended", "fetched", "given", "handling", "is_planned", "missing",
+        "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds", "size", "waiters", "wants",
+    )
+
+    def __init__(self, run: RunId) -> None:
+        self.run = run
+        self.is_planned = False                        # whether the coordinator ever planned anything of it here
+        self.handling: dict[int, Handling] = {}        # per kind
+        self.plans: dict[int, Entry] = {}              # per unfinished task
+        self.missing: dict[int, int] = {}              # per task that waits: how many distinct inputs are not here
+        self.waiters: dict[int, list[int]] = {}        # per input that is not here: tasks planned here that take it
+        self.ready: dict[int, int] = {}                # per task that waits for room: its order, which names its place in the lane
+        self.given: dict[int, Batch] = {}              # per task in a worker's hands
+        self.objects: dict[int, None] = {}             # planned objects whose value has not come yet
+        self.recalled: dict[int, None] = {}            # taken back while they waited: `waiters` may still name them
+        self.bereaved: dict[int, int] = {}             # per task: how often its worker died without our knowing what ran
+        self.size: dict[int, int] = {}                 # per result that is here: its bytes
+        self.outputs: dict[int, None] = {}             # results made here that the client wants
+        self.wants: dict[int, list[PeerId]] = {}       # per result that is not here: peers that asked for it
+        self.asked: dict[int, PeerId] = {}             # per input from elsewhere: whom we asked and wait for
+        self.redirected: dict[int, PeerId] = {}        # per input: where it comes from, if not from where the plan said
+        self.collectors: dict[PeerId, None] = {}       # clients that take every output
+        self.fetched = 0                               # bytes taken from other nodes since the last report
+        # columns of the next report
+        self.done: list[int] = []
+        self.attempts: list[int] = []
+        self.nbytes: list[int] = []
+        self.seconds: list[float] = []
+        self.ended: list[float] = []

@@ -1,0 +1,149 @@
+"""What this node wants from others: asked for at once, again after a broken link, and given up in time so that it is made elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
+from handoff.machine import Send
+from handoff.messages import Redirect, Unreachable, Want, ints
+from handoff.node.state import State
+from handoff.node.tables import SOURCES, Entry, Table
+
+
+@dataclass(slots=True)
+class Outage:
+    """A peer whose link broke while we wanted something from it."""
+
+    since: float      # the first of the breaks that followed each other
+    last: float       # the latest
+    retry_at: float | None
+
+
+class Wants:
+    """Keeps `Table.asked`: an input is asked for at one node at a time."""
+
+    def __init__(self, state: State) -> None:
+        self._state, self._settings = state, state.settings
+        self._queued: dict[PeerId, dict[RunId, dict[int, None]]] = {}  # Wants of this turn: one per peer and run
+        self._outages: dict[PeerId, Outage] = {}
+
+    def ask(self, table: Table, task: int, source: PeerId) -> None:
+        """Want this input from there, and from nowhere else; from ourselves or nobody: wait for it."""
+        if source in (self._state.me, NOBODY):
+            table.asked.pop(task, None)
+            return
+        table.asked[task] = source
+        self._queued.setdefault(source, {}).setdefault(table.run, {})[task] = None
+
+    def again(self, table: Table, task: int, entry: Entry, lost: list[int]) -> None:
+        """A planned task's inputs were here and are no more: it waits again, and they come from where they came from."""
+        distinct = dict.fromkeys(lost)
+        table.missing[task] = len(distinct)
+        sources = dict(zip(entry[3], entry[SOURCES], strict=True))
+        for each in distinct:
+            table.waiters.setdefault(each, []).append(task)
+            source = table.redirected.get(each, sources[each])
+            if source != self._state.me:
+                self.ask(table, each, source)
+            elif each not in table.plans:
+                self._give_up(table.run, source, [each])
+
+    def redirect(self, message: Redirect) -> None:
+        """These come from there instead. Who has them already, or takes none of them, does nothing."""
+        table = self._state.runs.get(message.run)
+        if table is None:
+            return
+        for task, node in zip(message.tasks, message.nodes, strict=True):
+            if task in table.size or not (task in table.waiters or task in table.asked):
+                continue
+            table.redirected[task] = PeerId(node)
+            self.ask(table, task, PeerId(node))
+
+    def absent(self, peer: PeerId, run: RunId, tasks: tuple[int, ...]) -> None:
+        """The peer does not have these and never will."""
+        table = self._state.runs.get(run)
+        if table is None:
+            return
+        gone = [task for task in tasks if table.asked.get(task) == peer]
+        for task in gone:
+            del table.asked[task]
+        self._give_up(run, peer, [task for task in gone if _is_waited_for(table, task)])
+
+    def lost(self, now: float, peer: PeerId) -> None:
+        """The link to a node broke, or could not be made."""
+        if not self._owes(peer):
+            self._outages.pop(peer, None)
+            return
+        outage = self._outages.get(peer)
+        lost_seconds = self._settings.peer_lost_seconds
+        if outage is None or now - outage.last > lost_seconds:  # it held for long in between: this is another story
+            outage = self._outages[peer] = Outage(now, now, None)
+        outage.last = now
+        if now - outage.since < lost_seconds:
+            outage.retry_at = now + self._settings.peer_retry_seconds
+            return
+        del self._outages[peer]
+        for run, tasks in self._owes(peer).items():
+            asked = self._state.runs[run].asked
+            for task in tasks:
+                del asked[task]
+            self._give_up(run, peer, tasks)
+
+    def heard(self, peer: PeerId) -> None:
+        """The peer said something: it can be reached."""
+        if self._outages:
+            outage = self._outages.get(peer)
+            if outage is not None and outage.retry_at is None:
+                del self._outages[peer]
+
+    def retry(self, now: float) -> None:
+        """Ask those again whose pause is over."""
+        for peer, outage in list(self._outages.items()):
+            if outage.retry_at is None or now < outage.retry_at:
+                continue
+            outage.retry_at = None
+            owed = self._owes(peer)
+            if not owed:
+                del self._outages[peer]
+            for run, tasks in owed.items():
+                self._queued.setdefault(peer, {}).setdefault(run, {}).update(dict.fromkeys(tasks))
+
+    @property
+    def deadline(self) -> float | None:
+        """The end of the next pause."""
+        return min((outage.retry_at for outage in self._outages.values() if outage.retry_at is not None), default=None)
+
+    def flush(self) -> None:
+        """Say what was asked in this turn and has not been answered in it."""
+        if not self._queued:
+            return
+        queued, self._queued = self._queued, {}
+        for peer, runs in queued.items():
+            for run, tasks in runs.items():
+                table = self._state.runs.get(run)
+                if table is not None:
+                    open_tasks = [task for task in tasks if table.asked.get(task) == peer]
+                    if open_tasks:
+                        self._state.effects.append(Send(peer, Want(run, ints(open_tasks))))
+
+    def forget(self) -> None:
+        """Nothing is wanted any more."""
+        self._queued, self._outages = {}, {}
+
+    def _owes(self, peer: PeerId) -> dict[RunId, list[int]]:
+        owed = {}
+        for run, table in self._state.runs.items():
+            tasks = [task for task, source in table.asked.items() if source == peer and _is_waited_for(table, task)]
+            if tasks:
+                owed[run] = tasks
+        return owed
+
+    def _give_up(self, run: RunId, node: PeerId, tasks: list[int]) -> None:
+        if tasks:
+            self._state.effects.append(Send(COORDINATOR, Unreachable(run, node, ints(tasks))))
+
+
+def _is_waited_for(table: Table, task: int) -> bool:
+    """Whether a task that is still planned here takes it: of recalled ones, the fetch goes on, but nobody minds its end."""
+    return any(follower in table.missing for follower in table.waiters.get(task, ()))

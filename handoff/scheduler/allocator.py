@@ -1,0 +1,168 @@
+"""What an allocator is, and the desk at which it works: it sees what is ready and what is free, and every answer is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from heapq import heappop
+from typing import Protocol
+
+from handoff.errors import InvariantViolation
+from handoff.ids import NOBODY, RunId
+from handoff.resources import Amounts, describe
+from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.nodes import Node
+from handoff.scheduler.ready import LOW, Shape
+from handoff.scheduler.runs import DONE, READY, WAITING, Run
+
+
+class Allocator(Protocol):
+    """Decides which node gets which task. Called whenever something changed; what it does not place is offered again then."""
+
+    def allocate(self, now: float, desk: Desk) -> None:
+        """Place what should be placed now, with `desk.place`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A task that may be placed now, as an allocator of one's own sees it."""
+
+    run: RunId
+    task: int
+    name: str
+    cost: Amounts
+    priority: int
+    seconds: float                             # how long it will run, as far as known
+    inputs: tuple[tuple[tuple[str, ...], int], ...]  # per input: the names of the nodes that hold it, and its bytes
+
+
+class Desk:
+    """One pass: the open nodes, the ready tasks in order of urgency, and the way to place them."""
+
+    def __init__(self, now: float, ledger: Ledger) -> None:
+        self.now = now
+        self.ledger = ledger
+        self.nodes: list[Node] = [node for node in ledger.nodes.values() if node.state == "ready"]
+        for node in self.nodes:
+            node.work_out_backlog(ledger.estimates)
+        self.reserved: dict[int, Shape] = {}   # nodes kept free for a task that has waited long for so much room
+        self._shape_nodes: dict[int, list[Node]] = {}
+        self._offered: tuple[Run, int, Shape] | None = None
+        ledger.ready.open()
+
+    # ── for allocators of one's own ─────────────────────────────────────────
+
+    def offers(self) -> Iterator[Offer]:
+        """The tasks whose inputs exist, the most urgent first. When one is not placed, none like it is offered in this pass."""
+        while (shape := self.next_shape()) is not None:
+            while (head := self.head(shape)) is not None:
+                run, task = head
+                if run.linked and run.missing[task]:
+                    shape.pop()
+                    run.state[task] = WAITING   # planned ahead it would hold room while it waits; it comes back when its inputs exist
+                    continue
+                if self.is_full(run):
+                    break
+                self._offered = (run, task, shape)
+                yield self._offer(run, task, shape)
+                if self._offered is not None:
+                    break
+        self._offered = None
+
+    def fits(self, offer: Offer, node: Node) -> bool:
+        """Whether the node has room for it now, and may have it."""
+        run, task = self.ledger.runs[offer.run], offer.task
+        allowed = self.ledger.allowed(run, task) if self.settle_consumer(run, task) else NOBODY
+        if allowed is not None and allowed != node.peer:
+            return False
+        return node.can_hold(self.ledger.need_of(run, task)) and node.has_room(run.shapes[run.kind[task]].need)
+
+    def place(self, offer: Offer, node: Node) -> None:
+        """Give the task that is being offered to this node; InvariantViolation when that can't be."""
+        run, task = self.ledger.runs.get(offer.run), offer.task
+        if self._offered is None or run is None or self._offered[:2] != (run, task) or run.state[task] != READY:
+            raise InvariantViolation(f"the allocator placed task {task} of run {offer.run}, which was not being offered")
+        if self.ledger.nodes.get(node.peer) is not node or node.state != "ready":
+            raise InvariantViolation(f"the allocator placed {offer.name!r} on node {node.name!r}, which takes no work")
+        allowed = self.ledger.allowed(run, task) if self.settle_consumer(run, task) else NOBODY
+        need = self.ledger.need_of(run, task)
+        if (allowed is not None and allowed != node.peer) or not node.can_hold(need):
+            raise InvariantViolation(f"the allocator placed {offer.name!r} ({describe(offer.cost)}) on node {node.name!r}, which may never run it")
+        shape = self._offered[2]
+        shape.pop()
+        self.ledger.plan(self.now, run, task, node, held=node.has_room(shape.need))
+        self._offered = None
+
+    def _offer(self, run: Run, task: int, shape: Shape) -> Offer:
+        nodes = self.ledger.nodes
+        inputs = []
+        for each in dict.fromkeys(run.inputs_of(task)):
+            holders = (run.node[each], *run.copies.get(each, ()))
+            inputs.append((tuple(nodes[peer].name for peer in holders if peer in nodes), run.nbytes[each]))
+        return Offer(
+            run.run, task, run.kinds[run.kind[task]].name, shape.cost, shape.priority, self.ledger.estimates.seconds(shape.function), tuple(inputs),
+        )
+
+    # ── for the default one, which works shape by shape ─────────────────────
+
+    def next_shape(self) -> Shape | None:
+        """The shape with the most urgent task among those not yet served."""
+        heads = self.ledger.ready.heads
+        while heads:
+            shape = heappop(heads)[3]
+            if len(shape):
+                return shape
+            shape.listed = False
+        return None
+
+    def next_rank(self, shape: Shape) -> int | None:
+        """The rank (as in keys) of the most urgent task of the same priority elsewhere: up to there this shape goes first."""
+        heads = self.ledger.ready.heads
+        return heads[0][1] >> 64 if heads and heads[0][0] == -shape.priority else None
+
+    def head(self, shape: Shape) -> tuple[Run, int] | None:
+        """Its most urgent task that still is ready; what is stale is thrown away."""
+        runs = self.ledger.runs
+        while len(shape):
+            key = shape.head()
+            run, task = runs.get(key >> 32 & LOW), key & LOW
+            if run is not None and run.state[task] == READY and run.shapes[run.kind[task]] is shape:
+                return run, task
+            shape.pop()
+        return None
+
+    def is_full(self, run: Run) -> bool:
+        """Whether it has as many tasks on nodes as it may have at once."""
+        return bool(run.max_concurrency) and run.planned >= run.max_concurrency
+
+    def nodes_for(self, shape: Shape) -> list[Node]:
+        """The open nodes that could ever hold it and may have it, as far as its shape tells."""
+        found = self._shape_nodes.get(shape.number)
+        if found is None:
+            found = [node for node in self.nodes if (not shape.node or node.name == shape.node) and node.can_hold(shape.need)]
+            self._shape_nodes[shape.number] = found
+        if self.reserved:
+            return [node for node in found if self.reserved.get(node.peer, shape) is shape]
+        return found
+
+    def settle_consumer(self, run: Run, task: int) -> bool:
+        """Before a serializer is planned, its consumer's node is chosen, and kept to; False while there is none to choose."""
+        if run.plain or not run.is_serializer(task):
+            return True
+        consumers = run.consumers_of(task)
+        if not consumers or consumers[0] in run.promised or run.state[consumers[0]] >= DONE:
+            return True
+        consumer = consumers[0]
+        peer = self.ledger.allowed(run, consumer)
+        if peer is None or peer not in self.ledger.nodes:
+            need, shunned = self.ledger.need_of(run, consumer), run.avoid.get(consumer, ())
+            able = [node for node in self.nodes if node.can_hold(need)]
+            able = [node for node in able if node.peer not in shunned] or able
+            if peer is not None or not able:
+                return False
+            home = run.node[run.inputs_of(task)[0]]
+            peer = min(able, key=lambda node: (node.backlog + node.planned * 1e-3, node.peer != home, node.peer)).peer
+        run.promised[consumer] = peer
+        if consumer in run.group:
+            run.group_node.setdefault(run.group[consumer], peer)
+        return True

@@ -1,0 +1,360 @@
+"""All that the scheduler knows, and the few ways in which it changes: a task becomes ready, is planned, is taken back, ends."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import replace
+from heapq import heappush
+
+from handoff.ids import NOBODY, PeerId, RunId
+from handoff.messages import EndRun, Flag
+from handoff.resources import Amounts
+from handoff.scheduler.codes import CodeStore
+from handoff.scheduler.estimates import Estimates
+from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
+from handoff.scheduler.outbox import Outbox
+from handoff.scheduler.ready import Ready, Shape
+from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, WAITING, Run
+from handoff.settings import SchedulerSettings
+
+HORIZON_SECONDS_MIN = 0.04   # below this a node runs dry between two turns of a busy coordinator
+STEADY_RUNS = 4.0            # after so many runs of a function, half of the horizon is used; after many, all of it
+
+
+class Client:
+    """What the scheduler knows about one client."""
+
+    __slots__ = ("knows", "lost_at", "name", "peer", "runs")
+
+    def __init__(self, peer: PeerId, name: str) -> None:
+        self.peer = peer
+        self.name = name
+        self.lost_at: float | None = None      # when it is given up, if it stays away
+        self.knows: set[int] = set()
+        self.runs: dict[RunId, None] = {}
+
+
+class Ledger:
+    """The whole state of the scheduler."""
+
+    def __init__(self, settings: SchedulerSettings) -> None:
+        self.settings = settings
+        self.horizon = max(HORIZON_SECONDS_MIN, settings.round_trip_seconds * settings.horizon_round_trips)
+        self.short = self.horizon / 2          # a task of at most this long may be planned ahead
+        self.estimates = Estimates()
+        self.ready = Ready(self.estimates)
+        self.codes = CodeStore()
+        self.nodes: dict[int, Node] = {}
+        self.by_name: dict[str, Node] = {}
+        self.clients: dict[int, Client] = {}
+        self.client_knows: dict[int, set[int]] = {}
+        self.runs: dict[int, Run] = {}
+        self.tasks = 0                         # in unfinished runs
+        self.timers: list[tuple[float, int, str, int, int, int]] = []   # (when, sequence, what, and up to three numbers)
+        self.sequence = 0
+        self.out = Outbox(self.nodes, self.client_knows, self.codes)
+        self.history: dict[int, dict[str, object]] = {}   # runs that are over and forgotten, for people
+
+    # ── clocks ──────────────────────────────────────────────────────────────
+
+    def remind(self, when: float, what: str, *about: int) -> None:
+        """Come back to this at that time."""
+        self.sequence += 1
+        first, second, third = (*about, 0, 0, 0)[:3]
+        heappush(self.timers, (when, self.sequence, what, first, second, third))
+
+    # ── what may be planned ─────────────────────────────────────────────────
+
+    def is_short(self, shape: Shape) -> bool:
+        """Whether such tasks are known to be short beside what a decision costs, so that they may be planned ahead."""
+        function = shape.function
+        return function.count > 0 and function.seconds + function.spread <= self.short
+
+    def consider(self, run: Run, task: int) -> None:
+        """The one place that decides whether a task may be planned now; if so, it is put into its queue."""
+        if run.state[task] != WAITING:
+            return
+        shape = run.shapes[run.kind[task]]
+        if run.linked:
+            if run.unplanned[task]:
+                return
+            if run.missing[task] and not self._may_go_ahead(run, task, shape):
+                return
+        run.state[task] = READY
+        self.ready.push(shape, run.key(task))
+
+    def _may_go_ahead(self, run: Run, task: int, shape: Shape) -> bool:
+        """Whether it may be planned before its inputs exist: all of them are planned at least."""
+        if run.max_concurrency:
+            return False   # a waiting task would count as one of those that run
+        if self.is_short(shape):
+            return True
+        if shape.function.count:
+            return False
+        # A function never seen: only as the next link of a chain, where its node would otherwise idle for a round trip.
+        nodes = {run.node[each] for each in run.inputs_of(task)}
+        return len(nodes) == 1 and not run.is_serializer(task)
+
+    def allowed(self, run: Run, task: int) -> int | None:
+        """The only node that may have it; None: any. NOBODY: its node is not there."""
+        pinned = run.kinds[run.kind[task]].node
+        if pinned:
+            node = self.by_name.get(pinned)
+            return node.peer if node else NOBODY
+        if run.plain:
+            return None
+        if task in run.promised:
+            return run.promised[task]
+        group = run.group.get(task)
+        if group is not None:
+            for each in run.groups[group]:
+                other = run.kinds[run.kind[each]].node
+                if other:
+                    node = self.by_name.get(other)
+                    return node.peer if node else NOBODY
+            if group in run.group_node:
+                return run.group_node[group]
+        if run.is_serializer(task):
+            return run.node[run.inputs_of(task)[0]]
+        return None
+
+    def need_of(self, run: Run, task: int) -> Amounts:
+        """What a node must be able to hold to be chosen for it: for the first of a group, as much as any member of it."""
+        group = run.group.get(task)
+        if group is None:
+            return run.shapes[run.kind[task]].need
+        most: dict[str, int] = {}
+        for each in run.groups[group]:
+            for name, amount in run.shapes[run.kind[each]].need:
+                most[name] = max(amount, most.get(name, 0))
+        return tuple(sorted(most.items()))
+
+    # ── planning ────────────────────────────────────────────────────────────
+
+    def plan(self, now: float, run: Run, task: int, node: Node, held: bool) -> None:
+        """Give this task to this node."""
+        peer = node.peer
+        shape = run.shapes[run.kind[task]]
+        run.state[task] = HELD if held else AHEAD
+        attempt = run.attempt[task] = run.attempt[task] + 1
+        run.node[task] = peer
+        run.planned += 1
+        node.take(shape, 1, held)
+        if held:
+            node.holding[run.run, task] = (now, shape)
+        else:
+            node.backlog += (self.estimates.seconds(shape.function) + OVERHEAD_SECONDS) * node.share(shape.need) / node.speed
+        self._note_sent(node, run, (task,))
+        if run.linked:
+            where = run.node
+            for each in run.inputs[run.starts[task] : run.starts[task + 1]]:
+                if where[each] != peer:
+                    others = run.copies.setdefault(each, [])
+                    if peer not in others:
+                        others.append(peer)
+            unplanned, state = run.unplanned, run.state
+            for each in run.consumers[run.consumer_starts[task] : run.consumer_starts[task + 1]]:
+                unplanned[each] -= 1
+                if not unplanned[each] and state[each] == WAITING:
+                    self.consider(run, each)
+                elif attempt > 1 and AHEAD <= state[each] <= HELD:
+                    self.out.redirect(where[each], run.run, task, peer)
+        if not run.plain:
+            if task in run.group:
+                run.group_node.setdefault(run.group[task], peer)
+            if run.is_object(task):
+                self.out.upload(run, task)
+        self.out.plan(node, run, (task,))
+
+    def plan_block(self, now: float, run: Run, tasks: Sequence[int], node: Node, held: bool) -> None:
+        """Give many equal tasks without inputs to this node. They are in its order and all ready."""
+        count, peer = len(tasks), node.peer
+        shape = run.shapes[run.kind[tasks[0]]]
+        state, attempt, where, new = run.state, run.attempt, run.node, HELD if held else AHEAD
+        first, end = tasks[0], tasks[0] + count
+        if tasks[-1] == end - 1 and (count == 1 or tasks == list(range(first, end))):   # one piece of the table
+            state[first:end] = bytes((new,)) * count
+            where[first:end] = array("I", (peer,)) * count
+            attempt[first:end] = array("I", [each + 1 for each in attempt[first:end]])
+        else:
+            for task in tasks:
+                state[task] = new
+                where[task] = peer
+                attempt[task] += 1
+        run.planned += count
+        node.take(shape, count, held)
+        if held:
+            for task in tasks:
+                node.holding[run.run, task] = (now, shape)
+        else:
+            node.backlog += count * (self.estimates.seconds(shape.function) + OVERHEAD_SECONDS) * node.share(shape.need) / node.speed
+        self._note_sent(node, run, tasks)
+        if run.linked:
+            unplanned, starts, consumers = run.unplanned, run.consumer_starts, run.consumers
+            for task in tasks:
+                for each in consumers[starts[task] : starts[task + 1]]:
+                    unplanned[each] -= 1
+                    if not unplanned[each] and state[each] == WAITING:
+                        self.consider(run, each)
+                    elif attempt[task] > 1 and AHEAD <= state[each] <= HELD:
+                        self.out.redirect(where[each], run.run, task, peer)
+        self.out.plan(node, run, tasks)
+
+    def _note_sent(self, node: Node, run: Run, tasks: Sequence[int]) -> None:
+        """Remember what lies on a node, for recalls and for its loss; sweep out what has ended when most of it has."""
+        sent = node.sent.get(run.run)
+        if sent is None:
+            sent = node.sent[run.run] = array("I")
+        elif len(sent) > 4096 + 4 * node.planned:
+            state, where, peer = run.state, run.node, node.peer
+            sent = node.sent[run.run] = array("I", [task for task in sent if AHEAD <= state[task] <= HELD and where[task] == peer])
+        sent.extend(tasks)
+
+    def tasks_on(self, node: Node, run: Run) -> list[int]:
+        """The tasks of a run that are with a node, in the order in which they were given, each once."""
+        found = dict.fromkeys(node.sent.get(run.run, ()))
+        return [task for task in found if AHEAD <= run.state[task] <= HELD and run.node[task] == node.peer]
+
+    # ── taking back ─────────────────────────────────────────────────────────
+
+    def unplan(self, run: Run, task: int) -> None:
+        """It is no longer with its node, and not done; its planned dependents stay where they are and will be redirected."""
+        held = run.state[task] == HELD
+        self._book_off(run, task, held)
+        run.state[task] = WAITING
+        run.node[task] = NOBODY
+        for each in run.consumers_of(task):
+            run.unplanned[each] += 1
+            if run.state[each] == READY:
+                run.state[each] = WAITING   # what lies in the queue is skipped there
+
+    def _book_off(self, run: Run, task: int, held: bool) -> None:
+        node = self.nodes.get(run.node[task])
+        run.planned -= 1
+        if node is not None:
+            node.give(run.shapes[run.kind[task]], 1, held)
+            if held:
+                del node.holding[run.run, task]
+
+    def remake(self, run: Run, task: int) -> None:
+        """A result that is needed is nowhere any more: make it again, with those of its ancestors whose results are gone as well."""
+        again: dict[int, None] = {}
+        wanted = [task]
+        while wanted:
+            each = wanted.pop()
+            if each in again or run.state[each] not in (DONE, GONE):
+                continue
+            again[each] = None
+            if run.state[each] == DONE:     # it may have been kept for others; a copy too many is dropped
+                self.release_all(run, each)
+            run.state[each] = WAITING
+            run.node[each] = NOBODY
+            run.done -= 1
+            run.left[run.kind[each]] += 1
+            for source in run.inputs_of(each):
+                run.needed[source] += 1
+                if run.state[source] == GONE:
+                    wanted.append(source)
+        if run.is_over:
+            run.is_over = False
+            self.tasks += run.total
+        touched = dict(again)
+        for each in again:
+            for consumer in run.consumers_of(each):
+                if run.state[consumer] < DONE:
+                    touched[consumer] = None
+        for each in touched:
+            run.recount(each)
+            if run.state[each] == READY and run.unplanned[each]:
+                run.state[each] = WAITING
+        for each in sorted(touched):
+            self.consider(run, each)
+
+    def release_all(self, run: Run, task: int) -> None:
+        """Every node that holds this result may drop it."""
+        self.out.release(run.node[task], run.run, task)
+        for peer in run.copies.pop(task, ()):
+            self.out.release(peer, run.run, task)
+
+    # ── the end of a run ────────────────────────────────────────────────────
+
+    def add_run(self, run: Run) -> None:
+        """A run begins: its first tasks become ready."""
+        self.runs[run.run] = run
+        self.tasks += run.total
+        run.shapes = [self.ready.shape(kind, run.run if run.max_concurrency else 0) for kind in run.kinds]
+        run.work_out_ranks(self.estimates, 1.0 / self.settings.bandwidth_bytes_per_second)
+        keys: dict[Shape, list[int]] = {}
+        state, kind, shapes, fan_in = run.state, run.kind, run.shapes, run.fan_in
+        if not run.linked and len(shapes) == 1:
+            base = run.key(0) if run.total else 0
+            keys[shapes[0]] = list(range(base, base + run.total))
+            state[:] = bytes((READY,)) * run.total
+        else:
+            for task in range(run.total):
+                if not fan_in[task]:
+                    state[task] = READY
+                    keys.setdefault(shapes[kind[task]], []).append(run.key(task))
+        for shape, several in keys.items():
+            self.ready.extend(shape, several)
+
+    def rank_again(self, run: Run) -> None:
+        """Work out the ranks anew when what was learned since changed them much."""
+        run.rank_again *= 4
+        if len(run.shapes) < 2:
+            return    # one kind of task: the order is the same whatever it takes
+        now = [self.estimates.seconds(shape.function) for shape in run.shapes]
+        if all(0.75 * old <= new <= 1.25 * old for old, new in zip(run.rank_seconds, now, strict=False)) and len(now) == len(run.rank_seconds):
+            return
+        run.work_out_ranks(self.estimates, 1.0 / self.settings.bandwidth_bytes_per_second)
+        for shape in dict.fromkeys(run.shapes):
+            self.ready.rekey(shape, run.run, run.key)
+
+    def make_alone(self, run: Run, task: int) -> None:
+        """It killed workers: from now on it gets one of its own."""
+        index = run.kind[task]
+        kind = run.kinds[index]
+        if kind.flags & Flag.ALONE:
+            return
+        if index not in run.alone:
+            run.alone[index] = len(run.kinds)
+            run.kinds.append(replace(kind, flags=kind.flags | Flag.ALONE))
+            run.shapes.append(self.ready.shape(run.kinds[-1], run.run if run.max_concurrency else 0))
+            run.is_output.append(run.is_output[index])
+            run.left.append(0)
+            run.rank_seconds.append(run.rank_seconds[index])
+        run.change_kind(task, run.alone[index])
+
+    def end_run(self, run: Run, seconds: float) -> None:
+        """Nothing of it is left anywhere: its nodes forget it, its queues and code go."""
+        for peer in run.nodes:
+            node = self.nodes.get(peer)
+            if node is None:
+                continue
+            for task in self.tasks_on(node, run):
+                self._book_off(run, task, run.state[task] == HELD)
+                run.state[task] = WAITING
+            node.sent.pop(run.run, None)
+            node.kinds.pop(run.run, None)
+        self.out.forget_run(run.run)
+        for peer in run.nodes:
+            if peer in self.nodes:
+                self.out.send(peer, EndRun(run.run))
+        for shape in dict.fromkeys(run.shapes):
+            uses = run.shapes.count(shape)
+            shape.runs -= uses - 1
+            self.ready.release(shape, run.run)
+        dropped = self.codes.release(run.codes)
+        for node in self.nodes.values() if dropped else ():
+            self.out.drop_code(node, dropped)
+        del self.runs[run.run]
+        if not run.is_over:
+            self.tasks -= run.total
+        if run.client is not None and run.client in self.clients:
+            self.clients[run.client].runs.pop(run.run, None)
+
+    def delay(self, run: Run, task: int, until: float) -> None:
+        """Pause before the next attempt."""
+        run.state[task] = DELAYED
+        self.remind(until, "retry", run.run, task, run.attempt[task])

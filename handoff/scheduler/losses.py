@@ -1,0 +1,182 @@
+"""What follows when a node, or a result on it, can't be had any more: as little as possible is done again."""
+
+from __future__ import annotations
+
+from handoff.ids import NOBODY
+from handoff.messages import NodeGone, RunFailed, Unreachable
+from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.nodes import Node
+from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, Run
+
+
+def lose_node(ledger: Ledger, node: Node, reason: str) -> list[tuple[Run, RunFailed]]:
+    """The node is gone for good. Answers with the runs that can't go on without it."""
+    del ledger.nodes[node.peer]
+    if ledger.by_name.get(node.name) is node:
+        del ledger.by_name[node.name]
+    ledger.out.forget_node(node.peer)
+    failed = []
+    for run in list(ledger.runs.values()):
+        if node.peer in run.nodes or node.peer in run.promised.values() or node.peer in run.group_node.values():
+            over = _lose_for(ledger, run, node, reason)
+            if over is not None:
+                failed.append((run, over))
+    return failed
+
+
+def _lose_for(ledger: Ledger, run: Run, node: Node, reason: str) -> RunFailed | None:
+    peer = node.peer
+    run.nodes.pop(peer, None)
+    planned = ledger.tasks_on(node, run)
+    for task in planned:
+        kind = run.kinds[run.kind[task]]
+        if kind.max_retries == 0 and not run.is_object(task):
+            return RunFailed(
+                run.run, "NodeLost", f"node {node.name!r} was lost ({reason}) while {kind.name} was planned on it, which may not run again (max_retries=0)",
+                task, node.name, run.failures.get(task, 0) + 1,
+            )
+    for group in [group for group, where in run.group_node.items() if where == peer]:
+        del run.group_node[group]
+    moved = [consumer for consumer, where in run.promised.items() if where == peer]
+    for consumer in moved:
+        del run.promised[consumer]
+    for task in planned:
+        ledger.unplan(run, task)
+    # Results: one that is needed is taken from another node that surely has it, else made again.
+    remake = []
+    for task in _results_on(run, peer):
+        needed = run.linked and run.needed[task] > 0
+        other = _sure_holder(ledger, run, task, peer)
+        if other is not None:
+            _move(ledger, run, task, other)
+            continue
+        run.state[task] = GONE
+        if needed or (run.is_output[run.kind[task]] and run.client is None):
+            remake.append(task)
+    for task in remake:
+        ledger.remake(run, task)
+    for consumer in moved:
+        redo_serializers(ledger, run, consumer)
+    for task in planned:
+        ledger.consider(run, task)
+    if peer in run.placed:
+        run.placed.discard(peer)
+        ledger.out.send(run.client, NodeGone(run.run, node.peer))
+    return None
+
+
+def _results_on(run: Run, peer: int) -> list[int]:
+    """The results that lie on this node; found with the speed of a search for bytes where there are none."""
+    found: list[int] = []
+    where, state = run.node, run.state
+    if peer not in where:
+        return found
+    for task, at in enumerate(where):
+        if at == peer and state[task] == DONE:
+            found.append(task)
+    return found
+
+
+def _sure_holder(ledger: Ledger, run: Run, task: int, lost: int) -> int | None:
+    """Another living node that surely has the result: one that finished a task which takes it."""
+    for consumer in run.consumers_of(task):
+        peer = run.node[consumer]
+        if run.state[consumer] in (DONE, GONE) and peer != lost and peer in ledger.nodes and peer in run.copies.get(task, ()):
+            return peer
+    return None
+
+
+def _move(ledger: Ledger, run: Run, task: int, peer: int) -> None:
+    """The result is there from now on; whoever waits for it is told."""
+    old = run.node[task]
+    run.node[task] = peer
+    others = run.copies.get(task, [])
+    if peer in others:
+        others.remove(peer)
+    if old in ledger.nodes and old not in others:
+        run.copies.setdefault(task, []).append(old)
+    redirect_consumers(ledger, run, task)
+
+
+def redirect_consumers(ledger: Ledger, run: Run, task: int) -> None:
+    """Tell every node with a planned dependent where the result is or will be."""
+    for consumer in run.consumers_of(task):
+        if AHEAD <= run.state[consumer] <= HELD:
+            ledger.out.redirect(run.node[consumer], run.run, task, run.node[task])
+
+
+def redo_serializers(ledger: Ledger, run: Run, consumer: int) -> None:
+    """The consumer has to move: what its serializers did was for another node."""
+    if run.state[consumer] >= DONE:
+        return
+    for task in dict.fromkeys(run.inputs_of(consumer)):
+        if not run.is_serializer(task):
+            continue
+        if AHEAD <= run.state[task] <= HELD:
+            ledger.out.recall(run.node[task], run, (task,))
+            ledger.unplan(run, task)
+            ledger.consider(run, task)
+        elif run.state[task] == DONE:
+            ledger.remake(run, task)
+
+
+def unreachable(ledger: Ledger, asker: Node, message: Unreachable) -> None:
+    """These results can't be had from that node, says one that needs them: they come from elsewhere."""
+    run = ledger.runs.get(message.run)
+    if run is None:
+        return
+    for task in message.tasks:
+        if task >= run.total or not any(run.node[each] == asker.peer and run.is_planned(each) for each in run.consumers_of(task)):
+            continue   # late news: nobody there waits for it
+        if run.node[task] != message.node:
+            if run.state[task] == DONE or run.is_planned(task):
+                ledger.out.redirect(asker.peer, run.run, task, run.node[task])   # it has moved already
+            continue
+        _leave(ledger, run, task, message.node, asker)
+
+
+def _leave(ledger: Ledger, run: Run, task: int, peer: int, asker: Node) -> None:
+    """Have this result made, or taken, elsewhere than on that node."""
+    other = _sure_holder(ledger, run, task, peer) if run.state[task] == DONE else None
+    if other is not None:
+        _move(ledger, run, task, other)
+        return
+    pinned = run.kinds[run.kind[task]].node
+    if pinned or task in run.group:
+        _move_consumers(ledger, run, task, asker)   # it can't go elsewhere, but those who need it there perhaps can
+        return
+    run.avoid.setdefault(task, set()).add(peer)
+    run.copies.setdefault(task, []).append(peer)     # whatever it makes there late is dropped with the rest
+    if run.is_planned(task):
+        ledger.out.recall(peer, run, (task,))
+        ledger.unplan(run, task)
+        ledger.consider(run, task)
+    elif run.state[task] == DONE:
+        run.state[task] = GONE
+        ledger.remake(run, task)
+
+
+def _move_consumers(ledger: Ledger, run: Run, task: int, asker: Node) -> None:
+    moved = False
+    for consumer in dict.fromkeys(run.consumers_of(task)):
+        if run.node[consumer] != asker.peer or not run.is_planned(consumer):
+            continue
+        if run.kinds[run.kind[consumer]].node or consumer in run.group:
+            continue
+        run.avoid.setdefault(consumer, set()).add(asker.peer)
+        ledger.out.recall(asker.peer, run, (consumer,))
+        ledger.unplan(run, consumer)
+        if run.promised.pop(consumer, NOBODY) != NOBODY:
+            redo_serializers(ledger, run, consumer)
+        ledger.consider(run, consumer)
+        moved = True
+    if not moved:
+        ledger.out.redirect(asker.peer, run.run, task, run.node[task])   # nothing to choose: it is to ask again
+
+
+def missing_outputs(ledger: Ledger, run: Run, tasks: list[int]) -> None:
+    """The client did not get these, and their node is gone: make them again."""
+    for task in tasks:
+        if run.state[task] == GONE and run.is_output[run.kind[task]]:
+            ledger.remake(run, task)
+

@@ -1,0 +1,199 @@
+"""What a pass has to say, gathered into as few messages as possible: one plan per node and run, columns for everything."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping
+
+from handoff.ids import NOBODY, PeerId, RunId
+from handoff.machine import Close, Send
+from handoff.messages import Blobs, DropCode, Flag, Message, Peers, Placed, Plan, Recall, Redirect, Release, Upload
+from handoff.scheduler.codes import CodeStore
+from handoff.scheduler.nodes import Node
+from handoff.scheduler.runs import Run
+
+RANK_MAX = 999_999.0      # a priority stands above every rank
+PRIORITY_WEIGHT = 1e6
+
+
+class Outbox:
+    """Effects, in the order in which they are to be performed."""
+
+    def __init__(self, nodes: Mapping[int, Node], client_knows: Mapping[int, set[int]], codes: CodeStore) -> None:
+        self.nodes = nodes                    # living ones
+        self.client_knows = client_knows      # per client: the peers that it was told about
+        self.codes = codes
+        self.effects: list[Send | Close] = []
+        self.plans: dict[tuple[int, int], tuple[Run, list[int]]] = {}
+        self.redirects: dict[tuple[int, int], dict[int, int]] = {}
+        self.releases: dict[tuple[int, int], array[int]] = {}
+        self.recalls: dict[tuple[int, int], tuple[Run, list[int]]] = {}
+        self.uploads: dict[int, tuple[Run, list[int]]] = {}
+        self.names: dict[int, tuple[str, tuple[str, int]]] = {}   # every node there ever was: late peers may ask about dead ones
+
+    # ── saying something now ────────────────────────────────────────────────
+
+    def send(self, peer: PeerId | int | None, message: Message) -> None:
+        """Say this, in this order."""
+        if peer is not None:
+            self.effects.append(Send(PeerId(peer), message))
+
+    def close(self, peer: PeerId, reason: str) -> None:
+        """Forget this peer."""
+        self.effects.append(Close(peer, reason))
+
+    # ── saying something at the end of the pass ─────────────────────────────
+
+    def plan(self, node: Node, run: Run, tasks: Iterable[int]) -> None:
+        """These go to that node."""
+        entry = self.plans.get((node.peer, run.run))
+        if entry is None:
+            entry = self.plans[node.peer, run.run] = (run, [])
+        entry[1].extend(tasks)
+
+    def redirect(self, peer: int, run: RunId, task: int, node: int) -> None:
+        """That peer gets this result from another node now."""
+        self.redirects.setdefault((peer, run), {})[task] = node
+
+    def release(self, peer: int, run: RunId, task: int) -> None:
+        """That peer may drop this result."""
+        column = self.releases.get((peer, run))
+        if column is None:
+            column = self.releases[peer, run] = array("I")
+        column.append(task)
+
+    def recall(self, peer: int, run: Run, tasks: Iterable[int]) -> None:
+        """That peer is asked to give these back."""
+        self.recalls.setdefault((peer, run.run), (run, []))[1].extend(tasks)
+
+    def upload(self, run: Run, task: int) -> None:
+        """The run's client is asked to upload this object."""
+        self.uploads.setdefault(run.run, (run, []))[1].append(task)
+
+    def drop_code(self, node: Node, digests: Iterable[bytes]) -> None:
+        """That node may forget this code, as far as it has it."""
+        has = [digest for digest in digests if digest in node.codes]
+        if has:
+            node.codes.difference_update(has)
+            self.send(node.peer, DropCode(tuple(has)))
+
+    def forget_run(self, run: RunId) -> None:
+        """Nothing more is to be said about it."""
+        for gathered in (self.plans, self.redirects, self.releases, self.recalls):
+            for key in [key for key in gathered if key[1] == run]:
+                del gathered[key]  # type: ignore[attr-defined]
+        self.uploads.pop(run, None)
+
+    def forget_node(self, peer: int) -> None:
+        """Nobody is there to listen."""
+        for gathered in (self.plans, self.redirects, self.releases, self.recalls):
+            for key in [key for key in gathered if key[0] == peer]:
+                del gathered[key]  # type: ignore[attr-defined]
+
+    # ── handing it over ─────────────────────────────────────────────────────
+
+    def flush(self) -> list[Send | Close]:
+        """Everything that is to be said; the outbox is empty afterwards."""
+        for (peer, _), (run, tasks) in self.plans.items():
+            self._send_plan(self.nodes[peer], run, tasks)
+        for run, tasks in self.uploads.values():
+            if run.client is not None:
+                here = [task for task in tasks if run.is_planned(task)]
+                self.introduce_to_client(run.client, [run.node[task] for task in here])
+                self.send(run.client, Upload(run.run, array("I", here), array("I", [run.node[task] for task in here])))
+        for (peer, number), changes in self.redirects.items():
+            if peer in self.nodes:
+                self._introduce(self.nodes[peer], changes.values())
+                self.send(peer, Redirect(RunId(number), array("I", changes), array("I", changes.values())))
+        for (peer, number), column in self.releases.items():
+            if peer in self.nodes:
+                self.send(peer, Release(RunId(number), column))
+        for (peer, number), (run, tasks) in self.recalls.items():
+            if peer in self.nodes:
+                self.send(peer, Recall(RunId(number), array("I", tasks), array("I", [run.attempt[task] for task in tasks])))
+        for gathered in (self.plans, self.uploads, self.redirects, self.releases, self.recalls):
+            gathered.clear()  # type: ignore[attr-defined]
+        effects, self.effects = self.effects, []
+        return effects
+
+    def _send_plan(self, node: Node, run: Run, tasks: list[int]) -> None:
+        peer, first, count = node.peer, tasks[0], len(tasks)
+        if peer not in run.nodes:
+            run.nodes[peer] = None
+        if peer not in run.placed and run.client is not None:
+            run.placed.add(peer)
+            self.introduce_to_client(run.client, (peer,))
+            self.send(run.client, Placed(run.run, array("I", (peer,))))
+        end = first + count
+        if tasks[-1] == end - 1 and (count == 1 or tasks == list(range(first, end))):   # one piece of the table: cut it out
+            starts = run.literal_starts
+            numbers = array("I", range(first, end))
+            attempts, kind, fan_in = run.attempt[first:end], run.kind[first:end], run.fan_in[first:end]
+            literals = Blobs(run.literals.sizes[first:end], run.literals.data[starts[first] : starts[end]])
+            inputs = run.inputs[run.starts[first] : run.starts[end]] if run.linked else array("I")
+        else:
+            numbers = array("I", tasks)
+            attempts = array("I", [run.attempt[task] for task in tasks])
+            kind = array("I", [run.kind[task] for task in tasks])
+            fan_in = array("I", [run.fan_in[task] for task in tasks])
+            starts, data, sizes = run.literal_starts, run.literals.data, run.literals.sizes
+            literals = Blobs(array("I", [sizes[task] for task in tasks]), b"".join([data[starts[task] : starts[task + 1]] for task in tasks]))
+            inputs = array("I")
+            if run.linked:
+                for task in tasks:
+                    inputs += run.inputs[run.starts[task] : run.starts[task + 1]]
+        where = run.node
+        sources = array("I", [where[each] for each in inputs])
+        targets = array("I")
+        seen = node.kinds.setdefault(run.run, set())
+        new_kinds = []
+        urgency_of_kind: dict[int, float] = {}
+        has_serializers = False
+        for index in dict.fromkeys(kind):
+            this = run.kinds[index]
+            urgency_of_kind[index] = this.priority * PRIORITY_WEIGHT
+            has_serializers |= bool(this.flags & Flag.SERIALIZER)
+            if index not in seen:
+                seen.add(index)
+                new_kinds.append((index, this))
+        if has_serializers:
+            for task in tasks:
+                if run.is_serializer(task):
+                    consumers = run.consumers_of(task)
+                    targets.extend((task, run.promised.get(consumers[0], NOBODY) if consumers else NOBODY))
+        if run.linked:
+            rank = run.rank
+            urgencies = array("d", [urgency_of_kind[of] + min(rank[task], RANK_MAX) for task, of in zip(tasks, kind, strict=True)])
+        elif len(urgency_of_kind) == 1:
+            of = kind[0]
+            urgencies = array("d", (urgency_of_kind[of] + min(run.rank_seconds[of], RANK_MAX),)) * count
+        else:
+            seconds = run.rank_seconds
+            urgencies = array("d", [urgency_of_kind[of] + min(seconds[of], RANK_MAX) for of in kind])
+        codes, body = self.codes.missing(node.codes, (digest for _, this in new_kinds for digest in this.codes)) if new_kinds else ((), b"")
+        if sources or targets:
+            self._introduce(node, (*dict.fromkeys(sources), *targets[1::2]))
+        self.send(peer, Plan(
+            run.run, numbers, attempts, kind, literals, fan_in, inputs, sources, urgencies, targets, tuple(new_kinds), codes, body,
+        ))
+
+    def _introduce(self, node: Node, peers: Iterable[int]) -> None:
+        new = [peer for peer in dict.fromkeys(peers) if peer not in node.knows and peer != node.peer and peer in self.names]
+        if new:
+            node.knows.update(new)
+            self.send(node.peer, self._peers(new))
+
+    def introduce_to_client(self, client: PeerId, peers: Iterable[int]) -> None:
+        """Tell a client who these are, if it does not know."""
+        knows = self.client_knows.get(client)
+        if knows is None:
+            return
+        new = [peer for peer in dict.fromkeys(peers) if peer not in knows and peer in self.names]
+        if new:
+            knows.update(new)
+            self.send(client, self._peers(new))
+
+    def _peers(self, peers: list[int]) -> Peers:
+        return Peers(
+            array("I", peers), tuple(self.names[peer][0] for peer in peers), tuple(self.names[peer][1] for peer in peers),
+        )

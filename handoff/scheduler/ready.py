@@ -1,0 +1,150 @@
+"""Tasks that may be planned now, grouped by shape: a cluster that is full for one of them is full for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from heapq import heapify, heappop, heappush
+
+from handoff.ids import RunId
+from handoff.messages import Flag, Kind
+from handoff.resources import Amounts
+from handoff.scheduler.estimates import Estimates, Function
+
+FREE_OF_COST: Amounts = (("", 1),)   # a task that costs nothing still takes one of the node's places for such tasks
+RANK_TOP = (1 << 44) - 1             # ranks are counted in microseconds: the longest is half a year
+LOW = 0xFFFFFFFF
+
+
+def key_of(rank: float, run: int, task: int) -> int:
+    """One integer that sorts by rank (longest first), then run, then task. Integers are small and quick to compare."""
+    return (RANK_TOP - min(RANK_TOP, int(rank * 1e6))) << 64 | run << 32 | task
+
+
+class Shape:
+    """Tasks that are alike to the allocator: equal cost, priority, pin and function."""
+
+    __slots__ = ("blocked_since", "cost", "function", "heap", "identity", "listed", "need", "node", "number", "priority", "runs", "stack")
+
+    def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, function: Function) -> None:
+        self.identity = identity
+        self.number = number                # in order of appearance: the last tie-break
+        self.cost = kind.cost
+        self.need: Amounts = () if kind.flags & Flag.OBJECT else kind.cost or FREE_OF_COST
+        self.priority = kind.priority
+        self.node = kind.node               # the name of the only node, or empty
+        self.function = function
+        self.runs = 0                       # runs that use it
+        self.stack: list[int] = []          # keys sorted once, the most urgent last
+        self.heap: list[int] = []           # keys that came later
+        self.listed = False                 # offered in this pass, or already known to be blocked in it
+        self.blocked_since: float | None = None  # its head has not found room since then
+
+    def __len__(self) -> int:
+        return len(self.stack) + len(self.heap)
+
+    def head(self) -> int:
+        """The most urgent key; there must be one."""
+        if not self.heap:
+            return self.stack[-1]
+        if not self.stack:
+            return self.heap[0]
+        return min(self.stack[-1], self.heap[0])
+
+    def pop(self) -> int:
+        """Take the most urgent key."""
+        if not self.heap or (self.stack and self.stack[-1] < self.heap[0]):
+            return self.stack.pop()
+        return heappop(self.heap)
+
+    def pop_many(self, count: int) -> list[int]:
+        """Take so many of the most urgent keys, in order."""
+        if self.heap:
+            return [self.pop() for _ in range(min(count, len(self)))]
+        taken = self.stack[-count:]
+        del self.stack[-count:]
+        taken.reverse()
+        return taken
+
+    def put_back(self, keys: list[int]) -> None:
+        """These were popped, in this order, and are still to do."""
+        if self.heap or (self.stack and keys and self.stack[-1] < keys[-1]):
+            for key in keys:
+                heappush(self.heap, key)
+        else:
+            self.stack.extend(reversed(keys))
+
+    def __repr__(self) -> str:
+        return f"Shape({self.identity!r}, {len(self)} ready)"
+
+
+class Ready:
+    """All shapes, and in which order they are offered."""
+
+    def __init__(self, estimates: Estimates) -> None:
+        self.estimates = estimates
+        self.shapes: dict[tuple[object, ...], Shape] = {}
+        self.heads: list[tuple[int, int, int, Shape]] = []   # (-priority, head, number, shape): what is offered in this pass
+        self._next = 0
+
+    def shape(self, kind: Kind, only_run: int = 0) -> Shape:
+        """The shape of this kind (shared with other runs, unless only_run is given); the caller says `release` when its run is over."""
+        identity = (only_run, kind.priority, kind.cost, kind.node, kind.codes or kind.name, kind.flags & (Flag.OBJECT | Flag.SERIALIZER | Flag.ALONE))
+        found = self.shapes.get(identity)
+        if found is None:
+            self._next += 1
+            function = self.estimates.of(kind.codes or (kind.name.encode(),))
+            found = self.shapes[identity] = Shape(identity, self._next, kind, function)
+        found.runs += 1
+        return found
+
+    def release(self, shape: Shape, run: RunId) -> None:
+        """This run does not use the shape any more: its keys go."""
+        shape.runs -= 1
+        if not shape.runs:
+            shape.stack.clear()
+            shape.heap.clear()
+            del self.shapes[shape.identity]
+            return
+        shape.stack = [key for key in shape.stack if key >> 32 & LOW != run]
+        shape.heap = [key for key in shape.heap if key >> 32 & LOW != run]
+        heapify(shape.heap)
+
+    def push(self, shape: Shape, key: int) -> None:
+        """One more task may be planned."""
+        heappush(shape.heap, key)
+        if not shape.listed:
+            shape.listed = True
+            heappush(self.heads, (-shape.priority, shape.head(), shape.number, shape))
+
+    def extend(self, shape: Shape, keys: Iterable[int]) -> None:
+        """Many more tasks may be planned: one sort instead of many pushes."""
+        shape.stack.extend(shape.heap)
+        shape.stack.extend(keys)
+        shape.stack.sort(reverse=True)
+        shape.heap = []
+        if not shape.listed and len(shape):
+            shape.listed = True
+            heappush(self.heads, (-shape.priority, shape.head(), shape.number, shape))
+
+    def rekey(self, shape: Shape, run: RunId, key: Callable[[int], int]) -> None:
+        """The ranks of this run changed."""
+        for keys in (shape.stack, shape.heap):
+            keys[:] = [key(each & LOW) if each >> 32 & LOW == run else each for each in keys]
+        shape.stack.sort(reverse=True)
+        heapify(shape.heap)
+
+    def open(self) -> None:
+        """A new pass begins: every shape with tasks is offered again."""
+        self.heads = []
+        for shape in self.shapes.values():
+            shape.listed = len(shape) > 0
+            if shape.listed:
+                self.heads.append((-shape.priority, shape.head(), shape.number, shape))
+        heapify(self.heads)
+
+    def again(self, shape: Shape) -> None:
+        """Offer this shape again in this pass."""
+        if len(shape):
+            heappush(self.heads, (-shape.priority, shape.head(), shape.number, shape))
+        else:
+            shape.listed = False

@@ -1,0 +1,58 @@
+"""When a node has nothing to do, work that was planned ahead for a busy one is asked back, so that it can be planned anew."""
+
+from __future__ import annotations
+
+from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
+from handoff.scheduler.runs import AHEAD, Run
+
+WORTH_ROUND_TRIPS = 4.0     # less backlog than this is worked off before the tasks could arrive elsewhere
+ANSWER_ROUND_TRIPS = 50.0   # a node that has not answered a recall in so long is asked again
+TASKS_MAX = 65_536          # in one recall
+
+
+def recall_for_idle_nodes(now: float, ledger: Ledger) -> None:
+    """Ask the busiest node for a fair part of what it has not started, if some node is idle."""
+    idle = [node for node in ledger.nodes.values() if node.state == "ready" and not node.planned]
+    if not idle or len(idle) == len(ledger.nodes):
+        return
+    trip = ledger.settings.round_trip_seconds
+    donors = [
+        node for node in ledger.nodes.values()
+        if node.state == "ready" and node.ahead and now - node.recalled_at > ANSWER_ROUND_TRIPS * trip
+    ]
+    for node in donors:
+        node.work_out_backlog(ledger.estimates)
+    donors = [node for node in donors if node.backlog > WORTH_ROUND_TRIPS * trip]
+    if not donors:
+        return
+    donor = max(donors, key=lambda node: (node.backlog, node.peer))
+    wanted = donor.backlog * len(idle) / (len(idle) + 1)
+    for number in reversed(donor.sent):
+        run = ledger.runs.get(number)
+        if run is not None and wanted > 0.0:
+            wanted = _recall(now, ledger, donor, run, idle, wanted)
+
+
+def _recall(now: float, ledger: Ledger, donor: Node, run: Run, idle: list[Node], wanted: float) -> float:
+    """Recall from the end of what was given: that is the least urgent, and the least likely to have started."""
+    tasks = []
+    able: dict[int, bool] = {}
+    for task in reversed(ledger.tasks_on(donor, run)):
+        if wanted <= 0.0 or len(tasks) >= TASKS_MAX:
+            break
+        if run.state[task] != AHEAD or (run.linked and run.missing[task]) or ledger.allowed(run, task) is not None:
+            continue
+        kind = run.kind[task]
+        shape = run.shapes[kind]
+        if kind not in able:
+            able[kind] = any(node.can_hold(shape.need) for node in idle)
+        if not able[kind]:
+            continue
+        tasks.append(task)
+        wanted -= (ledger.estimates.seconds(shape.function) + OVERHEAD_SECONDS) * donor.share(shape.need) / donor.speed
+    if tasks:
+        donor.recalled_at = now
+        tasks.reverse()
+        ledger.out.recall(donor.peer, run, tasks)
+    return wanted

@@ -1,0 +1,258 @@
+"""A run is a table: one column per thing known about its tasks, no object per task. Counting what a task waits for happens here."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+
+from handoff.errors import ProtocolError
+from handoff.ids import NOBODY, PeerId, RunId
+from handoff.messages import Flag, Ints, Program, RunFailed, Submit
+from handoff.scheduler.estimates import Estimates
+from handoff.scheduler.ready import Shape, key_of
+
+# The state of a task. Planned is AHEAD or HELD; finished is DONE or GONE.
+WAITING = 0   # an input is neither there nor planned; or it is long, and an input is not there
+READY = 1     # may be planned: it lies in its shape's queue
+DELAYED = 2   # failed; pauses before its next attempt
+AHEAD = 3     # planned because it is short: adds to its node's backlog
+HELD = 4      # planned because its node has room: its cost is committed there
+DONE = 5      # its result is on `node`
+GONE = 6      # was done; its result is nowhere any more
+
+STATES = ("waiting", "ready", "delayed", "planned ahead", "planned", "done", "done, result gone")
+
+
+def check_program(program: Program) -> None:
+    """Refuse what would break the tables; ProtocolError says what is wrong. Indexes of inputs are checked while the table is built."""
+    total = len(program.kind)
+    if len(program.fan_in) != total or len(program.literals) != total:
+        raise ProtocolError(f"the columns of a program differ in length: {total} kinds, {len(program.literals)} literals, {len(program.fan_in)} fan-ins")
+    if total and max(program.kind) >= len(program.kinds):
+        raise ProtocolError(f"a task is of kind {max(program.kind)}, but the program has {len(program.kinds)} kinds")
+    if sum(program.fan_in) != len(program.inputs):
+        raise ProtocolError(f"the tasks have {sum(program.fan_in)} inputs together, but {len(program.inputs)} are listed")
+    if sum(program.literals.sizes) != len(program.literals.data):
+        raise ProtocolError("the sizes of the literals do not add up to their bytes")
+    digests = {digest for digest, _ in program.codes}
+    for kind in program.kinds:
+        if not digests.issuperset(kind.codes):
+            raise ProtocolError(f"kind {kind.name!r} calls code that the program does not have")
+        if any(not name or amount <= 0 for name, amount in kind.cost):
+            raise ProtocolError(f"kind {kind.name!r} has a cost without a name or amount: {kind.cost!r}")
+    grouped: set[int] = set()
+    for group in program.groups:
+        for task in group:
+            if task >= total or task in grouped:
+                raise ProtocolError(f"task {task} is in two groups, or does not exist")
+            grouped.add(task)
+    flags = [kind.flags for kind in program.kinds]
+    if any(flag & (Flag.SERIALIZER | Flag.OBJECT) for flag in flags):
+        for task, index in enumerate(program.kind):
+            wanted = 1 if flags[index] & Flag.SERIALIZER else 0 if flags[index] & Flag.OBJECT else None
+            if wanted is not None and program.fan_in[task] != wanted:
+                raise ProtocolError(f"task {task} is a serializer or an object, but has {program.fan_in[task]} inputs")
+
+
+class Run:
+    """One execution of a program."""
+
+    def __init__(self, run: RunId, submit: Submit, client: PeerId | None, now: float) -> None:
+        program = submit.program
+        self.run = run
+        self.name = submit.name
+        self.client = client                  # None: it left, and the run goes on without
+        self.detach = submit.detach
+        self.ids = submit.ids
+        self.wait_for_nodes = submit.wait_for_nodes
+        self.max_concurrency = submit.max_concurrency
+        self.submitted = now
+        self.timeout = submit.timeout
+        self.total = total = len(program.kind)
+        self.kinds = list(program.kinds)
+        self.codes = program.codes
+        self.groups = program.groups
+        # ── per kind ──
+        self.shapes: list[Shape] = []         # filled by the ledger
+        self.is_output = [bool(kind.flags & Flag.OUTPUT) for kind in self.kinds]
+        self.left = [0] * len(self.kinds)     # unfinished tasks
+        # ── per task ──
+        self.kind = program.kind
+        self.fan_in = program.fan_in
+        self.inputs = program.inputs          # all inputs, task after task
+        self.literals = program.literals
+        self.literal_starts = array("Q", accumulate(program.literals.sizes, initial=0))
+        self.state = bytearray(total)
+        self.attempt = array("I", bytes(4 * total))   # of the last plan; 0: never planned
+        self.node = array("I", [NOBODY]) * total      # where it is planned, or where its result is
+        self.nbytes = array("Q", bytes(8 * total))
+        self.seconds = array("d", bytes(8 * total))
+        self.started = array("d", bytes(8 * total))   # seconds after submission
+        self.linked = bool(program.inputs)            # without inputs the columns below are empty
+        self.starts: array[int] = array("I")          # where the inputs of a task begin
+        self.consumers: array[int] = array("I")       # all consumers, task after task
+        self.consumer_starts: array[int] = array("I")
+        self.missing: array[int] = array("I")         # inputs whose result does not exist
+        self.unplanned: array[int] = array("I")       # inputs that are neither done nor planned
+        self.needed: array[int] = array("I")          # unfinished consumers (edges)
+        self.rank: array[float] = array("d")          # seconds on the longest way from its start to the end of the run
+        # ── sparse ──
+        self.failures: dict[int, int] = {}            # attempts that count
+        self.crashes: dict[int, int] = {}             # those that killed a worker
+        self.avoid: dict[int, set[int]] = {}          # nodes that could not do it, or could not hand it over
+        self.copies: dict[int, list[int]] = {}        # other nodes that hold, or will fetch, the result
+        self.promised: dict[int, int] = {}            # consumers of serializers: the node that was promised to them
+        self.group: dict[int, int] = {task: index for index, tasks in enumerate(self.groups) for task in tasks}
+        self.group_node: dict[int, int] = {}          # group -> the node that its first member took
+        self.alone: dict[int, int] = {}               # kind -> the same kind, to be run alone
+        # ── counts and clocks ──
+        self.done = 0                                 # finished tasks
+        self.planned = 0                              # tasks on nodes
+        self.nodes: dict[int, None] = {}              # every node that was given anything of it, in order
+        self.placed: set[int] = set()                 # those that the client was told of
+        self.bytes_moved = 0
+        self.unmet_since: float | None = None         # something that it needs is offered nowhere
+        self.unmet = ""                               # what that is, for people
+        self.progress_at = now                        # when the client last heard of progress
+        self.progress_due = False                     # a timer is set for the next time
+        self.progress_said: tuple[int, int, str] = (0, 0, "")
+        self.is_over = False                          # every task is done, and the client was told
+        self.seconds_total = 0.0                      # how long it took
+        self.failed: RunFailed | None = None          # kept for who attaches to a detached run later
+        self.rank_seconds: list[float] = []           # per kind: what the ranks were worked out with
+        self.rank_again = 16                          # work them out anew when so many tasks are done
+        self.plain = not (self.groups or any(kind.flags & (Flag.SERIALIZER | Flag.OBJECT) for kind in self.kinds))
+        for index in range(len(self.kinds)):
+            self.left[index] = self.kind.count(index) if len(self.kinds) <= 8 else 0
+        if len(self.kinds) > 8:
+            for index in self.kind:
+                self.left[index] += 1
+        if self.linked:
+            self._link()
+
+    def _link(self) -> None:
+        """Fill the columns about who waits for whom."""
+        total, inputs, fan_in = self.total, self.inputs, self.fan_in
+        needed = [0] * total
+        self.starts = array("I", accumulate(fan_in, initial=0))
+        try:
+            for each in inputs:
+                needed[each] += 1
+        except IndexError:
+            raise ProtocolError(f"a task takes the result of task {max(inputs)}, but there are only {total} tasks") from None
+        at = list(accumulate(needed, initial=0))
+        self.consumer_starts = array("I", at)
+        consumers = array("I", bytes(4 * len(inputs)))
+        place = 0
+        for task, count in enumerate(fan_in):
+            if count:
+                for each in inputs[place : place + count]:
+                    if each >= task:
+                        raise ProtocolError(f"task {task} takes the result of task {each}, which does not come before it")
+                    consumers[at[each]] = task
+                    at[each] += 1
+                place += count
+        self.consumers = consumers
+        self.missing = array("I", fan_in)
+        self.unplanned = array("I", fan_in)
+        self.needed = array("I", needed)
+
+    # ── reading the table ───────────────────────────────────────────────────
+
+    def inputs_of(self, task: int) -> Sequence[int]:
+        """The tasks whose results it takes."""
+        return self.inputs[self.starts[task] : self.starts[task + 1]] if self.linked else ()
+
+    def consumers_of(self, task: int) -> Sequence[int]:
+        """The tasks that take its result."""
+        return self.consumers[self.consumer_starts[task] : self.consumer_starts[task + 1]] if self.linked else ()
+
+    def is_planned(self, task: int) -> bool:
+        """Whether it is with a node."""
+        return AHEAD <= self.state[task] <= HELD
+
+    def is_current(self, peer: PeerId, task: int, attempt: int) -> bool:
+        """Whether news from this node about this attempt still means anything: the one test that all news must pass."""
+        return (
+            task < self.total
+            and self.attempt[task] == attempt
+            and self.node[task] == peer
+            and AHEAD <= self.state[task] <= HELD
+        )
+
+    def is_serializer(self, task: int) -> bool:
+        """Whether it runs beside its one input for the sake of one consumer."""
+        return bool(self.kinds[self.kind[task]].flags & Flag.SERIALIZER)
+
+    def is_object(self, task: int) -> bool:
+        """Whether its value comes from the client."""
+        return bool(self.kinds[self.kind[task]].flags & Flag.OBJECT)
+
+    def blocks_planned(self, task: int) -> bool:
+        """Whether a planned task waits for it: then it must not wait for room, or both would wait for ever."""
+        return any(AHEAD <= self.state[each] <= HELD for each in self.consumers_of(task))
+
+    def tasks_in(self, *states: int) -> Iterable[int]:
+        """The tasks in one of these states."""
+        return (task for task, state in enumerate(self.state) if state in states)
+
+    def rank_of(self, task: int) -> float:
+        """Seconds on the longest way from its start to the end of the run, as far as known."""
+        return self.rank[task] if self.linked else self.rank_seconds[self.kind[task]]
+
+    def key(self, task: int) -> int:
+        """What sorts it in its shape's queue."""
+        return key_of(self.rank_of(task), self.run, task)
+
+    # ── keeping the table ───────────────────────────────────────────────────
+
+    def recount(self, task: int) -> None:
+        """Count again what it waits for: after results were lost, counting on would be error-prone."""
+        missing = unplanned = 0
+        state = self.state
+        for each in self.inputs_of(task):
+            now = state[each]
+            if now != DONE:
+                missing += 1
+                if not AHEAD <= now <= HELD:
+                    unplanned += 1
+        if self.linked:
+            self.missing[task], self.unplanned[task] = missing, unplanned
+
+    def work_out_ranks(self, estimates: Estimates, transfer_per_byte: float) -> None:
+        """Walk the graph from its end: a task's rank is its own seconds plus the longest rank behind it."""
+        seconds = [estimates.seconds(shape.function) for shape in self.shapes]
+        self.rank_seconds = seconds
+        if not self.linked:
+            return
+        moving = [estimates.nbytes(shape.function) * transfer_per_byte for shape in self.shapes]
+        best = [0.0] * self.total
+        kind, starts, inputs = self.kind, self.starts, self.inputs
+        end = len(inputs)
+        for task in range(self.total - 1, -1, -1):
+            of = kind[task]
+            rank = best[task] + seconds[of]
+            best[task] = rank
+            start = starts[task]
+            if start != end:
+                rank += moving[of]
+                for each in inputs[start:end]:
+                    if best[each] < rank:
+                        best[each] = rank
+                end = start
+        self.rank = array("d", best)
+
+    def change_kind(self, task: int, kind: int) -> None:
+        """From now on it is of another kind, which the run has already."""
+        self.left[self.kind[task]] -= 1
+        self.left[kind] += 1
+        self.kind = array("I", self.kind)   # the program's own column stays as it came
+        self.kind[task] = kind
+
+    def outputs(self) -> Ints:
+        """The tasks whose results the client wants."""
+        return array("I", [task for task, kind in enumerate(self.kind) if self.is_output[kind]])
+
+    def __repr__(self) -> str:
+        return f"Run({self.run}, {self.name!r}, {self.done} of {self.total} done, {self.planned} planned)"

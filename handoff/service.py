@@ -1,0 +1,139 @@
+"""What both daemons do around their work: common options, logs, secret, signals, and the end when their parent is gone."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol
+
+from handoff.config import load_settings
+from handoff.errors import ConfigError, HandoffError
+from handoff.log import FORMATS, LEVELS, configure, log
+from handoff.loop import run
+from handoff.settings import Settings
+from handoff.trust import secret as secrets
+from handoff.trust.audit import forbid_unpickling
+from handoff.trust.secret import Secret
+from handoff.version import VERSION
+
+OK, USAGE, UNREACHABLE, INTERRUPTED = 0, 2, 3, 130   # exit statuses, the same for all of Handoff's commands; 1: a run failed
+STOP_SECONDS_MAX = 5.0                # a daemon whose parent is gone, or that was told to stop, ends at the latest after this long
+
+
+class Service(Protocol):
+    """A daemon, as seen from here."""
+
+    async def start(self) -> None:
+        """Ready when this returns."""
+
+    async def wait(self) -> None:
+        """Until it is stopped."""
+
+    def stop(self) -> None:
+        """End `wait`."""
+
+
+class Parser(argparse.ArgumentParser):
+    """One line for a mistake, and the exit status of all Handoff's commands for it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def parser(prog: str, description: str, example: str) -> Parser:
+    """A parser with the options that both daemons have."""
+    made = Parser(
+        prog=prog, description=description, epilog=example, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    made.add_argument("--version", action="version", version=f"handoff {VERSION}")
+    made.add_argument("--secret-file", metavar="PATH", help="the cluster's secret (default: ~/.config/handoff/secret)")
+    made.add_argument("--log-format", choices=FORMATS, default="text", help="text for people, json for machines (default: text)")
+    made.add_argument("--log-level", choices=LEVELS, default="info", help="the least important events to show (default: info)")
+    made.add_argument(
+        "--set", dest="settings", metavar="SECTION.NAME=VALUE", type=setting, action="append", default=[],
+        help="change one setting, such as node.batch_max=128; see handoff.toml",
+    )
+    made.add_argument("--secret-fd", type=int, help=argparse.SUPPRESS)     # a throwaway secret, from an inherited pipe
+    made.add_argument("--lifeline-fd", type=int, help=argparse.SUPPRESS)   # a pipe whose end means that the parent is gone
+    return made
+
+
+def setting(text: str) -> tuple[str, str]:
+    """NAME=VALUE, as two."""
+    name, separator, value = text.partition("=")
+    if not separator or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name.strip(), value.strip()
+
+
+def serve(options: argparse.Namespace, make: Callable[[Settings, Secret], Service], *, create_secret: bool = False) -> int:
+    """Run a daemon until it is told to stop; the exit status. What goes wrong is one line on stderr."""
+    forbid_unpickling()
+    try:
+        configure(options.log_format, options.log_level)
+        settings = load_settings(dict(options.settings))
+        if options.secret_fd is not None:
+            secret = secrets.read_fd(options.secret_fd)
+        else:
+            secret = secrets.find(options.secret_file, create=create_secret)
+        return run(_serve(lambda: make(settings, secret), options.lifeline_fd))
+    except ConfigError as error:
+        return _failed(error, USAGE)
+    except HandoffError as error:
+        return _failed(error, UNREACHABLE)
+    except KeyboardInterrupt:   # before the handlers were there
+        return INTERRUPTED
+
+
+async def _serve(make: Callable[[], Service], lifeline: int | None) -> int:
+    """Start, wait, stop: SIGTERM and SIGINT once to stop in order, twice to stop now."""
+    loop, status = asyncio.get_running_loop(), OK
+    work: asyncio.Task[Any] | None = None
+
+    def stop(reason: str, then: int) -> None:
+        nonlocal status
+        status = then
+        log.info("service.stopping", reason=reason)
+        loop.call_later(STOP_SECONDS_MAX, os._exit, then)
+        if service is not None:
+            service.stop()
+        elif work is not None:
+            work.cancel()
+
+    def interrupted(number: signal.Signals, then: int) -> None:
+        loop.remove_signal_handler(number)   # the next one has its ordinary effect: it ends the process
+        signal.signal(number, signal.SIG_DFL)
+        stop(number.name, then)
+
+    def parent_is_gone(fd: int) -> None:
+        if not os.read(fd, 4096):
+            loop.remove_reader(fd)
+            stop("the process that started this one is gone", OK)
+
+    service: Service | None = None
+    loop.add_signal_handler(signal.SIGTERM, interrupted, signal.SIGTERM, OK)
+    if lifeline is None:
+        loop.add_signal_handler(signal.SIGINT, interrupted, signal.SIGINT, INTERRUPTED)
+    else:
+        # Ctrl-C in a terminal reaches a whole process group. What becomes of an embedded cluster is its parent's to say.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os.set_blocking(lifeline, False)
+        loop.add_reader(lifeline, parent_is_gone, lifeline)
+    starting = make()
+    work = asyncio.ensure_future(starting.start())
+    try:
+        await work
+    except asyncio.CancelledError:
+        return status
+    service = starting
+    await service.wait()
+    return status
+
+
+def _failed(error: HandoffError, status: int) -> int:
+    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    return status

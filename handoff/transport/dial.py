@@ -1,0 +1,128 @@
+"""Opens a link to a coordinator or a node: connect, prove who we are, introduce ourselves, wait to be welcomed.
+
+With TLS 1.3 a client believes to be connected before the server has looked at its certificate. So nothing counts before `Welcome`, and a
+connection that ends before it is reported as what it most likely is: a rejection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+from typing import Any
+
+from handoff.errors import ConfigError, ConnectionLost, ProtocolError, Refused
+from handoff.ids import COORDINATOR, PeerId
+from handoff.messages import Hello, Message, Welcome
+from handoff.messages import Refused as RefusedMessage
+from handoff.settings import WireSettings
+from handoff.transport.link import SHUTDOWN_SECONDS, Handler, Link, shown, tune
+from handoff.wire import codec
+
+
+async def dial(
+    address: tuple[str, int], identity: Any, hello: Hello, handler: Handler, settings: WireSettings, *,
+    expect_role: str = "", expect_name: str = "", peer: PeerId = COORDINATOR,
+) -> Link:
+    """An open link to who listens at `address`; `peer` becomes `link.peer`, the answer is `link.welcome`.
+
+    Raises ConnectionLost when nobody answers there, and Refused when somebody does and does not want us, or is not whom we expect.
+    """
+    if len(codec.encode(hello)[0]) > settings.hello_bytes_max:
+        limit = settings.hello_bytes_max
+        raise ConfigError(f"what {hello.role} {hello.name} says of itself exceeds {limit} bytes; use fewer or shorter labels")
+    place = shown(address)
+    try:
+        async with asyncio.timeout(settings.handshake_seconds):
+            sock = await _connect(address)
+            opening = _Opening(place, expect_role, expect_name)
+            link = Link(identity, settings, handler, introduce=opening.introduce, gone=opening.gone, peer=peer)
+            try:
+                await opening.secure(link, sock, identity, settings)
+                link.send(hello)
+                await opening.answered
+            except BaseException:
+                link.close()
+                raise
+            return link
+    except TimeoutError:
+        raise ConnectionLost(
+            f"{place} did not answer within {settings.handshake_seconds:g} s; check the address, and that a firewall lets you through"
+        ) from None
+
+
+async def _connect(address: tuple[str, int]) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(address[0], address[1], type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ConnectionLost(f"{shown(address)}: there is no host {address[0]!r} ({error}); check the address") from None
+    failure: OSError | None = None
+    for family, kind, protocol, _, where in found:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            tune(sock)
+            await loop.sock_connect(sock, where)
+            return sock
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+    why = os.strerror(failure.errno) if failure is not None and failure.errno else str(failure)
+    hint = "nothing listens there" if failure is not None and failure.errno == errno.ECONNREFUSED else "it can't be reached"
+    raise ConnectionLost(f"can't connect to {shown(address)}: {hint} ({why}); is it running, and is the address right?")
+
+
+class _Opening:
+    """One link on its way from connected to welcomed."""
+
+    def __init__(self, place: str, role: str, name: str) -> None:
+        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._place, self._role, self._name = place, role, name
+
+    async def secure(self, link: Link, sock: socket.socket, identity: Any, settings: WireSettings) -> None:
+        """Do the TLS handshake, and look who answered."""
+        try:
+            await asyncio.get_running_loop().create_connection(
+                lambda: link, sock=sock, ssl=identity.client_context(), server_hostname=identity.hostname,
+                ssl_handshake_timeout=settings.handshake_seconds, ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+            )
+        except OSError as error:  # ssl.SSLError is one
+            raise self._rejected(error.reason if isinstance(error, ssl.SSLError) and error.reason else str(error)) from None
+        if self._role and link.role and link.role != self._role:
+            raise Refused(f"{self._place} is a {link.role} ({link.name}), not a {self._role}; check the address", code="Refused")
+        if self._name and link.name and link.name != self._name:
+            raise Refused(f"{self._place} is {link.role} {link.name}, not {self._name}", code="Refused")
+
+    def introduce(self, link: Link, message: Message) -> None:
+        """The first message came."""
+        if isinstance(message, Welcome):
+            link.welcome = message
+            link.open()  # at once: what follows may be in the same packet
+            if not self.answered.done():
+                self.answered.set_result(None)
+        elif isinstance(message, RefusedMessage):
+            link.close()
+            self._fail(Refused(message.text, code=message.code))
+        else:
+            raise ProtocolError(f"{type(message).__name__} instead of a welcome")
+
+    def gone(self, link: Link, reason: str) -> None:
+        """The connection ended before that."""
+        self._fail(self._rejected(reason))
+
+    def _fail(self, error: Exception) -> None:
+        if not self.answered.done():
+            self.answered.set_exception(error)
+            self.answered.exception()  # whether or not somebody still waits for it
+
+    def _rejected(self, why: str) -> Refused:
+        return Refused(
+            f"{self._place} rejected: wrong secret, expired certificate, or not a Handoff coordinator ({why});"
+            " compare `handoff secret show` on both machines, and their clocks"
+        )

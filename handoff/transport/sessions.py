@@ -1,0 +1,395 @@
+"""Conversations with the coordinator that outlive their connections, told to brains as events of `handoff.machine`.
+
+`SessionServer` is the coordinator's side: it lets nodes and clients in, gives them their ids, and keeps what they have not acknowledged.
+`SessionClient` is the side of a node or client: it dials, and dials again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from handoff.errors import ConnectionLost, LinkError, ProtocolError
+from handoff.errors import Refused as RefusedError
+from handoff.ids import COORDINATOR, NOBODY, PeerId
+from handoff.log import log
+from handoff.machine import Dropped, Joined, Lost, Received, Resumed
+from handoff.messages import Chunk, Hello, Message, Refused, Welcome
+from handoff.settings import WireSettings
+from handoff.transport.dial import dial
+from handoff.transport.link import Link
+from handoff.transport.listen import Listener, listen
+from handoff.transport.versions import check_versions
+from handoff.wire import codec
+from handoff.wire.session import Session
+
+Event: TypeAlias = Joined | Received | Dropped | Resumed | Lost
+Emit: TypeAlias = Callable[[Event], None]
+
+ACKNOWLEDGE_SECONDS = 1.0        # what came is acknowledged at least this often
+PROBE_PAUSES = (0.0, 0.05, 0.2)  # between looks at a node whose connection broke; a dying process may close its port a little later
+PROBE_SECONDS = 1.0              # afterwards, and the patience of each look
+HANG_UPS_MAX = 3                 # times in a row that nobody says why; then it is taken for a refusal
+FLUSH_SECONDS = 2.0              # for the last words of a closing session
+
+
+class _Peer:
+    """What the server knows of one session."""
+
+    __slots__ = ("hello", "host", "link", "probe", "session")
+
+    def __init__(self, hello: Hello, session: Session) -> None:
+        self.hello, self.session = hello, session
+        self.host = ""                              # where it came from last
+        self.link: Link | None = None               # None while dropped
+        self.probe: asyncio.Task[None] | None = None
+
+
+class SessionServer:
+    """The coordinator's side of all sessions.
+
+    `admit(hello, role, name)` may refuse who is new; role and name are proven by the certificate. Events go to `emit` as they happen.
+    A `Lost` is emitted for whatever the peer or the network did; not for `close`, which the caller did itself.
+    """
+
+    def __init__(
+        self, identity: Any, settings: WireSettings, emit: Emit, admit: Callable[[Hello, str, str], Refused | None], mine: Hello
+    ) -> None:
+        self._identity, self._settings, self._emit, self._admit, self._mine = identity, settings, emit, admit, mine
+        self._peers: dict[PeerId, _Peer] = {}
+        self._last = 0
+        self._listener: Listener | None = None
+        self._acknowledging: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        assert self._listener is not None, "listen() comes first"
+        return self._listener.port
+
+    async def listen(self, host: str, port: int, sock: socket.socket | None = None) -> None:
+        """Begin to let peers in."""
+        self._listener = await listen(host, port, self._identity, "coordinator", self._welcome, self, self._settings, sock=sock)
+        self._acknowledging = asyncio.create_task(self._acknowledge(), name="handoff-acknowledge")
+
+    def send(self, peer: PeerId, message: Message) -> None:
+        """Say this to that peer, now or as soon as it is back. Who is forgotten is told nothing."""
+        entry = self._peers.get(peer)
+        if entry is None:
+            return
+        if entry.link is not None:
+            entry.link.send(message)
+        else:
+            _keep(entry.session, message)
+        if entry.session.is_lost:
+            self._lose(peer, f"{entry.session.kept_bytes} bytes are unacknowledged, more than the settings allow")
+
+    def close(self, peer: PeerId, reason: str) -> None:
+        """Forget this peer, and say so to it where that is possible."""
+        entry = self._forget(peer)
+        if entry is not None and entry.link is not None:
+            entry.link.close(reason, bye=True)
+
+    def host(self, peer: PeerId) -> str:
+        """The address that a peer came from last; empty when it is not known."""
+        entry = self._peers.get(peer)
+        return entry.host if entry is not None else ""
+
+    async def close_all(self, reason: str = "the coordinator stops") -> None:
+        """Say goodbye to everyone and stop listening."""
+        links = [entry.link for entry in self._peers.values() if entry.link is not None]
+        for peer in list(self._peers):
+            self.close(peer, reason)
+        if self._acknowledging is not None:
+            self._acknowledging.cancel()
+        if self._listener is not None:
+            self._listener.close()
+            await self._listener.wait_closed()
+        await _all_closed(links)
+
+    # ── who comes in ────────────────────────────────────────────────────────
+
+    def _welcome(self, link: Link, hello: Hello) -> Welcome | Refused:
+        if (refusal := check_versions(self._mine, hello)) is not None:
+            return refusal
+        entry = self._peers.get(hello.peer)
+        if entry is not None and entry.hello.boot == hello.boot and entry.hello.role == hello.role:
+            if entry.session.acknowledged <= hello.received <= entry.session.sent:
+                if entry.link is not None:
+                    entry.link.close("replaced by a newer connection of the same session")
+                    entry.link = None
+                    self._emit(Dropped(hello.peer))
+                return Welcome(hello.peer, True, entry.session.received, self._mine.name)
+            self._lose(hello.peer, "it lost track of its session")
+        if hello.role == "node":
+            self._lose_former_life(hello)
+        if (refusal := self._admit(hello, link.role, link.name)) is not None:
+            return refusal
+        self._last += 1
+        link.peer = PeerId(self._last)
+        self._peers[link.peer] = _Peer(hello, Session(self._settings.unacknowledged_bytes_max))
+        return Welcome(link.peer, False, 0, self._mine.name)
+
+    def _lose_former_life(self, hello: Hello) -> None:
+        """A node that begins anew ends the session it had before: its own, or that of its process before a restart."""
+        for peer, entry in list(self._peers.items()):
+            if entry.hello.role != "node" or entry.hello.name != hello.name:
+                continue
+            if entry.hello.boot == hello.boot:
+                self._lose(peer, "it began a new session")
+            elif entry.link is None:
+                self._lose(peer, "its process was restarted")
+
+    def opened(self, link: Link) -> None:
+        """Its welcome is on the way: attach it to its session."""
+        assert link.hello is not None
+        entry = self._peers[link.peer]
+        is_new = link.hello.peer != link.peer
+        entry.link, entry.host = link, link.host
+        if entry.probe is not None:
+            entry.probe.cancel()
+            entry.probe = None
+        link.attach(entry.session, 0 if is_new else link.hello.received)
+        self._emit(Joined(link.peer, link.hello) if is_new else Resumed(link.peer))
+
+    def received(self, link: Link, message: Message) -> None:
+        """A frame of the session, new and in order."""
+        self._emit(Received(link.peer, message))
+
+    def destination(self, link: Link, message: Chunk, nbytes: int) -> None:
+        """No values travel through the coordinator."""
+
+    def turn(self, link: Link) -> None:
+        """Acknowledge where much came and nothing was said."""
+        if link.session is not None and link.session.unsaid_bytes >= self._settings.acknowledge_bytes:
+            link.acknowledge()
+
+    def lost(self, link: Link, reason: str) -> None:
+        """The connection broke, or the peer left, or said what it may not say."""
+        entry = self._peers.get(link.peer)
+        if entry is None or entry.link is not link:
+            return
+        entry.link = None
+        if link.farewell is not None or link.violation is not None:
+            self._lose(link.peer, reason)
+            return
+        self._emit(Dropped(link.peer))
+        if entry.hello.role == "node" and entry.hello.address[1] and self._peers.get(link.peer) is entry:
+            where = (entry.hello.address[0] or entry.host, entry.hello.address[1])
+            entry.probe = asyncio.create_task(self._probe(link.peer, where), name="handoff-probe")
+
+    # ── who goes ────────────────────────────────────────────────────────────
+
+    async def _probe(self, peer: PeerId, where: tuple[str, int]) -> None:
+        """Look whether the process is still there: a port that refuses means that it is not. Anything else means nothing."""
+        looks = 0
+        while True:
+            await asyncio.sleep(PROBE_PAUSES[looks] if looks < len(PROBE_PAUSES) else PROBE_SECONDS)
+            looks += 1
+            try:
+                async with asyncio.timeout(PROBE_SECONDS):
+                    _, writer = await asyncio.open_connection(*where)
+                writer.close()
+            except ConnectionRefusedError:
+                self._lose(peer, "its process is gone")
+                return
+            except OSError:
+                continue
+
+    def _lose(self, peer: PeerId, reason: str) -> None:
+        entry = self._forget(peer)
+        if entry is not None:
+            if entry.link is not None:
+                entry.link.close(reason, bye=True)
+            self._emit(Lost(peer, reason))
+
+    def _forget(self, peer: PeerId) -> _Peer | None:
+        entry = self._peers.pop(peer, None)
+        if entry is not None and entry.probe is not None:
+            if entry.probe is not asyncio.current_task():
+                entry.probe.cancel()
+            entry.probe = None
+        return entry
+
+    async def _acknowledge(self) -> None:
+        while True:
+            await asyncio.sleep(ACKNOWLEDGE_SECONDS)
+            for entry in self._peers.values():
+                if entry.link is not None and entry.session.unsaid_bytes:
+                    entry.link.acknowledge()
+
+
+class SessionClient:
+    """A node's or client's side of its session with the coordinator.
+
+    Events are about COORDINATOR: Received, Dropped when the connection breaks, Resumed when it is back and nothing was lost, and Lost when
+    it will not be back: refused, or it said goodbye to a client. `on_welcome` is called for each fresh session: the first one, and one that
+    the coordinator began because it did not know us any more (what was said before is void then).
+    """
+
+    def __init__(  # noqa: PLR0917 - the order of the words: to whom, as whom, how, then what to do
+        self, address: tuple[str, int], identity: Any, settings: WireSettings, hello: Callable[[], Hello], emit: Emit,
+        on_welcome: Callable[[Welcome], None],
+    ) -> None:
+        self.address = address
+        self._identity, self._settings, self._hello = identity, settings, hello
+        self._emit, self._on_welcome = emit, on_welcome
+        self._me = NOBODY
+        self._session = Session(settings.unacknowledged_bytes_max)
+        self._link: Link | None = None
+        self._is_over = False
+        self._redialling: asyncio.Task[None] | None = None
+        self._acknowledging: asyncio.Task[None] | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a welcomed connection is there right now."""
+        return self._link is not None
+
+    @property
+    def link(self) -> Link | None:
+        """The connection of this moment."""
+        return self._link
+
+    async def connect(self) -> Welcome:
+        """Dial for the first time. Raises Refused or ConnectionLost; afterwards, breaks are mended without anybody's help."""
+        link = await self._dial()
+        self._acknowledging = asyncio.create_task(self._acknowledge(), name="handoff-acknowledge")
+        assert link.welcome is not None
+        return link.welcome
+
+    def send(self, message: Message) -> None:
+        """Say this to the coordinator, now or as soon as it is back. After Lost: to nobody."""
+        if self._is_over:
+            return
+        if self._link is not None:
+            self._link.send(message)
+        else:
+            _keep(self._session, message)
+        if self._session.is_lost:
+            self._end(f"{self._session.kept_bytes} bytes are unacknowledged, more than the settings allow")
+
+    async def drain(self) -> None:
+        """Wait until more may be said without piling it up here."""
+        if self._link is not None:
+            try:
+                await self._link.drain()
+            except ConnectionLost:
+                return  # the session keeps it
+
+    async def close(self, reason: str = "") -> None:
+        """Say goodbye and end; nothing is emitted any more."""
+        self._is_over = True
+        for task in (self._redialling, self._acknowledging):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+        link, self._link = self._link, None
+        if link is not None:
+            link.close(reason, bye=True)
+            await _all_closed([link])
+
+    # ── the connection ──────────────────────────────────────────────────────
+
+    async def _dial(self) -> Link:
+        hello = replace(self._hello(), peer=self._me, received=self._session.received)
+        return await dial(self.address, self._identity, hello, self, self._settings, expect_role="coordinator")
+
+    def opened(self, link: Link) -> None:
+        """We are welcome: go on with the session, or begin a new one."""
+        welcome = link.welcome
+        assert welcome is not None
+        if self._is_over:
+            link.close("not needed any more", bye=True)
+            return
+        if welcome.resumed and welcome.peer == self._me:
+            link.attach(self._session, welcome.received)
+            self._link = link
+            self._emit(Resumed(COORDINATOR))
+        else:
+            self._me = welcome.peer
+            self._session = Session(self._settings.unacknowledged_bytes_max)
+            link.attach(self._session, 0)
+            self._link = link
+            self._on_welcome(welcome)
+
+    def received(self, link: Link, message: Message) -> None:
+        """A frame of the session, new and in order."""
+        self._emit(Received(COORDINATOR, message))
+
+    def destination(self, link: Link, message: Chunk, nbytes: int) -> None:
+        """No values travel through the coordinator."""
+
+    def turn(self, link: Link) -> None:
+        """Acknowledge where much came and nothing was said."""
+        if self._session.unsaid_bytes >= self._settings.acknowledge_bytes:
+            link.acknowledge()
+
+    def lost(self, link: Link, reason: str) -> None:
+        """The connection broke, or the coordinator ended the session."""
+        if self._is_over or link is not self._link:
+            return
+        self._link = None
+        if link.farewell is not None or link.violation is not None:
+            if self._identity.role != "node":
+                self._end(reason)
+                return
+            self._me, self._session = NOBODY, Session(self._settings.unacknowledged_bytes_max)  # a forgotten node joins anew
+        log.info("session.dropped", reason=reason)
+        self._emit(Dropped(COORDINATOR))
+        if not self._is_over:
+            self._redialling = asyncio.create_task(self._redial(), name="handoff-redial")
+
+    async def _redial(self) -> None:
+        pause, hang_ups = self._settings.reconnect_seconds, 0
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, self._settings.reconnect_seconds_max)
+            try:
+                await self._dial()
+                return
+            except RefusedError as error:
+                hang_ups += 1
+                if error.code or hang_ups >= HANG_UPS_MAX:
+                    self._end(str(error))
+                    return
+            except ProtocolError as error:
+                self._end(str(error))
+                return
+            except LinkError as error:
+                hang_ups = 0
+                log.debug("session.redial", reason=str(error))
+
+    def _end(self, reason: str) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._acknowledging is not None:
+            self._acknowledging.cancel()
+        link, self._link = self._link, None
+        if link is not None:
+            link.close(reason, bye=True)
+        self._emit(Lost(COORDINATOR, reason))
+
+    async def _acknowledge(self) -> None:
+        while True:
+            await asyncio.sleep(ACKNOWLEDGE_SECONDS)
+            if self._link is not None and self._session.unsaid_bytes:
+                self._link.acknowledge()
+
+
+def _keep(session: Session, message: Message) -> None:
+    header, body = codec.encode(message)
+    session.keep(header, body, len(header) + sum(map(len, body)))
+
+
+async def _all_closed(links: list[Link]) -> None:
+    try:
+        async with asyncio.timeout(FLUSH_SECONDS):
+            for link in links:
+                await link.wait_closed()
+    except TimeoutError:
+        for link in links:
+            link.abort()

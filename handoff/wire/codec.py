@@ -1,0 +1,298 @@
+"""The one door to MessagePack: messages to a header and raw buffers, and back, with every type checked on the way in.
+
+A header is the MessagePack array [tag, field, field, ...]. Columns travel in it as raw little-endian integers, so a million
+numbers cost one copy; a field named `body` is not in the header at all: its buffers follow it as they are. How each class is
+written and read is derived once, at import, from the annotations in `messages.py`.
+
+Versions: fields are only ever added at the end, with a default. Unknown trailing fields are ignored, missing ones get their defaults.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from operator import attrgetter
+from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+import msgpack
+
+from handoff import messages
+from handoff.errors import ProtocolError
+from handoff.messages import Blobs, Body, Message
+from handoff.settings import WireSettings
+
+Buffer: TypeAlias = Union[bytes, bytearray, memoryview]
+Encode: TypeAlias = Callable[[Any], Any]
+Decode: TypeAlias = Callable[[Any], Any]  # raises ValueError about what it got
+Rule: TypeAlias = tuple["Encode | None", Decode]  # None: goes into the header as it is
+
+LENGTH_MAX = WireSettings().array_length_max
+TEXT_ERRORS = "surrogatepass"  # user code prints what it likes; a lone surrogate must not break the link
+SWAPPED = sys.byteorder == "big"
+
+_packer = msgpack.Packer(use_bin_type=True, unicode_errors=TEXT_ERRORS)  # keeps its buffer: twice as fast as packb for small messages
+
+
+def _no_extension(code: int, data: bytes) -> Any:
+    raise ValueError(f"extension type {code} is not allowed")
+
+
+def _read(data: Buffer, length_max: int = LENGTH_MAX) -> Any:
+    return msgpack.unpackb(data, raw=False, use_list=False, strict_map_key=True, ext_hook=_no_extension, unicode_errors=TEXT_ERRORS,
+                           max_array_len=length_max, max_map_len=LENGTH_MAX)
+
+
+# ── plain data ──────────────────────────────────────────────────────────────
+
+
+def pack(obj: Any) -> bytes:
+    """Plain data (numbers, strings, bytes, sequences, dicts with string or bytes keys, None) as bytes."""
+    return _packer.pack(obj)  # type: ignore[no-any-return]
+
+
+def unpack(data: Buffer) -> Any:
+    """What `pack` was given, with tuples for sequences. Raises ProtocolError, whatever the bytes."""
+    try:
+        return _read(data)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ProtocolError(f"{len(data)} bytes are not MessagePack data: {error or type(error).__name__}") from None
+
+
+# ── one field ───────────────────────────────────────────────────────────────
+
+
+class _Column:
+    """Stands for an annotation such as Ints, which Python sees as a plain array."""
+
+    def __init__(self, typecode: str) -> None:
+        self.typecode = typecode
+
+
+_SCALARS: dict[Decode, type] = {}  # a value of this very type needs no call of its rule: most fields, most of the time
+
+
+def _scalar(kind: type, *also: type) -> Rule:
+    def decode(value: Any) -> Any:
+        if type(value) is kind:
+            return value
+        if type(value) in also:
+            return kind(value)
+        raise ValueError(f"{type(value).__name__} instead of {kind.__name__}")
+
+    _SCALARS[decode] = kind
+    return None, decode
+
+
+def _read_column(typecode: str, value: Any) -> array[Any]:
+    if type(value) is not bytes:
+        raise ValueError(f"{type(value).__name__} instead of a column of {typecode!r}")
+    column = array(typecode)
+    column.frombytes(value)  # ValueError when it is not a multiple of the item's size
+    if SWAPPED:
+        column.byteswap()
+    return column
+
+
+def _write_column(typecode: str, value: Any) -> bytes:
+    if value.typecode != typecode:
+        raise ProtocolError(f"a column of {value.typecode!r} where {typecode!r} is meant; build it with ints, longs or floats")
+    if SWAPPED:
+        value = array(typecode, value)
+        value.byteswap()
+    return value.tobytes()  # type: ignore[no-any-return]
+
+
+def _column(typecode: str) -> Rule:
+    return lambda value: _write_column(typecode, value), lambda value: _read_column(typecode, value)
+
+
+def _blobs() -> Rule:
+    def decode(value: Any) -> Blobs:
+        if type(value) is not tuple or len(value) != 2 or type(value[1]) is not bytes:
+            raise ValueError("not a column of byte strings")
+        sizes = _read_column("I", value[0])
+        if sum(sizes) != len(value[1]):
+            raise ValueError(f"a column of byte strings says {sum(sizes)} bytes and has {len(value[1])}")
+        return Blobs(sizes, value[1])
+
+    return lambda value: (_write_column("I", value.sizes), value.data), decode
+
+
+def _anything() -> Rule:
+    """Plain data in an envelope of its own: answers may hold columns as lists, longer than arrays elsewhere may be."""
+
+    def decode(value: Any) -> Any:
+        if type(value) is not bytes:
+            raise ValueError(f"{type(value).__name__} instead of packed data")
+        data = _read(value, length_max=len(value))
+        _refuse_extensions(data)
+        return data
+
+    return msgpack.Packer(use_bin_type=True, unicode_errors=TEXT_ERRORS).pack, decode
+
+
+def _refuse_extensions(data: Any) -> None:
+    """MessagePack's time stamps never reach the extension hook."""
+    if type(data) is tuple:
+        for each in data:
+            _refuse_extensions(each)
+    elif type(data) is dict:
+        for each in data.values():
+            _refuse_extensions(each)
+    elif type(data) not in (int, float, str, bytes, bool, type(None)):
+        raise ValueError(f"{type(data).__name__} is not plain data")
+
+
+def _repeated(rule: Rule) -> Rule:
+    """tuple[x, ...]"""
+    write, read = rule
+
+    def encode(value: Sequence[Any]) -> Sequence[Any]:
+        if len(value) > LENGTH_MAX:
+            raise ProtocolError(f"{len(value)} entries where a message may hold {LENGTH_MAX}; give equal tasks one function and one cost")
+        return value if write is None else [write(each) for each in value]
+
+    kind = _SCALARS.get(read)
+
+    def decode(value: Any) -> tuple[Any, ...]:
+        if type(value) is not tuple:
+            raise ValueError(f"{type(value).__name__} instead of an array")
+        return tuple([each if type(each) is kind else read(each) for each in value])
+
+    return encode, decode
+
+
+def _fixed(rules: list[Rule]) -> Rule:
+    """tuple[x, y]"""
+    reads = [read for _, read in rules]
+    writes = [write for write, _ in rules]
+    plain = not any(writes)
+
+    def encode(value: Sequence[Any]) -> Sequence[Any]:
+        return value if plain else [write(each) if write else each for write, each in zip(writes, value, strict=True)]
+
+    def decode(value: Any) -> tuple[Any, ...]:
+        if type(value) is not tuple or len(value) != len(reads):
+            raise ValueError(f"not an array of {len(reads)}")
+        return tuple([read(each) for read, each in zip(reads, value, strict=True)])
+
+    return encode, decode
+
+
+def _rule(annotation: Any) -> Rule:
+    """How a field of this type is written and read."""
+    if isinstance(annotation, _Column):
+        return _column(annotation.typecode)
+    if annotation is Blobs:
+        return _blobs()
+    if annotation is Any:
+        return _anything()
+    if annotation is float:
+        return _scalar(float, int)
+    if get_origin(annotation) is tuple:
+        parts = get_args(annotation)
+        return _repeated(_rule(parts[0])) if parts[-1] is Ellipsis else _fixed([_rule(part) for part in parts])
+    if is_dataclass(annotation):
+        shape = _Shape(annotation)  # type: ignore[arg-type]
+        return shape.write, shape.read
+    annotation = getattr(annotation, "__supertype__", annotation)  # RunId is an int
+    if annotation in (int, str, bytes, bool):
+        return _scalar(annotation)
+    raise TypeError(f"messages.py has a field of type {annotation}, for which the codec has no rule")
+
+
+# ── one class ───────────────────────────────────────────────────────────────
+
+_ANNOTATIONS = {**vars(messages), "Ints": _Column("I"), "Longs": _Column("Q"), "Floats": _Column("d"), "Body": Body}
+
+
+class _Shape:
+    """How one dataclass is written and read: its fields in order, without `body`."""
+
+    def __init__(self, cls: type[Any]) -> None:
+        hints = get_type_hints(cls, globalns=_ANNOTATIONS)
+        listed = [each for each in fields(cls) if each.name != "body"]
+        rules = [_rule(hints[each.name]) for each in listed]
+        self.cls = cls
+        self.names = [each.name for each in listed]
+        self.has_body = len(listed) != len(fields(cls))
+        self.needed = sum(1 for each in listed if each.default is MISSING and each.default_factory is MISSING)
+        self._reads = [(_SCALARS.get(read), read) for _, read in rules]
+        self._writes = [(index, write) for index, (write, _) in enumerate(rules) if write is not None]
+        self._pick = attrgetter(*self.names) if len(self.names) > 1 else self._pick_few
+
+    def _pick_few(self, value: Any) -> tuple[Any, ...]:
+        return tuple([getattr(value, name) for name in self.names])
+
+    def write(self, value: Any) -> list[Any]:
+        """The fields of a value, as they go into a header."""
+        values = list(self._pick(value))
+        for index, write in self._writes:
+            values[index] = write(values[index])
+        return values
+
+    def read(self, values: Any) -> Any:
+        """A value from its fields in a header, the outer envelope being a tuple."""
+        if type(values) is not tuple:
+            raise ValueError(f"{self.cls.__name__}: {type(values).__name__} instead of an array")
+        return self.cls(*self.arguments(values, 0))
+
+    def arguments(self, values: tuple[Any, ...], start: int) -> list[Any]:
+        """The checked fields that begin at `start`."""
+        if len(values) - start < self.needed:
+            raise ValueError(f"{self.cls.__name__} needs {self.needed} fields, got {len(values) - start}")
+        found: list[Any] = []
+        try:
+            for (kind, read), value in zip(self._reads, values[start:], strict=False):
+                found.append(value if type(value) is kind else read(value))
+        except ValueError as error:
+            raise ValueError(f"{self.cls.__name__}.{self.names[len(found)]}: {error}") from None
+        return found
+
+
+# ── messages ────────────────────────────────────────────────────────────────
+
+_CLASSES: tuple[type[Any], ...] = get_args(Message)
+_SHAPES = [_Shape(cls) for cls in _CLASSES]
+_TAGS = {cls: (tag, shape) for tag, (cls, shape) in enumerate(zip(_CLASSES, _SHAPES, strict=True))}
+
+
+def encode(message: Message) -> tuple[bytes, list[Buffer]]:
+    """The header of a message, and the buffers that follow it (not copied: leave them as they are until they are sent)."""
+    tag, shape = _TAGS[type(message)]
+    values = shape.write(message)
+    values.insert(0, tag)
+    return _packer.pack(values), _buffers(message.body) if shape.has_body else []  # type: ignore[union-attr]
+
+
+def _buffers(body: Body) -> list[Buffer]:
+    kind = type(body)
+    if kind is bytes or kind is bytearray:
+        return [body] if body else []  # type: ignore[list-item]
+    if kind is tuple:
+        return [buffer for part in body for buffer in _buffers(part)]  # type: ignore[arg-type]
+    view = memoryview(body)  # type: ignore[arg-type]
+    if view.nbytes == 0:
+        return []
+    return [view if view.format == "B" and view.ndim == 1 else view.cast("B")]
+
+
+def decode(header: Buffer, body: Buffer | None = None) -> Message:
+    """The message of a header and its body. Raises ProtocolError, whatever the bytes."""
+    try:
+        values = _read(header)
+        if type(values) is not tuple or not values:
+            raise ValueError("a header is an array that begins with a tag")
+        tag = values[0]
+        if type(tag) is not int or not 0 <= tag < len(_SHAPES):
+            raise ValueError(f"there is no message {tag!r}")
+        shape = _SHAPES[tag]
+        if not body:
+            return shape.cls(*shape.arguments(values, 1))  # type: ignore[no-any-return]
+        if not shape.has_body:
+            raise ValueError(f"{shape.cls.__name__} has no body, got one of {len(body)} bytes")
+        return shape.cls(*shape.arguments(values, 1), body=body)  # type: ignore[no-any-return]
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ProtocolError(f"not a message: {error or type(error).__name__}") from None

@@ -1,0 +1,67 @@
+"""What went wrong in user code, as text that always fits: type, message and traceback, whatever the exception does to prevent it."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+TEXT_MAX = 64 * 1024                 # characters; of longer texts the head and the tail remain
+
+_OURS = str(Path(__file__).resolve().parent.parent)  # frames of files under here say nothing about the user's code
+
+
+def describe_exception(error: BaseException) -> tuple[str, str, str]:
+    """The exception's qualified type name, its message, and its traceback with causes and notes, without Handoff's own frames.
+
+    Never raises; each text has at most `TEXT_MAX` characters.
+    """
+    return _type_name(error), _cut(_message(error)), _cut(_traceback(error))
+
+
+def _type_name(error: BaseException) -> str:
+    kind = type(error)
+    module = str(getattr(kind, "__module__", "builtins"))
+    name = str(getattr(kind, "__qualname__", "Exception"))
+    return name if module == "builtins" else f"{module}.{name}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as second:  # a user's __str__ may raise anything
+        return f"<the exception's own __str__ failed with {type(second).__name__}>"
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        told = traceback.TracebackException.from_exception(error, compact=True)
+        _hide_our_frames(told, set())
+        return "".join(told.format())
+    except BaseException as second:  # a user's __str__, __repr__ or __notes__; or a stack that is nearly used up
+        return f"{_type_name(error)}: {_message(error)}\n(its traceback could not be written: {type(second).__name__})\n"
+
+
+def _hide_our_frames(told: traceback.TracebackException, seen: set[int]) -> None:
+    """Drop the outermost frames up to the user's code, in the exception and in all that led to it."""
+    waiting = [told]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        stack = each.stack
+        ours = 0
+        while ours < len(stack) and stack[ours].filename.startswith(_OURS):
+            ours += 1
+        del stack[:ours]
+        waiting += [other for other in (each.__cause__, each.__context__, *(each.exceptions or ())) if other is not None]
+
+
+def _cut(text: str) -> str:
+    text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates don't travel
+    if len(text) <= TEXT_MAX:
+        return text
+    left = len(text) - TEXT_MAX
+    gap = f"\n... {left} characters left out ...\n"
+    kept = (TEXT_MAX - len(gap)) // 2
+    return text[:kept] + gap + text[-kept:]

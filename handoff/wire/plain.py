@@ -1,0 +1,29 @@
+"""Plain data as MessagePack, for what a node and its own workers say to each other.
+
+It stands apart from `codec` so that a worker process starts without loading the whole vocabulary of messages.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+
+from handoff.errors import ProtocolError
+
+
+def pack(data: Any) -> bytes:
+    """The bytes of lists, dicts, strings, bytes and numbers."""
+    return msgpack.packb(data, use_bin_type=True)  # type: ignore[no-any-return]
+
+
+def unpack(data: bytes | bytearray | memoryview) -> Any:
+    """What `pack` was given, with lists for tuples; ProtocolError for anything that is not such bytes."""
+    try:
+        return msgpack.unpackb(data, raw=False, strict_map_key=False, ext_hook=_no_extension)
+    except (ValueError, TypeError, RecursionError, MemoryError, msgpack.UnpackException) as error:
+        raise ProtocolError(f"not plain data: {type(error).__name__}: {error}") from error
+
+
+def _no_extension(code: int, data: bytes) -> Any:
+    raise ValueError(f"extension type {code} has no meaning here")

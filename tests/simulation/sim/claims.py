@@ -1,0 +1,111 @@
+"""Who holds what on each node, counted independently of the brains."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import TYPE_CHECKING
+
+from handoff.ids import RunId, WorkerId
+from handoff.messages import Flag, Kind
+
+if TYPE_CHECKING:
+    from sim.node import Node
+    from sim.workers import Work
+
+
+class Overcommitted(AssertionError):
+    """A node gave away more than it has."""
+
+
+class Hands:
+    """What one worker was given and has not ended."""
+
+    __slots__ = ("executing", "works")
+
+    def __init__(self) -> None:
+        self.works: dict[tuple[RunId, int, int], tuple[Work, Kind]] = {}
+        self.executing: dict[tuple[RunId, int, int], None] = {}
+
+    def claim(self) -> dict[str, int]:
+        """One claim for tasks that run one after the other; one more for each coroutine."""
+        total: dict[str, int] = {}
+        batch: dict[str, int] = {}
+        for _, kind in self.works.values():
+            for name, steps in kind.cost:
+                if kind.flags & Flag.ASYNC:
+                    total[name] = total.get(name, 0) + steps
+                else:
+                    batch[name] = max(batch.get(name, 0), steps)
+        for name, steps in batch.items():
+            total[name] = total.get(name, 0) + steps
+        return total
+
+
+class Claims:
+    """All nodes."""
+
+    def __init__(self) -> None:
+        self._hands: dict[Node, dict[WorkerId, Hands]] = {}
+        self._ever: dict[Node, dict[WorkerId, None]] = {}
+
+    def knows(self, node: Node, worker: WorkerId) -> bool:
+        """Whether it ever had work there, or lived."""
+        return worker in self._ever.get(node, {})
+
+    def lives(self, node: Node, worker: WorkerId) -> None:
+        """A worker was started."""
+        self._ever.setdefault(node, {})[worker] = None
+
+    def take(self, node: Node, worker: WorkerId, work: Work, kind: Kind) -> None:
+        """One more task in a worker's hands."""
+        workers = self._hands.setdefault(node, {})
+        hands = workers.setdefault(worker, Hands())
+        key = (work.run, work.task, work.attempt)
+        for other, held in workers.items():
+            if key in held.works:
+                raise Overcommitted(f"{node.host}: task {work.run}/{work.task}#{work.attempt} is given to worker {worker} and to worker {other}")
+        hands.works[key] = (work, kind)
+        have = dict(node.capacity)
+        total: dict[str, int] = {}
+        for each in workers.values():
+            for name, steps in each.claim().items():
+                total[name] = total.get(name, 0) + steps
+        for name, steps in total.items():
+            if steps > have.get(name, 0):
+                raise Overcommitted(f"{node.host}: {name} is claimed {steps} times 1/10000, of {have.get(name, 0)}, with task {work.run}/{work.task}")
+
+    def began(self, node: Node, worker: WorkerId, work: Work) -> None:
+        """It executes."""
+        self._hands[node][worker].executing[work.run, work.task, work.attempt] = None
+
+    def give_back(self, node: Node, worker: WorkerId, work: Work) -> None:
+        """It ended."""
+        hands = self._hands[node][worker]
+        key = (work.run, work.task, work.attempt)
+        hands.works.pop(key, None)
+        hands.executing.pop(key, None)
+
+    def gone(self, node: Node, worker: WorkerId) -> None:
+        """The worker ended, with all that it held."""
+        self._hands.get(node, {}).pop(worker, None)
+
+    def executing(self, run: RunId, lost: Container[int]) -> int:
+        """How many tasks of a run execute on living nodes that the coordinator counts on."""
+        return sum(
+            1
+            for node, workers in self._hands.items()
+            if node.alive and node.me not in lost
+            for hands in workers.values()
+            for key in hands.executing
+            if key[0] == run
+        )
+
+    def held(self) -> list[str]:
+        """Whatever is still held on living nodes, for the end."""
+        return [
+            f"{node.host} worker {worker}: {list(hands.works)}"
+            for node, workers in self._hands.items()
+            if node.alive
+            for worker, hands in workers.items()
+            if hands.works
+        ]

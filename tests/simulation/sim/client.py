@@ -1,0 +1,120 @@
+"""A simulated client: the real client brain, links and a session that are simulated, and a user who starts, cancels and fetches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handoff.client import events
+from handoff.client.brain import ClientBrain
+from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
+from handoff.machine import Received, Send
+from handoff.messages import PROTOCOL, Chunk, Hello, Missing, Peers, Results, ints, longs
+from sim.exchange import Exchange
+from sim.oracles import Bug
+from sim.process import Process
+from sim.sessions import SessionClient
+from sim.stage import Stage
+from sim.workload import Job
+
+UPLOAD_INLINE_BYTES = 300
+
+
+class Client(Process):
+    """One user's process."""
+
+    def __init__(self, stage: Stage, name: str) -> None:
+        super().__init__(stage, name, ClientBrain(stage.options.settings.client))
+        self.me: PeerId = NOBODY
+        self.jobs: dict[int, Job] = {}
+        self.over: dict[int, events.RunOver] = {}
+        self._pieces: dict[tuple[PeerId, int, int], bytearray] = {}
+        self._hello = Hello(PROTOCOL, "0", "3", "client", name, stage.boot())
+        self.exchange = Exchange(self, self._greeting, None)
+        self.session = SessionClient(self, self._hello, self._heard, self._welcomed)
+        self.start()
+        self.session.connect()
+
+    def submit(self, job: Job) -> None:
+        """The user starts a run."""
+        self.jobs[job.submit.token] = job
+        self.oracles.submitted(self, job)
+        self.post(events.Start(job.submit))
+        if job.cancel_after is not None:
+            self.clock.after(job.cancel_after, self.run, self.post, events.CancelRun(job.submit.token, "the user changed their mind"))
+
+    def forget(self, token: int) -> None:
+        """The user lets go of the results."""
+        self.post(events.ForgetRun(token))
+
+    def _greeting(self) -> Hello:
+        return Hello(PROTOCOL, "0", "3", "client", self.host, self._hello.boot, peer=self.me)
+
+    def _welcomed(self, me: PeerId) -> None:
+        self.me = me
+        self.post(events.Welcomed(me))
+
+    def _heard(self, event: Any) -> None:
+        if isinstance(event, Received) and isinstance(event.message, Peers):
+            self.exchange.learn(event.message)
+        self.post(event)
+
+    def post(self, event: Any) -> None:
+        """Chunks are put together beside the brain."""
+        if isinstance(event, Received) and isinstance(event.message, Chunk):
+            chunk = event.message
+            key = (event.peer, chunk.run, chunk.task)
+            if chunk.offset == 0:
+                self._pieces[key] = bytearray()
+            pieces = self._pieces.get(key)
+            if pieces is None or len(pieces) != chunk.offset:
+                return
+            pieces += bytes(chunk.body)
+        super().post(event)
+
+    def perform(self, effect: Any) -> None:
+        """As the client's shell does."""
+        match effect:
+            case Send(peer, message):
+                if peer == COORDINATOR:
+                    if isinstance(message, Missing):
+                        self.oracles.sent_missing(message)
+                    self.session.send(message)
+                else:
+                    self.exchange.send(peer, message)
+            case events.RunAccepted(token, run):
+                self.oracles.accepted(self, token, run)
+            case events.Arrived(token, tasks, sizes, body):
+                at = 0
+                for task, size in zip(tasks, sizes, strict=True):
+                    self.oracles.received(self, token, task, bytes(body[at : at + size]))
+                    at += size
+            case events.Assembled(token, peer, task, _):
+                run = RunId(self.jobs[token].run)
+                self.oracles.received(self, token, task, bytes(self._pieces.pop((peer, run, task))))
+            case events.Available(token, tasks):
+                for task in tasks:
+                    self.clock.after(self.lots.choice((0.0, 0.1, 5.0)), self.run, self.post, events.Fetch(token, task))
+            case events.UploadValue(peer, token, run, tasks):
+                self._upload(peer, self.jobs[token], run, list(tasks))
+            case events.RunOver(token):
+                self.over[token] = effect
+                self.oracles.run_over(self, effect)
+            case events.Progressed(token, progress):
+                self.oracles.progressed(token, progress)
+            case events.Printed() | events.Answered() | events.Unanswered() | events.Attached():
+                pass
+            case events.Unfetched(token, task, failure):
+                self.oracles.unfetched(self, token, task, failure)
+            case _:
+                raise Bug(f"{self.host}: unknown effect {effect!r}")
+
+    def _upload(self, peer: PeerId, job: Job, run: Any, tasks: list[int]) -> None:
+        small = [task for task in tasks if len(job.values[task]) <= UPLOAD_INLINE_BYTES]
+        if small:
+            values = [job.values[task] for task in small]
+            self.exchange.send(peer, Results(run, ints(small), longs(map(len, values)), tuple(values)))
+        for task in tasks:
+            value = job.values[task]
+            if len(value) > UPLOAD_INLINE_BYTES:
+                for offset in range(0, len(value), UPLOAD_INLINE_BYTES):
+                    self.exchange.send(peer, Chunk(run, task, offset, len(value), value[offset : offset + UPLOAD_INLINE_BYTES]))

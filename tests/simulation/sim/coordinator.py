@@ -1,0 +1,48 @@
+"""The simulated coordinator: the real scheduler brain around simulated sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handoff.machine import Close, Joined, Lost, Received, Send
+from handoff.messages import Report
+from handoff.scheduler.scheduler import Scheduler
+from sim.oracles import Bug
+from sim.process import Process
+from sim.sessions import SessionServer
+from sim.stage import Stage
+
+
+class Coordinator(Process):
+    """There is one, and it does not die."""
+
+    def __init__(self, stage: Stage) -> None:
+        options = stage.options
+        super().__init__(stage, "coordinator", Scheduler(options.settings.scheduler, options.allocator()))
+        self.sessions = self.acceptor = SessionServer(self, self._heard)
+        stage.network.listen(self)
+        self.start()
+
+    def _heard(self, event: Any) -> None:
+        match event:
+            case Joined(peer, hello):
+                self.oracles.joined(peer, hello)
+            case Lost(peer):
+                self.oracles.forgotten(peer)
+            case Received(peer, Report() as report):
+                self.oracles.reported(peer, report)
+            case _:
+                pass
+        self.post(event)
+
+    def perform(self, effect: Any) -> None:
+        """As the coordinator's shell does."""
+        match effect:
+            case Send(peer, message):
+                self.oracles.coordinator_said(peer, message)
+                self.sessions.send(peer, message)
+            case Close(peer, reason):
+                self.oracles.forgotten(peer)
+                self.sessions.close(peer, reason)
+            case _:
+                raise Bug(f"coordinator: unknown effect {effect!r}")

@@ -1,0 +1,50 @@
+"""What goes wrong, and when: drawn first as a plan, so that the same faults can be told, replayed and thinned out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from sim.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong."""
+
+    at: float
+    kind: str          # "reset", "cut", "cut-one-way", "pause", "kill", "vanish", "join", "kill-client"
+    subject: str       # a host
+    other: str = ""    # for cuts: the host at the other end
+    seconds: float = 0.0  # how long it lasts; for kills: until the node comes back
+
+
+def draw_faults(lots: Random, options: Options) -> list[Fault]:
+    """The plan of a seed, in order of time."""
+    plan: list[Fault] = []
+    hosts = [offer.name for offer in options.offers]
+    clients = [f"client-{number}" for number in range(options.clients)]
+    everyone = ["coordinator", *hosts, *clients]
+    for name in options.faults:
+        for _ in range(lots.randint(1, 3)):
+            at = lots.random() ** 2 * options.fault_seconds
+            match name:
+                case "resets":
+                    plan.append(Fault(at, "reset", lots.choice(hosts + clients)))
+                case "cuts" if len(everyone) > 2:
+                    subject, other = lots.sample(everyone, 2)
+                    kind = "cut" if lots.random() < 0.7 else "cut-one-way"
+                    plan.append(Fault(at, kind, subject, other, lots.choice((0.1, 1.0, 4.0, 12.0, 20.0)) * lots.uniform(0.5, 1.5)))
+                case "pauses":
+                    plan.append(Fault(at, "pause", lots.choice(everyone[1:]), seconds=lots.choice((0.1, 1.0, 4.0, 12.0)) * lots.uniform(0.5, 1.5)))
+                case "kills":
+                    plan.append(Fault(at, "kill", lots.choice(hosts), seconds=lots.choice((0.2, 2.0, 15.0))))
+                case "vanish":
+                    plan.append(Fault(at, "vanish", lots.choice(hosts), seconds=lots.choice((1.0, 12.0, 20.0))))
+                case "client_kills":
+                    plan.append(Fault(at, "kill-client", lots.choice(clients)))
+                case _:
+                    pass
+    for offer in options.joiners:
+        plan.append(Fault(lots.random() * options.fault_seconds, "join", offer.name))
+    return sorted(plan, key=lambda fault: fault.at)

@@ -1,0 +1,93 @@
+"""What kind of world a seed is: its size, its settings, and which faults may strike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+from handoff.resources import SCALE, Amounts
+from handoff.settings import NodeSettings, Settings
+from sim.workload import Offer
+
+PROFILES: dict[str, tuple[str, ...]] = {
+    "calm": (),
+    "trouble": ("mishaps",),
+    "resets": ("resets",),
+    "cuts": ("cuts", "resets"),
+    "pauses": ("pauses",),
+    "kills": ("kills", "mishaps"),
+    "vanish": ("vanish", "joins"),
+    "joins": ("joins", "mishaps"),
+    "clients": ("client_kills", "resets"),
+    "everything": ("mishaps", "resets", "cuts", "pauses", "kills", "vanish", "joins", "client_kills"),
+}
+HARMLESS = {"mishaps", "resets", "joins"}  # no node is ever lost by these
+
+
+def no_allocator() -> Any:
+    """The scheduler's own."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """One world."""
+
+    seed: int
+    profile: str
+    faults: tuple[str, ...]
+    offers: tuple[Offer, ...]
+    joiners: tuple[Offer, ...]
+    clients: int
+    jobs: int
+    tasks_max: int
+    fault_seconds: float          # faults strike before this moment
+    delay_seconds: float
+    encoded: bool                 # through the codec
+    spawn_trouble: float
+    settings: Settings
+    checks: bool = True           # the brains' own invariants, after each turn
+    events_max: int = 150_000
+    allocator: Callable[[], Any] = no_allocator
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether something may be lost at all."""
+        return not set(self.faults) <= HARMLESS
+
+
+def draw_options(seed: int, profile: str | None = None) -> Options:
+    """The world of a seed."""
+    lots = Random(f"{seed}/options")
+    names = list(PROFILES)
+    profile = profile or names[seed % len(names)]
+    faults = PROFILES[profile]
+    offers = tuple(_offer(lots, f"node-{number}", number) for number in range(1, lots.choice((1, 2, 3, 3, 4, 5)) + 1))
+    joiners = tuple(_offer(lots, f"late-{number}", 0) for number in range(lots.randint(1, 2))) if "joins" in faults else ()
+    node = NodeSettings(inline_bytes=lots.choice((64, 400)), push_bytes=lots.choice((200, 800)), batch_max=lots.choice((3, 256)))
+    settings = replace(Settings(), node=node)
+    return Options(
+        seed=seed,
+        profile=profile,
+        faults=faults,
+        offers=offers,
+        joiners=joiners,
+        clients=lots.choice((1, 1, 2)),
+        jobs=lots.choice((1, 1, 2, 3)),
+        tasks_max=lots.choice((8, 20, 40)),
+        fault_seconds=lots.choice((2.0, 10.0, 30.0)),
+        delay_seconds=lots.choice((0.0001, 0.0005, 0.01)),
+        encoded=lots.random() < 0.2,
+        spawn_trouble=lots.choice((0.0, 0.0, 0.1)),
+        settings=settings,
+    )
+
+
+def _offer(lots: Random, name: str, number: int) -> Offer:
+    capacity: dict[str, int] = {"cpu": lots.choice((1, 2, 4)) * SCALE, "memory": lots.choice((500, 2000)) * SCALE}
+    if lots.random() < 0.3:
+        capacity["gpu"] = lots.choice((1, 2)) * SCALE
+    amounts: Amounts = tuple(sorted(capacity.items()))
+    return Offer(name, amounts, stays=number > 0)

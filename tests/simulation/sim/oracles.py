@@ -1,0 +1,308 @@
+"""What must be true of a cluster whatever happens, watched from outside: from what the brains hear and say, never from their insides."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from handoff.client.events import Failure, RunOver
+from handoff.ids import NOBODY, PeerId, RunId, WorkerId
+from handoff.messages import Accepted, Flag, Hello, Message, Missing, Peers, Plan, Progress, Report
+from sim.claims import Claims
+from sim.clock import Clock
+from sim.workload import Job, code_of
+
+if TYPE_CHECKING:
+    from sim.client import Client
+    from sim.node import Node
+    from sim.options import Options
+    from sim.workers import Work
+
+
+KILL_SECONDS = 0.05  # from the end of a run to the death of what still executed of it
+
+
+class Bug(AssertionError):
+    """Something that may never be was seen."""
+
+
+def sure(condition: object, text: str) -> None:
+    """Raise Bug unless this holds; not stripped by -O."""
+    if not condition:
+        raise Bug(text)
+
+
+@dataclass(slots=True)
+class Watch:
+    """What was seen of one run."""
+
+    job: Job
+    client: Client
+    begun: Counter[int] = field(default_factory=Counter)       # executions that began, per task
+    ended_well: Counter[int] = field(default_factory=Counter)  # executions whose end was said, per task
+    mishaps: Counter[int] = field(default_factory=Counter)     # how many of the task's mishaps are behind it
+    failures: Counter[int] = field(default_factory=Counter)    # attempts that failed through its own fault, or together with a crash
+    crashes: Counter[int] = field(default_factory=Counter)
+    stopped: Counter[int] = field(default_factory=Counter)     # executions cut off through no fault of the task
+    made_on: dict[int, dict[str, None]] = field(default_factory=dict)
+    received: dict[int, bytes] = field(default_factory=dict)
+    losses: int = 0                                            # nodes lost, results unreachable: each may repeat a task
+    missing: Counter[int] = field(default_factory=Counter)     # outputs that the client asked for again
+    over: RunOver | None = None
+    over_at: float = 0.0
+
+
+class Oracles:
+    """Sees everything; says nothing until something is wrong."""
+
+    def __init__(self, options: Options, clock: Clock) -> None:
+        self.options, self.clock = options, clock
+        self.watches: dict[RunId, Watch] = {}
+        self.names: dict[int, str] = {}
+        self.lost: dict[int, float] = {}                     # peers that the coordinator has forgotten, and when
+        self.node_peers: dict[int, None] = {}
+        self.nodes: dict[int, Node] = {}
+        self.jobs: dict[tuple[str, int], tuple[Client, Job]] = {}
+        self.claims = Claims()
+        self.executions = 0
+        self.repeated = 0
+
+    # ── who is there ────────────────────────────────────────────────────────
+
+    def joined(self, peer: PeerId, hello: Hello) -> None:
+        """The coordinator let somebody in."""
+        sure(peer not in self.names, f"peer {peer} was given twice")
+        self.names[peer] = hello.name
+        if hello.role == "node":
+            self.node_peers[peer] = None
+
+    def learn(self, peers: Peers) -> None:
+        """A node was told of others."""
+        for peer, name in zip(peers.peers, peers.names, strict=True):
+            sure(self.names.get(peer) == name, f"peer {peer} is {self.names.get(peer)!r}, but nodes are told {name!r}")
+
+    def node_is(self, node: Node, me: PeerId) -> None:
+        """A node process was let in under this number; all that it did before is void."""
+        self.nodes[me] = node
+
+    def forgotten(self, peer: PeerId) -> None:
+        """The coordinator does not count on that peer any more."""
+        if peer in self.lost or peer not in self.node_peers:
+            return
+        self.lost[peer] = self.clock.now
+        for watch in self.watches.values():
+            if watch.over is None:
+                watch.losses += 1
+
+    # ── runs ────────────────────────────────────────────────────────────────
+
+    def submitted(self, client: Client, job: Job) -> None:
+        """A user started a run."""
+        self.jobs[client.host, job.submit.token] = (client, job)
+
+    def accepted(self, client: Client, token: int, run: RunId) -> None:
+        """It has an id."""
+        sure(self.watches[run].job is self.jobs[client.host, token][1], f"run {run} is another one's")
+
+    def coordinator_said(self, peer: PeerId, message: Message) -> None:
+        """The coordinator's words, as it says them: a run may begin before its client hears of it."""
+        if isinstance(message, Accepted):
+            client, job = self.jobs[self.names[peer], message.token]
+            job.run = message.run
+            sure(message.run not in self.watches, f"run {message.run} was given twice")
+            self.watches[message.run] = Watch(job, client)
+
+    def planned(self, node: Node, plan: Plan) -> None:
+        """A plan arrived at a node."""
+        for digest, size in plan.codes:
+            sure(node.codes[digest] == code_of(digest) and size == len(code_of(digest)), f"{node.host} was sent wrong code")
+        column = list(plan.inputs)
+        sure(len(column) == sum(plan.fan_in) == len(plan.sources), f"the inputs of a plan for {node.host} do not add up")
+
+    def reported(self, peer: PeerId, report: Report) -> None:
+        """A node said what is done."""
+        sure(len(report.tasks) == len(report.attempts) == len(report.nbytes) == len(report.seconds) == len(report.ages), "a report's columns differ")
+
+    def progressed(self, token: int, progress: Progress) -> None:
+        """The coordinator counted."""
+        watch = self.watches[progress.run]
+        sure(0 <= progress.done <= progress.total, f"progress {progress}")
+        sure(progress.total == len(watch.job.seconds), f"progress {progress}")
+
+    def sent_missing(self, message: Missing) -> None:
+        """A client asks for outputs again."""
+        if message.run in self.watches:
+            self.watches[message.run].missing.update(message.tasks)
+
+    def unreachable(self, run: RunId) -> None:
+        """A node could not have an input from where it was sent to."""
+        if run in self.watches:
+            self.watches[run].losses += 1
+
+    # ── workers ─────────────────────────────────────────────────────────────
+
+    def given(self, node: Node, worker: WorkerId, work: Work) -> None:
+        """A task is handed to a worker: its claim begins here at the latest."""
+        watch = self.watches.get(work.run)
+        sure(watch is not None, f"{node.host} executes run {work.run}, which nobody submitted")
+        assert watch is not None
+        job = watch.job
+        where = f"{node.host}: task {work.run}/{work.task}#{work.attempt}"
+        kind = job.kind(work.task)
+        sure(work.kind == kind, f"{where} runs as {work.kind}, not as {kind}")
+        sure(work.inputs == job.inputs[work.task], f"{where} has inputs {work.inputs}, not {job.inputs[work.task]}")
+        sure(bytes(work.literal) == job.program.literals[work.task], f"{where} has the literal {work.literal!r}")
+        sure(not kind.flags & Flag.OBJECT, f"{where} is an object: there is nothing to execute")
+        sure(kind.node in ("", node.host), f"{where} is pinned to {kind.node!r}")
+        for digest in kind.codes:
+            sure(digest in node.codes, f"{where}: its code is not here")
+        if kind.flags & Flag.SERIALIZER:
+            sure(work.target != NOBODY and work.target in self.names, f"{where} is a serializer without a target")
+        self.claims.take(node, worker, work, kind)
+
+    def began(self, node: Node, worker: WorkerId, work: Work, lacking: list[int], values: dict[int, bytes]) -> tuple[str, float]:
+        """An execution begins: how will it end, and when?"""
+        watch = self.watches[work.run]
+        job, task = watch.job, work.task
+        where = f"{node.host}: task {work.run}/{task}#{work.attempt}"
+        sure(not lacking, f"{where} starts without its inputs {lacking}")
+        for source in job.inputs[task]:
+            value = values[source]
+            if job.kind(source).flags & Flag.SERIALIZER:
+                value, _, target = value.partition(b"@")
+                sure(target.decode() == node.host, f"{where}: its serializer {source} was told that it would run on {target.decode()}")
+            sure(value == job.values[source], f"{where}: its input {source} is wrong: {value[:20]!r}")
+        ended = node.ended.get(work.run)
+        sure(ended is None or node.frozen or node.clock.now < ended + KILL_SECONDS, f"{where} starts although its run is over")
+        watch.begun[task] += 1
+        self.executions += 1
+        self.claims.began(node, worker, work)
+        if node.me not in self.lost and node.me != NOBODY:
+            limit = job.submit.max_concurrency
+            sure(not limit or self._now(work.run) <= limit, f"{where}: {self._now(work.run)} tasks of its run at once; at most {limit} may")
+        allowed = 1 + watch.losses + watch.missing[task] + watch.stopped[task] + watch.failures[task]
+        sure(watch.begun[task] <= allowed, f"{where} begins for the {watch.begun[task]}th time; {allowed} would do")
+        mishaps = job.mishaps.get(task, [])
+        ending = mishaps[watch.mishaps[task]] if watch.mishaps[task] < len(mishaps) else "ok"
+        return ending, job.seconds[task]
+
+    def _now(self, run: RunId) -> int:
+        """How many of a run execute on nodes that the coordinator counts on."""
+        return self.claims.executing(run, self.lost)
+
+    def value(self, node: Node, work: Work) -> bytes:
+        """What a right execution gives."""
+        job = self.watches[work.run].job
+        value = job.values[work.task]
+        if job.kind(work.task).flags & Flag.SERIALIZER:
+            return value + b"@" + self.names[work.target].encode()
+        return value
+
+    def over(self, node: Node, worker: WorkerId, work: Work, cause: str) -> None:
+        """The daemon hears that a task ended in its worker."""
+        self.claims.give_back(node, worker, work)
+        watch, task = self.watches[work.run], work.task
+        if cause == "ok":
+            watch.ended_well[task] += 1
+            watch.made_on.setdefault(task, {})[node.host] = None
+            self._no_waste(work.run, watch, task)
+        elif cause != "skipped":
+            self._stopped(watch, task, blamed=cause == "exception")
+
+    def worker_gone(self, node: Node, worker: WorkerId, reason: str, running: list[Work], unsaid: list[Work]) -> None:
+        """A worker ended, and all that it was doing."""
+        self.claims.gone(node, worker)
+        crashed = reason.startswith("killed by") and node.alive
+        for work in running:
+            if crashed:
+                self.watches[work.run].crashes[work.task] += 1
+            self._stopped(self.watches[work.run], work.task, blamed=crashed)
+        for work in unsaid:
+            self.watches[work.run].stopped[work.task] += 1
+
+    def _stopped(self, watch: Watch, task: int, blamed: bool) -> None:
+        """An execution ended badly; a task that hangs is to blame too."""
+        mishap = watch.job.mishaps.get(task, [])[watch.mishaps[task]:][:1]
+        if blamed or mishap == ["hang"]:
+            watch.mishaps[task] += 1
+            watch.failures[task] += 1
+        else:
+            watch.stopped[task] += 1
+
+    def _no_waste(self, run: RunId, watch: Watch, task: int) -> None:
+        allowed = 1 + watch.losses + watch.missing[task]
+        sure(
+            watch.ended_well[task] <= allowed,
+            f"task {run}/{task} was executed {watch.ended_well[task]} times with success; {allowed} would do ({watch.losses} losses)",
+        )
+        if watch.ended_well[task] > 1:
+            self.repeated += 1
+
+    # ── what the user sees ──────────────────────────────────────────────────
+
+    def received(self, client: Client, token: int, task: int, value: bytes) -> None:
+        """A value reached the user."""
+        job = self.jobs[client.host, token][1]
+        watch = self.watches[RunId(job.run)]
+        sure(task in set(job.outputs), f"{client.host} received task {job.run}/{task}, which is no output")
+        sure(value == job.values[task], f"{client.host} received a wrong value for task {job.run}/{task}: {value[:20]!r}")
+        sure(task not in watch.received, f"{client.host} was handed task {job.run}/{task} twice")
+        watch.received[task] = value
+
+    def unfetched(self, client: Client, token: int, task: int, failure: Failure) -> None:
+        """A value that existed can't be had."""
+        sure(self.options.has_losses or failure.code == "ResultLost", f"task {task} of {token} can't be fetched: {failure}")
+
+    def run_over(self, client: Client, over: RunOver) -> None:
+        """A run ended for its user."""
+        job = self.jobs[client.host, over.token][1]
+        if over.run not in self.watches:
+            self.refused(client, job, over)
+            return
+        watch = self.watches[over.run]
+        sure(watch.over is None, f"run {over.run} was over twice")
+        watch.over, watch.over_at = over, self.clock.now
+        if over.failure is not None:
+            self._true_failure(over.run, watch, over.failure)
+            return
+        sure(not job.doomed and not job.absent_pin, f"run {over.run} succeeds although task {job.doomed} can't")
+        assert over.done is not None
+        nodes = list(over.done.nodes)
+        sure(len(nodes) == len(job.seconds), f"run {over.run}: {len(nodes)} places for {len(job.seconds)} tasks")
+        for task, peer in enumerate(nodes):
+            if job.kind(task).flags & Flag.OBJECT:
+                continue
+            sure(peer in self.names, f"run {over.run}: task {task} ran on peer {peer}, which never was")
+            sure(self.names[peer] in watch.made_on.get(task, {}), f"run {over.run}: task {task} did not run on {self.names[peer]}")
+        if not watch.losses:
+            for group in job.program.groups:
+                sure(len({nodes[task] for task in group}) == 1, f"run {over.run}: the group {list(group)} ran on {[nodes[task] for task in group]}")
+
+    def refused(self, client: Client, job: Job, over: RunOver) -> None:
+        """A run that never was."""
+        assert over.failure is not None
+        allowed = {"AllocationError"} if job.impossible else set()
+        if self.options.has_losses:
+            allowed.add("ConnectionLost")
+        sure(over.failure.code in allowed, f"{client.host}: {job.submit.name} was refused without need: {over.failure}")
+
+    def _true_failure(self, run: RunId, watch: Watch, failure: Failure) -> None:
+        job, task, code = watch.job, failure.task, failure.code
+        text = f"run {run} failed without need: {failure.code} {failure.text!r} task {failure.task}"
+        match code:
+            case "FunctionFailed":
+                sure(task < len(job.seconds), text)
+                kind = job.kind(task)
+                failures = watch.failures[task]
+                sure(failures > kind.max_retries or watch.crashes[task] >= self.options.settings.scheduler.crash_limit, f"{text}: {failures} failures")
+            case "RunCancelled":
+                sure(job.cancel_after is not None or self.options.has_losses, text)
+            case "NodeLost":
+                sure(watch.losses and job.kind(task).max_retries == 0, text)
+            case "NodeTimeout":
+                sure(job.absent_pin or self.options.has_losses, text)
+            case "ConnectionLost":
+                sure(self.options.has_losses, text)
+            case _:
+                raise Bug(text)

@@ -1,0 +1,219 @@
+"""Worker processes of a simulated node: they take time, and end well, fail, crash or hang as the workload says."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from handoff.ids import PeerId, RunId, WorkerId
+from handoff.messages import Flag, Kind
+from handoff.node.events import Broke, CancelTask, Execute, Finished, WorkerGone, WorkerReady
+from sim.oracles import Bug
+
+if TYPE_CHECKING:
+    from sim.node import Node
+
+FLUSH_SECONDS = 0.0005
+
+
+@dataclass(slots=True)
+class Work:
+    """One task in a worker's hands."""
+
+    run: RunId
+    task: int
+    attempt: int
+    kind: Kind
+    inputs: tuple[int, ...]
+    target: PeerId
+    batch: dict[int, bytes]     # values made by earlier tasks of the same message
+    mates: dict[int, None]      # all tasks of the same message
+    given: dict[int, bytes]     # inputs that came with the message
+    literal: bytes
+    began: float = 0.0
+    stuck: bool = False
+
+
+class Workers:
+    """All worker processes of one node."""
+
+    def __init__(self, node: Node) -> None:
+        self.node, self.lots = node, node.lots
+        self.alive: dict[WorkerId, Worker] = {}
+
+    def spawn(self, worker: WorkerId) -> None:
+        """Answered by WorkerReady, now and then by WorkerGone."""
+        if worker in self.alive:
+            raise Bug(f"{self.node.host} spawned worker {worker} twice")
+        self.node.oracles.claims.lives(self.node, worker)
+        self.alive[worker] = Worker(worker, self.node)
+        if self.lots.random() < self.node.options.spawn_trouble:
+            self.node.clock.after(0.05, self.node.run, self.gone, worker, "exited with status 1", ())
+        else:
+            self.node.clock.after(0.03 + 0.1 * self.lots.random(), self.node.run, self._ready, worker)
+
+    def _ready(self, worker: WorkerId) -> None:
+        if worker in self.alive:
+            self.alive[worker].ready = True
+            self.node.post(WorkerReady(worker))
+
+    def execute(self, effect: Execute) -> None:
+        """Hand a batch to a worker; one that died meanwhile never reads it."""
+        found = self.alive.get(effect.worker)
+        if found is not None:
+            found.take(effect)
+        elif not self.node.oracles.claims.knows(self.node, effect.worker):
+            raise Bug(f"{self.node.host} gave work to worker {effect.worker}, which never was")
+
+    def kill(self, worker: WorkerId, reason: str) -> None:
+        """It ends a moment later; what it finishes until then counts."""
+        if worker in self.alive:
+            self.alive[worker].is_dying = True
+            self.node.clock.after(0.001 * self.lots.random(), self.node.run, self._killed, worker, f"killed: {reason}")
+
+    def _killed(self, worker: WorkerId, reason: str) -> None:
+        found = self.alive.get(worker)
+        if found is not None:
+            self.gone(worker, reason, found.running())
+
+    def cancel(self, effect: CancelTask) -> None:
+        """Cancel a coroutine, which may or may not end."""
+        found = self.alive.get(effect.worker)
+        if found is not None:
+            self.node.clock.after(0.0002, self.node.run, found.cancel, effect.run, effect.task)
+
+    def gone(self, worker: WorkerId, reason: str, running: tuple[tuple[RunId, int], ...]) -> None:
+        """The process ended."""
+        found = self.alive.pop(worker, None)
+        if found is None:
+            return
+        self.node.oracles.worker_gone(self.node, worker, reason, *found.unfinished())
+        self.node.post(WorkerGone(worker, reason, running))
+
+    def all_gone(self) -> None:
+        """The machine or the daemon died, and its workers with it."""
+        for worker, found in self.alive.items():
+            self.node.oracles.worker_gone(self.node, worker, "died with the machine", *found.unfinished())
+        self.alive.clear()
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, worker: WorkerId, node: Node) -> None:
+        self.worker, self.node, self.lots = worker, node, node.lots
+        self.ready = False
+        self.is_dying = False                                   # the daemon has asked for its end: what still ends well is nobody's
+        self._queue: deque[Work] = deque()
+        self._now: dict[tuple[RunId, int], Work] = {}           # executing
+        self._done: list[tuple[Work, int, float, float]] = []   # ended well, and not yet said
+        self._said = 0.0
+
+    def running(self) -> tuple[tuple[RunId, int], ...]:
+        """What is executing at this moment."""
+        return tuple(self._now)
+
+    def unfinished(self) -> tuple[list[Work], list[Work]]:
+        """What is executing, and what ended well without anybody having heard."""
+        return list(self._now.values()), [work for work, *_ in self._done]
+
+    def take(self, effect: Execute) -> None:
+        """A batch arrives."""
+        batch: dict[int, bytes] = {}
+        mates = dict.fromkeys(effect.tasks)
+        store = self.node.store
+        columns = (effect.attempts, effect.kinds, effect.literals, effect.inputs, effect.sources, effect.targets)
+        if any(len(column) != len(effect.tasks) for column in columns):
+            raise Bug(f"{self.node.host}: columns of unequal length in {effect}")
+        if not self.ready:
+            raise Bug(f"{self.node.host} gave work to worker {self.worker} before it was ready")
+        for task, attempt, kind, literal, inputs, target in zip(
+            effect.tasks, effect.attempts, effect.kinds, effect.literals, effect.inputs, effect.targets, strict=True
+        ):
+            given = {source: store[effect.run, source] for source in inputs if (effect.run, source) in store}
+            work = Work(effect.run, task, attempt, kind, inputs, target, batch, mates, given, literal)
+            self.node.oracles.given(self.node, self.worker, work)
+            if kind.flags & Flag.ASYNC:
+                self._begin(work)
+            else:
+                self._queue.append(work)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        while self._queue and not any(not work.kind.flags & Flag.ASYNC for work in self._now.values()):
+            self._begin(self._queue.popleft())
+
+    def _begin(self, work: Work) -> None:
+        node, key = self.node, (work.run, work.task)
+        values = work.batch | work.given
+        lacking = [source for source in work.inputs if source not in values]
+        if lacking and work.mates.keys() >= set(lacking):
+            node.run(self._broke, work, "skipped", "", 0.0)  # an earlier task of the batch failed: this one is left out
+            return
+        work.began = node.clock.now
+        self._now[key] = work
+        ending, seconds = node.oracles.began(node, self.worker, work, lacking, values)
+        if ending == "hang":
+            work.stuck = True
+        else:
+            node.clock.after(seconds, self._end, work, ending)
+
+    def _end(self, work: Work, ending: str) -> None:
+        """The call returns, raises, or takes the process down. Workers are processes of their own: a frozen daemon does not stop them."""
+        node = self.node
+        if self._now.get((work.run, work.task)) is not work or node.workers.alive.get(self.worker) is not self:
+            return
+        if ending == "crash":
+            node.run(node.workers.gone, self.worker, "killed by SIGSEGV", self.running())
+            if self.worker in node.workers.alive:  # the daemon is frozen: nobody has heard yet
+                self._now[(work.run, work.task)].stuck = True
+            return
+        del self._now[(work.run, work.task)]
+        now = node.clock.now
+        if ending == "ok":
+            value = node.oracles.value(node, work)
+            work.batch[work.task] = value
+            self._done.append((work, len(value), now - work.began, now))
+            if not self._queue or now - self._said > FLUSH_SECONDS or work.kind.flags & Flag.ASYNC:
+                self._flush()
+        else:
+            self._flush()
+            node.run(self._broke, work, "exception", "ValueError", now - work.began)
+        self._go_on()
+
+    def _flush(self) -> None:
+        """Say what is done. One message is about one run."""
+        self._said = self.node.clock.now
+        done, self._done = self._done, []
+        while done:
+            run = done[0][0].run
+            some = [entry for entry in done if entry[0].run == run]
+            done = [entry for entry in done if entry[0].run != run]
+            self.node.run(self._finished, run, some)
+
+    def _finished(self, run: RunId, some: list[tuple[Work, int, float, float]]) -> None:
+        node = self.node
+        for work, *_ in some:
+            node.store.setdefault((run, work.task), work.batch[work.task])
+            node.oracles.over(node, self.worker, work, "killed" if self.is_dying else "ok")
+        node.post(Finished(
+            self.worker, run,
+            tuple(work.task for work, *_ in some),
+            tuple(work.attempt for work, *_ in some),
+            tuple(nbytes for _, nbytes, _, _ in some),
+            tuple(seconds for _, _, seconds, _ in some),
+            tuple(ended for _, _, _, ended in some),
+        ))
+
+    def _broke(self, work: Work, cause: str, name: str, seconds: float) -> None:
+        self.node.oracles.over(self.node, self.worker, work, cause)
+        self.node.post(Broke(self.worker, work.run, work.task, work.attempt, cause, name, f"{cause} of the simulation", "", seconds, b"x"))
+
+    def cancel(self, run: RunId, task: int) -> None:
+        """Cancel a coroutine; half of the stuck ones do not listen."""
+        work = self._now.get((run, task))
+        if work is None or (work.stuck and self.lots.random() < 0.5):
+            return
+        del self._now[(run, task)]
+        self._broke(work, "cancelled", "CancelledError", self.node.clock.now - work.began)

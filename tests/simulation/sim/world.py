@@ -1,0 +1,217 @@
+"""A whole cluster from one seed: put together, run with its faults, healed, and looked over at the end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from handoff.ids import RunId
+from sim.client import Client
+from sim.clock import Clock, Lots
+from sim.coordinator import Coordinator
+from sim.faults import Fault, draw_faults
+from sim.letters import Letters
+from sim.network import End, Network
+from sim.node import Node
+from sim.options import draw_options
+from sim.oracles import Oracles, sure
+from sim.stage import Stage
+from sim.trace import Trace
+from sim.workload import Job, Offer, draw_job
+
+QUIET_SECONDS = 90.0  # beyond every window: lost, orphaned, unreachable, pinned nodes
+
+
+class SimulationFailed(AssertionError):
+    """A seed that shows a bug, with all that is needed to see it again."""
+
+
+class Sim:
+    """One seed's cluster. `run` it once."""
+
+    def __init__(self, seed: int, profile: str | None = None, hashed: bool = False, checks: bool = True) -> None:
+        self.seed = seed
+        self.options = options = replace(draw_options(seed, profile), checks=checks)
+        self.clock, self.lots, self.trace = Clock(), Lots(seed), Trace(hashed)
+        self.oracles = Oracles(options, self.clock)
+        self.network = Network(self.clock, self.lots.network, options.delay_seconds)
+        self.stage = Stage(options, self.clock, self.lots, self.network, Letters(options.encoded), self.oracles, self.trace)
+        self.nodes: dict[str, Node] = {}
+        self.clients: dict[str, Client] = {}
+        self.offers = {offer.name: offer for offer in (*self.options.offers, *self.options.joiners)}
+        self.faults: list[Fault] = []
+        self.jobs: list[Job] = []
+        self._frozen_until: dict[str, float] = {}
+
+    # ── putting it together ─────────────────────────────────────────────────
+
+    def prepare(self) -> None:
+        """Everybody starts; the work and the faults are drawn."""
+        options, lots = self.options, self.lots
+        self.coordinator = Coordinator(self.stage)
+        for offer in options.offers:
+            self.clock.at(lots.topology.random() * 0.2, self._start_node, offer)
+        for number in range(options.clients):
+            name = f"client-{number}"
+            self.clients[name] = Client(self.stage, name)
+        trouble = 0.15 if "mishaps" in options.faults else 0.0
+        for number in range(1, options.jobs + 1):
+            at = lots.workload.choice((0.0, 0.3, 1.0)) + lots.workload.random() * options.fault_seconds * 0.3
+            client_number = lots.workload.randrange(options.clients)
+            tasks = lots.workload.randint(1, options.tasks_max)
+            job = draw_job(lots.workload, number, client_number, at, list(options.offers), trouble, tasks)
+            if lots.workload.random() < 0.08:
+                job.cancel_after = lots.workload.random() * 3
+            self.jobs.append(job)
+            self.clock.at(at, self._submit, job)
+        self.faults = draw_faults(lots.faults, options)
+        for fault in self.faults:
+            self.clock.at(fault.at, self._strike, fault)
+
+    def _start_node(self, offer: Offer) -> None:
+        before = self.nodes.get(offer.name)
+        if before is not None and before.alive:
+            return
+        self.nodes[offer.name] = Node(self.stage, offer.name, offer.capacity)
+
+    def _submit(self, job: Job) -> None:
+        client = self.clients[f"client-{job.client}"]
+        client.run(client.submit, job)
+
+    # ── what goes wrong ─────────────────────────────────────────────────────
+
+    def _strike(self, fault: Fault) -> None:
+        self.trace.fault(self.clock.now, fault.subject, f"{fault.kind} {fault.other} {fault.seconds:.3f}")
+        until = self.clock.now + fault.seconds
+        match fault.kind:
+            case "reset":
+                process = self._process(fault.subject)
+                ends = list(process.ends) if process is not None and process.alive else []
+                if ends:
+                    self.network.reset(self.lots.faults.choice(ends))
+            case "cut" | "cut-one-way":
+                self._cut(fault, until)
+            case "pause":
+                process = self._process(fault.subject)
+                if process is not None:
+                    process.freeze()
+                    self._frozen_until[fault.subject] = max(until, self._frozen_until.get(fault.subject, 0.0))
+                    self.clock.at(until, self._thaw, process, fault.subject)
+            case "kill" | "vanish":
+                node = self.nodes.get(fault.subject)
+                if node is not None and node.alive:
+                    node.kill(silently=fault.kind == "vanish")
+                    self.clock.at(until, self._start_node, self.offers[fault.subject])
+            case "join":
+                self._start_node(self.offers[fault.subject])
+            case "kill-client":
+                self.clients[fault.subject].kill()
+            case _:
+                raise ValueError(fault.kind)
+
+    def _thaw(self, process: Any, host: str) -> None:
+        if self.clock.now >= self._frozen_until[host]:
+            process.thaw()
+
+    def _cut(self, fault: Fault, until: float) -> None:
+        self.network.cut(fault.subject, fault.other, until)
+        if fault.kind == "cut":
+            self.network.cut(fault.other, fault.subject, until)
+        ends: list[End] = []
+        for name in (fault.subject, fault.other):
+            process = self._process(name)
+            if process is not None and process.alive:
+                ends += [end for end in process.ends if {end.process.host, end.other.process.host} == {fault.subject, fault.other}]
+        self.network.notice(ends, until)
+
+    def _process(self, name: str) -> Any:
+        if name == "coordinator":
+            return self.coordinator
+        return self.nodes.get(name) or self.clients.get(name)
+
+    # ── a day in its life ───────────────────────────────────────────────────
+
+    def run(self) -> Sim:
+        """All of it. Raises SimulationFailed, with the seed's story, when anything is not as it must be."""
+        try:
+            self.prepare()
+            self._until(self._all_over, self._bound(), "not every run is over")
+            for client in self.clients.values():
+                if client.alive:
+                    for token in client.jobs:
+                        client.run(client.forget, token)
+            self._until(self._all_quiet, self.clock.now + QUIET_SECONDS, "something is still held")
+            self._look_over()
+        except Exception as error:
+            raise SimulationFailed(self._story(error)) from error
+        return self
+
+    def _bound(self) -> float:
+        """When everything must be over: faults end, windows pass, and all work is done one after the other, on the slowest terms."""
+        last = max([self.options.fault_seconds, *(fault.at + fault.seconds for fault in self.faults), *(job.at for job in self.jobs)])
+        again = 1 + len(self.faults)
+        work = sum(job.work + 6.0 * sum(map(len, job.mishaps.values())) for job in self.jobs)
+        return last + QUIET_SECONDS + again * work
+
+    def _until(self, reached: Any, limit: float, complaint: str) -> None:
+        clock, events_max = self.clock, self.options.events_max
+        while True:
+            for _ in range(20):
+                sure(clock.step(), f"nothing will ever happen again, and {complaint}: {self._state()}")
+            if reached():
+                return
+            sure(clock.now < limit, f"after {clock.now:.1f} s {complaint}: {self._state()}")
+            sure(clock.happened < events_max, f"{clock.happened} events, and {complaint}: {self._state()}")
+
+    def _all_over(self) -> bool:
+        last = max((fault.at for fault in self.faults if fault.kind == "join"), default=0.0)
+        if self.clock.now < last:
+            return False
+        for job in self.jobs:
+            client = self.clients[f"client-{job.client}"]
+            if client.alive and job.submit.token not in client.over:
+                return False
+        return all(not client.alive or client.brain.idle for client in self.clients.values())
+
+    def _all_quiet(self) -> bool:
+        return not self._left_over()
+
+    def _left_over(self) -> list[str]:
+        left = [f"claims: {line}" for line in self.oracles.claims.held()]
+        left += [f"{node.host} keeps {list(node.store)[:5]}" for node in self.nodes.values() if node.alive and node.store]
+        left += [f"the scheduler has runs {list(self._runs())}" for _ in (1,) if self._runs()]
+        for name, offer in self.offers.items():
+            if offer.stays and not (name in self.nodes and self.nodes[name].alive):
+                left.append(f"{name} is not back")
+        return left
+
+    def _runs(self) -> dict[RunId, Any]:
+        """Runs that the coordinator still works on; detached ones whose client died finish by themselves."""
+        return {run: table for run, table in self.coordinator.brain.ledger.runs.items() if not table.over}
+
+    def _look_over(self) -> None:
+        """At the end nothing is held, and everybody agrees about it."""
+        for node in self.nodes.values():
+            if node.alive:
+                node.brain.check()
+        self.coordinator.brain.check()
+
+    # ── telling the story ───────────────────────────────────────────────────
+
+    def _state(self) -> str:
+        waiting = [
+            f"{job.submit.name} (run {job.run}) of client-{job.client}"
+            for job in self.jobs
+            if self.clients[f"client-{job.client}"].alive and job.submit.token not in self.clients[f"client-{job.client}"].over
+        ]
+        return f"waiting: {waiting}; left: {self._left_over()[:8]}"
+
+    def _story(self, error: Exception) -> str:
+        faults = "\n".join(f"  {fault}" for fault in self.faults)
+        return (
+            f"{type(error).__name__}: {error}\n"
+            f"at {self.clock.now:.6f} s, seed {self.seed}, profile {self.options.profile}, options {self.options}\nfaults:\n{faults}\n"
+            f"the last events:\n{self.trace.text()}\n"
+            f"{type(error).__name__}: {error}\n"
+            f"replay: scripts/simulate {self.seed} --profile {self.options.profile}"
+        )
