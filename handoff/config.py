@@ -40,7 +40,8 @@ def load_settings(
         said.update(_in_file(path))
     said.update(_in_environment(environment))
     for key, value in (overrides or {}).items():
-        said[_known(key, "--set")] = _converted(key, value, "--set")
+        known = _known(key, "--set")
+        said[known] = _converted(known, value, "--set")
     return Settings(**{
         section: of(**{field.name: said[f"{section}.{field.name}"] for field in fields(of) if f"{section}.{field.name}" in said})
         for section, of in SECTIONS.items()
@@ -82,12 +83,15 @@ def _in_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, Any]]
                 key = f"{section}.{name.removeprefix('_').lower()}"
                 # With one underscore it may be some other program's variable; with two it can only be a setting.
                 if key in SETTINGS or name.startswith("_"):
-                    yield _known(key, f"environment variable {variable}"), _converted(key, value, f"environment variable {variable}")
+                    known = _known(key, f"environment variable {variable}")
+                    yield known, _converted(known, value, f"environment variable {variable}")
 
 
 def _known(key: str, where: str) -> str:
     if key not in SETTINGS:
-        raise ConfigError(f"{where}: unknown setting {key}{_nearest(key, SETTINGS)}")
+        section = key.partition(".")[0]
+        beside = {each: of for each, of in SETTINGS.items() if each.startswith(f"{section}.")}   # most likely the name is wrong
+        raise ConfigError(f"{where}: unknown setting {key}{_nearest(key, beside or SETTINGS)}")
     return key
 
 

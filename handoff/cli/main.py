@@ -70,7 +70,10 @@ def command(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; the exit status."""
     try:
         said: Any = app(args=arguments, prog_name="handoff", standalone_mode=False)
-        return said if isinstance(said, int) else OK
+        status = said if isinstance(said, int) else OK
+        if status == INTERRUPTED:   # newer parsers catch the interrupt themselves
+            print("interrupted", file=sys.stderr)
+        return status
     except HandoffError as error:
         print(explained(error), file=sys.stderr)
         return status_of(error)

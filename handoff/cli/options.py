@@ -19,7 +19,7 @@ Coordinator = Annotated[
     typer.Option("--coordinator", metavar="HOST:PORT", envvar="HANDOFF_COORDINATOR", help="Where the coordinator is.", show_envvar=True),
 ]
 SecretFile = Annotated[
-    Path | None, typer.Option("--secret-file", metavar="PATH", help="The cluster's secret.", show_default="~/.config/handoff/secret")
+    Path | None, typer.Option("--secret-file", metavar="PATH", help="The cluster's secret (default: ~/.config/handoff/secret).")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")]
 

@@ -181,7 +181,7 @@ def begin(
 
 def new_state(core: Core, dag: DAG, lowered: Lowered, output: OutputTaker | bool | None, detach: bool) -> RunState:
     """The record of a run that is about to be submitted."""
-    graph = Graph(str(dag.id), lowered.ids, lowered.outputs, lowered.number, lowered.objects)
+    graph = Graph(dag.id, lowered.ids, lowered.outputs, lowered.number, lowered.objects, lowered.hidden)
     return RunState(core, core.token(), graph, output=output, detached=detach)
 
 
@@ -198,7 +198,7 @@ def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[An
 
 def begin_attach(core: Core, run_id: int) -> RunState:
     """Ask for a detached run."""
-    state = RunState(core, core.token(), Graph("", (), (), {}, {}), detached=True)
+    state = RunState(core, core.token(), Graph("", (), (), {}), detached=True)
     core.attach(state, run_id)
     return state
 
@@ -211,4 +211,4 @@ def finish_attach(state: RunState) -> None:
     answer: Any = state.answer
     ids = unpack(answer["ids"]) if answer.get("ids") else list(range(int(answer["total"])))
     number = {name: task for task, name in enumerate(ids) if name is not None}
-    state.graph = Graph(str(answer.get("name", "")), ids, [int(task) for task in answer["outputs"]], number, {})
+    state.graph = Graph(answer.get("name", ""), ids, [int(task) for task in answer["outputs"]], number)

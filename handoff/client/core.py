@@ -100,7 +100,8 @@ class Core:
             connecting.cancel()
             self._end_loop()
             raise errors.ConnectionLost(
-                f"no answer from a coordinator at {self._place} within {timeout:g} s; is it running there, and is its port open to this machine?"
+                f"no answer from a coordinator at {self._place} within {timeout:g} s; "
+                "is it running there, and is its port open to this machine?"
             ) from None
         except BaseException:
             connecting.cancel()
@@ -167,7 +168,7 @@ class Core:
         if self._closed:
             raise closed(what)
         if self._pid != os.getpid():
-            raise errors.ConnectionLost(f"{what}: this client was made before a fork, in process {self._pid}; make a new one in this process")
+            raise errors.ConnectionLost(f"{what}: this client was made before a fork, by process {self._pid}; make a new one here")
 
     def token(self) -> int:
         """A new one."""

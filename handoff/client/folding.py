@@ -22,7 +22,7 @@ _SIMPLE = frozenset({type(None), bool, int, float})  # need no quotes
 class Folding:
     """One task in the making. What is folded in twice is called once."""
 
-    def __init__(self, links: Links, number: list[int], values: Mapping[Hashable, Any], codes: CodeTable, columns: Columns,
+    def __init__(self, links: Links, number: list[int], columns: Columns, codes: CodeTable, *, values: Mapping[Hashable, Any],
                  max_retries: int) -> None:
         self._links, self._number, self._values, self._table, self._columns = links, number, values, codes, columns
         self._max_retries = max_retries

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +92,7 @@ class _Lowering:
             if literal is None or inputs is None:
                 number[place] = self._fold(place, output[place])
                 continue
-            key = (shape, output[place], self.root[place] if place in self.root else None)
+            key = (shape, output[place], self.root.get(place))
             kind = kinds.get(key)
             if kind is None:
                 form = Form.AS_LIST if function.argument_inclusion == "as_list" else Form.VARIADIC
@@ -131,7 +131,7 @@ class _Lowering:
     def _fold(self, place: int, output: bool) -> int:
         """The task of a function that is written as a call with holes."""
         function = self.links.functions[place]
-        folding = Folding(self.links, self.number, self.values, self.codes, self.columns, self.max_retries)
+        folding = Folding(self.links, self.number, self.columns, self.codes, values=self.values, max_retries=self.max_retries)
         try:
             literal = folding.write(place).join()
         except NotSerializable:
@@ -141,7 +141,11 @@ class _Lowering:
                                   "reference and itself", function=function.id) from None
         except Exception as error:
             raise self._explained(function, error) from error
-        kind = self._kind(place, Form.TREE, output, tuple(folding.codes), folding.is_async)
+        codes = tuple(folding.codes)
+        key = (self.links.shapes[place], output, self.root.get(place), codes)
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = self._kind(place, Form.TREE, output, codes, folding.is_async)
         return self.columns.add(kind, literal, folding.inputs, function.id)
 
     def _kind(self, place: int, form: Form, output: bool, codes: tuple[bytes, ...] = (), is_async: bool = False) -> int:
@@ -172,26 +176,25 @@ class _Lowering:
 
     def _explained(self, function: Function, error: Exception) -> NotSerializable:
         """The error for arguments that can't be pickled: says which of them, and which part of it."""
-        for name, value in _named_values(function, self.links):
+        for name, value in self._suspects(function):
             try:
                 pack(value)
             except Exception as cause:
                 path, reason = unpicklable_part(value, cause, name)
                 return NotSerializable(f"{function.id!r}: {path} can't be sent to a node: {reason}", function=function.id, path=path)
-        inner = [each for each in self.links.functions if each.type != "regular"]
-        for each in inner:  # folded in, or an input
-            values = [(f"the value of the input {each.id!r}", self.values[each.id])] if each.type == "input" \
-                else [(f"{name} of the inline function {each.id!r}", value) for name, value in _named_values(each, self.links)]
-            for name, value in values:
-                try:
-                    pack(value)
-                except Exception as cause:
-                    path, reason = unpicklable_part(value, cause, name)
-                    return NotSerializable(f"{function.id!r}: {path} can't be sent to a node: {reason}", function=function.id, path=path)
         return NotSerializable(f"{function.id!r}: its arguments can't be sent to a node: {error}", function=function.id)
 
+    def _suspects(self, function: Function) -> Iterator[tuple[str, Any]]:
+        """The values that a task is written with, its own first, each with what people call it."""
+        yield from _named_values(function)
+        for other in self.links.functions:
+            if other.type == "input":
+                yield f"the value of the input {other.id!r}", self.values[other.id]
+            elif other.type == "inline":
+                yield from ((f"{name} of the inline function {other.id!r}", value) for name, value in _named_values(other))
 
-def _named_values(function: Function, links: Links) -> list[tuple[str, Any]]:
+
+def _named_values(function: Function) -> list[tuple[str, Any]]:
     """The values that a function is given, each with what people call it; references in them left out."""
     def bare(part: Any) -> Any:
         return replaced(part, lambda reference: None, lambda value: value) if references_in(part) else part

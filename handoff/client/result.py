@@ -14,7 +14,7 @@ class RunResult:
     Values over a mebibyte come from their node when they are first looked at, and stay here from then on.
     """
 
-    dag_id: str
+    dag_id: Hashable
     run_id: int
     results: Mapping[Hashable, Any]
     allocations: Mapping[Hashable, str]

@@ -27,11 +27,12 @@ OutputTaker = Callable[[Hashable, str, str, str], Any]  # (function id, node, st
 class Graph(NamedTuple):
     """What a caller's words (function ids) have to do with the cluster's (task numbers)."""
 
-    dag_id: str
+    dag_id: Hashable
     ids: Sequence[Hashable | None]                     # per task: its function's id, or None for a hidden one
     outputs: Sequence[int]                             # tasks whose values come here
     number: Mapping[Hashable, int]                     # function id -> task
-    objects: Mapping[int, Packed]                      # large literals, to upload when asked
+    objects: Mapping[int, Packed] = {}                 # large literals, to upload when asked
+    hidden: Mapping[int, str] = {}                     # what the hidden tasks are, for people
 
 
 class RunState:
@@ -182,9 +183,9 @@ class RunState:
 
     def name_of(self, task: int) -> Hashable:
         """The function of a task, also of a hidden one."""
-        ids = self.graph.ids
-        name = ids[task] if task < len(ids) else None
-        return f"task {task}" if name is None else name
+        if task in self.graph.hidden:
+            return self.graph.hidden[task]
+        return self.graph.ids[task] if task < len(self.graph.ids) else f"task {task}"
 
     def _block(self, task: int) -> bytes | memoryview | None:
         waiting, packed = self._waiting, self._packed

@@ -61,36 +61,44 @@ class Table:
 
     def arrive(self, tasks: Iterable[int]) -> list[int]:
         """These came with their values; returns those that were waited for."""
-        state, size = self.state, len(self.state)
-        fresh = [task for task in tasks if task < size and (state[task] == MISSING or state[task] == ANNOUNCED)]
-        for task in fresh:
-            if state[task] == ANNOUNCED:
+        state, size, fresh, missing = self.state, len(self.state), [], 0
+        for task in tasks:
+            where = state[task] if task < size else HIDDEN
+            if where == MISSING:
+                missing += 1
+            elif where == ANNOUNCED:
                 self.announced -= 1
                 del self.holders[task]
-                self.fetching.pop(task, None)
             else:
-                self.missing -= 1
+                continue  # it came before, or nobody asked for it
             state[task] = HERE
+            fresh.append(task)
+        self.missing -= missing
+        if self.fetching:
+            for task in fresh:
+                self.fetching.pop(task, None)
         return fresh
 
     def announce(self, peer: PeerId, tasks: Iterable[int]) -> list[int]:
         """These lie large on that node; returns those that were missing until now."""
-        state, size = self.state, len(self.state)
-        fresh = [task for task in tasks if task < size and state[task] == MISSING]
-        for task in fresh:
-            state[task] = ANNOUNCED
-            self.holders[task] = peer
+        state, size, fresh = self.state, len(self.state), []
+        for task in tasks:
+            if task < size and state[task] == MISSING:
+                state[task] = ANNOUNCED
+                self.holders[task] = peer
+                fresh.append(task)
         self.missing -= len(fresh)
         self.announced += len(fresh)
         return fresh
 
     def withdraw(self, peer: PeerId, tasks: Iterable[int] | None = None) -> list[int]:
         """That node does not have these announced values any more (None: none at all); they are missing again."""
-        there = self.holders if tasks is None else tasks
-        gone = [task for task in there if self.holders.get(task) == peer]
-        for task in gone:
-            del self.holders[task]
-            self.state[task] = MISSING
+        gone = []
+        for task in list(self.holders) if tasks is None else tasks:
+            if self.holders.get(task) == peer:
+                del self.holders[task]
+                self.state[task] = MISSING
+                gone.append(task)
         self.missing += len(gone)
         self.announced -= len(gone)
         return gone

@@ -6,9 +6,11 @@ import asyncio
 import os
 import platform
 import socket
+from dataclasses import replace
 from typing import Any
 
 from handoff.errors import HandoffError
+from handoff.ids import PeerId
 from handoff.log import log
 from handoff.loop import Driver
 from handoff.machine import Close, Dropped, Joined, Lost, Received, Resumed, Send, Tick
@@ -39,7 +41,7 @@ class Coordinator:
         self._host, self._port, self._sock = host, port, sock
         self._scheduler = Scheduler(settings.scheduler, allocator)
         self._stopped = asyncio.Event()
-        self._nodes: dict[str, int] = {}  # names of the nodes that are in, and their processes
+        self._here: dict[PeerId, Hello] = {}  # who is in
 
     async def start(self) -> None:
         """Listen. Raises ConfigError when the port is taken or the address is not ours."""
@@ -67,7 +69,7 @@ class Coordinator:
         """Until `stop`; then everything is closed."""
         await self._stopped.wait()
         self._driver.stop()
-        await self._sessions.close()
+        await self._sessions.close_all()
         log.info("coordinator.stopped")
 
     def stop(self) -> None:
@@ -78,28 +80,31 @@ class Coordinator:
         """A name is a node's identity for pins and people, so two living nodes may not share one."""
         if hello.role != role:
             return Refused("Refused", f"the certificate is for a {role}, not for a {hello.role}")
-        if role == "node" and hello.name in self._nodes:
-            return Refused(
-                "Refused", f"a node named {hello.name!r} is already here (process {self._nodes[hello.name]}); choose another with --name"
-            )
-        if role == "node" and hello.name != name:
-            return Refused("Refused", f"the certificate is for the node {name!r}, not for {hello.name!r}")
+        if role == "node":
+            for other in self._here.values():
+                if other.role == "node" and other.name == hello.name:
+                    return Refused("Refused", f"a node named {hello.name!r} is already here (process {other.pid}); choose another with --name")
+            if hello.name != name:
+                return Refused("Refused", f"the certificate is for the node {name!r}, not for {hello.name!r}")
         return None
 
     def _happened(self, event: Any) -> None:
         """From the sessions to the brain; what a person would want to know goes to the log on the way."""
         match event:
             case Joined(peer, hello):
+                hello = replace(hello, address=(hello.address[0] or self._sessions.host(peer), hello.address[1]))
+                self._here[peer] = hello
+                event = Joined(peer, hello)
                 if hello.role == "node":
-                    self._nodes[hello.name] = hello.pid
-                log.info(f"{hello.role}.joined", name=hello.name, peer=peer, address="%s:%s" % hello.address, offers=describe(hello.capacity))
+                    log.info("node.joined", name=hello.name, peer=peer, address="%s:%s" % hello.address, offers=describe(hello.capacity))
+                else:
+                    log.info("client.joined", name=hello.name, peer=peer)
             case Lost(peer, reason):
-                self._forget_name(peer)
-                log.info("peer.left", peer=peer, name=self._sessions.name(peer), reason=reason)
+                log.info("peer.left", peer=peer, name=self._leave(peer), reason=reason)
             case Dropped(peer):
-                log.warning("peer.dropped", peer=peer, name=self._sessions.name(peer))
+                log.warning("peer.dropped", peer=peer, name=self._here[peer].name)
             case Resumed(peer):
-                log.info("peer.resumed", peer=peer, name=self._sessions.name(peer))
+                log.info("peer.resumed", peer=peer, name=self._here[peer].name)
             case Received():
                 pass
         self._driver.post(event)
@@ -111,14 +116,15 @@ class Coordinator:
                     _note(message)
                 self._sessions.send(peer, message)
             case Close(peer, reason):
-                log.warning("peer.forgotten", peer=peer, name=self._sessions.name(peer), reason=reason)
-                self._forget_name(peer)
+                log.warning("peer.forgotten", peer=peer, name=self._leave(peer), reason=reason)
                 self._sessions.close(peer, reason)
             case _:
                 raise HandoffError(f"the scheduler asked for {effect!r}, which the coordinator can't do")
 
-    def _forget_name(self, peer: int) -> None:
-        self._nodes.pop(self._sessions.name(peer), None)
+    def _leave(self, peer: PeerId) -> str:
+        """The name of who is not in any more; it is free for another."""
+        hello = self._here.pop(peer, None)
+        return hello.name if hello is not None else ""
 
 
 def _note(message: Accepted | RunDone | RunFailed) -> None:

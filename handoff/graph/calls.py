@@ -10,20 +10,28 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 
-class Slot(NamedTuple):
+@dataclass(slots=True, unsafe_hash=True)
+class Slot:
     """Stands for the task's input number `index`."""
 
     index: int
 
+    def __reduce__(self) -> tuple[Any, ...]:  # short and fast: there may be one in each of a million literals
+        return Slot, (self.index,)
 
-class NodeName(NamedTuple):
+
+@dataclass(slots=True, unsafe_hash=True)
+class NodeName:
     """Stands for a node's name: "here", "target" (where a serializer's consumer runs), or "source" of input `index`."""
 
     which: str
     index: int = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return NodeName, (self.which, self.index)
 
 
 @dataclass(slots=True, eq=False)

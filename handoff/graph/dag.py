@@ -30,8 +30,8 @@ class DAG:
 
     __slots__ = ("__weakref__", "_counts", "_functions", "id")
 
-    def __init__(self, id: Hashable = None) -> None:
-        self.id: Hashable = f"dag-{next(_numbers)}" if id is None else id
+    def __init__(self, id: str | None = None) -> None:
+        self.id = f"dag-{next(_numbers)}" if id is None else str(id)
         self._functions: dict[Hashable, Function] = {}
         self._counts: dict[str, int] = {}  # per name: how many ids were made of it
 

@@ -79,7 +79,8 @@ class Links:
             raise InvalidFunction(f"{function.id!r}: extra_kwargs is a dict from parameter names to values, not {extra_kwargs!r}",
                                   function=function.id)
         found = []
-        for reference in references_in([list(function.extra_args), list(extra_kwargs.values())]):
+        parts = (*function.extra_args, *extra_kwargs.values()) if extra_kwargs else function.extra_args
+        for reference in [inner for part in parts for inner in ((part,) if type(part) is Reference else references_in(part))]:
             if reference.dag is not dag and reference.dag is not None:
                 raise InvalidFunction(f"{function.id!r} takes the reference to {reference.id!r} from {reference.dag}; a reference stands "
                                       f"only in its own graph, {dag}", function=function.id)

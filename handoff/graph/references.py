@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NoReturn
 
 _CONTAINERS = (list, tuple, dict)
@@ -41,7 +41,7 @@ def references_in(part: Any) -> list[Reference]:
     return found
 
 
-def _collect(part: Any, found: list[Reference], seen: dict[int, list[Reference]]) -> None:
+def _collect(part: Any, found: list[Reference], seen: dict[int, Sequence[Reference]]) -> None:
     kind = type(part)
     if kind is Reference:
         found.append(part)
@@ -49,10 +49,11 @@ def _collect(part: Any, found: list[Reference], seen: dict[int, list[Reference]]
     if kind not in _CONTAINERS:
         return
     known = seen.get(id(part))
-    if known is not None:  # one container in several places, or inside itself
+    if known is not None:  # one container in several places, or (as yet without any) inside itself
         found.extend(known)
         return
-    inside = seen[id(part)] = []
+    seen[id(part)] = ()
+    inside: list[Reference] = []
     if kind is dict:
         if may_hold(part.values()):
             for each in part.values():
@@ -63,6 +64,7 @@ def _collect(part: Any, found: list[Reference], seen: dict[int, list[Reference]]
     elif may_hold(part):
         for each in part:
             _collect(each, inside, seen)
+    seen[id(part)] = inside
     found.extend(inside)
 
 

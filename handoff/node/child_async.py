@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from array import array
+from functools import partial
 from typing import Any
 
 from handoff.node.child_batch import Batch
@@ -55,7 +56,7 @@ class Coroutines:
             task = self._loop.create_task(self._run(batch, index))
             self._tasks[key] = task
             self._started[key] = time.monotonic()
-            task.add_done_callback(lambda done, key=key: self._over(key, done))
+            task.add_done_callback(partial(self._over, key))
 
     def _cancel(self, key: _Key) -> None:
         task = self._tasks.get(key)

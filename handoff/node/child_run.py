@@ -92,7 +92,11 @@ class Runner:
         add_value, add_seconds, add_ended = outbox.values.append, outbox.seconds.append, outbox.ended.append
         consumed, plain, literals, inline_bytes = batch.consumed, batch.plain, batch.literals, self.inline_bytes
         mixed = bool(batch.coroutines())
-        function = value = args = keywords = data = None
+        function: Any = None
+        value: Any = None
+        args: Any = None
+        keywords: Any = None
+        data: Any = None
         started = monotonic()
         for index in range(batch.count):
             if mixed and batch.kind(index).is_async:

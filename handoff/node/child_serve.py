@@ -97,14 +97,11 @@ def _origin() -> tuple[int, int] | None:
 
 
 def protect() -> None:
-    """Die with the node, and before it: die when it dies, and be the kernel's first choice when memory runs out. As far as we may."""
+    """Die when the node dies (if it died before this, its socket tells), and be the kernel's first choice when memory runs out."""
     import ctypes
 
-    parent = os.getppid()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if parent == 1 or os.getppid() != parent:  # it died before we asked
-        os._exit(0)
     score = Path("/proc/self/oom_score_adj")
     with contextlib.suppress(OSError, ValueError):
         score.write_text(str(min(1000, int(score.read_text()) + OOM_SCORE)))

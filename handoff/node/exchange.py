@@ -55,11 +55,16 @@ class Exchange:
 
     def welcome(self, link: Link, hello: Hello) -> Welcome:
         """Somebody with a certificate of this cluster dialled us."""
-        link.peer = hello.peer
-        self._links.setdefault(hello.peer, []).append(link)
-        self._names.setdefault(hello.peer, hello.name)
-        self._emit(Joined(hello.peer, hello))
         return Welcome(peer=hello.peer)
+
+    def opened(self, link: Link) -> None:
+        """A link stands, whoever dialled."""
+        self._links.setdefault(link.peer, []).append(link)
+        if link.hello is not None:
+            self._names.setdefault(link.peer, link.hello.name)
+            self._emit(Joined(link.peer, link.hello))
+        for message in self._unsent.pop(link.peer, ()):
+            link.send(message)
 
     # ── sending ─────────────────────────────────────────────────────────────
 
@@ -143,15 +148,10 @@ class Exchange:
 
     async def _dial(self, peer: PeerId) -> None:
         try:
-            link = await dial(self._addresses[peer], self._identity, self._hello(), self, self._settings, expect_role="node")
+            await dial(self._addresses[peer], self._identity, self._hello(), self, self._settings, expect_role="node", peer=peer)
         except LinkError as error:
-            self._unsent.pop(peer, None)
-            self._emit(Lost(peer, str(error)))
-            return
-        link.peer = peer
-        self._links.setdefault(peer, []).append(link)
-        for message in self._unsent.pop(peer, ()):
-            link.send(message)
+            if self._unsent.pop(peer, None) is not None:
+                self._emit(Lost(peer, str(error)))
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -21,7 +21,8 @@ CANCEL = 7       # [batch, index]: cancel this coroutine
 
 # worker -> node
 READY = 16       # []
-RESULTS = 17     # [batch, first index, values, seconds "d", ended "d"]: consecutive tasks; a value is bytes, or its size beside a descriptor
+RESULTS = 17     # [batch, first index, values, seconds "d", ended "d"]: consecutive tasks; a value is bytes, or the size of
+                 #  a large one, alone in its frame, beside its descriptor
 SCATTERED = 18   # [batch, indices "I", values, seconds "d", ended "d"]: the same for tasks that end in any order
 BROKE = 19       # [batch, index, cause, type, text, traceback, seconds, body]
 OUTPUT = 20      # [runs, tasks "I", streams, texts]

@@ -7,16 +7,18 @@ loop. Descriptors travel with the first byte of their frame, so they are there w
 from __future__ import annotations
 
 import array
-import asyncio
 import os
 import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from handoff.errors import ProtocolError
 from handoff.wire.plain import pack, unpack
+
+if TYPE_CHECKING:  # a worker process must not wait for asyncio to load
+    import asyncio
 
 FDS_MAX = 100                             # descriptors beside one frame; the kernel takes 253
 READ_BYTES = 256 * 1024

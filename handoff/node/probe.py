@@ -86,7 +86,7 @@ def cgroup_limits(root: Path = Path("/")) -> Limits:
     memory: list[int] = []
     for version, directory in _cgroup_directories(root):
         if version == 2:
-            cpus += _quota(*(_read(directory / "cpu.max").split() or ["max"]))
+            cpus += _quota(*[*_read(directory / "cpu.max").split(), "", ""][:2])
             memory += _bytes(_read(directory / "memory.max"))
         else:
             cpus += _quota(_read(directory / "cpu.cfs_quota_us"), _read(directory / "cpu.cfs_period_us"))
@@ -124,7 +124,7 @@ def _inside(group: str, mounted: str) -> Iterator[PurePosixPath]:
     yield from below.parents
 
 
-def _quota(quota: str = "", period: str = "100000") -> list[float]:
+def _quota(quota: str, period: str) -> list[float]:
     with suppress(ValueError):
         if int(quota) > 0 and int(period) > 0:
             return [round(int(quota) / int(period), 4)]

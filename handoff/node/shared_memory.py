@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import itertools
 import mmap
@@ -38,10 +39,8 @@ class SharedValue:
         return self.nbytes
 
     def __del__(self) -> None:
-        try:
+        with contextlib.suppress(OSError, AttributeError):
             os.close(self.fd)
-        except (OSError, AttributeError):
-            pass
 
     def __repr__(self) -> str:
         return f"<SharedValue {self.serial}: {self.nbytes:,} bytes>"

@@ -14,6 +14,9 @@ from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, SHOWN, Entry, Mode, T
 from handoff.node.wants import Wants
 
 
+BLOCKED_MAX = 64  # costs that do not fit, before the node looks no further in this turn
+
+
 class Draft:
     """A batch while it is being made."""
 
@@ -50,7 +53,7 @@ class Starter:
                     heap.append((key, lane))
             heapify(heap)
             blocked: list[Lane] = []
-            while heap and len(blocked) <= self._settings.bypass_max:
+            while heap and len(blocked) < BLOCKED_MAX:
                 key, lane = heappop(heap)
                 if self._serve(now, lane, key, blocked):
                     following = lane.head(runs)

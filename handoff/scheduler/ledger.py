@@ -326,7 +326,7 @@ class Ledger:
             run.rank_seconds.append(run.rank_seconds[index])
         run.change_kind(task, run.alone[index])
 
-    def end_run(self, run: Run, seconds: float) -> None:
+    def end_run(self, run: Run) -> None:
         """Nothing of it is left anywhere: its nodes forget it, its queues and code go."""
         for peer in run.nodes:
             node = self.nodes.get(peer)

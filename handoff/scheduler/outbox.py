@@ -27,7 +27,7 @@ class Outbox:
         self.plans: dict[tuple[int, int], tuple[Run, list[int]]] = {}
         self.redirects: dict[tuple[int, int], dict[int, int]] = {}
         self.releases: dict[tuple[int, int], array[int]] = {}
-        self.recalls: dict[tuple[int, int], tuple[Run, list[int]]] = {}
+        self.recalls: dict[tuple[int, int], tuple[array[int], array[int]]] = {}
         self.uploads: dict[int, tuple[Run, list[int]]] = {}
         self.names: dict[int, tuple[str, tuple[str, int]]] = {}   # every node there ever was: late peers may ask about dead ones
 
@@ -63,8 +63,11 @@ class Outbox:
         column.append(task)
 
     def recall(self, peer: int, run: Run, tasks: Iterable[int]) -> None:
-        """That peer is asked to give these back."""
-        self.recalls.setdefault((peer, run.run), (run, []))[1].extend(tasks)
+        """That peer is asked to give these back, in the attempts that it has now."""
+        numbers, attempts = self.recalls.setdefault((peer, run.run), (array("I"), array("I")))
+        for task in tasks:
+            numbers.append(task)
+            attempts.append(run.attempt[task])
 
     def upload(self, run: Run, task: int) -> None:
         """The run's client is asked to upload this object."""
@@ -81,14 +84,14 @@ class Outbox:
         """Nothing more is to be said about it."""
         for gathered in (self.plans, self.redirects, self.releases, self.recalls):
             for key in [key for key in gathered if key[1] == run]:
-                del gathered[key]  # type: ignore[attr-defined]
+                del gathered[key]
         self.uploads.pop(run, None)
 
     def forget_node(self, peer: int) -> None:
         """Nobody is there to listen."""
         for gathered in (self.plans, self.redirects, self.releases, self.recalls):
             for key in [key for key in gathered if key[0] == peer]:
-                del gathered[key]  # type: ignore[attr-defined]
+                del gathered[key]
 
     # ── handing it over ─────────────────────────────────────────────────────
 
@@ -108,11 +111,11 @@ class Outbox:
         for (peer, number), column in self.releases.items():
             if peer in self.nodes:
                 self.send(peer, Release(RunId(number), column))
-        for (peer, number), (run, tasks) in self.recalls.items():
+        for (peer, number), (numbers, attempts) in self.recalls.items():
             if peer in self.nodes:
-                self.send(peer, Recall(RunId(number), array("I", tasks), array("I", [run.attempt[task] for task in tasks])))
+                self.send(peer, Recall(RunId(number), numbers, attempts))
         for gathered in (self.plans, self.uploads, self.redirects, self.releases, self.recalls):
-            gathered.clear()  # type: ignore[attr-defined]
+            gathered.clear()
         effects, self.effects = self.effects, []
         return effects
 

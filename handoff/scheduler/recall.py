@@ -36,7 +36,7 @@ def recall_for_idle_nodes(now: float, ledger: Ledger) -> None:
 
 def _recall(now: float, ledger: Ledger, donor: Node, run: Run, idle: list[Node], wanted: float) -> float:
     """Recall from the end of what was given: that is the least urgent, and the least likely to have started."""
-    tasks = []
+    tasks: list[int] = []
     able: dict[int, bool] = {}
     for task in reversed(ledger.tasks_on(donor, run)):
         if wanted <= 0.0 or len(tasks) >= TASKS_MAX:

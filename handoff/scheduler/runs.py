@@ -61,6 +61,7 @@ class Run:
     def __init__(self, run: RunId, submit: Submit, client: PeerId | None, now: float) -> None:
         program = submit.program
         self.run = run
+        self.program = program
         self.name = submit.name
         self.client = client                  # None: it left, and the run goes on without
         self.detach = submit.detach

@@ -256,14 +256,19 @@ class _Shape:
 
 _CLASSES: tuple[type[Any], ...] = get_args(Message)
 _SHAPES = [_Shape(cls) for cls in _CLASSES]
-_TAGS = {cls: (tag, shape) for tag, (cls, shape) in enumerate(zip(_CLASSES, _SHAPES, strict=True))}
+_TAGS = {cls: (number, shape) for number, (cls, shape) in enumerate(zip(_CLASSES, _SHAPES, strict=True))}
+
+
+def tag(cls: type[Any]) -> int:
+    """The number of this class on the wire."""
+    return _TAGS[cls][0]
 
 
 def encode(message: Message) -> tuple[bytes, list[Buffer]]:
     """The header of a message, and the buffers that follow it (not copied: leave them as they are until they are sent)."""
-    tag, shape = _TAGS[type(message)]
+    number, shape = _TAGS[type(message)]
     values = shape.write(message)
-    values.insert(0, tag)
+    values.insert(0, number)
     return _packer.pack(values), _buffers(message.body) if shape.has_body else []  # type: ignore[union-attr]
 
 
@@ -285,10 +290,10 @@ def decode(header: Buffer, body: Buffer | None = None) -> Message:
         values = _read(header)
         if type(values) is not tuple or not values:
             raise ValueError("a header is an array that begins with a tag")
-        tag = values[0]
-        if type(tag) is not int or not 0 <= tag < len(_SHAPES):
-            raise ValueError(f"there is no message {tag!r}")
-        shape = _SHAPES[tag]
+        number = values[0]
+        if type(number) is not int or not 0 <= number < len(_SHAPES):
+            raise ValueError(f"there is no message {number!r}")
+        shape = _SHAPES[number]
         if not body:
             return shape.cls(*shape.arguments(values, 1))  # type: ignore[no-any-return]
         if not shape.has_body:

@@ -17,13 +17,14 @@ def main() -> int:
     parser.add_argument("--profile", choices=list(PROFILES), help="which faults strike; else the seed decides")
     parser.add_argument("--count", type=int, default=1, help="how many seeds")
     parser.add_argument("--brief", action="store_true", help="one line a failure, instead of its story")
+    parser.add_argument("--whole", action="store_true", help="tell all that happened, not only the last of it")
     parser.add_argument("--faster", action="store_true", help="without the brains' own invariants after every turn")
     options = parser.parse_args()
     failures, simulated, happened, executions, repeated = 0, 0.0, 0, 0, 0
     kinds: Counter[str] = Counter()
     began = time.perf_counter()
     for seed in range(options.seed, options.seed + options.count):
-        sim = Sim(seed, options.profile, checks=not options.faster)
+        sim = Sim(seed, options.profile, checks=not options.faster, whole=options.whole)
         try:
             sim.run()
         except SimulationFailed as error:
@@ -37,8 +38,9 @@ def main() -> int:
         repeated += sim.oracles.repeated
     seconds = time.perf_counter() - began
     print(
-        f"{options.count} seeds, {failures} failed; {simulated:.0f} s in {seconds:.1f} s ({simulated / seconds:.0f} x), "
-        f"{1000 * seconds / options.count:.1f} ms a seed, {happened / seconds:.0f} happenings a second, {executions} executions, {repeated} repeated"
+        f"{options.count} seeds, {failures} failed; {simulated:.0f} s in {seconds:.1f} s ({simulated / seconds:.0f} x real time), "
+        f"{1000 * seconds / options.count:.1f} ms a seed, {happened / seconds:.0f} happenings a second; "
+        f"{executions} executions, {repeated} repeated"
     )
     return 1 if failures else 0
 

@@ -63,7 +63,7 @@ class Claims:
         key = (work.run, work.task, work.attempt)
         for other, held in workers.items():
             if key in held.works:
-                raise Overcommitted(f"{node.host}: task {work.run}/{work.task}#{work.attempt} is given to worker {worker} and to worker {other}")
+                raise Overcommitted(f"{node.host}: task {work.run}/{work.task}#{work.attempt} is given to workers {worker} and {other}")
         hands.works[key] = (work, kind)
         have = dict(node.capacity)
         total: dict[str, int] = {}
@@ -72,7 +72,7 @@ class Claims:
                 total[name] = total.get(name, 0) + steps
         for name, steps in total.items():
             if steps > have.get(name, 0):
-                raise Overcommitted(f"{node.host}: {name} is claimed {steps} times 1/10000, of {have.get(name, 0)}, with task {work.run}/{work.task}")
+                raise Overcommitted(f"{node.host}: {steps} of {have.get(name, 0)} {name} are claimed with task {work.run}/{work.task}")
 
     def began(self, node: Node, worker: WorkerId, work: Work) -> None:
         """It executes."""

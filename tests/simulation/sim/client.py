@@ -27,6 +27,7 @@ class Client(Process):
         self.me: PeerId = NOBODY
         self.jobs: dict[int, Job] = {}
         self.over: dict[int, events.RunOver] = {}
+        self._waiting: list[Job] = []
         self._pieces: dict[tuple[PeerId, int, int], bytearray] = {}
         self._hello = Hello(PROTOCOL, "0", "3", "client", name, stage.boot())
         self.exchange = Exchange(self, self._greeting, None)
@@ -35,7 +36,10 @@ class Client(Process):
         self.session.connect()
 
     def submit(self, job: Job) -> None:
-        """The user starts a run."""
+        """The user starts a run, as soon as there is a connection."""
+        if self.me == NOBODY:
+            self._waiting.append(job)
+            return
         self.jobs[job.submit.token] = job
         self.oracles.submitted(self, job)
         self.post(events.Start(job.submit))
@@ -52,6 +56,9 @@ class Client(Process):
     def _welcomed(self, me: PeerId) -> None:
         self.me = me
         self.post(events.Welcomed(me))
+        waiting, self._waiting = self._waiting, []
+        for job in waiting:
+            self.submit(job)
 
     def _heard(self, event: Any) -> None:
         if isinstance(event, Received) and isinstance(event.message, Peers):

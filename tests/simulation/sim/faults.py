@@ -34,9 +34,11 @@ def draw_faults(lots: Random, options: Options) -> list[Fault]:
                 case "cuts" if len(everyone) > 2:
                     subject, other = lots.sample(everyone, 2)
                     kind = "cut" if lots.random() < 0.7 else "cut-one-way"
-                    plan.append(Fault(at, kind, subject, other, lots.choice((0.1, 1.0, 4.0, 12.0, 20.0)) * lots.uniform(0.5, 1.5)))
+                    seconds = lots.choice((0.1, 1.0, 4.0, 12.0, 20.0)) * lots.uniform(0.5, 1.5)
+                    plan.append(Fault(at, kind, subject, other, seconds))
                 case "pauses":
-                    plan.append(Fault(at, "pause", lots.choice(everyone[1:]), seconds=lots.choice((0.1, 1.0, 4.0, 12.0)) * lots.uniform(0.5, 1.5)))
+                    seconds = lots.choice((0.1, 1.0, 4.0, 12.0)) * lots.uniform(0.5, 1.5)
+                    plan.append(Fault(at, "pause", lots.choice(everyone[1:]), seconds=seconds))
                 case "kills":
                     plan.append(Fault(at, "kill", lots.choice(hosts), seconds=lots.choice((0.2, 2.0, 15.0))))
                 case "vanish":

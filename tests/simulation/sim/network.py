@@ -1,7 +1,7 @@
 """Connections between processes: in order, with random delays; they break, stall without a word, or lead to who is not there.
 
-A frame is any object. What is modelled is TCP as the shells see it: a connection delivers in order or breaks. A cut between two hosts delays what is
-said until it heals; when it lasts, both ends find out by themselves (keepalive), each at its own moment.
+A frame is any object. What is modelled is TCP as the shells see it: a connection delivers in order or breaks. A cut between two hosts
+delays what is said until it heals; when it lasts, both ends find out by themselves (keepalive), each at its own moment.
 """
 
 from __future__ import annotations

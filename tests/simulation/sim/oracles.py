@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from handoff.client.events import Failure, RunOver
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
@@ -122,7 +122,8 @@ class Oracles:
 
     def reported(self, peer: PeerId, report: Report) -> None:
         """A node said what is done."""
-        sure(len(report.tasks) == len(report.attempts) == len(report.nbytes) == len(report.seconds) == len(report.ages), "a report's columns differ")
+        columns = (report.attempts, report.nbytes, report.seconds, report.ages)
+        sure(all(len(column) == len(report.tasks) for column in columns), "a report's columns differ")
 
     def progressed(self, token: int, progress: Progress) -> None:
         """The coordinator counted."""
@@ -150,7 +151,9 @@ class Oracles:
         job = watch.job
         where = f"{node.host}: task {work.run}/{work.task}#{work.attempt}"
         kind = job.kind(work.task)
-        sure(work.kind == kind, f"{where} runs as {work.kind}, not as {kind}")
+        alone = bool(work.kind.flags & Flag.ALONE)
+        sure(replace(work.kind, flags=work.kind.flags & ~Flag.ALONE) == kind, f"{where} runs as {work.kind}, not as {kind}")
+        sure(alone == (watch.crashes[work.task] >= 2), f"{where} runs {'' if alone else 'not '}alone after {watch.crashes[work.task]} crashes")
         sure(work.inputs == job.inputs[work.task], f"{where} has inputs {work.inputs}, not {job.inputs[work.task]}")
         sure(bytes(work.literal) == job.program.literals[work.task], f"{where} has the literal {work.literal!r}")
         sure(not kind.flags & Flag.OBJECT, f"{where} is an object: there is nothing to execute")
@@ -170,7 +173,7 @@ class Oracles:
         for source in job.inputs[task]:
             value = values[source]
             if job.kind(source).flags & Flag.SERIALIZER:
-                value, _, target = value.partition(b"@")
+                value, _, target = value.rpartition(b"@")
                 sure(target.decode() == node.host, f"{where}: its serializer {source} was told that it would run on {target.decode()}")
             sure(value == job.values[source], f"{where}: its input {source} is wrong: {value[:20]!r}")
         ended = node.ended.get(work.run)
@@ -277,7 +280,8 @@ class Oracles:
             sure(self.names[peer] in watch.made_on.get(task, {}), f"run {over.run}: task {task} did not run on {self.names[peer]}")
         if not watch.losses:
             for group in job.program.groups:
-                sure(len({nodes[task] for task in group}) == 1, f"run {over.run}: the group {list(group)} ran on {[nodes[task] for task in group]}")
+                places = [nodes[task] for task in group]
+                sure(len(set(places)) == 1, f"run {over.run}: the group {list(group)} ran on {places}")
 
     def refused(self, client: Client, job: Job, over: RunOver) -> None:
         """A run that never was."""
@@ -295,7 +299,8 @@ class Oracles:
                 sure(task < len(job.seconds), text)
                 kind = job.kind(task)
                 failures = watch.failures[task]
-                sure(failures > kind.max_retries or watch.crashes[task] >= self.options.settings.scheduler.crash_limit, f"{text}: {failures} failures")
+                limit = self.options.settings.scheduler.crash_limit
+                sure(failures > kind.max_retries or watch.crashes[task] >= limit, f"{text}: {failures} failures")
             case "RunCancelled":
                 sure(job.cancel_after is not None or self.options.has_losses, text)
             case "NodeLost":

@@ -53,8 +53,9 @@ class SessionServer:
         if end.facts is None:
             self._greeted(end, self.letters.read(frame))
             return
-        peer, kept = end.facts
-        if self.kept.get(peer) is not kept or kept.end is not end:
+        peer = end.facts
+        kept = self.kept.get(peer)
+        if kept is None or kept.end is not end:
             return
         if not isinstance(frame, Frame):  # a goodbye stands outside the numbering
             bye = self.letters.read(frame)
@@ -68,8 +69,9 @@ class SessionServer:
         """A connection is gone; its session is not, unless it is a node whose process is dead."""
         if end.facts is None:
             return
-        peer, kept = end.facts
-        if self.kept.get(peer) is kept and kept.end is end:
+        peer = end.facts
+        kept = self.kept.get(peer)
+        if kept is not None and kept.end is end:
             kept.end = None
             self.heard(Dropped(peer))
             if kept.hello.role == "node":
@@ -81,21 +83,21 @@ class SessionServer:
             if kept.end is not None:
                 kept.end.close()
                 self.heard(Dropped(hello.peer))
-            kept.end, end.facts = end, (hello.peer, kept)
+            kept.end, end.facts = end, hello.peer
             end.send(self.letters.write(Welcome(hello.peer, True, kept.numbering.received)))
             for frame in kept.numbering.resume(hello.received):
                 end.send(frame)
             self.heard(Resumed(hello.peer))
             return
         if hello.role == "node" and any(other.hello.name == hello.name for other in self.kept.values()):
-            end.facts = (NOBODY, None)
+            end.facts = NOBODY
             end.send(self.letters.write(Refused("Refused", f"a node named {hello.name!r} is already here")))
             end.close()
             return
         peer = PeerId(self._next)
         self._next += 1
         kept = self.kept[peer] = Kept(hello, Numbering())
-        kept.end, end.facts = end, (peer, kept)
+        kept.end, end.facts = end, peer
         end.send(self.letters.write(Welcome(peer)))
         self.heard(Joined(peer, hello))
 
@@ -124,8 +126,7 @@ class SessionClient:
         self.me = NOBODY
         self._numbering = Numbering()
         self._end: End | None = None
-        self._was_in = False
-        self._pause = settings.reconnect_seconds
+        self._pause = self.settings.reconnect_seconds
         self._closed = False
 
     def connect(self) -> None:

@@ -6,14 +6,18 @@ import hashlib
 from collections import deque
 from typing import Any
 
+from handoff.machine import Received, Send, Tick
+from handoff.messages import Alive
+
 KEPT = 60
 
 
 class Trace:
     """Every event that a brain heard and every effect that it asked for."""
 
-    def __init__(self, hashed: bool) -> None:
-        self._last: deque[tuple[float, str, str, Any]] = deque(maxlen=KEPT)
+    def __init__(self, hashed: bool, whole: bool = False) -> None:
+        self._last: deque[tuple[float, str, str, Any]] = deque(maxlen=None if whole else 20 * KEPT)
+        self._shown = None if whole else KEPT
         self._hash = hashlib.blake2b(digest_size=16) if hashed else None
 
     def heard(self, now: float, host: str, event: Any) -> None:
@@ -40,4 +44,12 @@ class Trace:
 
     def text(self) -> str:
         """The last of it, a line each."""
-        return "\n".join(f"{now:12.6f} {host:12} {arrow} {repr(what)[:300]}" for now, host, arrow, what in self._last)
+        shown = [entry for entry in self._last if not _is_dull(entry[3])]
+        if self._shown is not None:
+            shown = shown[-self._shown :]
+        return "\n".join(f"{now:12.6f} {host:12} {arrow} {repr(what)[:400]}" for now, host, arrow, what in shown)
+
+
+def _is_dull(what: Any) -> bool:
+    """A heartbeat, or an alarm: true of every story."""
+    return isinstance(what, Tick) or (isinstance(what, (Received, Send)) and isinstance(what.message, Alive))

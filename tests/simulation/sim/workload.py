@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from random import Random
+from typing import TypeAlias
 
 from handoff.messages import Blobs, Flag, Form, Ints, Kind, Program, Submit, ints, longs
 from handoff.resources import SCALE, Amounts
@@ -62,7 +63,7 @@ def value_of(parts: tuple[bytes, ...], size: int) -> bytes:
     return digest if size <= 8 else (digest * (size // 8 + 1))[:size]
 
 
-def draw_job(lots: Random, number: int, client: int, at: float, offers: list[Offer], trouble: float, tasks: int) -> Job:
+def draw_job(lots: Random, number: int, offers: list[Offer], *, client: int, at: float, trouble: float, tasks: int) -> Job:
     """One random run. `trouble`: the chance that a task has mishaps."""
     shape = lots.choice(SHAPES)
     edges = _edges(lots, shape, tasks)
@@ -78,7 +79,9 @@ def draw_job(lots: Random, number: int, client: int, at: float, offers: list[Off
         if not edges[task] and lots.random() < 0.08:
             chosen[task] = plain
     edges, chosen = _with_serializers(lots, edges, chosen, plain, plain + 1)
-    return _assembled(lots, number, client, at, offers, trouble, edges, chosen, kinds, plain)
+    job = _assembled(lots, number, offers, trouble, graph=(edges, chosen, kinds))
+    job.client, job.at = client, at
+    return job
 
 
 def _digest(name: bytes) -> bytes:
@@ -181,10 +184,11 @@ def _with_serializers(
     return new_edges, new_chosen
 
 
-def _assembled(
-    lots: Random, number: int, client: int, at: float, offers: list[Offer], trouble: float,
-    edges: list[tuple[int, ...]], chosen: list[int], kinds: list[Kind], plain: int,
-) -> Job:
+Graph: TypeAlias = tuple[list[tuple[int, ...]], list[int], list[Kind]]  # per task: inputs, index of its kind; then the kinds
+
+
+def _assembled(lots: Random, number: int, offers: list[Offer], trouble: float, graph: Graph) -> Job:
+    edges, chosen, kinds = graph
     tasks = len(edges)
     consumers: list[list[int]] = [[] for _ in range(tasks)]
     for task, inputs in enumerate(edges):
@@ -228,7 +232,7 @@ def _assembled(
                 choices = ["exception", "exception", "crash"] + (["hang"] if kind.timeout else [])
                 some = [lots.choice(choices) for _ in range(count)]
                 mishaps[task] = some if some.count("crash") < 3 else ["exception"] * count
-    groups = _groups(lots, kinds, chosen, offers, plain)
+    groups = _groups(lots, kinds, chosen, offers)
     digests = list(dict.fromkeys(digest for kind in kinds for digest in kind.codes))
     object_tasks = [task for task in range(tasks) if kinds[chosen[task]].flags & Flag.OBJECT]
     program = Program(
@@ -253,10 +257,10 @@ def _assembled(
         body=b"".join(map(code_of, digests)),
     )
     outputs = [task for task in range(tasks) if kinds[chosen[task]].flags & Flag.OUTPUT]
-    return Job(client, at, submit, seconds, values, mishaps, edges, consumers, doomed=tuple(doomed), outputs=outputs)
+    return Job(0, 0.0, submit, seconds, values, mishaps, edges, consumers, doomed=tuple(doomed), outputs=outputs)
 
 
-def _groups(lots: Random, kinds: list[Kind], chosen: list[int], offers: list[Offer], plain: int) -> tuple[Ints, ...]:
+def _groups(lots: Random, kinds: list[Kind], chosen: list[int], offers: list[Offer]) -> tuple[Ints, ...]:
     """Sometimes, tasks that must share a node: such that one staying node can hold each of them."""
     if lots.random() < 0.75:
         return ()

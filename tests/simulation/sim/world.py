@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from handoff.ids import RunId
 from sim.client import Client
 from sim.clock import Clock, Lots
 from sim.coordinator import Coordinator
@@ -29,10 +28,10 @@ class SimulationFailed(AssertionError):
 class Sim:
     """One seed's cluster. `run` it once."""
 
-    def __init__(self, seed: int, profile: str | None = None, hashed: bool = False, checks: bool = True) -> None:
+    def __init__(self, seed: int, profile: str | None = None, hashed: bool = False, checks: bool = True, whole: bool = False) -> None:
         self.seed = seed
         self.options = options = replace(draw_options(seed, profile), checks=checks)
-        self.clock, self.lots, self.trace = Clock(), Lots(seed), Trace(hashed)
+        self.clock, self.lots, self.trace = Clock(), Lots(seed), Trace(hashed, whole)
         self.oracles = Oracles(options, self.clock)
         self.network = Network(self.clock, self.lots.network, options.delay_seconds)
         self.stage = Stage(options, self.clock, self.lots, self.network, Letters(options.encoded), self.oracles, self.trace)
@@ -57,9 +56,8 @@ class Sim:
         trouble = 0.15 if "mishaps" in options.faults else 0.0
         for number in range(1, options.jobs + 1):
             at = lots.workload.choice((0.0, 0.3, 1.0)) + lots.workload.random() * options.fault_seconds * 0.3
-            client_number = lots.workload.randrange(options.clients)
-            tasks = lots.workload.randint(1, options.tasks_max)
-            job = draw_job(lots.workload, number, client_number, at, list(options.offers), trouble, tasks)
+            client, tasks = lots.workload.randrange(options.clients), lots.workload.randint(1, options.tasks_max)
+            job = draw_job(lots.workload, number, list(options.offers), client=client, at=at, trouble=trouble, tasks=tasks)
             if lots.workload.random() < 0.08:
                 job.cancel_after = lots.workload.random() * 3
             self.jobs.append(job)
@@ -178,16 +176,22 @@ class Sim:
 
     def _left_over(self) -> list[str]:
         left = [f"claims: {line}" for line in self.oracles.claims.held()]
-        left += [f"{node.host} keeps {list(node.store)[:5]}" for node in self.nodes.values() if node.alive and node.store]
-        left += [f"the scheduler has runs {list(self._runs())}" for _ in (1,) if self._runs()]
+        kept = self._kept()
+        for node in self.nodes.values():
+            stored = [key for key in node.store if key[0] not in kept] if node.alive else []
+            if stored:
+                left.append(f"{node.host} keeps {stored[:5]}")
+        runs = [run for run, table in self.coordinator.brain.ledger.runs.items() if run not in kept or not table.is_over]
+        if runs:
+            left.append(f"the scheduler has runs {runs}")
         for name, offer in self.offers.items():
             if offer.stays and not (name in self.nodes and self.nodes[name].alive):
                 left.append(f"{name} is not back")
         return left
 
-    def _runs(self) -> dict[RunId, Any]:
-        """Runs that the coordinator still works on; detached ones whose client died finish by themselves."""
-        return {run: table for run, table in self.coordinator.brain.ledger.runs.items() if not table.over}
+    def _kept(self) -> dict[int, None]:
+        """Detached runs whose client is gone: they are kept, in case somebody attaches."""
+        return {job.run: None for job in self.jobs if job.submit.detach and not self.clients[f"client-{job.client}"].alive}
 
     def _look_over(self) -> None:
         """At the end nothing is held, and everybody agrees about it."""

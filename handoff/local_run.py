@@ -1,0 +1,132 @@
+"""Runs a graph in this very process, one function after the other: for debugging, tests and small things. Needs no cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from handoff.client.result import RunResult
+from handoff.errors import FunctionFailed
+from handoff.graph.dag import DAG
+from handoff.graph.function import Argument, Function
+from handoff.graph.links import Links
+from handoff.graph.references import Reference, replaced
+from handoff.graph.validate import check, given_inputs, refuse_streaming, step
+
+NODE = "local"                       # what functions are told about where they run
+RETRIES_MAX = 3                      # where a function says nothing itself
+
+
+def execute_local(dag: DAG, inputs: Mapping[Hashable, Any] | None = None) -> RunResult:
+    """Run a graph here and now, ignoring costs, placement and timeouts. Values are handed over as they are, without a copy.
+
+    Fails as `execute` does: an `InvalidDAG` before anything ran, or `FunctionFailed` with the function's own exception as its cause.
+    """
+    links = check(dag)
+    refuse_streaming(links)
+    run = _LocalRun(links, given_inputs(links, inputs))
+    try:
+        results = {links.functions[place].id: run.task(place) for place in links.order if links.functions[place].type == "regular"}
+    finally:
+        run.close()
+    wanted = [function.id for function in links.functions if function.type == "regular"]
+    return RunResult(dag.id, 0, {id: results[id] for id in wanted}, dict.fromkeys(wanted, NODE))
+
+
+class _LocalRun:
+    """The values of one run so far."""
+
+    def __init__(self, links: Links, inputs: Mapping[Hashable, Any]) -> None:
+        self._links, self._inputs = links, inputs
+        self._values: dict[int, Any] = {}              # per task, by position
+        self._loop: asyncio.Runner | None = None       # from the first coroutine on
+
+    def close(self) -> None:
+        """End the event loop, if there was one."""
+        if self._loop is not None:
+            self._loop.close()
+
+    def task(self, place: int) -> Any:
+        """Run a task, again if it fails, and keep its value."""
+        function = self._links.functions[place]
+        attempts = 1 + (RETRIES_MAX if function.max_retries is None else function.max_retries)
+        for attempt in range(1, attempts + 1):
+            try:
+                value = self._values[place] = self._call(place, {})
+                return value
+            except (Exception, SystemExit) as error:
+                if attempt == attempts:
+                    raise FunctionFailed(
+                        f"{function.id!r} failed on {NODE!r} in attempt {attempt}: {type(error).__name__}: {error}",
+                        function=function.id, node=NODE, attempt=attempt, type=type(error).__qualname__) from error
+        raise AssertionError("there is at least one attempt")
+
+    def _call(self, place: int, folded: dict[int, Any]) -> Any:
+        """The function's value; `folded` holds those of inline functions that this task has evaluated already."""
+        function = self._links.functions[place]
+        args = [self._taken(argument, producer, folded)
+                for argument, producer in zip(function.args, self._links.arguments[place], strict=True)]
+        if function.argument_inclusion == "as_list":
+            args = [args]
+        args += [self._filled(each, folded) for each in function.extra_args]
+        kwargs = {name: self._filled(each, folded) for name, each in function.extra_kwargs.items()}
+        assert function.code is not None
+        return self._done(function.code, *args, **kwargs)
+
+    def _filled(self, part: Any, folded: dict[int, Any]) -> Any:
+        def result(reference: Reference) -> Any:
+            return self._result(self._links.position[reference.id], folded)
+
+        return replaced(part, result, lambda value: value)
+
+    def _result(self, place: int, folded: dict[int, Any]) -> Any:
+        function: Function = self._links.functions[place]
+        if function.type == "input":
+            return self._inputs[function.id]
+        if function.type == "regular":
+            return self._values[place]
+        if place not in folded:
+            folded[place] = self._call(place, folded)
+        return folded[place]
+
+    def _taken(self, argument: Hashable | Argument, producer: int, folded: dict[int, Any]) -> Any:
+        """A dependency's value, after the steps of its Argument."""
+        value = self._result(producer, folded)
+        if isinstance(argument, Argument):
+            for given in (argument.serialization_fn, argument.deserialization_fn):
+                if given is not None:
+                    code, static = step(given)
+                    value = self._done(code, value, NODE, NODE, *static)
+        return value
+
+    def _done(self, code: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The value of a call, awaited where it has to be."""
+        value = code(*args, **kwargs)
+        if not inspect.isawaitable(value):
+            return value
+        loop = self._loop = self._loop or asyncio.Runner()
+
+        async def awaited() -> Any:
+            return await value
+
+        return _elsewhere(lambda: loop.run(awaited())) if asyncio._get_running_loop() else loop.run(awaited())
+
+
+def _elsewhere(work: Callable[[], Any]) -> Any:
+    """The value of some work done in a thread of its own: a notebook's thread already has an event loop that runs."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return future.result()

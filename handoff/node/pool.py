@@ -1,0 +1,374 @@
+"""The node's worker processes: gives them batches, puts their results into the store, and tells the brain what happened.
+
+Whatever user code does, this side goes on: a worker that says what makes no sense is killed, and its tasks are somebody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from handoff.errors import HandoffError, ProtocolError
+from handoff.ids import NOBODY, PeerId, RunId, WorkerId
+from handoff.messages import Flag, Form, Kind
+from handoff.node.events import Broke, CancelTask, Execute, Finished, WorkerGone, WorkerReady
+from handoff.node.phrases import BATCH, BROKE, CANCEL, CODE, FORGET_CODE, MAP, OUTPUT, READY, RESULTS, SCATTERED, SETUP, UNMAP
+from handoff.node.pipe import FDS_MAX, Frame, frame
+from handoff.node.process import WorkerProcess, raise_file_limit, worker_environment
+from handoff.node.shared_memory import SharedValue, adopt
+from handoff.node.store import ResultStore, Value
+from handoff.settings import NodeSettings
+
+OUTPUT_BYTES_PER_SECOND = 1024 * 1024  # of printed lines, from one worker
+CODES_MAX = 1024                       # kept by one worker, and
+CODE_BYTES_MAX = 64 * 1024 * 1024      # their bytes; the least recently used are forgotten
+MAPPED_MAX = 1024                      # large values that one worker keeps mapped, likewise
+CLOSE_SECONDS = 0.3                    # an idle worker may end by itself this long when the node stops, then it is killed
+
+_ASYNC = int(Flag.ASYNC)               # arithmetic with flags as such is slow
+
+
+class _Batch:
+    """What was given to a worker and is not finished."""
+
+    __slots__ = ("attempts", "left", "open", "run", "tasks")
+
+    def __init__(self, work: Execute, kinds: list[Kind]) -> None:
+        self.run, self.tasks, self.attempts = work.run, work.tasks, work.attempts
+        self.left = len(work.tasks)
+        if not any(is_async(kind) for kind in kinds):
+            self.open = bytearray(b"\1") * self.left  # 0: finished, 1: not finished, 2: not finished, a coroutine
+        else:
+            self.open = bytearray(2 if is_async(kind) else 1 for kind in work.kinds)
+
+
+class _Worker:
+    """A worker process and what it was given: batches, code, large values."""
+
+    __slots__ = ("batches", "code_bytes", "codes", "last_batch", "mapped", "process")
+
+    def __init__(self) -> None:
+        self.process: WorkerProcess
+        self.batches: dict[int, _Batch] = {}
+        self.last_batch = 0
+        self.codes: OrderedDict[bytes, int] = OrderedDict()      # digest -> size
+        self.code_bytes = 0
+        self.mapped: OrderedDict[int, None] = OrderedDict()      # serials
+
+
+class WorkerPool:
+    """Performs Spawn, Kill, Execute and CancelTask; answers by `emit`, always from a later turn of the loop.
+
+    `output` gets printed lines: run, tasks, streams, texts. `close` leaves no process behind.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: ResultStore,
+        codes: Mapping[bytes, bytes],
+        emit: Callable[[Any], None],
+        output: Callable[[RunId, list[int], list[str], list[str]], None],
+        name_of: Callable[[PeerId], str],
+        here: Callable[[], str],
+        settings: NodeSettings,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._store, self._codes, self._emit, self._output = store, codes, emit, output
+        self._name_of, self._here, self._settings = name_of, here, settings
+        self._environment = worker_environment(environment)
+        self._workers: dict[WorkerId, _Worker] = {}
+        self._closing = False
+        self._empty = asyncio.Event()
+        store.on_drop = self._dropped
+        raise_file_limit()
+
+    @property
+    def pids(self) -> dict[WorkerId, int]:
+        """The process of each worker."""
+        return {name: worker.process.pid for name, worker in self._workers.items()}
+
+    # ── what the brain asks for ─────────────────────────────────────────────
+
+    def spawn(self, name: WorkerId) -> None:
+        """Start a worker; answered by WorkerReady, or by WorkerGone when it does not come up."""
+        loop = asyncio.get_running_loop()
+        worker = _Worker()
+        try:
+            worker.process = WorkerProcess(
+                loop,
+                self._environment,
+                heard=lambda frames: self._heard(name, worker, frames),
+                gone=lambda reason: self._gone(name, worker, reason),
+            )
+        except OSError as error:
+            loop.call_soon(self._emit, WorkerGone(name, f"could not be started: {error}", ()))
+            return
+        self._workers[name] = worker
+        worker.process.pipe.send(frame([SETUP, self._settings.inline_bytes, OUTPUT_BYTES_PER_SECOND]))
+
+    def kill(self, name: WorkerId, reason: str) -> None:
+        """End a worker now; answered by WorkerGone."""
+        worker = self._workers.get(name)
+        if worker is not None:
+            worker.process.kill(reason)
+
+    def cancel(self, effect: CancelTask) -> None:
+        """Cancel a coroutine."""
+        worker = self._workers.get(effect.worker)
+        if worker is None:
+            return
+        for number, batch in reversed(worker.batches.items()):
+            if batch.run == effect.run and effect.task in batch.tasks:
+                index = batch.tasks.index(effect.task)
+                if batch.open[index]:
+                    worker.process.pipe.send(frame([CANCEL, number, index]))
+                return
+
+    def execute(self, work: Execute) -> None:
+        """Give a batch to a worker. One that is gone meanwhile answers for itself, by WorkerGone."""
+        worker = self._workers.get(work.worker)
+        if worker is None or not work.tasks:
+            return
+        worker.last_batch += 1
+        number, pipe = worker.last_batch, worker.process.pipe
+        kinds, kind_of = _distinct(work.kinds)
+        worker.batches[number] = _Batch(work, kinds)
+        frames = self._code_frames(worker, kinds)
+        fan_in, references, values = self._inputs(work) if any(work.inputs) else (b"", b"", [])
+        given: list[bytes | int | None] = []
+        large: dict[int, SharedValue] = {}
+        for value in values:
+            if isinstance(value, SharedValue):
+                given.append(value.serial)
+                large[value.serial] = value
+            else:
+                given.append(value)
+        if large:
+            frames = self._map(worker, large, frames)
+        frames.append(frame([
+            BATCH, number, work.run, self._here(), array("I", work.tasks).tobytes(), array("I", work.attempts).tobytes(),
+            [[kind.codes, int(kind.form), is_async(kind), kind.name] for kind in kinds], kind_of,
+            work.literals if any(work.literals) else [], fan_in, references, given, self._names(work) if any(kind.form == Form.TREE for kind in kinds) else {},
+        ]))
+        pipe.send(b"".join(frames) if len(frames) > 1 else frames[0])
+
+    def _inputs(self, work: Execute) -> tuple[bytes, bytes, list[Value | None]]:
+        """How many inputs each task has, where each is found, and the values to be sent along. See phrases.BATCH."""
+        count, run, get = len(work.tasks), work.run, self._store.get
+        position = {task: index for index, task in enumerate(work.tasks)}
+        known: dict[int, int] = {}
+        references = array("I")
+        values: list[Value | None] = []
+        for index, inputs in enumerate(work.inputs):
+            for task in inputs:
+                own = position.get(task, index)
+                if own < index and not is_async(work.kinds[own]):
+                    references.append(own)
+                    continue
+                at = known.get(task)
+                if at is None:
+                    at = known[task] = count + len(values)
+                    values.append(get(run, task))
+                references.append(at)
+        return array("I", map(len, work.inputs)).tobytes(), references.tobytes(), values
+
+    def _names(self, work: Execute) -> dict[int, list[Any]]:
+        names = {}
+        for index, kind in enumerate(work.kinds):
+            if kind.form == Form.TREE and (work.sources[index] or work.targets[index] != NOBODY):
+                target = work.targets[index]
+                names[index] = ["" if target == NOBODY else self._name_of(target), [self._name_of(peer) for peer in work.sources[index]]]
+        return names
+
+    def _code_frames(self, worker: _Worker, kinds: list[Kind]) -> list[bytes]:
+        """Frames with the code that the worker lacks, and with what it shall forget for that."""
+        frames: list[bytes] = []
+        codes = worker.codes
+        for kind in kinds:
+            for digest in kind.codes:
+                if digest in codes:
+                    codes.move_to_end(digest)
+                elif digest in self._codes:  # else the worker says that the code is not here
+                    data = self._codes[digest]
+                    codes[digest] = len(data)
+                    worker.code_bytes += len(data)
+                    frames.append(frame([CODE, digest, data]))
+        needed = len(frames)
+        forgotten = []
+        while len(codes) > max(CODES_MAX, needed) or (worker.code_bytes > CODE_BYTES_MAX and len(codes) > needed + 64):
+            digest, size = codes.popitem(last=False)
+            worker.code_bytes -= size
+            forgotten.append(digest)
+        if forgotten:
+            frames.insert(0, frame([FORGET_CODE, forgotten]))
+        return frames
+
+    def _map(self, worker: _Worker, large: dict[int, SharedValue], frames: list[bytes]) -> list[bytes]:
+        """Send the large values that the worker has not mapped; what is still to be sent after that."""
+        missing = []
+        for serial, value in large.items():
+            if serial in worker.mapped:
+                worker.mapped.move_to_end(serial)
+            else:
+                worker.mapped[serial] = None
+                missing.append(value)
+        pipe = worker.process.pipe
+        for at in range(0, len(missing), FDS_MAX):
+            values = missing[at : at + FDS_MAX]
+            pipe.send(frame([MAP, [value.serial for value in values], [value.nbytes for value in values]], len(values)), values)
+        if len(worker.mapped) > MAPPED_MAX and len(worker.mapped) > len(large):
+            surplus = len(worker.mapped) - max(MAPPED_MAX, len(large))
+            frames.append(frame([UNMAP, [worker.mapped.popitem(last=False)[0] for _ in range(surplus)]]))
+        return frames
+
+    def _dropped(self, serials: list[int]) -> None:
+        """Large values left the store: their memory is free when no worker has them mapped any more."""
+        for worker in self._workers.values():
+            known = [serial for serial in serials if serial in worker.mapped]
+            if known:
+                for serial in known:
+                    del worker.mapped[serial]
+                worker.process.pipe.send(frame([UNMAP, known]))
+
+    # ── what workers say ────────────────────────────────────────────────────
+
+    def _heard(self, name: WorkerId, worker: _Worker, frames: list[Frame]) -> None:
+        for said, descriptors in frames:
+            try:
+                self._hear(name, worker, said, descriptors)
+            except (HandoffError, TypeError, ValueError, LookupError, OSError, OverflowError) as error:
+                worker.process.kill(f"it said what no worker says: {type(error).__name__}: {error}")
+            finally:
+                for descriptor in descriptors:  # what nobody took
+                    os.close(descriptor)
+
+    def _hear(self, name: WorkerId, worker: _Worker, said: list[Any], descriptors: list[int]) -> None:
+        what = said[0]
+        if what == RESULTS:
+            self._finished(name, worker, range(said[2], said[2] + len(said[3])), said, descriptors)
+        elif what == SCATTERED:
+            self._finished(name, worker, array("I", said[2]), said, descriptors)
+        elif what == BROKE:
+            self._broke(name, worker, said)
+        elif what == OUTPUT:
+            self._printed(said)
+        elif what == READY:
+            self._emit(WorkerReady(name))
+        else:
+            raise ProtocolError(f"it said {what!r}")
+
+    def _finished(
+        self, name: WorkerId, worker: _Worker, indices: range | array[int], said: list[Any], descriptors: list[int]
+    ) -> None:
+        _, number, _, values, seconds, ended = said
+        batch = worker.batches[number]
+        count = len(values)
+        if type(indices) is range:
+            first, end = indices.start, indices.stop
+            if batch.open.count(1, first, end) + batch.open.count(2, first, end) != count:
+                raise ProtocolError("it finished a task twice, or one that it was not given")
+            tasks, attempts = batch.tasks[first:end], batch.attempts[first:end]
+            batch.open[first:end] = bytes(count)
+        else:
+            for index in indices:
+                if not batch.open[index]:
+                    raise ProtocolError("it finished a task twice")
+                batch.open[index] = 0
+            tasks, attempts = tuple(batch.tasks[index] for index in indices), tuple(batch.attempts[index] for index in indices)
+        if descriptors:
+            if count != 1 or len(descriptors) != 1:
+                raise ProtocolError("more than one large value came at once")
+            values = [adopt(descriptors.pop(), values[0])]
+        elif set(map(type, values)) != {bytes}:
+            raise ProtocolError("a value is not bytes")
+        durations, when = array("d", seconds), array("d", ended)
+        if not len(durations) == len(when) == len(tasks) == count:
+            raise ProtocolError("columns of different lengths")
+        self._store.put_many(batch.run, tasks, values)
+        self._settle(worker, number, batch, count)
+        self._emit(Finished(name, batch.run, tasks, attempts, tuple(map(len, values)), tuple(durations), tuple(when)))
+
+    def _broke(self, name: WorkerId, worker: _Worker, said: list[Any]) -> None:
+        _, number, index, cause, kind, text, traceback, seconds, body = said
+        batch = worker.batches[number]
+        if not batch.open[index]:
+            raise ProtocolError("a task broke twice")
+        batch.open[index] = 0
+        self._settle(worker, number, batch, 1)
+        self._emit(Broke(name, batch.run, batch.tasks[index], batch.attempts[index], cause, kind, text, traceback, float(seconds), body))
+
+    @staticmethod
+    def _settle(worker: _Worker, number: int, batch: _Batch, count: int) -> None:
+        batch.left -= count
+        if not batch.left:
+            del worker.batches[number]
+
+    def _printed(self, said: list[Any]) -> None:
+        """Lines of one run after the other."""
+        _, runs, tasks, streams, texts = said
+        column = array("I", tasks)
+        at = 0
+        while at < len(runs):
+            end = at + 1
+            while end < len(runs) and runs[end] == runs[at]:
+                end += 1
+            self._output(RunId(runs[at]), list(column[at:end]), streams[at:end], texts[at:end])
+            at = end
+
+    def _gone(self, name: WorkerId, worker: _Worker, reason: str) -> None:
+        if self._workers.get(name) is worker:
+            del self._workers[name]
+        if self._closing:
+            if not self._workers:
+                self._empty.set()
+            return
+        running = [
+            (batch.run, task)
+            for batch in worker.batches.values()
+            for task, state in zip(batch.tasks, batch.open, strict=True)
+            if state == 2
+        ]
+        executing = worker.process.executing()
+        if executing is not None:
+            number, index = executing
+            batch = worker.batches.get(number)
+            # What it finished last may still be marked when it died between two tasks: that one is not to blame.
+            if batch is not None and index < len(batch.tasks) and batch.open[index]:
+                running.append((batch.run, batch.tasks[index]))
+        self._emit(WorkerGone(name, reason, tuple(running)))
+
+    async def close(self) -> None:
+        """End all workers. Idle ones end by themselves when their pipe closes; nothing is left behind."""
+        self._closing = True
+        if not self._workers:
+            return
+        for worker in self._workers.values():
+            if worker.batches:
+                worker.process.kill("the node stops")
+            else:
+                worker.process.pipe.close()
+        try:
+            await asyncio.wait_for(self._empty.wait(), CLOSE_SECONDS)
+        except TimeoutError:
+            for worker in list(self._workers.values()):
+                worker.process.kill("the node stops")
+            await self._empty.wait()
+
+
+def is_async(kind: Kind) -> bool:
+    """Whether its tasks are coroutines."""
+    return int(kind.flags) & _ASYNC != 0
+
+
+def _distinct(kinds: tuple[Kind, ...]) -> tuple[list[Kind], bytes]:
+    """The kinds of a batch, each once, and the index of each task's; b"" when all tasks are of one."""
+    different = {id(kind): kind for kind in kinds}
+    if len(different) == 1:
+        return [kinds[0]], b""
+    index = {each: at for at, each in enumerate(different)}
+    return list(different.values()), array("I", [index[id(kind)] for kind in kinds]).tobytes()

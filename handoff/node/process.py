@@ -1,0 +1,142 @@
+"""One worker process as its node sees it: started, listened to, killed, and its end explained."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import mmap
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import handoff
+from handoff.node.phrases import MARKER_BYTES
+from handoff.node.pipe import Frame, NodePipe
+
+FILES_MAX = 65_536  # each large value on a node is an open file; the usual soft limit of 1,024 is soon reached
+
+
+class WorkerProcess:
+    """Started by the constructor. `heard` gets frames, `gone` is called once, with the reason, when nothing more can come."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        environment: Mapping[str, str],
+        heard: Callable[[list[Frame]], None],
+        gone: Callable[[str], None],
+    ) -> None:
+        self._loop, self._gone = loop, gone
+        self._kill_reason: str | None = None
+        self._over = False
+        marker = os.memfd_create("handoff-marker", os.MFD_CLOEXEC)
+        ours, theirs = socket.socketpair()
+        try:
+            os.ftruncate(marker, MARKER_BYTES)
+            self._marker = memoryview(mmap.mmap(marker, MARKER_BYTES)).cast("Q")
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "handoff.node.child", "--fd", str(theirs.fileno()), "--marker", str(marker)],
+                pass_fds=(theirs.fileno(), marker),
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # what is printed past Python goes to the node's stderr, its log
+                start_new_session=True,  # a group of its own, to be killed with everything it started; no Ctrl-C from our terminal
+                env=environment,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(marker)
+        self.pid = self._process.pid
+        self.pipe = NodePipe(ours, loop, heard, self._pipe_ended)
+        self._exit_fd = _watch(self.pid)
+        if self._exit_fd is not None:
+            loop.add_reader(self._exit_fd, self._exited)
+        else:
+            loop.run_in_executor(None, self._process.wait).add_done_callback(lambda _: self._exited())
+
+    def executing(self) -> tuple[int, int] | None:
+        """Batch and index of what executes, or executed when it died; None when it was idle."""
+        batch = self._marker[0]
+        return (batch, self._marker[1]) if batch else None
+
+    def kill(self, reason: str) -> None:
+        """End it and everything it started, now."""
+        if self._kill_reason is None:
+            self._kill_reason = reason
+        self._signal_group()
+
+    def _signal_group(self) -> None:
+        # As long as the process is not waited for, its number can't belong to anybody else.
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)  # in the moment before it has its own group
+
+    def _pipe_ended(self, reason: str) -> None:
+        # Usually the process just ended, and its exit will be seen at once. One that lives on without its pipe is of no use.
+        self._loop.call_later(0.2, self._end_without_pipe, reason)
+
+    def _end_without_pipe(self, reason: str) -> None:
+        if not self._over:
+            self.kill(reason)
+
+    def _exited(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        if self._exit_fd is not None:
+            self._loop.remove_reader(self._exit_fd)
+            os.close(self._exit_fd)
+        while self.pipe.read():  # what it said last is still true
+            pass
+        self.pipe.close()
+        self._signal_group()  # what it started goes with it
+        status = self._process.wait()
+        self._gone(f"killed: {self._kill_reason}" if self._kill_reason is not None else ended(status))
+
+
+def ended(status: int) -> str:
+    """How a process ended, for people."""
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    return f"killed by {name}" + (" (out of memory, if nobody killed it by hand)" if status == -signal.SIGKILL else "")
+
+
+def worker_environment(environment: Mapping[str, str] | None) -> dict[str, str]:
+    """What a worker sees: the node's environment, or the one that is given, without anything secret, and able to import Handoff."""
+    source = os.environ if environment is None else environment
+    kept = {name: value for name, value in source.items() if not name.startswith("HANDOFF_SECRET") and name != "CREDENTIALS_DIRECTORY"}
+    root = str(Path(handoff.__file__).parents[1])
+    if root not in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:  # run from a source tree: it may not be installed
+        kept["PYTHONPATH"] = os.pathsep.join(path for path in (kept.get("PYTHONPATH", ""), root) if path)
+    return kept
+
+
+def raise_file_limit() -> None:
+    """Allow this process, and the workers it starts, as many open files as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _watch(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends; None where the system has none."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None

@@ -1,0 +1,95 @@
+"""What must always be true of the scheduler's tables; checked after every event in tests, never in production."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from handoff.errors import InvariantViolation
+from handoff.ids import NOBODY
+from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.ready import LOW, Shape
+from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, STATES, WAITING, Run
+
+
+def check(ledger: Ledger) -> None:
+    """Raise InvariantViolation when something contradicts itself."""
+    queued: set[tuple[int, int, int]] = set()
+    for shape in ledger.ready.shapes.values():
+        for key in (*shape.stack, *shape.heap):
+            queued.add((shape.number, key >> 32 & LOW, key & LOW))
+    ahead: dict[tuple[int, Shape], int] = {}
+    held: dict[tuple[int, Shape], int] = {}
+    for run in ledger.runs.values():
+        _check_run(ledger, run, queued, ahead, held)
+    for node in ledger.nodes.values():
+        for mine, counted, word in ((node.ahead, ahead, "ahead"), (node.held, held, "held")):
+            expected = {shape: count for (peer, shape), count in counted.items() if peer == node.peer}
+            if mine != expected:
+                _wrong(f"{node} counts {mine} tasks {word}, the runs say {expected}")
+        if node.planned != sum(node.ahead.values()) + sum(node.held.values()):
+            _wrong(f"{node} counts {node.planned} planned tasks, {node.ahead} ahead and {node.held} held")
+        if len(node.holding) != sum(node.held.values()):
+            _wrong(f"{node} lists {len(node.holding)} held tasks, but holds {node.held}")
+        for name, used in node.committed.items():
+            expected_use = sum(count * amount for shape, count in node.held.items() for of, amount in shape.need if of == name)
+            if used != expected_use:
+                _wrong(f"{node} has committed {used} of {name!r}, its tasks take {expected_use}")
+            if not 0 <= used <= node.capacity.get(name, 0):
+                _wrong(f"{node} has committed {used} of {name!r} and offers {node.capacity.get(name, 0)}")
+    total = sum(run.total for run in ledger.runs.values() if not run.is_over)
+    if ledger.tasks != total:
+        _wrong(f"{ledger.tasks} unfinished tasks are counted, the runs have {total}")
+    if not ledger.runs and (ledger.ready.shapes or ledger.codes.uses):
+        _wrong(f"no run is left, but shapes {list(ledger.ready.shapes)} or code {list(ledger.codes.uses)} are")
+
+
+def _check_run(
+    ledger: Ledger, run: Run, queued: set[tuple[int, int, int]], ahead: dict[tuple[int, Shape], int], held: dict[tuple[int, Shape], int],
+) -> None:
+    done = planned = 0
+    left = [0] * len(run.kinds)
+    for task in range(run.total):
+        state, peer, shape = run.state[task], run.node[task], run.shapes[run.kind[task]]
+        where = f"task {task} of {run} is {STATES[state]}"
+        if state in (DONE, GONE):
+            done += 1
+        else:
+            left[run.kind[task]] += 1
+        if state in (AHEAD, HELD):
+            planned += 1
+            if peer not in ledger.nodes:
+                _wrong(f"{where} on peer {peer}, which is not there")
+            counted = ahead if state == AHEAD else held
+            counted[peer, shape] = counted.get((peer, shape), 0) + 1
+            if task not in ledger.nodes[peer].sent.get(run.run, ()):
+                _wrong(f"{where} on {ledger.nodes[peer]}, which does not list it")
+        elif state in (WAITING, READY, DELAYED) and peer != NOBODY:
+            _wrong(f"{where}, but has node {peer}")
+        elif state == DONE and peer not in ledger.nodes:
+            _wrong(f"{where} on peer {peer}, which is not there")
+        if state == READY and (shape.number, run.run, task) not in queued:
+            _wrong(f"{where}, but lies in no queue")
+        if not run.linked:
+            continue
+        inputs = run.inputs_of(task)
+        missing = sum(run.state[each] != DONE for each in inputs)
+        unplanned = sum(run.state[each] not in (AHEAD, HELD, DONE) for each in inputs)
+        if state < DONE and (run.missing[task], run.unplanned[task]) != (missing, unplanned):
+            _wrong(f"{where} and counts {run.missing[task]} missing and {run.unplanned[task]} unplanned inputs; it has {missing} and {unplanned}")
+        if state == WAITING and not missing:
+            _wrong(f"{where}, but all its inputs exist")
+        if state == READY and unplanned:
+            _wrong(f"{where}, but {unplanned} of its inputs are not even planned")
+        needed = sum(run.state[each] < DONE for each in run.consumers_of(task))
+        if run.needed[task] != needed:
+            _wrong(f"{where} and counts {run.needed[task]} unfinished consumers; it has {needed}")
+        if state == GONE and needed:
+            _wrong(f"{where}, but {needed} tasks still need it")
+    if (done, planned) != (run.done, run.planned):
+        _wrong(f"{run} has {done} done and {planned} planned tasks")
+    if left != run.left:
+        _wrong(f"{run} counts {run.left} unfinished tasks per kind; it has {left}")
+
+
+def _wrong(text: str) -> NoReturn:
+    raise InvariantViolation(text)

@@ -1,0 +1,129 @@
+"""Results come in: the busiest place of the scheduler. What is done counts down what waits for it, and frees what it was waited for."""
+
+from __future__ import annotations
+
+from array import array
+
+from handoff.messages import Report
+from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.nodes import Node
+from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, WAITING, Run
+
+
+def take_report(now: float, ledger: Ledger, node: Node, report: Report) -> Run | None:
+    """Note what is done; the run, if the report means anything."""
+    run = ledger.runs.get(report.run)
+    if run is None:
+        return None
+    run.bytes_moved += report.fetched_bytes
+    done = _mark_done(now, run, node, report)
+    if not done:
+        return run
+    run.done += len(done)
+    run.planned -= len(done)
+    if run.linked:
+        _follow(ledger, run, done)
+    elif not all(run.is_output):
+        for task in done:
+            if not run.is_output[run.kind[task]]:
+                run.state[task] = GONE
+                ledger.out.release(node.peer, run.run, task)
+    _learn(ledger, run, node, done)
+    if run.done >= run.rank_again:
+        ledger.rank_again(run)
+    return run
+
+
+def _mark_done(now: float, run: Run, node: Node, report: Report) -> list[int]:
+    """The tasks that this report is right about, now marked as done and booked off their node."""
+    state, attempt, where, kind, total = run.state, run.attempt, run.node, run.kind, run.total
+    nbytes, seconds, started = run.nbytes, run.seconds, run.started
+    peer, base, number = node.peer, now - run.submitted, run.run
+    done: list[int] = []
+    held: list[int] = []
+    for task, tried, size, spent, age in zip(report.tasks, report.attempts, report.nbytes, report.seconds, report.ages, strict=False):
+        if task >= total or attempt[task] != tried or where[task] != peer:
+            continue
+        was = state[task]
+        if was == HELD:
+            held.append(task)
+        elif was != AHEAD:
+            continue
+        state[task] = DONE
+        nbytes[task] = size
+        seconds[task] = spent
+        started[task] = base - age - spent
+        done.append(task)
+    if not done:
+        return done
+    left, shapes = run.left, run.shapes
+    for task in held:
+        del node.holding[number, task]
+    if len(shapes) == 1:
+        left[0] -= len(done)
+        if held:
+            node.give(shapes[0], len(held), True)
+        if len(held) < len(done):
+            node.give(shapes[0], len(done) - len(held), False)
+        return done
+    counts: dict[int, int] = {}
+    for task in done:
+        of = kind[task]
+        counts[of] = counts.get(of, 0) + 1
+    held_counts: dict[int, int] = {}
+    for task in held:
+        of = kind[task]
+        held_counts[of] = held_counts.get(of, 0) + 1
+    for of, count in counts.items():
+        left[of] -= count
+        from_room = held_counts.get(of, 0)
+        if from_room:
+            node.give(shapes[of], from_room, True)
+        if from_room < count:
+            node.give(shapes[of], count - from_room, False)
+    return done
+
+
+def _follow(ledger: Ledger, run: Run, done: list[int]) -> None:
+    """Dependents come nearer; inputs that nobody needs any more are released."""
+    state, missing, needed, kind, is_output, out = run.state, run.missing, run.needed, run.kind, run.is_output, ledger.out
+    consumers, consumer_starts, inputs, starts = run.consumers, run.consumer_starts, run.inputs, run.starts
+    where, copies, number = run.node, run.copies, run.run
+    for task in done:
+        for each in consumers[consumer_starts[task] : consumer_starts[task + 1]]:
+            left = missing[each] = missing[each] - 1
+            if not left and state[each] == WAITING:
+                ledger.consider(run, each)
+        for each in inputs[starts[task] : starts[task + 1]]:
+            left = needed[each] = needed[each] - 1
+            if not left and state[each] == DONE:
+                if not is_output[kind[each]]:
+                    state[each] = GONE
+                    out.release(where[each], number, each)
+                if copies and each in copies:
+                    for peer in copies.pop(each):
+                        out.release(peer, number, each)
+        if not needed[task] and not is_output[kind[task]]:
+            state[task] = GONE
+            ledger.release_all(run, task)
+
+
+def _learn(ledger: Ledger, run: Run, node: Node, done: list[int]) -> None:
+    """Take in how long it took and how large it became; objects and serializers of other people's data teach nothing about time."""
+    estimates = ledger.estimates
+    if len(run.shapes) == 1:
+        several = {0: done}
+    else:
+        several = {}
+        for task in done:
+            several.setdefault(run.kind[task], []).append(task)
+    for of, tasks in several.items():
+        if run.is_object(tasks[0]):
+            continue
+        function = run.shapes[of].function
+        step = -(-len(tasks) // 64)
+        sample = tasks[::step] if step > 1 else tasks
+        seconds = [run.seconds[task] for task in sample]
+        if function.count >= 8 and len(ledger.nodes) > 1:
+            node.learn_speed(sum(seconds), function.seconds * len(seconds))
+        estimates.observe(function, seconds, array("Q", [run.nbytes[task] for task in sample]))

@@ -1,0 +1,86 @@
+"""What people may ask, answered as plain data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handoff.resources import describe, plain
+from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.nodes import Node
+from handoff.scheduler.runs import DELAYED, DONE, GONE, READY, Run
+
+
+def nodes(ledger: Ledger) -> list[dict[str, Any]]:
+    """Every node: what it offers, what is free, how it is."""
+    return [
+        {
+            "name": node.name, "peer": node.peer, "address": list(node.address), "pid": node.pid,
+            "capacity": plain(tuple((name, amount) for name, amount in node.capacity.items() if name)), "free": plain(node.free),
+            "labels": dict(node.labels), "state": _state_of(node), "running": node.running, "queued": node.queued,
+        }
+        for node in ledger.nodes.values()
+    ]
+
+
+def _state_of(node: Node) -> str:
+    return "waiting" if node.dropped_at is not None else node.state
+
+
+def runs(ledger: Ledger, now: float) -> list[dict[str, Any]]:
+    """Every run that is known, the oldest first; those that are over and forgotten as long as they are remembered."""
+    return [*ledger.history.values(), *(run_line(ledger, run, now) for run in ledger.runs.values())]
+
+
+def run_line(ledger: Ledger, run: Run, now: float, state: str = "") -> dict[str, Any]:
+    """One run in one line."""
+    client = ledger.clients.get(run.client) if run.client is not None else None
+    return {
+        "run": run.run, "name": run.name, "state": state or state_of(run), "done": run.done, "total": run.total,
+        "client": client.name if client else "", "seconds": run.seconds_total if run.is_over else now - run.submitted,
+    }
+
+
+def state_of(run: Run) -> str:
+    """In one word."""
+    return "done" if run.is_over else "running" if run.planned else "waiting"
+
+
+def timeline(ledger: Ledger, run: Run) -> dict[str, list[Any]]:
+    """What ran where, when and for how long: columns over the finished tasks."""
+    tasks = [task for task, state in enumerate(run.state) if state in (DONE, GONE)]
+    names = {peer: ledger.out.names[peer][0] for peer in dict.fromkeys(run.node) if peer in ledger.out.names}
+    return {
+        "task": tasks,
+        "node": [names.get(run.node[task], "") for task in tasks],
+        "attempt": [run.attempt[task] for task in tasks],
+        "started": [run.started[task] for task in tasks],
+        "seconds": [run.seconds[task] for task in tasks],
+        "nbytes": [run.nbytes[task] for task in tasks],
+    }
+
+
+def waits_for(ledger: Ledger, run: Run) -> str:
+    """Why nothing of it runs, when nothing does; empty when something does, or it is over."""
+    if run.is_over or run.planned or run.done == run.total:
+        return ""
+    if run.unmet:
+        return run.unmet
+    open_nodes = [node for node in ledger.nodes.values() if node.state == "ready"]
+    if not open_nodes:
+        silent = ", ".join(repr(node.name) for node in ledger.nodes.values())
+        return f"waits for a node: {silent} can't be heard" if silent else "waits for a node to join"
+    ready = run.state.find(READY)
+    if ready >= 0:
+        kind = run.kinds[run.kind[ready]]
+        only = ledger.allowed(run, ready)
+        if kind.node or only is not None:
+            return f"{kind.name} waits for room on node {kind.node or _name(ledger, only)!r}"
+        return f"no node has room for {describe(kind.cost)}, which {kind.name} needs"
+    delayed = run.state.find(DELAYED)
+    if delayed >= 0:
+        return f"{run.kinds[run.kind[delayed]].name} pauses before its next attempt"
+    return ""
+
+
+def _name(ledger: Ledger, peer: int | None) -> str:
+    return ledger.out.names[peer][0] if peer in ledger.out.names else "?"

@@ -1,0 +1,419 @@
+"""What the commands say without a cluster: help, versions, secrets, graphs that can't be found, progress, exit statuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+
+from handoff import errors
+from handoff.cli import exits, options
+from handoff.cli.main import command
+from handoff.cli.progress import Bar, Plain, display
+from handoff.cli.run import chosen, followed
+from handoff.cli.target import load_dag
+from handoff.client.nodes import NodeInfo, RunInfo
+from handoff.client.result import RunStatus
+from handoff.graph.dag import DAG
+from handoff.graph.function import Function
+from handoff.trust import secret
+from handoff.version import VERSION
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty home and working directory, and the modules as they were."""
+    for name in ("HANDOFF_SECRET", "HANDOFF_SECRET_FILE", "CREDENTIALS_DIRECTORY", "HANDOFF_COORDINATOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setitem(secret._inherited, "text", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", "") and str(tmp_path) in str(sys.modules[name].__file__):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs a command: (exit status, stdout, stderr)."""
+    def run(*arguments: str) -> tuple[int, str, str]:
+        status = command(arguments)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+    return run
+
+
+# ── the front door ──────────────────────────────────────────────────────────
+
+
+def test_help_teaches(said: Any) -> None:
+    """Every command's help has an example that starts with its name."""
+    status, out, _ = said("--help")
+    assert status == 0
+    commands = re.search(r"Commands:\n(.*)", out, re.DOTALL)
+    assert commands is not None
+    assert re.findall(r"^  (\w+)", commands[1], re.MULTILINE) == ["coordinator", "run", "nodes", "status", "cancel", "secret", "node"]
+    for words in ("run", "nodes", "status", "cancel", "secret new", "secret show", "secret check", "node detect"):
+        assert f"  handoff {words}" in said(*words.split(), "--help")[1], words
+
+
+def test_the_version_is_shown(said: Any) -> None:
+    """And nothing else happens."""
+    assert said("--version") == (0, f"handoff {VERSION}\n", "")
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    ("nodes --bad", "handoff: No such option: --bad"),
+    ("frobnicate", "handoff: No such command 'frobnicate'"),
+    ("status x", "handoff: Invalid value for '[RUN]'"),
+    ("cancel", "handoff: Missing argument 'RUN'"),
+    ("run g:x --max-retries -1", "handoff: Invalid value for '--max-retries'"),
+    ("nodes --coordinator http://a", "ConfigError: address 'http://a' is not an address"),
+    ("nodes", "ConfigError: no cluster secret: "),
+    ("nodes --secret-file /nope", "ConfigError: secret file /nope is not there"),
+])
+def test_wrong_usage_is_one_line(said: Any, arguments: str, text: str) -> None:
+    """On stderr, with status 2 and no traceback."""
+    status, out, error = said(*arguments.split())
+
+    assert (status, out) == (2, "")
+    assert error.startswith(text) and error.count("\n") == 1
+
+
+def test_what_a_machine_offers_is_shown(said: Any) -> None:
+    """With the reasons."""
+    status, out, _ = said("node", "detect")
+
+    assert status == 0
+    assert re.match(r"offers: cpu=[\d.]+, .*memory=\d+\n\ncpu: this machine has \d+ cores?\.\n", out)
+
+
+# ── secrets ─────────────────────────────────────────────────────────────────
+
+
+def test_a_secret_is_made_shown_and_checked(said: Any, here: Path) -> None:
+    """Made once, never overwritten, shown only when asked to."""
+    path = here / "config" / "handoff" / "secret"
+    status, out, _ = said("secret", "new")
+    made = secret.read(path)
+    assert status == 0
+    assert out == f"{path}: the secret of cluster {made.cluster_id}; copy this file to each machine of the cluster\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+    assert said("secret", "new")[::2] == (2, f"ConfigError: secret file {path} exists already; move it away first, or name another file\n")
+    assert said("secret", "show") == (0, f"source:  secret file {path}\ncluster: {made.cluster_id}\n", "")
+    assert said("secret", "show", "--reveal") == (0, made.text, "")
+    assert said("secret", "check") == (0, f"secret file {path} is good: cluster {made.cluster_id}\n", "")
+    path.chmod(0o644)
+    assert said("secret", "check")[::2] == (
+        2, f"ConfigError: secret file {path} can be read or changed by others (mode 0644); run: chmod 600 {path}\n"
+    )
+
+
+def test_a_secret_can_be_made_elsewhere(said: Any, here: Path) -> None:
+    """At the path that is named; two of them are explained."""
+    status, _, _ = said("secret", "new", str(here / "elsewhere"))
+    both = here / "both"
+    both.write_text((here / "elsewhere").read_text() + secret.generate().text)
+    both.chmod(0o600)
+
+    assert status == 0 and secret.read(here / "elsewhere")
+    assert "two secrets: the first makes certificates, both are trusted" in said("secret", "show", "--secret-file", str(both))[1]
+
+
+# ── finding graphs ──────────────────────────────────────────────────────────
+
+GRAPHS = """
+from dataclasses import dataclass
+from handoff import DAG, Function
+
+@dataclass
+class Point:
+    x: int
+
+def double(x):
+    return 2 * x
+
+dag = DAG("doubles")
+dag.add(Function("a", code=double, extra_args=[1]))
+number = 3
+
+def build():
+    return DAG("built")
+
+def broken():
+    return 1 / 0
+"""
+
+
+def test_a_graph_is_found_in_a_module_and_in_a_file(here: Path) -> None:
+    """As an attribute, or as what a function returns."""
+    (here / "graphs.py").write_text(GRAPHS)
+
+    assert load_dag("graphs:dag").id == "doubles"
+    assert load_dag("graphs:build").id == "built"
+    del sys.modules["graphs"]
+    assert load_dag("graphs.py:dag").id == "doubles"
+    assert load_dag(f"{here}/graphs.py:build").id == "built"
+
+
+def test_functions_of_a_file_travel_as_code(here: Path) -> None:
+    """A file's module is nowhere else, so it does not stay among the modules, where its functions would travel as names."""
+    (here / "graphs.py").write_text(GRAPHS)
+
+    load_dag("graphs.py:dag")
+
+    assert "graphs" not in sys.modules
+
+
+@pytest.mark.parametrize(("target", "text"), [
+    ("graphs", "'graphs' does not name a graph; write \"MODULE:DAG\""),
+    ("graphs:", "'graphs:' does not name a graph"),
+    ("nowhere:dag", "there is no module 'nowhere' here; the working directory and PYTHONPATH were searched"),
+    ("nowhere.py:dag", "there is no file nowhere.py"),
+    ("graphs:dog", "graphs has no 'dog'; graphs in it: dag"),
+    ("graphs:number", "graphs:number is a int, not a DAG nor a function that returns one"),
+    ("graphs:Point", "graphs:Point() raised TypeError"),
+    ("graphs:double.real", "graphs has no 'double.real'; graphs in it: dag"),
+])
+def test_what_is_no_graph_is_named(said: Any, here: Path, target: str, text: str) -> None:
+    """With what would be right, in one line, status 2."""
+    (here / "graphs.py").write_text(GRAPHS)
+
+    status, out, error = said("run", target)
+
+    assert (status, out) == (2, "")
+    assert error.startswith(f"ConfigError: {text}")
+
+
+def test_errors_of_the_users_module_come_with_their_place(said: Any, here: Path) -> None:
+    """The user's frames and none of ours."""
+    (here / "graphs.py").write_text(GRAPHS)
+    (here / "wrong.py").write_text("x = 1\nimport missing_library\n")
+
+    _, _, error = said("run", "graphs:broken")
+    assert error.startswith("ConfigError: graphs:broken() raised ZeroDivisionError: division by zero\n")
+    assert f'File "{here}/graphs.py", line 20, in broken' in error and "handoff/cli" not in error
+    _, _, error = said("run", "wrong:dag")
+    assert "raised ModuleNotFoundError: No module named 'missing_library'" in error and f'File "{here}/wrong.py", line 2' in error
+    _, _, error = said("run", "wrong.py:dag")
+    assert "file wrong.py raised ModuleNotFoundError" in error
+
+
+def test_returns_name_functions_whatever_their_ids_are() -> None:
+    """Ids that are numbers or tuples are found by their text; unknown ones are named with those there are."""
+    dag = DAG("d").add(Function("a", code=int)).add(Function(7, code=int)).add(Function(("x", 1), code=int))
+
+    assert chosen(dag, None) is None
+    assert chosen(dag, ["7", "('x', 1)", "a"]) == [7, ("x", 1), "a"]
+    with pytest.raises(errors.ConfigError, match="--returns b: there is no such function; the graph has a, 7"):
+        chosen(dag, ["b"])
+
+
+# ── progress ────────────────────────────────────────────────────────────────
+
+
+def test_plain_progress_says_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line when something changed, not more often than once a second, and every printed line at once."""
+    now, stream = 100.0, io.StringIO()
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with Plain(stream) as shown:
+        shown.update(RunStatus("running", 1, 4, 2))
+        shown.update(RunStatus("running", 2, 4, 2))
+        shown.printed("resize", "n1", "stdout", "hello")
+        now += 1
+        shown.update(RunStatus("running", 2, 4, 0, "no node has gpu=1"))
+        now += 1
+        shown.update(RunStatus("running", 2, 4, 0, "no node has gpu=1"))
+
+    assert stream.getvalue().splitlines() == [
+        "1 of 4 functions done, 2 running", "[resize @ n1] hello", "2 of 4 functions done, 0 running; waits: no node has gpu=1",
+    ]
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With counts and reasons; printed lines stand above it, and nothing in them is taken for markup."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    with display(stream) as shown:
+        assert isinstance(shown, Bar)
+        shown.update(RunStatus("running", 3, 4, 1))
+        shown.printed("f", "n1", "stderr", "[red]not markup[/red]")
+        shown.note("a note")
+        shown.update(RunStatus("running", 3, 4, 0, "a reason"))
+
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert "3/4" in text and "a reason" in text and "[f @ n1] [red]not markup[/red]" in text and "a note" in text
+    assert isinstance(display(io.StringIO()), Plain)
+
+
+class Followed:
+    """A run that is looked at, and then interrupted."""
+
+    def __init__(self, *outcomes: Any) -> None:
+        self.outcomes, self.cancelled = list(outcomes), 0
+
+    def result(self, timeout: float) -> Any:
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def status(self) -> RunStatus:
+        return RunStatus("running", 1, 2, 1)
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+def test_a_run_is_followed_to_its_end() -> None:
+    """Progress is shown while waiting takes long."""
+    stream = io.StringIO()
+
+    assert followed(Followed(errors.ResultTimeout("later"), "result"), Plain(stream)) == "result"  # type: ignore[arg-type]
+    assert stream.getvalue() == "1 of 2 functions done, 1 running\n"
+
+
+def test_ctrl_c_cancels_and_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is cancelled once, its end is waited for, and the interrupt goes on; from then on Ctrl-C leaves at once."""
+    handlers: dict[int, Any] = {}
+    monkeypatch.setattr("signal.signal", handlers.__setitem__)
+    left: list[int] = []
+    monkeypatch.setattr("os._exit", left.append)
+    run, stream = Followed(KeyboardInterrupt(), errors.RunCancelled("run 3 was cancelled")), io.StringIO()
+
+    with pytest.raises(KeyboardInterrupt):
+        followed(run, Plain(stream))  # type: ignore[arg-type]
+
+    assert run.cancelled == 1 and not run.outcomes
+    assert stream.getvalue() == "cancelling the run; once more to leave now\nRunCancelled: run 3 was cancelled\n"
+    handlers[2](2, None)
+    assert left == [130]
+
+
+# ── the end ─────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("error", "status"), [
+    (errors.FunctionFailed("x"), 1), (errors.RunTimeout("x"), 1), (errors.AllocationError("x"), 1), (errors.NodeLost("x"), 1),
+    (errors.ConfigError("x"), 2), (errors.CyclicDependency("x"), 2), (errors.NotSerializable("x"), 2),
+    (errors.ConnectionLost("x"), 3), (errors.Refused("x"), 3), (errors.ProtocolError("x"), 3),
+])
+def test_each_error_has_its_status(error: errors.HandoffError, status: int) -> None:
+    """1 the run, 2 the user, 3 the cluster."""
+    assert exits.status_of(error) == status
+
+
+def failed() -> errors.FunctionFailed:
+    """As a client raises it."""
+    error = errors.FunctionFailed("function 'f' failed on node 'n1' in attempt 4: ValueError: no", function="f", node="n1", attempt=4,
+                                  type="ValueError")
+    error.__cause__ = ValueError("no")
+    error.__cause__.__cause__ = errors.RemoteTraceback('Traceback:\n  File "theirs.py", line 3, in f\nValueError: no')
+    return error
+
+
+def test_a_function_that_failed_shows_its_own_traceback() -> None:
+    """That of the user's code where it ran, and then one line."""
+    assert exits.explained(failed()).splitlines() == [
+        "Traceback:", '  File "theirs.py", line 3, in f', "ValueError: no", "",
+        "FunctionFailed: function 'f' failed on node 'n1' in attempt 4: ValueError: no",
+    ]
+    assert exits.as_data(failed())["function"] == "f" and exits.as_data(failed())["exception"] == "ValueError"
+    assert exits.as_data(errors.RunTimeout("late")) == {"type": "RunTimeout", "text": "late"}
+    assert exits.explained(errors.RunTimeout("late")) == "RunTimeout: late"
+
+
+class FakeClient:
+    """A cluster with two nodes and two runs."""
+
+    cancelled: ClassVar[list[int]] = []
+
+    def __enter__(self) -> FakeClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def nodes(self) -> list[NodeInfo]:
+        return [
+            NodeInfo("n1", "10.0.0.1:7", 11, {"cpu": 8.0, "memory": 16000.0}, {"cpu": 7.5}, {"zone": "north"}, "ready", 1, 2),
+            NodeInfo("n2", "10.0.0.2:7", 12, {"cpu": 2.0, "memory": 12345678.0}, {}, {}, "suspect"),
+        ]
+
+    def runs(self) -> list[RunInfo]:
+        return [RunInfo(3, "images", "running", 5, 9, "me@here", 1.25), RunInfo(4, "other", "done", 1, 1)]
+
+    def cancel(self, run: int) -> None:
+        self.cancelled.append(run)
+
+
+@pytest.fixture
+def fake_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands reach the fake."""
+    monkeypatch.setattr("handoff.cli.cluster.connected", lambda *_: FakeClient())
+    FakeClient.cancelled.clear()
+    yield
+
+
+@pytest.mark.usefixtures("fake_cluster")
+def test_nodes_are_listed(said: Any) -> None:
+    """One line each, and everything as JSON."""
+    _, out, _ = said("nodes")
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["node", "address", "state", "capacity", "free", "running", "queued", "labels"]
+    assert lines[1] == ["n1", "10.0.0.1:7", "ready", "cpu=8", "memory=16000", "cpu=7.5", "1", "2", "zone=north"]
+    assert "memory=12345678" in lines[2]
+    assert json.loads(said("nodes", "--json")[1])[0]["labels"] == {"zone": "north"}
+
+
+@pytest.mark.usefixtures("fake_cluster")
+def test_runs_are_listed(said: Any) -> None:
+    """All, or one; one that is not there is named with those that are."""
+    assert [line.split()[:5] for line in said("status")[1].splitlines()] == [
+        ["run", "name", "state", "done", "total"], ["3", "images", "running", "5", "9"], ["4", "other", "done", "1", "1"],
+    ]
+    assert [each["run"] for each in json.loads(said("status", "4", "--json")[1])] == [4]
+    assert said("status", "5") == (2, "", "ConfigError: there is no run 5; runs that are here: 3, 4\n")
+
+
+@pytest.mark.usefixtures("fake_cluster")
+def test_a_run_is_cancelled(said: Any) -> None:
+    """By its number; one that is not there is named."""
+    assert said("cancel", "3") == (0, "run 3 is cancelled\n", "")
+    assert said("cancel", "9") == (2, "", "ConfigError: there is no run 9; runs that are here: 3, 4\n")
+    assert FakeClient.cancelled == [3]
+
+
+def test_ctrl_c_is_130(said: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a word, and no traceback."""
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("handoff.cli.cluster.connected", interrupted)
+
+    assert said("nodes") == (130, "", "interrupted\n")
+
+
+def test_json_shows_what_it_has_no_word_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """As Python writes it."""
+    options.write_json({"x": SimpleNamespace(a=1), "y": [1, None]})
+
+    assert json.loads(capsys.readouterr().out) == {"x": "namespace(a=1)", "y": [1, None]}

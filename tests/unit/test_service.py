@@ -1,0 +1,158 @@
+"""How a daemon's process starts and ends, with a daemon that does nothing; in processes of their own, since signals are theirs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from handoff.trust import secret
+
+PROGRAM = """
+import asyncio, sys
+from handoff.errors import Refused
+from handoff.service import parser, serve
+
+class Idle:
+    def __init__(self, settings, secret):
+        print("made", settings.node.batch_max, secret.cluster_id, flush=True)
+    async def start(self):
+        self.over = asyncio.Event()
+        if "{behaviour}" == "slow":
+            print("starting", flush=True)
+            await asyncio.sleep(60)
+        if "{behaviour}" == "refused":
+            raise Refused("wrong secret")
+        print("started", flush=True)
+    async def wait(self):
+        await self.over.wait()
+        if "{behaviour}" == "stuck":
+            print("stopping", flush=True)
+            await asyncio.sleep(60)
+        print("stopped", flush=True)
+    def stop(self):
+        self.over.set()
+
+sys.exit(serve(parser("idle", "Does nothing.", "").parse_args(), Idle))
+"""
+
+
+class Daemon:
+    """One that runs the program above."""
+
+    def __init__(self, *arguments: str, behaviour: str = "", pass_fds: tuple[int, ...] = ()) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM.replace("{behaviour}", behaviour), *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=pass_fds,
+        )
+
+    def says(self) -> str:
+        """The next line."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def ends(self) -> tuple[int, str, str]:
+        """Exit status, and what else it said."""
+        out, error = self.process.communicate(timeout=30)
+        return self.process.returncode, out.strip(), error.strip()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A secret file."""
+    secret.create_file(tmp_path / "secret", secret.generate())
+    return tmp_path / "secret"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_stops_it_in_order(file: Path, number: signal.Signals, status: int) -> None:
+    """It stops its work and ends with the status that fits; settings and secret reached it."""
+    daemon = Daemon("--secret-file", str(file), "--set", "node.batch_max=7")
+    assert daemon.says() == f"made 7 {secret.read(file).cluster_id}"
+    assert daemon.says() == "started"
+
+    daemon.process.send_signal(number)
+
+    code, out, error = daemon.ends()
+    assert (code, out) == (status, "stopped")
+    assert f"service.stopping reason={number.name}" in error
+
+
+def test_a_second_signal_ends_it_now(file: Path) -> None:
+    """A daemon that hangs while stopping does not hold up a person who insists."""
+    daemon = Daemon("--secret-file", str(file), behaviour="stuck")
+    assert [daemon.says(), daemon.says()][1] == "started"
+    daemon.process.send_signal(signal.SIGINT)
+    assert daemon.says() == "stopping"
+
+    daemon.process.send_signal(signal.SIGINT)
+
+    assert daemon.ends()[0] == -signal.SIGINT
+
+
+def test_it_can_be_stopped_while_it_starts(file: Path) -> None:
+    """A coordinator that does not answer does not keep a node from ending."""
+    daemon = Daemon("--secret-file", str(file), behaviour="slow")
+    assert [daemon.says(), daemon.says()][1] == "starting"
+
+    daemon.process.terminate()
+
+    assert daemon.ends()[0] == 0
+
+
+def test_it_ends_with_its_parent(file: Path) -> None:
+    """The end of the lifeline stops it; until then Ctrl-C in the terminal that it shares with its parent does not."""
+    ours, theirs = os.pipe()
+    daemon = Daemon("--secret-file", str(file), "--lifeline-fd", str(ours), pass_fds=(ours,))
+    os.close(ours)
+    assert [daemon.says(), daemon.says()][1] == "started"
+    daemon.process.send_signal(signal.SIGINT)
+
+    os.close(theirs)
+
+    code, out, error = daemon.ends()
+    assert (code, out) == (0, "stopped")
+    assert "the process that started this one is gone" in error and "SIGINT" not in error
+
+
+def test_its_secret_can_come_through_a_pipe() -> None:
+    """Then no file is looked at."""
+    made = secret.generate()
+    ours, theirs = os.pipe()
+    os.write(theirs, made.text.encode())
+    os.close(theirs)
+    daemon = Daemon("--secret-fd", str(ours), pass_fds=(ours,))
+    os.close(ours)
+
+    assert daemon.says().endswith(made.cluster_id)
+    daemon.process.terminate()
+    assert daemon.ends()[0] == 0
+
+
+@pytest.mark.parametrize(("arguments", "behaviour", "status", "said"), [
+    (["--secret-file", "/nope"], "", 2, "ConfigError: secret file /nope is not there; copy it"),
+    (["--set", "node.batch_maxx=1"], "", 2, "ConfigError: --set: unknown setting node.batch_maxx; did you mean node.batch_max?"),
+    (["--set", "nonsense"], "", 2, "idle: argument --set: 'nonsense' is not NAME=VALUE (see idle --help)"),
+    (["--log-level", "loud"], "", 2, "idle: argument --log-level: invalid choice: 'loud'"),
+    (["--frobnicate"], "", 2, "idle: unrecognized arguments: --frobnicate (see idle --help)"),
+    (["--secret-file", "FILE"], "refused", 3, "Refused: wrong secret"),
+])
+def test_what_goes_wrong_is_one_line_and_a_status(file: Path, arguments: list[str], behaviour: str, status: int, said: str) -> None:
+    """2 for usage and settings, 3 for a cluster that does not want us; never a traceback."""
+    code, _, error = Daemon(*[str(file) if each == "FILE" else each for each in arguments], behaviour=behaviour).ends()
+
+    assert code == status
+    assert error.startswith(said) and "\n" not in error
+
+
+def test_a_daemon_can_not_unpickle() -> None:
+    """The hook is there before anything else."""
+    served = 'serve(parser("idle", "", "").parse_args(["--secret-file", "/nope"]), None)'
+    program = f"import pickle\nfrom handoff.service import parser, serve\n{served}\npickle.loads(b'cos\\nsystem\\n.')"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+
+    assert "this process may not unpickle, and something tried to load os.system" in ran.stderr

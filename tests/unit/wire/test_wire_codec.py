@@ -1,0 +1,291 @@
+"""Messages to bytes and back: every type, every version, and whatever bytes a stranger may send."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
+import msgpack
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from handoff import messages
+from handoff.errors import ProtocolError
+from handoff.ids import PeerId, RunId
+from handoff.messages import (
+    Absent, Accepted, Alive, Answer, Blobs, Body, Bye, Chunk, EndRun, Hello, Kind, Message, Output, Plan, Program, Report, Submit, Want,
+    floats, ints, longs,
+)
+from handoff.wire import codec
+
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+class _Ints: ...
+
+
+class _Longs: ...
+
+
+class _Floats: ...
+
+
+NAMES = {**vars(messages), "Ints": _Ints, "Longs": _Longs, "Floats": _Floats}
+NUMBER = st.integers(-(2**63), 2**64 - 1)
+PLAIN = st.recursive(
+    st.none() | st.booleans() | NUMBER | st.floats(allow_nan=False) | st.text(max_size=5) | st.binary(max_size=5),
+    lambda inner: st.lists(inner, max_size=3).map(tuple) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def values_of(annotation: Any) -> st.SearchStrategy[Any]:
+    """Any value of a field that is annotated so."""
+    known = {
+        int: NUMBER, str: st.text(max_size=8), bytes: st.binary(max_size=8), bool: st.booleans(), Any: PLAIN,
+        float: st.floats(allow_nan=False), Body: st.binary(max_size=40),
+        _Ints: st.lists(st.integers(0, 2**32 - 1), max_size=6).map(ints),
+        _Longs: st.lists(st.integers(0, 2**64 - 1), max_size=6).map(longs),
+        _Floats: st.lists(st.floats(allow_nan=False), max_size=6).map(floats),
+        Blobs: st.lists(st.binary(max_size=6), max_size=4).map(Blobs.of),
+    }
+    annotation = getattr(annotation, "__supertype__", annotation)
+    if annotation in known:
+        return known[annotation]
+    if get_origin(annotation) is tuple:
+        first, *rest = get_args(annotation)
+        return st.lists(values_of(first), max_size=3).map(tuple) if rest == [...] else st.tuples(values_of(first), *map(values_of, rest))
+    assert is_dataclass(annotation), annotation
+    return messages_of(annotation)
+
+
+def messages_of(cls: type[Any]) -> st.SearchStrategy[Any]:
+    """Any message of this class."""
+    hints = get_type_hints(cls, globalns=NAMES)
+    return st.builds(cls, **{each.name: values_of(hints[each.name]) for each in fields(cls)})
+
+
+CLASSES: tuple[type[Any], ...] = get_args(Message)
+ANY_MESSAGE = st.one_of([messages_of(cls) for cls in CLASSES])
+
+
+def through(message: Message) -> Message:
+    """The message after a journey."""
+    header, body = codec.encode(message)
+    return codec.decode(memoryview(header), b"".join(body))
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_every_message_survives_the_journey(cls: type[Any], data: st.DataObject) -> None:
+    """What is decoded equals what was encoded, for every class of the vocabulary."""
+    message = data.draw(messages_of(cls))
+    arrived = through(message)
+    assert arrived == message
+    assert type(arrived) is cls
+
+
+def test_columns_keep_their_type() -> None:
+    """A column arrives as an array of the same machine type."""
+    report = through(Report(RunId(1), ints([7]), ints([1]), longs([2**40]), floats([0.5]), floats([0.25])))
+    assert isinstance(report, Report)
+    assert [report.tasks.typecode, report.nbytes.typecode, report.seconds.typecode] == ["I", "Q", "d"]
+    assert report.nbytes[0] == 2**40
+
+
+def test_columns_travel_as_little_endian_integers() -> None:
+    """The wire format does not depend on the machine."""
+    header, _ = codec.encode(Want(RunId(5), ints([1, 2])))
+    assert struct.pack("<II", 1, 2) in header
+
+
+def test_a_body_is_not_in_the_header_and_not_copied() -> None:
+    """The buffers of a body follow the header as they are; several arrive as one."""
+    large = bytearray(b"x" * 1000)
+    header, body = codec.encode(Chunk(RunId(1), 2, 0, 1003, (b"ab", memoryview(large), b"", (b"c",))))
+    assert len(header) < 20
+    assert [bytes(each) for each in body] == [b"ab", bytes(large), b"c"]
+    assert body[1].obj is large  # type: ignore[union-attr]
+
+
+def test_a_body_of_other_items_than_bytes_is_sent_as_its_bytes() -> None:
+    """A view of numbers counts in bytes, not in items."""
+    _, body = codec.encode(Chunk(RunId(1), 2, 0, 8, memoryview(floats([1.0]))))
+    assert [len(each) for each in body] == [8]
+
+
+def test_lone_surrogates_of_user_output_arrive() -> None:
+    """Whatever user code prints travels."""
+    said = Output(RunId(1), ints([1]), ("stdout",), ("\ud800 caf\u00e9",))
+    assert through(said) == said
+
+
+def test_answers_may_hold_long_lists() -> None:
+    """A timeline of more tasks than a MessagePack array elsewhere may have entries arrives whole."""
+    answer = through(Answer(1, {"task": list(range(100_000))}))
+    assert isinstance(answer, Answer)
+    assert answer.data["task"] == tuple(range(100_000))
+
+
+def test_unknown_trailing_fields_are_ignored() -> None:
+    """A newer minor version may say more."""
+    assert codec.decode(msgpack.packb([codec.tag(EndRun), 3, "new", {"a": 1}])) == EndRun(RunId(3))
+
+
+def test_missing_trailing_fields_get_their_defaults() -> None:
+    """An older minor version says less."""
+    assert codec.decode(msgpack.packb([codec.tag(Bye)])) == Bye("")
+    assert codec.decode(msgpack.packb([codec.tag(Alive), []])) == Alive()
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([], "begins with a tag"),
+        ({}, "begins with a tag"),
+        ([99], "no message 99"),
+        ([-1], "no message -1"),
+        ([True, 1], "no message True"),
+        (["EndRun", 1], "no message"),
+        ([codec.tag(EndRun)], "EndRun needs 1 fields, got 0"),
+        ([codec.tag(EndRun), "1"], "EndRun.run: str instead of int"),
+        ([codec.tag(EndRun), True], "EndRun.run: bool instead of int"),
+        ([codec.tag(EndRun), None], "EndRun.run: NoneType instead of int"),
+        ([codec.tag(Want), 1, b"abc"], "Want.tasks: "),
+        ([codec.tag(Want), 1, [1, 2]], "Want.tasks: tuple instead of a column"),
+        ([codec.tag(Alive), [["cpu", "1"]]], "Alive.free: str instead of int"),
+        ([codec.tag(Alive), [["cpu"]]], "Alive.free: not an array of 2"),
+        ([codec.tag(Answer), 1, 2], "Answer.data: int instead of packed data"),
+    ],
+)
+def test_wrong_shapes_are_named(values: Any, says: str) -> None:
+    """A message of the wrong shape is refused with the field that is wrong."""
+    with pytest.raises(ProtocolError, match="not a message: ") as caught:
+        codec.decode(msgpack.packb(values))
+    assert says in str(caught.value)
+
+
+def test_byte_strings_that_do_not_add_up_are_refused() -> None:
+    """The sizes of a column of byte strings have to match its bytes."""
+    header, _ = codec.encode(Plan(RunId(1), ints(), ints(), ints(), Blobs.of([b"ab"]), ints(), ints(), ints(), floats()))
+    assert codec.decode(header)
+    with pytest.raises(ProtocolError, match=r"Plan\.literals: .*3 bytes and has 2"):
+        codec.decode(header.replace(struct.pack("<I", 2), struct.pack("<I", 3)))
+
+
+def test_a_body_where_none_belongs_is_refused() -> None:
+    """Only messages with a body may have one."""
+    header, _ = codec.encode(EndRun(RunId(1)))
+    with pytest.raises(ProtocolError, match="EndRun has no body, got one of 3 bytes"):
+        codec.decode(header, b"abc")
+
+
+def test_extension_types_are_refused_at_any_depth() -> None:
+    """Neither extensions nor time stamps come through, also inside free data."""
+    for hidden in (msgpack.ExtType(5, b"x"), msgpack.Timestamp(1, 2)):
+        with pytest.raises(ProtocolError):
+            codec.decode(msgpack.packb([codec.tag(EndRun), hidden]))
+        with pytest.raises(ProtocolError):
+            codec.decode(msgpack.packb([codec.tag(Answer), 1, msgpack.packb({"a": [hidden]})]))
+
+
+def test_too_many_kinds_are_refused_where_they_are_made() -> None:
+    """A graph that the other side would not accept is refused before it is sent, with what to do."""
+    program = Program((), tuple([Kind((), "f")] * 70_000), ints(), Blobs.of([]), ints(), ints())
+    with pytest.raises(ProtocolError, match="70000 entries where a message may hold 65536"):
+        codec.encode(Submit(1, "big", program))
+
+
+def test_a_column_of_the_wrong_type_is_refused_where_it_is_made() -> None:
+    """Sizes sent as small numbers are a mistake of the sender."""
+    with pytest.raises(ProtocolError, match="a column of 'Q' where 'I' is meant"):
+        codec.encode(Absent(RunId(1), longs([1])))
+
+
+def test_small_input_never_becomes_large_objects() -> None:
+    """A megabyte of nested emptiness is refused without taking many megabytes."""
+    bomb = bytes([0xDD]) + struct.pack(">I", 1_000_000) + b"\x80" * 1_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError):
+            codec.decode(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_deep_nesting_is_refused() -> None:
+    """A header nested a hundred thousand deep is a protocol error, not a crash."""
+    with pytest.raises(ProtocolError):
+        codec.decode(b"\x91" * 100_000 + b"\x00")
+    deep = b"\x91" * 400 + b"\x00"
+    assert codec.decode(msgpack.packb([codec.tag(Answer), 1, deep]))
+
+
+@QUICK
+@given(st.binary(max_size=200), st.binary(max_size=20))
+def test_garbage_is_a_protocol_error(header: bytes, body: bytes) -> None:
+    """Whatever the bytes: a message or a ProtocolError."""
+    try:
+        codec.decode(header, body)
+    except ProtocolError:
+        pass
+
+
+@QUICK
+@given(ANY_MESSAGE, st.data())
+def test_mutated_headers_are_messages_or_protocol_errors(message: Message, data: st.DataObject) -> None:
+    """A valid header with a few bytes changed, cut or added never raises anything else."""
+    header, body = codec.encode(message)
+    changed = bytearray(header)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(changed)))
+        changed[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
+    try:
+        codec.decode(bytes(changed), b"".join(body))
+    except ProtocolError:
+        pass
+
+
+@QUICK
+@given(PLAIN)
+def test_plain_data_survives(data: Any) -> None:
+    """What is packed is unpacked, with tuples for sequences."""
+    assert codec.unpack(codec.pack(data)) == data
+
+
+@QUICK
+@given(st.binary(max_size=100))
+def test_garbage_is_no_plain_data(data: bytes) -> None:
+    """Bytes that are no plain data are a ProtocolError."""
+    try:
+        codec.unpack(data)
+    except ProtocolError as error:
+        assert f"{len(data)} bytes are not MessagePack data" in str(error)
+
+
+def test_plain_data_has_the_same_caps() -> None:
+    """Arrays longer than the cap are refused on the way in."""
+    assert len(codec.unpack(codec.pack([0] * 65_536))) == 65_536
+    with pytest.raises(ProtocolError):
+        codec.unpack(codec.pack([0] * 65_537))
+
+
+def test_every_field_after_the_first_default_has_one() -> None:
+    """Trailing fields can only be missing when all of them have defaults."""
+    for cls in CLASSES:
+        has_default = [each.default is not MISSING or each.default_factory is not MISSING for each in fields(cls)]
+        assert has_default == sorted(has_default), cls
+
+
+def test_a_hello_fits_before_the_peer_is_known() -> None:
+    """Who says hello with a reasonable number of resources and labels stays below the cap for strangers."""
+    hello = Hello(1, "0.1.0", "3.11", "node", "node-1", b"x" * 16, 1, PeerId(3), 0, ("host", 7071),
+                  tuple((f"resource-{n}", n) for n in range(40)), tuple((f"label-{n}", "value") for n in range(40)))
+    assert len(codec.encode(hello)[0]) < 4096
+    assert through(hello) == hello
+    assert through(Accepted(1, RunId(2))) == Accepted(1, RunId(2))
