@@ -48,7 +48,7 @@ class _LocalRun:
     def close(self) -> None:
         """End the event loop, if there was one."""
         if self._loop is not None:
-            self._loop.close()
+            _off_the_loop(self._loop.close)
 
     def task(self, place: int) -> Any:
         """Run a task, again if it fails, and keep its value."""
@@ -113,11 +113,15 @@ class _LocalRun:
         async def awaited() -> Any:
             return await value
 
-        return _elsewhere(lambda: loop.run(awaited())) if asyncio._get_running_loop() else loop.run(awaited())
+        return _off_the_loop(lambda: loop.run(awaited()))
 
 
-def _elsewhere(work: Callable[[], Any]) -> Any:
-    """The value of some work done in a thread of its own: a notebook's thread already has an event loop that runs."""
+def _off_the_loop(work: Callable[[], Any]) -> Any:
+    """The value of some work; done in another thread where this one has an event loop that runs already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return work()
     future: Future[Any] = Future()
 
     def run() -> None:

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from handoff.ids import PeerId
 from handoff.messages import Hello, Message
 
-
 # ── what can happen to any brain ────────────────────────────────────────────
 
 

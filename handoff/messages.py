@@ -6,132 +6,13 @@ Code and values travel as raw bytes in `body`, never parsed by coordinator or no
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum, IntFlag
 from typing import Any, TypeAlias, Union
 
+from handoff.columns import Blobs, Body, Floats, Ints, Longs, ints
 from handoff.ids import NOBODY, PeerId, RunId
+from handoff.program import Kind, Program
 from handoff.resources import Amounts
-
-# ── columns ─────────────────────────────────────────────────────────────────
-
-Ints: TypeAlias = "array[int]"        # typecode "I": task numbers, attempts, peers, counts
-Longs: TypeAlias = "array[int]"       # typecode "Q": bytes
-Floats: TypeAlias = "array[float]"    # typecode "d": seconds, priorities
-Body: TypeAlias = Union[bytes, bytearray, memoryview, tuple[Any, ...]]  # one buffer, or several to be sent back to back; received as one
-
-
-def ints(values: Iterable[int] = ()) -> Ints:
-    """A column of small numbers."""
-    return array("I", values)
-
-
-def longs(values: Iterable[int] = ()) -> Longs:
-    """A column of sizes in bytes."""
-    return array("Q", values)
-
-
-def floats(values: Iterable[float] = ()) -> Floats:
-    """A column of seconds or priorities."""
-    return array("d", values)
-
-
-class Blobs(Sequence[bytes]):
-    """A column of byte strings, kept as one: `sizes` and their concatenation."""
-
-    __slots__ = ("_starts", "data", "sizes")
-
-    def __init__(self, sizes: Ints, data: bytes) -> None:
-        self.sizes, self.data = sizes, data
-        self._starts: list[int] | None = None
-
-    @classmethod
-    def of(cls, values: Iterable[bytes]) -> Blobs:
-        """The column that holds these."""
-        kept = list(values)
-        return cls(ints(map(len, kept)), b"".join(kept))
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def __getitem__(self, index: Any) -> Any:
-        if self._starts is None:
-            starts, at = [], 0
-            for size in self.sizes:
-                starts.append(at)
-                at += size
-            self._starts = starts
-        start = self._starts[index]
-        return self.data[start : start + self.sizes[index]]
-
-    def __iter__(self) -> Iterator[bytes]:
-        at, data = 0, self.data
-        for size in self.sizes:
-            yield data[at : at + size]
-            at += size
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Blobs) and self.sizes == other.sizes and self.data == other.data
-
-    def __hash__(self) -> int:
-        return hash(self.data)
-
-    def __repr__(self) -> str:
-        return f"Blobs.of({list(self)!r})"
-
-
-# ── what a graph becomes ────────────────────────────────────────────────────
-
-
-class Form(IntEnum):
-    """How a task's call is put together from its inputs and its literal (a pickle; empty: nothing)."""
-
-    VARIADIC = 0  # code(*inputs, *args, **kwargs); the literal is a pickled (args, kwargs)
-    AS_LIST = 1   # code([inputs], *args, **kwargs)
-    TREE = 2      # the literal is a pickled `handoff.graph.calls.Call`, with slots for inputs and nested calls of `codes`
-
-
-class Flag(IntFlag):
-    """What is special about a kind of task."""
-
-    OUTPUT = 1      # the client wants the result
-    ASYNC = 2       # the code is a coroutine function: many run at once on one worker's loop
-    OBJECT = 4      # no code: the client uploads the value to the node that is chosen
-    SERIALIZER = 8  # runs beside its one input, told the node of its one consumer, which is chosen first
-    ALONE = 16      # killed its worker before: gets one of its own, so that no bystander is blamed
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What equal tasks share. A run has few kinds and many tasks."""
-
-    codes: tuple[bytes, ...]      # digests of what is called: the function, then those of folded inline functions
-    name: str                     # the function's qualified name, for people
-    form: int = Form.VARIADIC
-    flags: int = 0
-    cost: Amounts = ()            # takes nothing when empty
-    max_retries: int = 3
-    timeout: float = 0.0          # seconds one attempt may take; 0: no limit
-    priority: int = 0             # above any rank
-    node: str = ""                # the only node that may run it; empty: any
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A whole graph, lowered: tasks are numbered in topological order and described by columns."""
-
-    codes: tuple[tuple[bytes, int], ...]  # digest and size of each distinct code; the bytes are the Submit's body, in this order
-    kinds: tuple[Kind, ...]
-    kind: Ints                    # per task: its kind
-    literals: Blobs               # per task: pickled arguments, or empty
-    fan_in: Ints                  # per task: how many inputs
-    inputs: Ints                  # all inputs (task numbers, lower than the task), task after task
-    groups: tuple[Ints, ...] = () # tasks that must share a node
-    object_tasks: Ints = field(default_factory=ints)   # tasks whose value the client uploads
-    object_sizes: Longs = field(default_factory=longs)
-
 
 # ── first words, before anything else, in both directions ───────────────────
 
@@ -517,14 +398,3 @@ Message: TypeAlias = Union[
     Report, Failed, Recalled, Unreachable,
     Want, Collect, Results, Announce, Chunk, Absent,
 ]  # the order is the wire's tag: add at the end, never reorder within a protocol
-
-# Who may say what: (role of the speaker, role of the listener). Anything else closes the connection.
-ALLOWED: dict[tuple[str, str], tuple[type, ...]] = {
-    ("client", "coordinator"): (Submit, Cancel, Forget, Missing, Ask, Alive, Bye),
-    ("coordinator", "client"): (Accepted, Refused, Answer, Peers, Placed, Upload, Progress, NodeGone, RunDone, RunFailed, Output, Alive, Bye),
-    ("coordinator", "node"): (Plan, Recall, Redirect, Release, EndRun, DropCode, Peers, Refused, Alive, Bye),
-    ("node", "coordinator"): (Report, Failed, Recalled, Unreachable, Output, Alive, Bye),
-    ("node", "node"): (Want, Results, Chunk, Absent, Bye),
-    ("client", "node"): (Collect, Want, Results, Chunk, Bye),
-    ("node", "client"): (Results, Announce, Chunk, Absent, Refused, Bye),
-}

@@ -7,7 +7,7 @@ from typing import Any
 
 from handoff.client.lower import Lowered
 from handoff.graph.calls import Frame
-from handoff.messages import Flag, Form
+from handoff.program import Flag, Form
 from handoff.wire.values import pack_result, unpack, unpack_code
 
 

@@ -13,9 +13,9 @@ from handoff import messages
 from handoff.client import events
 from handoff.client.reach import Reach
 from handoff.client.table import ANNOUNCED, HERE, MISSING, Table, nbytes_of, part_of
+from handoff.columns import ints, longs
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Dropped, Joined, Lost, Received, Resumed, Send, Tick
-from handoff.messages import ints, longs
 from handoff.settings import ClientSettings
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Any
 
-from handoff.messages import Blobs, Flag, Kind, Program, ints, longs
+from handoff.columns import Blobs, ints, longs
+from handoff.program import Flag, Kind, Program
 from handoff.wire.values import Packed, pack
 
 OBJECT_BYTES = 1024 * 1024           # literals over this size are put on a node instead of being sent through the coordinator

@@ -40,6 +40,8 @@ from handoff.trust.certificates import Identity
 from handoff.trust.secret import Secret
 from handoff.version import VERSION
 
+CLOSE_SECONDS = 2.5                  # for saying goodbye to coordinator and nodes
+
 _open: weakref.WeakSet[Core] = weakref.WeakSet()
 
 
@@ -87,10 +89,12 @@ class Core:
 
     def _main(self) -> None:
         asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_forever()
-        finally:
-            self._loop.close()
+        self._loop.run_forever()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        for _ in range(3):  # what was cancelled or closed just now says its last words
+            self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
 
     def _connect(self, timeout: float) -> None:
         connecting = asyncio.run_coroutine_threadsafe(self._start(), self._loop)
@@ -310,8 +314,8 @@ class Core:
         if threading.current_thread() is self._thread:
             raise RuntimeError("a client can't be closed from a callback that runs on its own thread")
         ending = asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
-        with contextlib.suppress(FutureTimeout, errors.HandoffError):
-            ending.result(5.0)
+        with contextlib.suppress(TimeoutError, errors.HandoffError):
+            ending.result(2 * CLOSE_SECONDS)
         self._end_loop()
 
     async def _stop(self) -> None:
@@ -324,8 +328,8 @@ class Core:
                 state.finish(None, failure)
         for future in self._questions.values():
             future.set_exception(errors.ConnectionLost(failure.text))
-        self._links.close()
-        await self._session.close("the client is closed")
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await asyncio.gather(self._links.close(), self._session.close("the client is closed"))
 
     def _end_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from handoff.columns import Body, Ints, Longs
 from handoff.ids import PeerId, RunId
-from handoff.messages import Body, Ints, Longs, Output, Progress, RunDone, Submit
+from handoff.messages import Output, Progress, RunDone, Submit
 
 NO_RUN = RunId(0)                    # in questions about no run in particular; real runs count from 1
 

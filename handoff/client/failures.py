@@ -16,21 +16,16 @@ def error_of(failure: Failure, function: Callable[[int], Hashable]) -> errors.Ha
     kind = errors.named(failure.code)
     has_task = failure.task != NO_TASK
     name = function(failure.task) if has_task else None
-    if kind is errors.FunctionFailed:
-        return _function_failed(failure, name)
     text = f"function {name!r}: {failure.text}" if has_task else failure.text
+    if kind is errors.FunctionFailed:
+        return _function_failed(failure, name, text)
     if issubclass(kind, (errors.AllocationError, errors.InvalidFunction, errors.NotSerializable)):
         return kind(text, function=name)
     return kind(text)
 
 
-def _function_failed(failure: Failure, name: Hashable) -> errors.FunctionFailed:
-    what = failure.type.removeprefix("builtins.")
-    what = f"{what}: {failure.text}" if what and not failure.text.startswith(f"{what}:") else failure.text or what
-    error = errors.FunctionFailed(
-        f"function {name!r} failed on node {failure.node!r} in attempt {failure.attempt}: {what}",
-        function=name, node=failure.node, attempt=failure.attempt, type=failure.type,
-    )
+def _function_failed(failure: Failure, name: Hashable, text: str) -> errors.FunctionFailed:
+    error = errors.FunctionFailed(text, function=name, node=failure.node, attempt=failure.attempt, type=failure.type)
     remote = errors.RemoteTraceback(failure.traceback) if failure.traceback else None
     body = b"".join(failure.body) if isinstance(failure.body, tuple) else bytes(failure.body)
     cause = unpack_exception(body) if body else None

@@ -13,10 +13,12 @@ from handoff.graph.function import Argument, Function
 from handoff.graph.links import Links
 from handoff.graph.references import Reference, replaced
 from handoff.graph.validate import step
-from handoff.messages import Flag, Form, Kind
+from handoff.program import Flag, Form, Kind
 from handoff.wire.values import Packed, is_plain, pack
 
 _SIMPLE = frozenset({type(None), bool, int, float})  # need no quotes
+_DEPTH_MAX = 4                       # how deep, and in how wide containers, large parts are looked for
+_PARTS_MAX = 256
 
 
 class Folding:
@@ -41,13 +43,27 @@ class Folding:
         tree = self._call(place)
         packed = self._packed(tree)
         if packed.nbytes > SHARED_BYTES:
-            moved = 0
             for quoted in self._quoted:
-                if type(quoted.value) is not Slot and (task := self._columns.object_if_large(quoted.value, self._owner.id)) is not None:
-                    quoted.value = self._slot(task)
-                    moved += 1
-            packed = self._packed(tree) if moved else packed
+                if not quoted.has_holes:
+                    quoted.value, quoted.has_holes = self._lightened(quoted.value)
+            packed = self._packed(tree)
         return packed
+
+    def _lightened(self, value: Any, depth: int = 0) -> tuple[Any, bool]:
+        """The value with slots in the place of its largest parts, or of all of it; and whether there are any."""
+        kind = type(value)
+        if kind in _SIMPLE or (kind in (str, bytes) and len(value) < SHARED_BYTES):
+            return value, False
+        task = self._columns.object_of(value)
+        if task is None and kind in (list, tuple, dict) and depth < _DEPTH_MAX and len(value) <= _PARTS_MAX:
+            # parts first: the same array often comes in a new list or dict each time
+            parts = [self._lightened(each, depth + 1) for each in (value.values() if kind is dict else value)]
+            if any(has_holes for _, has_holes in parts):
+                filled = [part if has_holes else Quoted(part) for part, has_holes in parts]
+                return (dict(zip(value, filled, strict=True)) if kind is dict else kind(filled)), True
+        if task is None:
+            task = self._columns.object_if_large(value, self._owner.id)
+        return (value, False) if task is None else (self._slot(task), True)
 
     def _packed(self, tree: Call) -> Packed:
         if self._plain:
@@ -92,7 +108,7 @@ class Folding:
         if kind in _SIMPLE or (kind in (str, bytes) and len(value) < 1024):
             return value
         task = self._columns.object_of(value)
-        quoted = Quoted(value if task is None else self._slot(task))
+        quoted = Quoted(value) if task is None else Quoted(self._slot(task), has_holes=True)
         self._quoted.append(quoted)
         if task is None and self._plain and not is_plain(value):
             self._plain = False

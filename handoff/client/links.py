@@ -83,7 +83,7 @@ class NodeLinks(Handler):
         address = self._peers[peer][1]
         try:
             link = await dial(address, self._identity, self._hello(), self, self._settings, expect_role="node", peer=peer)
-        except HandoffError as error:
+        except (HandoffError, OSError) as error:
             self._unsent.pop(peer, None)
             self._emit(Lost(peer, str(error)))
             return
@@ -144,14 +144,16 @@ class NodeLinks(Handler):
         for link in links.values():
             link.close("the coordinator gave new numbers")
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Leave all nodes."""
         self._closed = True
-        for task in self._tasks:
+        tasks, links = list(self._tasks), list(self._links.values())
+        for task in tasks:
             task.cancel()
-        links, self._links = self._links, {}
-        for link in links.values():
+        for link in links:
             link.close("the client is closed")
+        await asyncio.gather(*tasks, *(link.wait_closed() for link in links), return_exceptions=True)
+        self._links.clear()
 
 
 def _room(total: int) -> memoryview:

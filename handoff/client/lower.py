@@ -16,7 +16,7 @@ from handoff.graph.function import Argument, Collocated, Function
 from handoff.graph.links import Links, near
 from handoff.graph.references import Reference, references_in, replaced
 from handoff.graph.validate import check, given_inputs, refuse_streaming, roots
-from handoff.messages import Flag, Form, Kind, Program
+from handoff.program import Flag, Form, Kind, Program
 from handoff.resources import DEFAULT_COST, amounts
 from handoff.wire.values import Packed, pack, unpicklable_part
 

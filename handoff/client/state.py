@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handoff.client.events import Arrived, Failure
 from handoff.client.failures import error_of
+from handoff.columns import Ints, ints
 from handoff.errors import ConnectionLost, HandoffError
-from handoff.messages import Ints, Progress, RunDone, ints
+from handoff.messages import Progress, RunDone
 from handoff.wire.values import Packed, unpack
 
 if TYPE_CHECKING:

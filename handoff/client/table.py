@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import IntEnum
 
+from handoff.columns import Body, Ints, Longs, ints, longs
 from handoff.ids import PeerId, RunId
-from handoff.messages import Body, Flag, Ints, Longs, Program, Results, RunDone, ints, longs
+from handoff.messages import Results, RunDone
+from handoff.program import Flag, Program
 
 
 class Whereabouts(IntEnum):

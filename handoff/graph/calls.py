@@ -36,12 +36,13 @@ class NodeName:
 
 @dataclass(slots=True, eq=False)
 class Quoted:
-    """A value that is handed over as it is; or, when it was too large to stand here, the slot where it arrives."""
+    """A value that is handed over as it is; unless it `has_holes`, because what was too large to stand here was taken out."""
 
     value: Any
+    has_holes: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Quoted, (self.value,)
+        return Quoted, (self.value, self.has_holes)
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +78,7 @@ class Frame:
                 self.done[id(part)] = self.call(part)
             return self.done[id(part)]
         if kind is Quoted:
-            return self.inputs[part.value.index] if type(part.value) is Slot else part.value
+            return self.fill(part.value) if part.has_holes else part.value
         if kind is NodeName:
             return self.name(part)
         if kind is list:

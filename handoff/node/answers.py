@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from handoff.columns import ints, longs
 from handoff.ids import PeerId, RunId
 from handoff.machine import Send
-from handoff.messages import Absent, Announce, ints, longs
+from handoff.messages import Absent, Announce
 from handoff.node.events import Deliver, Stream
 from handoff.node.state import State
 from handoff.node.tables import Table

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from math import ceil
 
+from handoff.columns import Ints
 from handoff.ids import COORDINATOR, PeerId, RunId
 from handoff.machine import Dropped, Joined, Lost, Received, Resumed, Send
-from handoff.messages import Absent, Alive, Collect, EndRun, Ints, Message, Plan, Recall, Redirect, Release, Want
+from handoff.messages import Absent, Alive, Collect, EndRun, Message, Plan, Recall, Redirect, Release, Want
 from handoff.node.answers import Answers
 from handoff.node.claims import Claims
 from handoff.node.clocks import Clocks

@@ -20,7 +20,10 @@ def main() -> None:
     options = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=False))
     sock = socket.socket(fileno=int(options["--fd"]))
     sock.set_inheritable(False)  # a program that a task starts must not keep the node waiting for our end
-    sock.sendall(frame([READY]))
+    try:
+        sock.sendall(frame([READY]))
+    except OSError:  # the node is gone already: the coordinator did not want it
+        os._exit(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the client, which then cancels the run
     sys.path[:0] = [path for path in os.environ.get("HANDOFF_SYS_PATH", "").split(os.pathsep) if path and path not in sys.path]
     sys.modules["__main__"] = types.ModuleType("__main__")  # user code that asks for it must not find this file

@@ -12,7 +12,7 @@ from typing import Any
 from handoff.node.child_batch import Batch
 from handoff.node.child_outbox import Outbox
 from handoff.node.child_output import Output
-from handoff.node.child_run import broke, pack_value
+from handoff.node.child_run import GATHER_BYTES, broke, pack_value
 from handoff.node.current import COROUTINE, CurrentTask
 from handoff.node.phrases import BROKE, SCATTERED
 from handoff.node.shared_memory import SharedValue
@@ -83,7 +83,7 @@ class Coroutines:
         else:
             self._done((batch.number, index), data)
         finally:
-            if self._output.begun:
+            if self._output.begun or self._output.dropped:
                 self._output.end((current.run, current.task))
 
     def _over(self, key: _Key, task: asyncio.Task[None]) -> None:
@@ -102,6 +102,9 @@ class Coroutines:
         seconds = ended - self._started[key]
         if isinstance(data, SharedValue):
             self._send(batch, [(index, b"", seconds, ended)], data)
+            return
+        if len(data) > GATHER_BYTES:
+            self._send(batch, [(index, data, seconds, ended)], None)
             return
         if not self._ended:
             self._loop.call_soon(self._flush)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from handoff.node.shared_memory import SharedValue, map_readonly
 from handoff.wire.values import unpack, unpack_code
 
-VARIADIC, AS_LIST, TREE = 0, 1, 2  # the numbers of messages.Form, which a worker does without to start sooner
+VARIADIC, AS_LIST, TREE = 0, 1, 2  # the numbers of program.Form, which a worker does without to start sooner
 
 Call = tuple[Callable[..., Any], Any, dict[str, Any]]  # function, positional and keyword arguments
 _NO_KEYWORDS: dict[str, Any] = {}
@@ -21,7 +21,7 @@ class NotLoadable(Exception):
 
 
 class InputMissing(Exception):
-    """An input is not there: the earlier task of the batch that should have made it failed, or it was dropped on the node."""
+    """The earlier task of the batch that should have made an input failed; nothing is wrong with this one."""
 
 
 class Kind(NamedTuple):
@@ -94,7 +94,7 @@ class Batch:
 
     __slots__ = (
         "_fan_in", "_given", "_kind_of", "_kinds", "_library", "_names", "_references", "_starts",
-        "attempts", "consumed", "count", "here", "literals", "made", "number", "plain", "run", "tasks",
+        "attempts", "consumed", "count", "has_coroutines", "here", "literals", "made", "number", "plain", "run", "tasks",
     )
 
     def __init__(self, library: Library, said: list[Any]) -> None:
@@ -109,8 +109,9 @@ class Batch:
         self._names: Mapping[int, tuple[str, list[str]]] = names
         self.made: dict[int, bytes | memoryview] = {}
         self.consumed: dict[int, None] = {}
+        self.has_coroutines = any(kind.is_async for kind in self._kinds)
         # Tasks of one kind without inputs need nothing but their literals.
-        self.plain = not fan_in and self._kind_of is None and self._kinds[0].form == VARIADIC and not self._kinds[0].is_async
+        self.plain = not fan_in and self._kind_of is None and self._kinds[0].form == VARIADIC and not self.has_coroutines
         if fan_in:
             self._fan_in, self._references = array("I", fan_in), array("I", references)
             self._starts = array("I", accumulate(self._fan_in, initial=0))
@@ -124,7 +125,7 @@ class Batch:
 
     def coroutines(self) -> list[int]:
         """Which of its tasks are coroutines."""
-        if not any(kind.is_async for kind in self._kinds):
+        if not self.has_coroutines:
             return []
         return [index for index in range(self.count) if self.kind(index).is_async]
 
@@ -132,8 +133,15 @@ class Batch:
         """Remember a result for later tasks of this batch. They unpack it afresh, so that none can change what another gets."""
         self.made[index] = value if isinstance(value, bytes) else value.view()
 
+    def release(self) -> None:
+        """Its tasks are done: let go of their values. (Coroutines may still need them; they let go of the batch as a whole.)"""
+        if not self.has_coroutines:
+            self.made.clear()
+            self._given.clear()
+            self.literals.clear()
+
     def call(self, index: int) -> Call:
-        """The call of a task. NotLoadable or InputMissing when something of it can't be had."""
+        """The call of a task. Raises NotLoadable or InputMissing."""
         kind = self.kind(index)
         inputs = self._inputs(index, kind) if self._fan_in else []
         literal = self.literals[index]
@@ -166,9 +174,10 @@ class Batch:
         for reference in self._references[start : start + self._fan_in[index]]:
             own = reference < self.count
             packed = self.made.get(reference) if own else self._given[reference - self.count]
+            if packed is None and own:
+                raise InputMissing(f"an input of {kind.name} is not there: task {self.tasks[reference]} of this batch failed")
             if packed is None:
-                which = f"task {self.tasks[reference]} of this batch failed" if own else "the result is not on this node any more"
-                raise InputMissing(f"an input of {kind.name} is not there: {which}")
+                raise NotLoadable(f"an input of {kind.name} is not on node {self.here} any more")
             try:
                 inputs.append(unpack(packed))
             except BaseException as error:

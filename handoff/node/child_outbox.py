@@ -20,7 +20,7 @@ from handoff.node.shared_memory import SharedValue
 
 GATHER_SECONDS = 0.0005       # results are gathered this long: below what anybody waits for, far above a system call
 LINE_SECONDS = 0.02           # the same for printed lines, which only people wait for
-LINES_MAX = 2000              # in one frame
+LINES_MAX = 200               # in one frame, which stays far below pipe.ANSWER_BYTES_MAX
 TEND_SECONDS = 0.005          # how often the helper looks, while there is something to see
 TEND_SECONDS_MAX = 0.1        # and when there is not
 

@@ -26,7 +26,8 @@ class Output:
         self.bytes_per_second = bytes_per_second
         # Begun lines, by thread, stream and task, so that neither threads nor coroutines write into each other's lines.
         self.begun: dict[tuple[int, str, Origin], str] = {}
-        self._second, self._bytes, self._dropped = 0, 0, 0
+        self.dropped = 0              # lines left out and not yet told of
+        self._since, self._bytes = 0.0, 0  # bytes written since then: about a second
 
     def write(self, stream: str, text: str) -> None:
         """Text as it was printed, with or without line ends."""
@@ -45,11 +46,12 @@ class Output:
             self.begun[key] = rest
 
     def end(self, origin: Origin) -> None:
-        """The task is over: what it began to write is a line too."""
+        """The task is over: what it began to write is a line too, and what was left out is told."""
         for key in [key for key in self.begun if key[2] == origin]:
             rest = self.begun.pop(key, "")
             if rest:
                 self.line(origin, key[1], rest)
+        self._tell_dropped(origin)
 
     def line(self, origin: Origin, stream: str, text: str) -> None:
         """One whole line."""
@@ -57,21 +59,20 @@ class Output:
         if len(text) > LINE_CHARACTERS_MAX:
             text = f"{text[:LINE_CHARACTERS_MAX]}… ({len(text) - LINE_CHARACTERS_MAX:,} more characters)"
         size = len(text) + 1 if text.isascii() else len(text.encode("utf-8", "backslashreplace")) + 1
-        second = int(time.monotonic())
-        if second != self._second:
-            self._second, self._bytes = second, 0
-            self.tell_dropped(origin)
+        now = time.monotonic()
+        if now - self._since >= 1.0:
+            self._since, self._bytes = now, 0
+            self._tell_dropped(origin)
         self._bytes += size
         if self._bytes > self.bytes_per_second:
-            self._dropped += 1
+            self.dropped += 1
             return
         self._send(*origin, stream, printable(text))
 
-    def tell_dropped(self, origin: Origin) -> None:
-        """Say how many lines were left out since the last time, if any were."""
-        if self._dropped:
-            text = f"[{self._dropped:,} lines were left out: a worker may write {self.bytes_per_second:,} bytes a second]"
-            self._dropped = 0
+    def _tell_dropped(self, origin: Origin) -> None:
+        if self.dropped:
+            text = f"[{self.dropped:,} lines were left out: a worker may write {self.bytes_per_second:,} bytes a second]"
+            self.dropped = 0
             self._send(*origin, "stderr", text)
 
 

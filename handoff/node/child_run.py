@@ -13,9 +13,11 @@ from handoff.node.child_output import Output, printable
 from handoff.node.current import CurrentTask
 from handoff.node.phrases import BROKE
 from handoff.node.shared_memory import SharedValue, write_shared
-from handoff.wire.values import describe_exception, explain_unpicklable, pack_exception, pack_result, unpack
+from handoff.wire.values import describe_exception, explain_unpicklable, pack_exception, pack_plain, pack_result, unpack
 
 GATHER_BYTES = 16 * 1024  # a result of this size is sent at once
+_NONE = pack_plain(None)
+_SIMPLE = frozenset({bool, int, float, str, bytes})  # a shorter way for what most short tasks return
 
 
 class NotPicklable(HandoffError):
@@ -24,6 +26,12 @@ class NotPicklable(HandoffError):
 
 def pack_value(value: Any, inline_bytes: int) -> bytes | SharedValue:
     """A result as it leaves the worker; NotPicklable, or what writing a large one raises."""
+    if value is None:
+        return _NONE
+    if type(value) in _SIMPLE:
+        data = pack_plain(value)
+        if len(data) <= inline_bytes:
+            return data
     try:
         nbytes, parts = pack_result(value)
     except BaseException as error:  # a user's __reduce__ may raise anything
@@ -43,7 +51,7 @@ def broke(batch: int, index: int, error: BaseException, seconds: float) -> list[
         case NotLoadable():
             cause, shown = "unloadable", error.__cause__ or error
         case InputMissing():
-            cause, shown = "input", error
+            cause, shown = "skipped", error
         case NotPicklable():
             cause, shown = "unpicklable", error.__cause__ or error
         case _:
@@ -83,15 +91,15 @@ class Runner:
             self._run_all(batch)
         finally:
             outbox.end()
-            batch.made.clear()
+            batch.release()
             marker[0] = 0
 
     def _run_all(self, batch: Batch) -> None:
         # The hot path of the product: everything is local, and nothing is made per task but its result.
-        marker, outbox, begun, monotonic = self._marker, self._outbox, self._output.begun, time.monotonic
+        marker, outbox, output, monotonic = self._marker, self._outbox, self._output, time.monotonic
         add_value, add_seconds, add_ended = outbox.values.append, outbox.seconds.append, outbox.ended.append
         consumed, plain, literals, inline_bytes = batch.consumed, batch.plain, batch.literals, self.inline_bytes
-        mixed = bool(batch.coroutines())
+        mixed = batch.has_coroutines
         function: Any = None
         value: Any = None
         args: Any = None
@@ -123,7 +131,7 @@ class Runner:
                 started = monotonic()
                 continue
             value = args = keywords = None  # nothing of one task is kept alive during the next
-            if begun:
+            if output.begun or output.dropped:
                 self._end_lines(batch, index)
             if index in consumed:
                 batch.keep(index, data)

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from handoff.columns import ints
 from handoff.errors import HandoffError
 from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.log import log
 from handoff.loop import Driver
 from handoff.machine import Close, Dropped, Lost, Received, Resumed, Send, Tick
-from handoff.messages import PROTOCOL, Alive, DropCode, Hello, Message, Output, Peers, Plan, Welcome, ints
+from handoff.messages import PROTOCOL, Alive, DropCode, Hello, Message, Output, Peers, Plan, Welcome
 from handoff.node.brain import NodeBrain
 from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Execute, Kill, Spawn, Stream, Welcomed, WorkerGone
 from handoff.node.exchange import Exchange
@@ -126,6 +127,7 @@ class Daemon:
 
     def _welcomed(self, welcome: Welcome) -> None:
         self._me = welcome.peer
+        self._exchange.start_anew()
         log.info("node.joined", name=self._name, peer=welcome.peer, port=self._port, offers=describe(self._capacity))
         self._driver.post(Welcomed(welcome.peer))
 

@@ -190,7 +190,7 @@ class Endings:
     def _take_back_followers(self, table: Table, task: int, batch: Batch) -> None:
         """What takes the broken task's result in the same batch can't run there: it waits for the result from elsewhere."""
         broken = {task}
-        for follower in batch.tasks:
+        for follower in batch.tasks[batch.tasks.index(task) + 1 :]:
             if table.given.get(follower) is batch and not broken.isdisjoint(table.plans[follower][INPUTS]):
                 broken.add(follower)
                 self._leave(table, follower, batch)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from handoff.columns import Body
 from handoff.ids import PeerId, RunId, WorkerId
-from handoff.messages import Body, Kind
-
+from handoff.program import Kind
 
 # ── events ──────────────────────────────────────────────────────────────────
 

@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from handoff.columns import ints, longs
 from handoff.errors import LinkError
 from handoff.ids import PeerId, RunId
 from handoff.log import log
 from handoff.machine import Joined, Lost, Received
-from handoff.messages import Chunk, Hello, Message, Peers, Results, Welcome, ints, longs
+from handoff.messages import Chunk, Hello, Message, Peers, Results, Welcome
 from handoff.node.events import Arrived, Deliver, Stream
 from handoff.node.store import ResultStore
 from handoff.settings import WireSettings
@@ -207,6 +208,18 @@ class Exchange:
     def _abort(self, key: tuple[RunId, int]) -> None:
         del self._incoming[key]
         self._store.abort(*key)
+
+    def start_anew(self) -> None:
+        """We have a new number: whoever asked something of the old one, or of us before we had any, finds its link broken and asks again.
+
+        Peers hear of a node from the coordinator, so their first words may overtake the coordinator's welcome, which voids all before it.
+        """
+        links, self._links = self._links, {}
+        for key in list(self._incoming):
+            self._abort(key)
+        for several in links.values():
+            for link in several:
+                link.close("this node starts anew")
 
     def close(self) -> None:
         """Leave all peers."""

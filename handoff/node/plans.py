@@ -5,13 +5,13 @@ from __future__ import annotations
 from itertools import repeat
 from typing import cast
 
-from handoff.errors import ProtocolError
+from handoff.columns import ints
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Send
-from handoff.messages import Failed, Plan, Recall, Recalled, ints
+from handoff.messages import Failed, Plan, Recall, Recalled
 from handoff.node.reports import Reports
 from handoff.node.state import State
-from handoff.node.tables import ATTEMPT, INPUTS, SOURCES, Entry, Handling, Mode, Table
+from handoff.node.tables import ATTEMPT, INPUTS, SOURCES, Entry, Mode, Table
 from handoff.node.wants import Wants
 
 
@@ -40,8 +40,10 @@ class Plans:
             plan.tasks, plan.attempts, plan.kind, plan.literals, plan.urgencies, count_of, strict=False  # repeat(0) has no end
         ):
             handling = handlings.get(index)
-            if handling is None:
-                raise ProtocolError(f"a plan of run {run} names kind {index} of task {task}, which was never described to this node")
+            if handling is None:  # the coordinator forgot it: better told than waited for
+                self._refuse(run, task, attempt, f"kind {index} of run {run} was never described to this node; this is a bug in Handoff")
+                at += count
+                continue
             if count:
                 inputs, sources = tuple(all_inputs[at : at + count]), tuple(all_sources[at : at + count])
                 at += count
@@ -53,7 +55,7 @@ class Plans:
                 self._replace(table, task, entry)
                 continue
             if handling.beyond:
-                self._refuse(run, task, attempt, handling)
+                self._refuse(run, task, attempt, f"{handling.kind.name} asks for {handling.beyond}; plan it elsewhere, or let it cost less")
                 continue
             if task in table.recalled:
                 _forget_waiting(table, task, inputs)
@@ -95,9 +97,8 @@ class Plans:
         else:
             table.objects[task] = None
 
-    def _refuse(self, run: RunId, task: int, attempt: int, handling: Handling) -> None:
-        text = f"{handling.kind.name} asks for {handling.beyond}; plan it on a larger node, or let it cost less"
-        self._state.effects.append(Send(COORDINATOR, Failed(run, task, attempt, "unloadable", "handoff.AllocationError", text)))
+    def _refuse(self, run: RunId, task: int, attempt: int, text: str) -> None:
+        self._state.effects.append(Send(COORDINATOR, Failed(run, task, attempt, "unloadable", "", text)))
 
     def recall(self, message: Recall) -> None:
         """Give back those that no worker has; what waits for them here stays, and waits for a Redirect."""

@@ -14,16 +14,17 @@ from typing import Any
 
 from handoff.errors import HandoffError, ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
-from handoff.messages import Flag, Form, Kind
 from handoff.node.events import Broke, CancelTask, Execute, Finished, WorkerGone, WorkerReady
 from handoff.node.phrases import BATCH, BROKE, CANCEL, CODE, FORGET_CODE, MAP, OUTPUT, READY, RESULTS, SCATTERED, SETUP, UNMAP
 from handoff.node.pipe import FDS_MAX, Frame, frame
 from handoff.node.process import WorkerProcess, raise_file_limit, worker_environment
 from handoff.node.shared_memory import SharedValue, adopt
 from handoff.node.store import ResultStore, Value
+from handoff.program import Flag, Form, Kind
 from handoff.settings import NodeSettings
 
 OUTPUT_BYTES_PER_SECOND = 1024 * 1024  # of printed lines, from one worker
+INLINE_BYTES_MAX = 16 * 1024 * 1024    # whatever the settings say: an answer must fit into a frame
 CODES_MAX = 1024                       # kept by one worker, and
 CODE_BYTES_MAX = 64 * 1024 * 1024      # their bytes; the least recently used are forgotten
 MAPPED_MAX = 1024                      # large values that one worker keeps mapped, likewise
@@ -109,7 +110,7 @@ class WorkerPool:
             loop.call_soon(self._emit, WorkerGone(name, f"could not be started: {error}", ()))
             return
         self._workers[name] = worker
-        worker.process.pipe.send(frame([SETUP, self._settings.inline_bytes, OUTPUT_BYTES_PER_SECOND]))
+        worker.process.pipe.send(frame([SETUP, min(self._settings.inline_bytes, INLINE_BYTES_MAX), OUTPUT_BYTES_PER_SECOND]))
 
     def kill(self, name: WorkerId, reason: str) -> None:
         """End a worker now; answered by WorkerGone."""
@@ -153,7 +154,8 @@ class WorkerPool:
         frames.append(frame([
             BATCH, number, work.run, self._here(), array("I", work.tasks).tobytes(), array("I", work.attempts).tobytes(),
             [[kind.codes, int(kind.form), is_async(kind), kind.name] for kind in kinds], kind_of,
-            work.literals if any(work.literals) else [], fan_in, references, given, self._names(work) if any(kind.form == Form.TREE for kind in kinds) else {},
+            work.literals if any(work.literals) else [], fan_in, references, given,
+            self._names(work) if any(kind.form == Form.TREE for kind in kinds) else {},
         ]))
         pipe.send(b"".join(frames) if len(frames) > 1 else frames[0])
 

@@ -15,7 +15,6 @@ import sysconfig
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import handoff
 from handoff.node.phrases import MARKER_BYTES
 from handoff.node.pipe import Frame, NodePipe
 
@@ -119,7 +118,7 @@ def worker_environment(environment: Mapping[str, str] | None) -> dict[str, str]:
     """What a worker sees: the node's environment, or the one that is given, without anything secret, and able to import Handoff."""
     source = os.environ if environment is None else environment
     kept = {name: value for name, value in source.items() if not name.startswith("HANDOFF_SECRET") and name != "CREDENTIALS_DIRECTORY"}
-    root = str(Path(handoff.__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     if root not in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:  # run from a source tree: it may not be installed
         kept["PYTHONPATH"] = os.pathsep.join(path for path in (kept.get("PYTHONPATH", ""), root) if path)
     return kept

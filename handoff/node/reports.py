@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from handoff.columns import floats, ints, longs
 from handoff.ids import COORDINATOR
 from handoff.machine import Send
-from handoff.messages import Report, floats, ints, longs
+from handoff.messages import Report
 from handoff.node.answers import Answers
 from handoff.node.state import State
 from handoff.node.tables import ATTEMPT, HANDLING, Table

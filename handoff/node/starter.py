@@ -13,7 +13,6 @@ from handoff.node.state import State
 from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, SHOWN, Entry, Mode, Table
 from handoff.node.wants import Wants
 
-
 BLOCKED_MAX = 64  # costs that do not fit, before the node looks no further in this turn
 
 

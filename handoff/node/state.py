@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from handoff.ids import PeerId, RunId
-from handoff.messages import Kind
 from handoff.node.claims import Claims
 from handoff.node.lanes import Lanes
 from handoff.node.tables import HANDLING, URGENCY, Entry, Handling, Mode, Pace, Table, mode_of
+from handoff.program import Kind
 from handoff.settings import NodeSettings
 
 PACES_MAX = 10_000    # codes whose durations are remembered; the oldest is forgotten

@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from handoff.ids import PeerId, RunId
-from handoff.messages import Flag, Form, Kind
+from handoff.program import Flag, Form, Kind
 
 if TYPE_CHECKING:
     from handoff.node.crew import Batch

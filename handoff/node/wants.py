@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from handoff.columns import ints
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Send
-from handoff.messages import Redirect, Unreachable, Want, ints
+from handoff.messages import Redirect, Unreachable, Want
 from handoff.node.state import State
 from handoff.node.tables import SOURCES, Entry, Table
 

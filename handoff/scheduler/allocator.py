@@ -75,7 +75,10 @@ class Desk:
         allowed = self.ledger.allowed(run, task) if self.settle_consumer(run, task) else NOBODY
         if allowed is not None and allowed != node.peer:
             return False
-        return node.can_hold(self.ledger.need_of(run, task)) and node.has_room(run.shapes[run.kind[task]].need)
+        if not node.can_hold(self.ledger.need_of(run, task)):
+            return False
+        # What planned tasks wait for must not wait for the room that they take up.
+        return node.has_room(run.shapes[run.kind[task]].need) or (run.attempt[task] > 0 and run.blocks_planned(task))
 
     def place(self, offer: Offer, node: Node) -> None:
         """Give the task that is being offered to this node; InvariantViolation when that can't be."""

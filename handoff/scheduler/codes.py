@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from handoff.columns import Body
 from handoff.errors import ProtocolError
-from handoff.messages import Body
 
 IDLE_BYTES_MAX = 256 * 1024 * 1024   # code that no run needs; what was not needed for longest goes first
 

@@ -8,7 +8,8 @@ RECENT = 32.0            # after so many runs, the last ones weigh more: it foll
 SECONDS_UNSEEN = 1.0     # assumed before anything at all has run
 BYTES_UNSEEN = 1000.0
 FUNCTIONS_MAX = 20_000   # remembered; the one that was not used for longest is forgotten first
-SAMPLES_MAX = 64         # looked at in one report: a thousand equal tasks say little more than these
+SAMPLES_MAX = 64         # looked at in one report of a function little known
+SAMPLES_KNOWN = 4        # and of a well-known one: hundreds of equal tasks say little more than these
 
 
 class Function:
@@ -50,12 +51,16 @@ class Estimates:
         self.functions[codes] = found
         return found
 
-    def observe(self, function: Function, seconds: Sequence[float], nbytes: Sequence[int], speed: float = 1.0) -> None:
-        """Take in what one report says about one function on a node of this speed."""
-        step = -(-len(seconds) // SAMPLES_MAX)
-        for spent, size in zip(seconds[::step], nbytes[::step], strict=True):
-            function.observe(spent * speed, size)
-            self.all.observe(spent * speed, size)
+    def sample(self, function: Function, tasks: list[int]) -> list[int]:
+        """Those of many finished tasks that are looked at."""
+        most = SAMPLES_MAX if function.count < RECENT else SAMPLES_KNOWN
+        return tasks if len(tasks) <= most else tasks[:: -(-len(tasks) // most)]
+
+    def observe(self, function: Function, seconds: Sequence[float], nbytes: Sequence[int]) -> None:
+        """Take in what one report says about one function."""
+        for spent, size in zip(seconds, nbytes, strict=True):
+            function.observe(spent, size)
+        self.all.observe(sum(seconds) / len(seconds), sum(nbytes) / len(nbytes))
 
     def seconds(self, function: Function) -> float:
         """How long it will run: its own mean, else the mean of everything, else a second."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from handoff.messages import Program
+from handoff.program import Program
 from handoff.resources import Amounts, describe, shown
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.ready import FREE_OF_COST

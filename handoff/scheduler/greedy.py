@@ -30,6 +30,7 @@ class Greedy:
         self._least: dict[int, tuple[float, Node]] = {}                   # per shape: the node with the least backlog, and how much it was
         self._booked: dict[int, list[tuple[float, Amounts]]] = {}         # waits decided in this pass, per node
         self._penalties: dict[tuple[int, int], float] = {}
+        self._lowest = 0.0                                                # the least backlog of any node when the pass began
 
     def allocate(self, now: float, desk: Desk) -> None:
         """Serve the shapes in order of urgency until nothing more has room."""
@@ -37,6 +38,7 @@ class Greedy:
         self._least.clear()
         self._booked.clear()
         self._penalties.clear()
+        self._lowest = min((node.backlog for node in desk.nodes), default=0.0)
         while (shape := desk.next_shape()) is not None:
             if self._serve(now, desk, shape):
                 desk.ledger.ready.again(shape)
@@ -167,6 +169,16 @@ class Greedy:
         if waits and (run.max_concurrency or (not is_short and shape.function.count)):
             run.state[task] = WAITING       # it turned out to be long since it was queued: it comes back when its inputs exist
             return True
+        if is_short and run.plain and run.fan_in[task] == 1 and not shape.node and not desk.reserved and task not in run.avoid:
+            # The next link of a chain, the usual case: it stays where its input is, unless another node has much less to do.
+            count = shape.function.count
+            near = ledger.nodes.get(run.node[run.inputs[run.starts[task]]])
+            if (
+                near is not None and near.state == "ready" and near.backlog < ledger.horizon * count / (count + STEADY_RUNS)
+                and near.backlog <= self._lowest + ledger.settings.round_trip_seconds / 2 and near.has_room(shape.need)
+            ):
+                ledger.plan(now, run, task, near, held=False)
+                return True
         allowed = ledger.allowed(run, task)
         shunned = run.avoid.get(task)
         candidates = nodes
@@ -242,7 +254,9 @@ class Greedy:
             peers = sorted(nbytes, key=lambda peer: (-nbytes[peer], peer))[:HOLDERS_MAX]
         else:
             peers = list(nbytes)
-        return [node for peer in peers if (node := nodes.get(peer)) is not None and node in candidates]
+        return [
+            node for peer in peers
+            if (node := nodes.get(peer)) is not None and node in candidates]
 
     def _late(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, candidates: Sequence[Node]) -> Node | None:
         """Where a long task would be done first, if that node has room for it now; None when waiting is better, or there is no room."""
@@ -348,10 +362,12 @@ def share_out(count: int, levels: Sequence[float], units: Sequence[float], rooms
     given = [0] * len(levels)
     if len(levels) == 1:
         return [min(count, rooms[0])]
+    if count >= sum(rooms):
+        return list(rooms)
     if count > 8 * len(levels):
         # Pour most of it at once: the highest level at which everything poured still is no more than `count`.
         low, high = min(levels), max(levels) + count * max(units) + 1.0
-        for _ in range(40):
+        for _ in range(24):
             middle = (low + high) / 2
             poured = sum(_poured(middle, level, unit, room) for level, unit, room in zip(levels, units, rooms, strict=True))
             low, high = (middle, high) if poured <= count else (low, middle)

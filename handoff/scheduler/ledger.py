@@ -8,11 +8,12 @@ from dataclasses import replace
 from heapq import heappush
 
 from handoff.ids import NOBODY, PeerId, RunId
-from handoff.messages import EndRun, Flag
+from handoff.messages import EndRun
+from handoff.program import Flag
 from handoff.resources import Amounts
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.estimates import Estimates
-from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
+from handoff.scheduler.nodes import Node
 from handoff.scheduler.outbox import Outbox
 from handoff.scheduler.ready import Ready, Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, WAITING, Run
@@ -144,8 +145,7 @@ class Ledger:
         if held:
             node.holding[run.run, task] = (now, shape)
         else:
-            node.backlog += (self.estimates.seconds(shape.function) + OVERHEAD_SECONDS) * node.share(shape.need) / node.speed
-        self._note_sent(node, run, (task,))
+            node.backlog += node.unit(shape, self.estimates)
         if run.linked:
             where = run.node
             for each in run.inputs[run.starts[task] : run.starts[task + 1]]:
@@ -155,6 +155,8 @@ class Ledger:
                         others.append(peer)
             unplanned, state = run.unplanned, run.state
             for each in run.consumers[run.consumer_starts[task] : run.consumer_starts[task + 1]]:
+                if state[each] >= DONE:
+                    continue    # it is made again for others
                 unplanned[each] -= 1
                 if not unplanned[each] and state[each] == WAITING:
                     self.consider(run, each)
@@ -188,33 +190,19 @@ class Ledger:
             for task in tasks:
                 node.holding[run.run, task] = (now, shape)
         else:
-            node.backlog += count * (self.estimates.seconds(shape.function) + OVERHEAD_SECONDS) * node.share(shape.need) / node.speed
-        self._note_sent(node, run, tasks)
+            node.backlog += count * node.unit(shape, self.estimates)
         if run.linked:
             unplanned, starts, consumers = run.unplanned, run.consumer_starts, run.consumers
             for task in tasks:
                 for each in consumers[starts[task] : starts[task + 1]]:
+                    if state[each] >= DONE:
+                        continue
                     unplanned[each] -= 1
                     if not unplanned[each] and state[each] == WAITING:
                         self.consider(run, each)
                     elif attempt[task] > 1 and AHEAD <= state[each] <= HELD:
                         self.out.redirect(where[each], run.run, task, peer)
         self.out.plan(node, run, tasks)
-
-    def _note_sent(self, node: Node, run: Run, tasks: Sequence[int]) -> None:
-        """Remember what lies on a node, for recalls and for its loss; sweep out what has ended when most of it has."""
-        sent = node.sent.get(run.run)
-        if sent is None:
-            sent = node.sent[run.run] = array("I")
-        elif len(sent) > 4096 + 4 * node.planned:
-            state, where, peer = run.state, run.node, node.peer
-            sent = node.sent[run.run] = array("I", [task for task in sent if AHEAD <= state[task] <= HELD and where[task] == peer])
-        sent.extend(tasks)
-
-    def tasks_on(self, node: Node, run: Run) -> list[int]:
-        """The tasks of a run that are with a node, in the order in which they were given, each once."""
-        found = dict.fromkeys(node.sent.get(run.run, ()))
-        return [task for task in found if AHEAD <= run.state[task] <= HELD and run.node[task] == node.peer]
 
     # ── taking back ─────────────────────────────────────────────────────────
 
@@ -225,6 +213,8 @@ class Ledger:
         run.state[task] = WAITING
         run.node[task] = NOBODY
         for each in run.consumers_of(task):
+            if run.state[each] >= DONE:
+                continue
             run.unplanned[each] += 1
             if run.state[each] == READY:
                 run.state[each] = WAITING   # what lies in the queue is skipped there
@@ -250,6 +240,7 @@ class Ledger:
                 self.release_all(run, each)
             run.state[each] = WAITING
             run.node[each] = NOBODY
+            run.ran.pop(each, None)
             run.done -= 1
             run.left[run.kind[each]] += 1
             for source in run.inputs_of(each):
@@ -332,7 +323,7 @@ class Ledger:
             node = self.nodes.get(peer)
             if node is None:
                 continue
-            for task in self.tasks_on(node, run):
+            for task in node.tasks_of(run):
                 self._book_off(run, task, run.state[task] == HELD)
                 run.state[task] = WAITING
             node.sent.pop(run.run, None)

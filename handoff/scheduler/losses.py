@@ -27,7 +27,7 @@ def lose_node(ledger: Ledger, node: Node, reason: str) -> list[tuple[Run, RunFai
 def _lose_for(ledger: Ledger, run: Run, node: Node, reason: str) -> RunFailed | None:
     peer = node.peer
     run.nodes.pop(peer, None)
-    planned = ledger.tasks_on(node, run)
+    planned = node.tasks_of(run)
     for task in planned:
         kind = run.kinds[run.kind[task]]
         if kind.max_retries == 0 and not run.is_object(task):
@@ -89,6 +89,7 @@ def _sure_holder(ledger: Ledger, run: Run, task: int, lost: int) -> int | None:
 def _move(ledger: Ledger, run: Run, task: int, peer: int) -> None:
     """The result is there from now on; whoever waits for it is told."""
     old = run.node[task]
+    run.ran.setdefault(task, old)
     run.node[task] = peer
     others = run.copies.get(task, [])
     if peer in others:

@@ -10,6 +10,7 @@ from handoff.messages import Hello
 from handoff.resources import SCALE, Amounts
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.ready import Shape
+from handoff.scheduler.runs import AHEAD, HELD, Run
 
 OVERHEAD_SECONDS = 20e-6   # what even an empty task takes of a node: messages, a queue, a worker's turn
 SPEED_PRIOR = 8.0          # runs at the usual speed that a node is credited with, before its own say more
@@ -22,7 +23,7 @@ class Node:
     __slots__ = (
         "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "dropped_at", "free", "heard", "held",
         "holding", "kinds", "knows", "labels", "name", "order", "peer", "pid", "planned", "queued", "recalled_at", "running", "seconds_sum",
-        "sent", "shares", "speed", "state",
+        "sent", "shares", "speed", "state", "units",
     )
 
     def __init__(self, peer: PeerId, hello: Hello, now: float, zero_cost_per_cpu: int) -> None:
@@ -50,6 +51,7 @@ class Node:
         self.planned = 0                        # all of them
         self.backlog = 0.0                      # seconds until `ahead` is worked off; worked out anew in each pass
         self.shares: dict[Amounts, float] = {}  # the largest part of this node that such a cost takes
+        self.units: dict[Shape, float] = {}     # what one task of a shape adds to the backlog, in this pass
         self.sent: dict[RunId, array[int]] = {} # tasks planned here, per run, in order; finished ones are swept out now and then
         self.kinds: dict[RunId, set[int]] = {}  # kinds of a run that it has seen
         self.codes: set[bytes] = set()          # code that it has
@@ -86,10 +88,16 @@ class Node:
 
     def work_out_backlog(self, estimates: Estimates) -> None:
         """How many seconds of short work lie here, all resources taken together."""
-        backlog = 0.0
-        for shape, count in self.ahead.items():
-            backlog += count * (estimates.seconds(shape.function) + OVERHEAD_SECONDS) * self.share(shape.need)
-        self.backlog = backlog / self.speed
+        self.units.clear()
+        self.backlog = sum([count * self.unit(shape, estimates) for shape, count in self.ahead.items()])
+
+    def unit(self, shape: Shape, estimates: Estimates) -> float:
+        """What one short task of this shape adds to the backlog."""
+        known = self.units.get(shape)
+        if known is None:
+            known = (estimates.seconds(shape.function) + OVERHEAD_SECONDS) * self.share(shape.need) / self.speed
+            self.units[shape] = known
+        return known
 
     def take(self, shape: Shape, count: int, held: bool) -> None:
         """So many tasks of this shape were given to it."""
@@ -113,6 +121,20 @@ class Node:
         if held:
             for name, amount in shape.need:
                 self.committed[name] -= amount * count
+
+    def note_sent(self, run: Run, tasks: array[int]) -> None:
+        """Remember what lies here, for recalls and for its loss; sweep out what has ended when most of it has."""
+        sent = self.sent.get(run.run)
+        if sent is None:
+            sent = self.sent[run.run] = array("I")
+        elif len(sent) > 4096 + 4 * self.planned:
+            sent = self.sent[run.run] = array("I", self.tasks_of(run))
+        sent.extend(tasks)
+
+    def tasks_of(self, run: Run) -> list[int]:
+        """The tasks of a run that are with it, in the order in which they were given, each once."""
+        state, where, peer = run.state, run.node, self.peer
+        return [task for task in dict.fromkeys(self.sent.get(run.run, ())) if AHEAD <= state[task] <= HELD and where[task] == peer]
 
     def learn_speed(self, took: float, expected: float) -> None:
         """Tasks that usually take `expected` took `took` here."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Mapping
 
+from handoff.columns import Blobs
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.machine import Close, Send
-from handoff.messages import Blobs, DropCode, Flag, Message, Peers, Placed, Plan, Recall, Redirect, Release, Upload
+from handoff.messages import DropCode, Message, Peers, Placed, Plan, Recall, Redirect, Release, Upload
+from handoff.program import Flag
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import Run
@@ -145,6 +147,7 @@ class Outbox:
             if run.linked:
                 for task in tasks:
                     inputs += run.inputs[run.starts[task] : run.starts[task + 1]]
+        node.note_sent(run, numbers)
         where = run.node
         sources = array("I", [where[each] for each in inputs])
         targets = array("I")

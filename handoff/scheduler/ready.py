@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 
 from handoff.ids import RunId
-from handoff.messages import Flag, Kind
+from handoff.program import Flag, Kind
 from handoff.resources import Amounts
 from handoff.scheduler.estimates import Estimates, Function
 

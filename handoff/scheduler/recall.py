@@ -38,7 +38,7 @@ def _recall(now: float, ledger: Ledger, donor: Node, run: Run, idle: list[Node],
     """Recall from the end of what was given: that is the least urgent, and the least likely to have started."""
     tasks: list[int] = []
     able: dict[int, bool] = {}
-    for task in reversed(ledger.tasks_on(donor, run)):
+    for task in reversed(donor.tasks_of(run)):
         if wanted <= 0.0 or len(tasks) >= TASKS_MAX:
             break
         if run.state[task] != AHEAD or (run.linked and run.missing[task]) or ledger.allowed(run, task) is not None:

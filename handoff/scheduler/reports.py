@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
-
 from handoff.messages import Report
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
@@ -91,8 +89,11 @@ def _follow(ledger: Ledger, run: Run, done: list[int]) -> None:
     where, copies, number = run.node, run.copies, run.run
     for task in done:
         for each in consumers[consumer_starts[task] : consumer_starts[task + 1]]:
+            now = state[each]
+            if now >= DONE:
+                continue    # it was made again for others
             left = missing[each] = missing[each] - 1
-            if not left and state[each] == WAITING:
+            if not left and now == WAITING:
                 ledger.consider(run, each)
         for each in inputs[starts[task] : starts[task + 1]]:
             left = needed[each] = needed[each] - 1
@@ -121,9 +122,8 @@ def _learn(ledger: Ledger, run: Run, node: Node, done: list[int]) -> None:
         if run.is_object(tasks[0]):
             continue
         function = run.shapes[of].function
-        step = -(-len(tasks) // 64)
-        sample = tasks[::step] if step > 1 else tasks
+        sample = estimates.sample(function, tasks)
         seconds = [run.seconds[task] for task in sample]
         if function.count >= 8 and len(ledger.nodes) > 1:
             node.learn_speed(sum(seconds), function.seconds * len(seconds))
-        estimates.observe(function, seconds, array("Q", [run.nbytes[task] for task in sample]))
+        estimates.observe(function, seconds, [run.nbytes[task] for task in sample])

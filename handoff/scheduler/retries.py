@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from handoff.messages import Failed, Kind
+from handoff.messages import Failed
+from handoff.program import Kind
 from handoff.scheduler.runs import Run
 from handoff.settings import SchedulerSettings
 

@@ -6,9 +6,11 @@ from array import array
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
+from handoff.columns import Ints
 from handoff.errors import ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId
-from handoff.messages import Flag, Ints, Program, RunFailed, Submit
+from handoff.messages import RunFailed, Submit
+from handoff.program import Flag, Program
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.ready import Shape, key_of
 
@@ -103,6 +105,7 @@ class Run:
         self.crashes: dict[int, int] = {}             # those that killed a worker
         self.avoid: dict[int, set[int]] = {}          # nodes that could not do it, or could not hand it over
         self.copies: dict[int, list[int]] = {}        # other nodes that hold, or will fetch, the result
+        self.ran: dict[int, int] = {}                 # where it ran, of results that are taken from another node since
         self.promised: dict[int, int] = {}            # consumers of serializers: the node that was promised to them
         self.group: dict[int, int] = {task: index for index, tasks in enumerate(self.groups) for task in tasks}
         self.group_node: dict[int, int] = {}          # group -> the node that its first member took
@@ -161,6 +164,13 @@ class Run:
 
     # ── reading the table ───────────────────────────────────────────────────
 
+    def places(self) -> Ints:
+        """Per task, the node on which it ran, for people; `node` is where its result can be had."""
+        places = array("I", self.node)
+        for task, peer in self.ran.items():
+            places[task] = peer
+        return places
+
     def inputs_of(self, task: int) -> Sequence[int]:
         """The tasks whose results it takes."""
         return self.inputs[self.starts[task] : self.starts[task + 1]] if self.linked else ()
@@ -198,13 +208,9 @@ class Run:
         """The tasks in one of these states."""
         return (task for task, state in enumerate(self.state) if state in states)
 
-    def rank_of(self, task: int) -> float:
-        """Seconds on the longest way from its start to the end of the run, as far as known."""
-        return self.rank[task] if self.linked else self.rank_seconds[self.kind[task]]
-
     def key(self, task: int) -> int:
         """What sorts it in its shape's queue."""
-        return key_of(self.rank_of(task), self.run, task)
+        return key_of(self.rank[task] if self.linked else self.rank_seconds[self.kind[task]], self.run, task)
 
     # ── keeping the table ───────────────────────────────────────────────────
 

@@ -12,8 +12,26 @@ from handoff.ids import PeerId, RunId
 from handoff.log import log
 from handoff.machine import Close, Dropped, Joined, Lost, Received, Resumed, Send, Tick
 from handoff.messages import (
-    Accepted, Alive, Answer, Ask, Bye, Cancel, Failed, Forget, Hello, Missing, Output, Placed, Progress, Recalled, Refused, Report,
-    RunDone, RunFailed, Submit, Unreachable,
+    Accepted,
+    Alive,
+    Answer,
+    Ask,
+    Bye,
+    Cancel,
+    Failed,
+    Forget,
+    Hello,
+    Missing,
+    Output,
+    Placed,
+    Progress,
+    Recalled,
+    Refused,
+    Report,
+    RunDone,
+    RunFailed,
+    Submit,
+    Unreachable,
 )
 from handoff.scheduler import losses, retries, views
 from handoff.scheduler.allocator import Allocator, Desk
@@ -446,7 +464,7 @@ class Scheduler:
         """Say how far it is, but not too often."""
         if run.progress_due:
             return
-        if now - run.progress_at < self.settings.progress_seconds:
+        if now < run.progress_at + self.settings.progress_seconds:   # added as below: a difference could round below it for ever
             run.progress_due = True
             self.ledger.remind(run.progress_at + self.settings.progress_seconds, "progress", run.run)
             return
@@ -463,8 +481,9 @@ class Scheduler:
 
     def _say_done(self, run: Run) -> None:
         if run.client is not None:
-            self.ledger.out.introduce_to_client(run.client, run.node)
-            self.ledger.out.send(run.client, RunDone(run.run, array("I", run.node), run.bytes_moved))
+            places = run.places()
+            self.ledger.out.introduce_to_client(run.client, places)
+            self.ledger.out.send(run.client, RunDone(run.run, places, run.bytes_moved))
 
     def _fail(self, now: float, run: Run, failed: RunFailed) -> None:
         self.ledger.out.send(run.client, failed)

@@ -36,6 +36,7 @@ def run_line(ledger: Ledger, run: Run, now: float, state: str = "") -> dict[str,
     client = ledger.clients.get(run.client) if run.client is not None else None
     return {
         "run": run.run, "name": run.name, "state": state or state_of(run), "done": run.done, "total": run.total,
+        "running": 0 if run.is_over else run.planned,
         "client": client.name if client else "", "seconds": run.seconds_total if run.is_over else now - run.submitted,
     }
 
@@ -48,10 +49,11 @@ def state_of(run: Run) -> str:
 def timeline(ledger: Ledger, run: Run) -> dict[str, list[Any]]:
     """What ran where, when and for how long: columns over the finished tasks."""
     tasks = [task for task, state in enumerate(run.state) if state in (DONE, GONE)]
-    names = {peer: ledger.out.names[peer][0] for peer in dict.fromkeys(run.node) if peer in ledger.out.names}
+    places = run.places()
+    names = {peer: ledger.out.names[peer][0] for peer in dict.fromkeys(places) if peer in ledger.out.names}
     return {
         "task": tasks,
-        "node": [names.get(run.node[task], "") for task in tasks],
+        "node": [names.get(places[task], "") for task in tasks],
         "attempt": [run.attempt[task] for task in tasks],
         "started": [run.started[task] for task in tasks],
         "seconds": [run.seconds[task] for task in tasks],

@@ -15,7 +15,8 @@ from typing import Any, Protocol, TypeAlias, Union, cast
 from handoff.errors import ConnectionLost, ProtocolError
 from handoff.ids import NOBODY, PeerId
 from handoff.log import log
-from handoff.messages import ALLOWED, Alive, Bye, Chunk, Hello, Message, Welcome
+from handoff.messages import Alive, Bye, Chunk, Hello, Message, Welcome
+from handoff.roles import ALLOWED
 from handoff.settings import KIB, WireSettings
 from handoff.wire import codec
 from handoff.wire.frames import HEAD_BYTES, SESSION, UNNUMBERED, Reader, head, widen

@@ -12,7 +12,8 @@ from typing import Any
 
 from handoff.errors import ConfigError, ProtocolError
 from handoff.log import log
-from handoff.messages import ALLOWED, Hello, Message, Refused, Welcome
+from handoff.messages import Hello, Message, Refused, Welcome
+from handoff.roles import ALLOWED
 from handoff.settings import WireSettings
 from handoff.transport.link import SHUTDOWN_SECONDS, Handler, Link, shown, tune
 
@@ -158,7 +159,7 @@ class Listener:
             decided.set_result("")
 
     def _answer(self, link: Link, hello: Hello) -> Welcome | Refused:
-        if (link.role, self._role) not in ALLOWED:
+        if link.role == "coordinator" or (link.role, self._role) not in ALLOWED:  # a coordinator is called, it does not call
             return Refused("Refused", f"a {link.role} has nothing to say to a {self._role}; check the address")
         if hello.role != link.role:
             return Refused("Refused", f"{hello.name} says that it is a {hello.role}, its certificate says {link.role}")

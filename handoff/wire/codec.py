@@ -19,8 +19,9 @@ from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 import msgpack
 
 from handoff import messages
+from handoff.columns import Blobs, Body
 from handoff.errors import ProtocolError
-from handoff.messages import Blobs, Body, Message
+from handoff.messages import Message
 from handoff.settings import WireSettings
 
 Buffer: TypeAlias = Union[bytes, bytearray, memoryview]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import traceback
+from os import sep
 from pathlib import Path
 
 TEXT_MAX = 64 * 1024                 # characters; of longer texts the head and the tail remain
 
-_OURS = str(Path(__file__).resolve().parent.parent)  # frames of files under here say nothing about the user's code
+_OURS = f"{Path(__file__).resolve().parent.parent}{sep}"  # frames of files under here say nothing about the user's code
 
 
 def describe_exception(error: BaseException) -> tuple[str, str, str]:
@@ -35,15 +36,15 @@ def _message(error: BaseException) -> str:
 def _traceback(error: BaseException) -> str:
     try:
         told = traceback.TracebackException.from_exception(error, compact=True)
-        _hide_our_frames(told, set())
+        _hide_our_frames(told)
         return "".join(told.format())
     except BaseException as second:  # a user's __str__, __repr__ or __notes__; or a stack that is nearly used up
         return f"{_type_name(error)}: {_message(error)}\n(its traceback could not be written: {type(second).__name__})\n"
 
 
-def _hide_our_frames(told: traceback.TracebackException, seen: set[int]) -> None:
+def _hide_our_frames(told: traceback.TracebackException) -> None:
     """Drop the outermost frames up to the user's code, in the exception and in all that led to it."""
-    waiting = [told]
+    waiting, seen = [told], set[int]()
     while waiting:
         each = waiting.pop()
         if id(each) in seen:

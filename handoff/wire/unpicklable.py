@@ -16,6 +16,8 @@ Probe = Callable[[Any], Any]         # raises when its argument can't be pickled
 def find_unpicklable(value: Any, error: BaseException, name: str, probe: Probe) -> tuple[str, str]:
     """The path to the innermost part that can't be pickled, and why; never raises. With an empty name, paths are relative."""
     path, reason = name, _reason(error)
+    if _is_too_deep(error):
+        return path, reason              # no part of it is to blame more than another
     probes = PROBES_MAX
     seen: set[int] = set()
     try:
@@ -46,8 +48,12 @@ def _failure(probe: Probe, part: Any) -> BaseException | None:
     return None
 
 
+def _is_too_deep(error: BaseException) -> bool:
+    return isinstance(error, RecursionError) or isinstance(error.__cause__ or error.__context__, RecursionError)
+
+
 def _reason(error: BaseException) -> str:
-    if isinstance(error, RecursionError):
+    if _is_too_deep(error):
         return "it is nested too deeply to be pickled"
     try:
         text = str(error)

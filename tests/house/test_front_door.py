@@ -16,7 +16,7 @@ def test_the_readme_names_the_front_door() -> None:
     """Every public name is in the README's list, and nothing else is."""
     listed = re.search(r"The front door, all of it:\n(.*?)\n\n", README, re.DOTALL)
     assert listed is not None
-    assert sorted(re.findall(r"`(\w+)`", listed[1])) == sorted(handoff.__all__)
+    assert sorted(re.findall(r"`(\w+)`", listed[1])) == sorted(set(handoff.__all__) - {"__version__"})
     assert all(getattr(handoff, name) is not None for name in handoff.__all__)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from handoff.ids import RunId, WorkerId
-from handoff.messages import Flag, Kind
+from handoff.program import Flag, Kind
 
 if TYPE_CHECKING:
     from sim.node import Node

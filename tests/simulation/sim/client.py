@@ -6,9 +6,10 @@ from typing import Any
 
 from handoff.client import events
 from handoff.client.brain import ClientBrain
+from handoff.columns import ints, longs
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Received, Send
-from handoff.messages import PROTOCOL, Chunk, Hello, Missing, Peers, Results, ints, longs
+from handoff.messages import PROTOCOL, Chunk, Hello, Missing, Peers, Results
 from sim.exchange import Exchange
 from sim.oracles import Bug
 from sim.process import Process

@@ -7,9 +7,10 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from handoff.columns import ints, longs
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.machine import Joined, Lost, Received
-from handoff.messages import Chunk, Hello, Message, Peers, Results, Welcome, ints, longs
+from handoff.messages import Chunk, Hello, Message, Peers, Results, Welcome
 from handoff.node.events import Arrived, Deliver, Stream
 from sim.network import End
 from sim.process import Process
@@ -197,6 +198,10 @@ class Exchange:
             del self._incoming[key]
         self.process.post(Lost(peer, reason))
 
-    def links(self) -> list[End]:
-        """All open links, for the faults."""
-        return [end for links in self._links.values() for end in links]
+    def start_anew(self) -> None:
+        """This process has a new number: whoever asked something of the old one finds its link broken, and asks again."""
+        links, self._links = self._links, {}
+        self._incoming.clear()
+        for several in links.values():
+            for end in several:
+                end.close()

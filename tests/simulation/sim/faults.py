@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from random import Random
 
 from sim.options import Options
+from sim.workload import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +20,18 @@ class Fault:
     seconds: float = 0.0  # how long it lasts; for kills: until the node comes back
 
 
-def draw_faults(lots: Random, options: Options) -> list[Fault]:
-    """The plan of a seed, in order of time."""
+def draw_faults(lots: Random, options: Options, jobs: list[Job]) -> list[Fault]:
+    """The plan of a seed, in order of time. Most faults are aimed at the middle of some run."""
     plan: list[Fault] = []
     hosts = [offer.name for offer in options.offers]
     clients = [f"client-{number}" for number in range(options.clients)]
     everyone = ["coordinator", *hosts, *clients]
     for name in options.faults:
-        for _ in range(lots.randint(1, 3)):
+        for _ in range(lots.randint(1, 2 if name == "client_kills" else 4)):
             at = lots.random() ** 2 * options.fault_seconds
+            if lots.random() < 0.8:
+                job = lots.choice(jobs)
+                at = job.at + lots.random() * min(job.work / lots.choice((1, 2, 5)) + 10 * options.delay_seconds, options.fault_seconds)
             match name:
                 case "resets":
                     plan.append(Fault(at, "reset", lots.choice(hosts + clients)))
@@ -43,7 +47,7 @@ def draw_faults(lots: Random, options: Options) -> list[Fault]:
                     plan.append(Fault(at, "kill", lots.choice(hosts), seconds=lots.choice((0.2, 2.0, 15.0))))
                 case "vanish":
                     plan.append(Fault(at, "vanish", lots.choice(hosts), seconds=lots.choice((1.0, 12.0, 20.0))))
-                case "client_kills":
+                case "client_kills" if lots.random() < 0.4:
                     plan.append(Fault(at, "kill-client", lots.choice(clients)))
                 case _:
                     pass

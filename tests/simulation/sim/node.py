@@ -42,6 +42,7 @@ class Node(Process):
 
     def _welcomed(self, me: PeerId) -> None:
         self.me = me
+        self.exchange.start_anew()
         self.oracles.node_is(self, me)
         self.post(Welcomed(me))
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from handoff.client.events import Failure, RunOver
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
-from handoff.messages import Accepted, Flag, Hello, Message, Missing, Peers, Plan, Progress, Report
+from handoff.messages import Accepted, Hello, Message, Missing, Peers, Plan, Progress, Report
+from handoff.program import Flag
 from sim.claims import Claims
 from sim.clock import Clock
 from sim.workload import Job, code_of
@@ -92,8 +93,7 @@ class Oracles:
             return
         self.lost[peer] = self.clock.now
         for watch in self.watches.values():
-            if watch.over is None:
-                watch.losses += 1
+            watch.losses += 1
 
     # ── runs ────────────────────────────────────────────────────────────────
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from handoff.ids import PeerId, RunId, WorkerId
-from handoff.messages import Flag, Kind
 from handoff.node.events import Broke, CancelTask, Execute, Finished, WorkerGone, WorkerReady
+from handoff.program import Flag, Kind
 from sim.oracles import Bug
 
 if TYPE_CHECKING:

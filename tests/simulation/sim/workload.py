@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeAlias
 
-from handoff.messages import Blobs, Flag, Form, Ints, Kind, Program, Submit, ints, longs
+from handoff.columns import Blobs, Ints, ints, longs
+from handoff.messages import Submit
+from handoff.program import Flag, Form, Kind, Program
 from handoff.resources import SCALE, Amounts
 
 SHAPES = ("chain", "tree", "diamonds", "layers", "wide", "random")

@@ -13,12 +13,13 @@ from sim.letters import Letters
 from sim.network import End, Network
 from sim.node import Node
 from sim.options import draw_options
-from sim.oracles import Oracles, sure
+from sim.oracles import Bug, Oracles
 from sim.stage import Stage
 from sim.trace import Trace
 from sim.workload import Job, Offer, draw_job
 
 QUIET_SECONDS = 90.0  # beyond every window: lost, orphaned, unreachable, pinned nodes
+LOOK_EVERY = 25       # happenings between two looks at whether all is over
 
 
 class SimulationFailed(AssertionError):
@@ -62,7 +63,7 @@ class Sim:
                 job.cancel_after = lots.workload.random() * 3
             self.jobs.append(job)
             self.clock.at(at, self._submit, job)
-        self.faults = draw_faults(lots.faults, options)
+        self.faults = draw_faults(lots.faults, options, self.jobs)
         for fault in self.faults:
             self.clock.at(fault.at, self._strike, fault)
 
@@ -153,13 +154,14 @@ class Sim:
 
     def _until(self, reached: Any, limit: float, complaint: str) -> None:
         clock, events_max = self.clock, self.options.events_max
-        while True:
-            for _ in range(20):
-                sure(clock.step(), f"nothing will ever happen again, and {complaint}: {self._state()}")
-            if reached():
-                return
-            sure(clock.now < limit, f"after {clock.now:.1f} s {complaint}: {self._state()}")
-            sure(clock.happened < events_max, f"{clock.happened} events, and {complaint}: {self._state()}")
+        while not reached():
+            for _ in range(LOOK_EVERY):
+                if not clock.step():
+                    raise Bug(f"nothing will ever happen again, and {complaint}: {self._state()}")
+            if clock.now > limit:
+                raise Bug(f"after {clock.now:.1f} s {complaint}: {self._state()}")
+            if clock.happened > events_max:
+                raise Bug(f"{clock.happened} events, and {complaint}: {self._state()}")
 
     def _all_over(self) -> bool:
         last = max((fault.at for fault in self.faults if fault.kind == "join"), default=0.0)
@@ -191,7 +193,12 @@ class Sim:
 
     def _kept(self) -> dict[int, None]:
         """Detached runs whose client is gone: they are kept, in case somebody attaches."""
-        return {job.run: None for job in self.jobs if job.submit.detach and not self.clients[f"client-{job.client}"].alive}
+        return {job.run: None for job in self.jobs if job.submit.detach and self._is_left_alone(job)}
+
+    def _is_left_alone(self, job: Job) -> bool:
+        client = self.clients[f"client-{job.client}"]
+        over = client.over.get(job.submit.token)
+        return not client.alive or (over is not None and over.failure is not None and over.failure.code == "ConnectionLost")
 
     def _look_over(self) -> None:
         """At the end nothing is held, and everybody agrees about it."""

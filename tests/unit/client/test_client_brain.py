@@ -8,6 +8,7 @@ import pytest
 
 from handoff.client import events
 from handoff.client.brain import ClientBrain
+from handoff.columns import Blobs, ints, longs
 from handoff.ids import COORDINATOR, PeerId, RunId
 from handoff.machine import Dropped, Joined, Lost, Received, Resumed, Send, Tick
 from handoff.messages import (
@@ -16,20 +17,16 @@ from handoff.messages import (
     Announce,
     Answer,
     Ask,
-    Blobs,
     Cancel,
     Chunk,
     Collect,
-    Flag,
     Forget,
-    Kind,
     Message,
     Missing,
     NodeGone,
     Output,
     Peers,
     Placed,
-    Program,
     Progress,
     Refused,
     Results,
@@ -38,9 +35,8 @@ from handoff.messages import (
     Submit,
     Upload,
     Want,
-    ints,
-    longs,
 )
+from handoff.program import Flag, Kind, Program
 from handoff.settings import ClientSettings
 
 RUN = RunId(7)

@@ -154,7 +154,7 @@ def test_collocation_in_a_circle_is_named_whole() -> None:
     """Functions that follow each other end nowhere."""
     dag = graph(Function("a", [], nothing, node=collocated("c")), Function("b", [], nothing, node=collocated("a")),
                 Function("c", [], nothing, node=collocated("b")))
-    with pytest.raises(CyclicDependency, match="collocated .* 'a' -> 'c' -> 'b' -> 'a'"):
+    with pytest.raises(CyclicDependency, match=r"collocated .* 'a' -> 'c' -> 'b' -> 'a'"):
         dag.validate()
 
 

@@ -14,7 +14,7 @@ from handoff.client.lower import Lowered, lower
 from handoff.errors import InvalidFunction, MissingFunction, NotSerializable
 from handoff.graph.dag import DAG
 from handoff.graph.function import Argument, Function, collocated
-from handoff.messages import Flag, Form, Kind
+from handoff.program import Flag, Form, Kind
 
 
 def pair(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
@@ -315,17 +315,17 @@ def test_arguments_are_read_only_for_tasks() -> None:
 def test_streaming_fields_are_refused() -> None:
     """They would be ignored otherwise."""
     for fields in ({"init": pair}, {"parallelism": 2}, {"batch_size": 5}, {"batch_timeout": 1.0}):
-        with pytest.raises(InvalidFunction, match="'a': .* is for streaming only"):
+        with pytest.raises(InvalidFunction, match=r"'a': .* is for streaming only"):
             lower(dag_of(Function("a", [], pair, **fields)))  # type: ignore[arg-type]
 
 
 def test_code_that_cannot_be_pickled_names_the_variable() -> None:
     """The function and the captured variable are named."""
     lock = threading.Lock()
-    with pytest.raises(NotSerializable, match="'a': its code .* closure variable 'lock': cannot pickle '_thread.lock' object") as caught:
+    with pytest.raises(NotSerializable, match=r"'a': its code .* closure variable 'lock': cannot pickle '_thread.lock' object") as caught:
         lower(dag_of(Function("a", [], lambda: lock)))
     assert (caught.value.function, caught.value.path) == ("a", "closure variable 'lock'")
-    with pytest.raises(NotSerializable, match="the deserialization_fn of its argument .* closure variable 'lock'"):
+    with pytest.raises(NotSerializable, match=r"the deserialization_fn of its argument .* closure variable 'lock'"):
         lower(dag_of(Function("b", [], pair), Function("a", [Argument("b", None, lambda *x: lock)], pair)))
 
 
@@ -354,5 +354,5 @@ def test_a_reference_in_a_set_is_refused() -> None:
     dag = DAG()
     a = dag.call(pair, 1)
     dag.call(pair, {a}, id="b")
-    with pytest.raises(NotSerializable, match="'b': argument 1.* not into sets"):
+    with pytest.raises(NotSerializable, match=r"'b': argument 1.* not into sets"):
         lower(dag)

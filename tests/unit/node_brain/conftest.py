@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from handoff.columns import Blobs, floats, ints
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId, WorkerId
 from handoff.machine import Joined, Received, Send, Tick
-from handoff.messages import PROTOCOL, Blobs, Hello, Kind, Plan, Recall, Release, Report, floats, ints
+from handoff.messages import PROTOCOL, Hello, Plan, Recall, Release, Report
 from handoff.node.brain import NodeBrain
 from handoff.node.events import Arrived, Broke, CancelTask, Execute, Finished, Kill, Spawn, Welcomed, WorkerGone, WorkerReady
+from handoff.program import Kind
 from handoff.resources import amounts
 from handoff.settings import NodeSettings
 
@@ -40,6 +42,7 @@ class Hand:
         self.workers: list[WorkerId] = []                # ready
         self.holds: dict[tuple[int, int], tuple[WorkerId, int]] = {}  # (run, task) -> worker, attempt
         self.executed: list[tuple[int, int]] = []        # (run, task), in order
+        self._warm = 0
         self._kinds: dict[tuple[int, Kind], int] = {}
         self._settle()
         self.warm_up()
@@ -51,6 +54,8 @@ class Hand:
     def happen(self, *events: Any) -> list[Any]:
         """These happen in one turn."""
         for event in events:
+            if isinstance(event, Welcomed):
+                self._kinds.clear()
             self.brain.take(self.now, event)
         return self._settle()
 
@@ -66,8 +71,10 @@ class Hand:
         return self.last
 
     def warm_up(self) -> list[Any]:
-        """Every worker that was asked for in the last turn is ready."""
-        spawned = [effect.worker for effect in self.last if isinstance(effect, Spawn)]
+        """Every worker that was asked for is ready."""
+        spawned = [effect.worker for effect in self.all if isinstance(effect, Spawn)]
+        spawned = [worker for worker in spawned if worker > self._warm]
+        self._warm = max([self._warm, *spawned])
         self.workers += spawned
         return self.happen(*[WorkerReady(worker) for worker in spawned])
 

@@ -8,8 +8,9 @@ import pytest
 
 from handoff.ids import COORDINATOR, RunId, WorkerId
 from handoff.machine import Tick
-from handoff.messages import Alive, Failed, Flag, Report
+from handoff.messages import Alive, Failed, Report
 from handoff.node.events import Broke, Drop, Finished, Kill, Spawn
+from handoff.program import Flag
 
 
 def test_one_report_for_each_run_and_turn(hand: Any) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from handoff.columns import ints
 from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.machine import Lost, Received, Send
-from handoff.messages import Absent, Announce, Collect, Flag, Recalled, Redirect, Report, Unreachable, Want, ints
+from handoff.messages import Absent, Announce, Collect, Recalled, Redirect, Report, Unreachable, Want
 from handoff.node.events import Deliver, Drop, Stream
+from handoff.program import Flag
 
 OUTPUT = int(Flag.OUTPUT)
 KIB = 1024

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from handoff.columns import ints
 from handoff.ids import COORDINATOR, PeerId, RunId
 from handoff.machine import Dropped, Lost, Resumed
-from handoff.messages import Absent, Alive, Collect, EndRun, Failed, Flag, Recalled, Release, Report, Want, ints
+from handoff.messages import Absent, Alive, Collect, EndRun, Failed, Recalled, Release, Report, Want
 from handoff.node import state
 from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Spawn, Welcomed
+from handoff.program import Flag
 
 
 def test_the_end_of_a_run_frees_everything(hand: Any) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.machine import Received
-from handoff.messages import Failed, Flag, Form
+from handoff.messages import Failed
 from handoff.node.events import Execute, Spawn, WorkerReady
+from handoff.program import Flag, Form
 
 
 def test_one_worker_per_cpu_is_warm_before_anything_else(hand: Any) -> None:
@@ -320,3 +321,16 @@ def test_a_worker_that_is_ready_late_gets_work_at_once(hand: Any) -> None:
     node.happen(WorkerReady(spawned))
 
     assert node.given() == [(0,)]
+
+
+def test_a_kind_that_was_never_described_fails(hand: Any) -> None:
+    """A plan that names an unknown kind fails those tasks, and only those, instead of hanging."""
+    from dataclasses import replace
+
+    node = hand()
+    message = node.plan_message({0: [], 1: [5], 2: []}, node.kind("f"))
+    message = replace(message, kind=type(message.kind)("I", [0, 9, 0]))
+    node.say(PeerId(0), message)
+
+    assert [(failed.task, failed.cause) for failed in node.said(Failed)] == [(1, "unloadable")]
+    assert node.given() == [(0,), (2,)]

@@ -5,12 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from handoff.columns import Blobs, floats, ints, longs
 from handoff.ids import PeerId, RunId
 from handoff.machine import Close, Dropped, Joined, Lost, Received, Resumed, Tick
 from handoff.messages import (
-    Accepted, Ask, Blobs, Cancel, Failed, Flag, Forget, Hello, Kind, Missing, Plan, Program, Recall, Recalled, Redirect, Refused, Release,
-    Report, RunDone, RunFailed, Submit, Unreachable, Upload, floats, ints, longs,
+    Accepted,
+    Ask,
+    Cancel,
+    Failed,
+    Forget,
+    Hello,
+    Missing,
+    Plan,
+    Recall,
+    Recalled,
+    Redirect,
+    Refused,
+    Release,
+    Report,
+    RunDone,
+    RunFailed,
+    Submit,
+    Unreachable,
+    Upload,
 )
+from handoff.program import Flag, Kind, Program
 from handoff.resources import amounts
 from handoff.scheduler.scheduler import Scheduler
 from handoff.settings import SchedulerSettings

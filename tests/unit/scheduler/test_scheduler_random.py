@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from scheduler_story import Cluster, Flag, Kind, Program, Recall, Recalled, RunDone, RunFailed, Unreachable, Upload, ints, kind, program
 
 from handoff.ids import RunId
-from handoff.messages import NodeGone, Placed, Plan
 from handoff.messages import Missing as MissingOutputs
+from handoff.messages import NodeGone, Placed, Plan
 from handoff.scheduler.first_fit import FirstFit
+from handoff.scheduler.runs import DONE, GONE
 
 
 def random_program(draw: random.Random, nodes: list[str]) -> Program:
@@ -127,9 +128,9 @@ class Play:
         elif what < 0.9 and self.old:
             name, (task, attempt) = draw.choice(self.old)
             if name in self.living and not self.table.is_current(cluster.peers[name], task, attempt):
-                before = bytes(self.table.state)
-                cluster.done(task, attempt=attempt, node=name)
-                assert bytes(self.table.state) == before, "late news changed something"
+                before = (self.table.done, self.table.state[task] in (DONE, GONE), self.table.seconds[task])
+                cluster.done(task, attempt=attempt, node=name, seconds=77.0)
+                assert (self.table.done, self.table.state[task] in (DONE, GONE), self.table.seconds[task]) == before, "late news changed something"
         elif what < 0.93 and self.living:
             name = draw.choice(self.living)
             cluster.drop(name)

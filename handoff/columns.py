@@ -1,0 +1,71 @@
+"""Columns: what is said about many tasks at once, as arrays of machine integers with one entry a task."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias, Union
+
+Ints: TypeAlias = "array[int]"        # typecode "I": task numbers, attempts, peers, counts
+Longs: TypeAlias = "array[int]"       # typecode "Q": bytes
+Floats: TypeAlias = "array[float]"    # typecode "d": seconds, priorities
+Body: TypeAlias = Union[bytes, bytearray, memoryview, tuple[Any, ...]]  # one buffer, or several to be sent back to back; received as one
+
+
+def ints(values: Iterable[int] = ()) -> Ints:
+    """A column of small numbers."""
+    return array("I", values)
+
+
+def longs(values: Iterable[int] = ()) -> Longs:
+    """A column of sizes in bytes."""
+    return array("Q", values)
+
+
+def floats(values: Iterable[float] = ()) -> Floats:
+    """A column of seconds or priorities."""
+    return array("d", values)
+
+
+class Blobs(Sequence[bytes]):
+    """A column of byte strings, kept as one: `sizes` and their concatenation."""
+
+    __slots__ = ("_starts", "data", "sizes")
+
+    def __init__(self, sizes: Ints, data: bytes) -> None:
+        self.sizes, self.data = sizes, data
+        self._starts: list[int] | None = None
+
+    @classmethod
+    def of(cls, values: Iterable[bytes]) -> Blobs:
+        """The column that holds these."""
+        kept = list(values)
+        return cls(ints(map(len, kept)), b"".join(kept))
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, index: Any) -> Any:
+        if self._starts is None:
+            starts, at = [], 0
+            for size in self.sizes:
+                starts.append(at)
+                at += size
+            self._starts = starts
+        start = self._starts[index]
+        return self.data[start : start + self.sizes[index]]
+
+    def __iter__(self) -> Iterator[bytes]:
+        at, data = 0, self.data
+        for size in self.sizes:
+            yield data[at : at + size]
+            at += size
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Blobs) and self.sizes == other.sizes and self.data == other.data
+
+    def __hash__(self) -> int:
+        return hash(self.data)
+
+    def __repr__(self) -> str:
+        return f"Blobs.of({list(self)!r})"

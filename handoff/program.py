@@ -1,0 +1,57 @@
+"""What a graph becomes when it is lowered: few kinds, many tasks, described by columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
+
+from handoff.columns import Blobs, Ints, Longs, ints, longs
+from handoff.resources import Amounts
+
+
+class Form(IntEnum):
+    """How a task's call is put together from its inputs and its literal (a pickle; empty: nothing)."""
+
+    VARIADIC = 0  # code(*inputs, *args, **kwargs); the literal is a pickled (args, kwargs)
+    AS_LIST = 1   # code([inputs], *args, **kwargs)
+    TREE = 2      # the literal is a pickled `handoff.graph.calls.Call`, with slots for inputs and nested calls of `codes`
+
+
+class Flag(IntFlag):
+    """What is special about a kind of task."""
+
+    OUTPUT = 1      # the client wants the result
+    ASYNC = 2       # the code is a coroutine function: many run at once on one worker's loop
+    OBJECT = 4      # no code: the client uploads the value to the node that is chosen
+    SERIALIZER = 8  # runs beside its one input, told the node of its one consumer, which is chosen first
+    ALONE = 16      # killed its worker before: gets one of its own, so that no bystander is blamed
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What equal tasks share. A run has few kinds and many tasks."""
+
+    codes: tuple[bytes, ...]      # digests of what is called: the function, then those of folded inline functions
+    name: str                     # the function's qualified name, for people
+    form: int = Form.VARIADIC
+    flags: int = 0
+    cost: Amounts = ()            # takes nothing when empty
+    max_retries: int = 3
+    timeout: float = 0.0          # seconds one attempt may take; 0: no limit
+    priority: int = 0             # above any rank
+    node: str = ""                # the only node that may run it; empty: any
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A whole graph, lowered: tasks are numbered in topological order and described by columns."""
+
+    codes: tuple[tuple[bytes, int], ...]  # digest and size of each distinct code; the bytes are the Submit's body, in this order
+    kinds: tuple[Kind, ...]
+    kind: Ints                    # per task: its kind
+    literals: Blobs               # per task: pickled arguments, or empty
+    fan_in: Ints                  # per task: how many inputs
+    inputs: Ints                  # all inputs (task numbers, lower than the task), task after task
+    groups: tuple[Ints, ...] = () # tasks that must share a node
+    object_tasks: Ints = field(default_factory=ints)   # tasks whose value the client uploads
+    object_sizes: Longs = field(default_factory=longs)

@@ -1,0 +1,51 @@
+"""Who may say what to whom. Roles contain mistakes, not malice: whoever has the secret can take any role."""
+
+from __future__ import annotations
+
+from handoff.messages import (
+    Absent,
+    Accepted,
+    Alive,
+    Announce,
+    Answer,
+    Ask,
+    Bye,
+    Cancel,
+    Chunk,
+    Collect,
+    DropCode,
+    EndRun,
+    Failed,
+    Forget,
+    Missing,
+    NodeGone,
+    Output,
+    Peers,
+    Placed,
+    Plan,
+    Progress,
+    Recall,
+    Recalled,
+    Redirect,
+    Refused,
+    Release,
+    Report,
+    Results,
+    RunDone,
+    RunFailed,
+    Submit,
+    Unreachable,
+    Upload,
+    Want,
+)
+
+# (role of the speaker, role of the listener): what may be said. Anything else closes the connection.
+ALLOWED: dict[tuple[str, str], tuple[type, ...]] = {
+    ("client", "coordinator"): (Submit, Cancel, Forget, Missing, Ask, Alive, Bye),
+    ("coordinator", "client"): (Accepted, Refused, Answer, Peers, Placed, Upload, Progress, NodeGone, RunDone, RunFailed, Output, Alive, Bye),
+    ("coordinator", "node"): (Plan, Recall, Redirect, Release, EndRun, DropCode, Peers, Refused, Alive, Bye),
+    ("node", "coordinator"): (Report, Failed, Recalled, Unreachable, Output, Alive, Bye),
+    ("node", "node"): (Want, Results, Chunk, Absent, Bye),
+    ("client", "node"): (Collect, Want, Results, Chunk, Bye),
+    ("node", "client"): (Results, Announce, Chunk, Absent, Refused, Bye),
+}

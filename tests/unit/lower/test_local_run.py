@@ -1,0 +1,111 @@
+"""`execute_local` runs a graph here and now, with the meaning that a cluster gives it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from handoff.errors import CyclicDependency, FunctionFailed, InvalidFunction
+from handoff.graph.dag import DAG
+from handoff.graph.function import Argument, Function, collocated
+from handoff.local_run import execute_local
+
+
+async def later(x: int) -> int:
+    """Asynchronous code."""
+    return x + 1
+
+
+def test_costs_and_placement_are_ignored() -> None:
+    """What no node could meet runs here; every function was on "local"."""
+    dag = DAG("big")
+    dag.add(Function("a", [], lambda: 20, cost={"gpu": 1000}, node="nowhere"))
+    dag.add(Function("b", ["a"], lambda x, y: x + y, [22], node=collocated("a")))
+    result = execute_local(dag)
+    assert (result.dag_id, dict(result.results), dict(result.allocations)) == ("big", {"a": 20, "b": 42}, {"a": "local", "b": "local"})
+
+
+def test_results_are_in_the_order_of_the_graph() -> None:
+    """Also when functions were added before what they need."""
+    dag = DAG().add(Function("b", ["a"], lambda x: x)).add(Function("a", [], lambda: 1))
+    assert list(execute_local(dag).results) == ["b", "a"]
+
+
+def test_steps_are_told_where_they_are() -> None:
+    """Both ends of an Argument are on "local"."""
+    dag = DAG().add(Function("a", [], lambda: 1))
+    dag.add(Function("b", [Argument("a", (lambda *given: given, [7]), lambda *given: given)], lambda x: x))
+    assert execute_local(dag).results["b"] == ((1, "local", "local", 7), "local", "local")
+
+
+def test_asynchronous_code_is_awaited() -> None:
+    """Inline functions included."""
+    dag = DAG()
+    inner = dag.call(later, 1, inline=True)
+    dag.call(later, dag.call(later, inner), id="b")
+    assert execute_local(dag).results["b"] == 4
+
+
+async def test_asynchronous_code_runs_where_a_loop_runs_already() -> None:
+    """As in a notebook."""
+    dag = DAG()
+    dag.call(later, dag.call(later, 1), id="b")
+    assert execute_local(dag).results["b"] == 3
+
+
+def test_a_failing_function_is_tried_again() -> None:
+    """Up to its max_retries; what succeeds in the end is a success."""
+    tried: list[int] = []
+
+    def flaky() -> int:
+        tried.append(1)
+        if len(tried) < 3:
+            raise ValueError("not yet")
+        return 5
+
+    assert execute_local(DAG().add(Function("a", [], flaky, max_retries=2))).results["a"] == 5
+    assert len(tried) == 3
+
+
+@pytest.mark.parametrize(("max_retries", "attempts"), [(None, 4), (0, 1), (1, 2)])
+def test_the_error_of_the_last_attempt_is_the_cause(max_retries: int | None, attempts: int) -> None:
+    """FunctionFailed tells function, node and attempt; dependents never start."""
+    ran: list[str] = []
+
+    def broken() -> Any:
+        ran.append("broken")
+        raise KeyError("k")
+
+    dag = DAG().add(Function("a", [], broken, max_retries=max_retries)).add(Function("b", ["a"], ran.append))
+    with pytest.raises(FunctionFailed, match=f"'a' failed on 'local' in attempt {attempts}: KeyError: 'k'") as caught:
+        execute_local(dag)
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert (caught.value.function, caught.value.node, caught.value.attempt) == ("a", "local", attempts)
+    assert ran == ["broken"] * attempts
+
+
+def test_leaving_is_a_failure() -> None:
+    """sys.exit() in a function ends the run, not this process."""
+    def leave() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(FunctionFailed, match="SystemExit: 3"):
+        execute_local(DAG().add(Function("a", [], leave, max_retries=0)))
+
+
+def test_inputs_are_checked_and_used() -> None:
+    """As in `execute`."""
+    dag = DAG().add(Function("x", type="input")).add(Function("a", ["x"], lambda x: x * 2))
+    assert dict(execute_local(dag, inputs={"x": 4}).results) == {"a": 8}
+    with pytest.raises(InvalidFunction, match="'x' has no value"):
+        execute_local(dag)
+
+
+def test_the_graph_is_validated_first() -> None:
+    """Nothing runs of a graph that is wrong."""
+    ran: list[str] = []
+    dag = DAG().add(Function("ok", [], ran.append, ["ok"])).add(Function("a", ["a"], ran.append))
+    with pytest.raises(CyclicDependency):
+        execute_local(dag)
+    assert ran == []

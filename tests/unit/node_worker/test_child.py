@@ -1,0 +1,224 @@
+"""The inside of a worker, driven over a socket pair by hand, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import mmap
+import socket
+import threading
+from array import array
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from handoff.graph.calls import Call, Slot
+from handoff.node import current
+from handoff.node.child_serve import Worker
+from handoff.node.current import current_task
+from handoff.node.phrases import BATCH, BROKE, CANCEL, CODE, FORGET_CODE, MAP, MARKER_BYTES, RESULTS, SCATTERED, SETUP, UNMAP
+from handoff.node.pipe import ANSWER_BYTES_MAX, FrameReader, frame, send_descriptors
+from handoff.node.process import ended, worker_environment
+from handoff.node.shared_memory import adopt, write_shared
+from handoff.wire.values import pack, pack_code, unpack
+
+VARIADIC, AS_LIST, TREE = 0, 1, 2
+
+
+class Bench:
+    """A worker that serves in a thread, and the other end of its socket."""
+
+    def __init__(self) -> None:
+        self.sock, theirs = socket.socketpair()
+        self.sock.settimeout(20)
+        self.marker = memoryview(mmap.mmap(-1, MARKER_BYTES)).cast("Q")
+        self.worker = Worker(theirs, self.marker)
+        self.reader = FrameReader(self.sock, ANSWER_BYTES_MAX)
+        self.heard: list[tuple[list[Any], list[int]]] = []
+        self.thread = threading.Thread(target=self.worker.serve)
+        self.thread.start()
+        self.theirs = theirs
+
+    def say(self, *said: Any) -> None:
+        self.sock.sendall(frame(list(said)))
+
+    def batch(self, number: int, code: Any, *tasks: tuple[Any, tuple[int, ...]], form: int = VARIADIC, is_async: bool = False,
+              given: tuple[Any, ...] = ()) -> None:
+        """One kind; each task is (literal, references)."""
+        digest = b"%d" % number
+        self.say(CODE, digest, pack_code(code))
+        count = len(tasks)
+        self.say(
+            BATCH, number, 7, "here", array("I", range(40, 40 + count)).tobytes(), array("I", [3] * count).tobytes(),
+            [[[digest], form, is_async, "name"]], b"", [b"" if literal is None else pack(literal).join() for literal, _ in tasks],
+            array("I", [len(references) for _, references in tasks]).tobytes(),
+            array("I", [each for _, references in tasks for each in references]).tobytes(), given, {},
+        )
+
+    def hear(self) -> tuple[list[Any], list[int]]:
+        while not self.heard:
+            self.heard += self.reader.read()
+        return self.heard.pop(0)
+
+    def values(self, count: int) -> list[Any]:
+        """The next results, in order."""
+        found: list[Any] = []
+        while len(found) < count:
+            said, descriptors = self.hear()
+            assert said[0] == RESULTS, said
+            assert said[2] == len(found)
+            found += [unpack(adopt(descriptors.pop(), said[3][0]).view() if descriptors else each) for each in said[3]]
+        return found
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """A worker in this process."""
+    made = Bench()
+    yield made
+    made.sock.close()
+    made.thread.join()
+    made.theirs.close()
+    current._ask.clear()
+
+
+def test_a_batch_is_answered_in_order(bench: Bench) -> None:
+    """Results come with their first index, durations and ends; inputs come from `given` and from the batch."""
+    bench.batch(1, lambda *xs: sum(xs), (((1, 2), {}), ()), (None, (0, 3)), (((5,), {}), (0, 1)), given=(pack(10).join(),))
+    assert bench.values(3) == [3, 13, 21]
+
+
+def test_a_large_result_travels_as_memory(bench: Bench) -> None:
+    """What is over the limit of SETUP is a size and a descriptor; later tasks of the batch read the same memory."""
+    bench.say(SETUP, 100, 1 << 20)
+    bench.batch(1, lambda *xs: b"y" * 50 if xs else b"x" * 200, (None, ()), (None, (0,)))
+    said, (descriptor,) = bench.hear()
+    assert said[:3] == [RESULTS, 1, 0]
+    assert unpack(adopt(descriptor, said[3][0]).view()) == b"x" * 200
+    said, descriptors = bench.hear()
+    assert (said[2], unpack(said[3][0]), descriptors) == (1, b"y" * 50, [])
+
+
+def test_mapped_values_are_used_until_they_are_unmapped(bench: Bench) -> None:
+    """MAP brings a value, a serial in `given` names it, UNMAP ends that."""
+    packed = pack("large").join()
+    value = write_shared([packed], len(packed))
+    send_descriptors(bench.sock, frame([MAP, [5], [value.nbytes]], 1), [value.fd])
+    bench.batch(1, lambda xs: xs, (None, (1,)), form=AS_LIST, given=(5,))
+    assert bench.values(1) == [["large"]]
+    bench.say(UNMAP, [5, 6])
+    bench.batch(2, lambda xs: xs, (None, (1,)), form=AS_LIST, given=(5,))
+    said, _ = bench.hear()
+    assert said[:4] == [BROKE, 2, 0, "unloadable"]
+
+
+def test_failures_interrupt_the_row_of_results(bench: Bench) -> None:
+    """A failed task has its own answer; the indices of those behind it are right; those that need it are skipped."""
+    def divide(*xs: int) -> float:
+        return 1 / xs[-1]
+
+    bench.batch(1, divide, (((1,), {}), ()), (((0,), {}), ()), (None, (1,)), (((2,), {}), ()))
+    heard = [bench.hear()[0] for _ in range(4)]
+    assert [said[:4] for said in heard[1:3]] == [[BROKE, 1, 1, "exception"], [BROKE, 1, 2, "skipped"]]
+    assert heard[1][4].endswith("ZeroDivisionError") and heard[1][8]
+    assert [(said[2], unpack(said[3][0])) for said in (heard[0], heard[3])] == [(0, 1.0), (3, 0.5)]
+
+
+def test_forgotten_code_is_not_called(bench: Bench) -> None:
+    """After FORGET_CODE, a task that needs it says so."""
+    bench.batch(1, lambda: 1, (None, ()))
+    assert bench.values(1) == [1]
+    bench.say(FORGET_CODE, [b"1", b"unknown"])
+    one = array("I", [1]).tobytes()
+    bench.say(BATCH, 2, 7, "here", one, one, [[[b"1"], 0, False, "name"]], b"", [], b"", b"", [], {})
+    said, _ = bench.hear()
+    assert (said[3], said[5]) == ("unloadable", "the code of name is not on node here")
+
+
+def test_coroutines_answer_in_any_order(bench: Bench) -> None:
+    """Coroutines end when they end; one that is cancelled says that it was; trees are awaited from the inside."""
+    async def wait(seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        return seconds
+
+    bench.batch(1, wait, (((1000.0,), {}), ()), (((0.0,), {}), ()), is_async=True)
+    said, _ = bench.hear()
+    assert (said[:3], unpack(said[3][0])) == ([SCATTERED, 1, array("I", [1]).tobytes()], 0.0)
+    bench.say(CANCEL, 1, 0)
+    bench.say(CANCEL, 1, 1)
+    assert bench.hear()[0][:4] == [BROKE, 1, 0, "cancelled"]
+    bench.batch(2, wait, (Call(0, (Call(0, (Slot(0),)),)), (1,)), form=TREE, is_async=True, given=(pack(0.0).join(),))
+    assert unpack(bench.hear()[0][3][0]) == 0.0
+
+
+def test_a_coroutine_can_fail_or_be_large(bench: Bench) -> None:
+    """Exceptions and large values of coroutines are answered one by one."""
+    async def give(size: int) -> bytes:
+        return bytes(size) if size >= 0 else bytes([size])
+
+    bench.batch(1, give, (((-1,), {}), ()), is_async=True)
+    assert bench.hear()[0][:4] == [BROKE, 1, 0, "exception"]
+    for number, size in enumerate((20_000, 100_000), 2):
+        bench.batch(number, give, (((size,), {}), ()), is_async=True)
+        said, descriptors = bench.hear()
+        value = unpack(adopt(descriptors.pop(), said[3][0]).view() if descriptors else said[3][0])
+        assert (said[0], len(value)) == (SCATTERED, size)
+
+
+def test_user_code_knows_its_task(bench: Bench) -> None:
+    """`current_task` names run, task, attempt, function and node, in functions and in coroutines; elsewhere it is None."""
+    assert current_task() is None
+
+    async def ask() -> Any:
+        from handoff.node.current import current_task
+
+        return tuple(current_task() or ())
+
+    def ask_plainly() -> Any:
+        from handoff.node.current import current_task
+
+        return tuple(current_task() or ())
+
+    bench.batch(1, ask_plainly, (None, ()), (None, ()))
+    assert bench.values(2) == [(7, 40, 3, "name", "here"), (7, 41, 3, "name", "here")]
+    bench.batch(2, ask, (None, ()), is_async=True)
+    assert unpack(bench.hear()[0][3][0]) == (7, 40, 3, "name", "here")
+
+
+def test_the_marker_says_what_executes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a task runs, batch and index are in the shared memory; afterwards it says that the worker is idle."""
+    seen: list[tuple[int, int]] = []
+    monkeypatch.setattr(builtins, "look", lambda: seen.append((bench.marker[0], bench.marker[1])), raising=False)
+
+    def look() -> None:
+        import builtins
+
+        builtins.look()  # type: ignore[attr-defined]
+
+    bench.batch(9, look, (None, ()), (None, ()))
+    bench.values(2)
+    assert seen == [(9, 0), (9, 1)]
+    bench.batch(10, lambda: None, (None, ()))
+    bench.values(1)
+    bench.sock.shutdown(socket.SHUT_WR)
+    bench.thread.join()
+    assert bench.marker[0] == 0
+
+
+def test_the_end_of_a_process_is_explained() -> None:
+    """Statuses and signals have names; a kill that nobody ordered is probably for want of memory."""
+    assert [ended(status) for status in (0, 3, -11, -9, -64)] == [
+        "exited with status 0", "exited with status 3", "killed by SIGSEGV",
+        "killed by SIGKILL (out of memory, if nobody killed it by hand)",
+        "killed by SIGRTMAX",
+    ]
+    assert ended(-63) == "killed by signal 63"
+
+
+def test_workers_see_no_secret() -> None:
+    """Secrets and where they are kept are not passed on; everything else is."""
+    environment = {"HANDOFF_SECRET": "a", "HANDOFF_SECRET_FILE": "b", "CREDENTIALS_DIRECTORY": "c", "HANDOFF_SYS_PATH": "d", "HOME": "e"}
+    assert {name: value for name, value in worker_environment(environment).items() if name != "PYTHONPATH"} == {
+        "HANDOFF_SYS_PATH": "d", "HOME": "e",
+    }

@@ -1,0 +1,176 @@
+"""Frames and descriptors over a socket pair, whatever the pieces they come in."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handoff.errors import ProtocolError
+from handoff.node import pipe
+from handoff.node.pipe import ANSWER_BYTES_MAX, FrameReader, NodePipe, frame, send_descriptors
+from handoff.node.shared_memory import write_shared
+from handoff.wire.plain import pack, unpack
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends."""
+    ours, theirs = socket.socketpair()
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+@given(
+    st.lists(st.lists(st.one_of(st.integers(-(2**63), 2**64 - 1), st.binary(max_size=300), st.text(max_size=20)), max_size=5), max_size=8),
+    st.lists(st.integers(1, 400), min_size=1, max_size=20),
+)
+def test_frames_survive_any_cutting(said: list[Any], cuts: list[int]) -> None:
+    """However the bytes are cut, the same frames come out, once and in order."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        reader = FrameReader(ours, ANSWER_BYTES_MAX)
+        data, heard, at, turn = b"".join(map(frame, said)), [], 0, 0
+        while at < len(data):
+            size = cuts[turn % len(cuts)]
+            theirs.sendall(data[at : at + size])
+            at, turn = at + size, turn + 1
+            heard += reader.read()
+        assert heard == [(each, []) for each in said]
+        with pytest.raises(BlockingIOError):
+            reader.read()
+
+
+def test_descriptors_belong_to_their_frames(pair: tuple[socket.socket, socket.socket]) -> None:
+    """Each frame gets the descriptors that were sent with it; those that nobody takes are closed."""
+    ours, theirs = pair
+    values = [write_shared([name], 1) for name in (b"a", b"b", b"c")]
+    theirs.sendall(frame(["none"]))
+    send_descriptors(theirs, frame(["one"], 1), [values[0].fd])
+    send_descriptors(theirs, frame(["two"], 2), [values[1].fd, values[2].fd])
+    reader, heard = FrameReader(ours, ANSWER_BYTES_MAX), []
+    while len(heard) < 3:
+        heard += reader.read()
+    assert [said for said, _ in heard] == [["none"], ["one"], ["two"]]
+    assert [[os.pread(fd, 9, 0) for fd in fds] for _, fds in heard] == [[], [b"a"], [b"b", b"c"]]
+    assert not any(os.get_inheritable(fd) for _, fds in heard for fd in fds)
+    for _, fds in heard:
+        for fd in fds:
+            os.close(fd)
+    send_descriptors(theirs, b"\0", [values[0].fd])
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    reader.read()
+    reader.close()
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        struct.pack("<IH", ANSWER_BYTES_MAX + 1, 0), frame(["x"], 1),
+        struct.pack("<IH", 1, 0) + b"\xc1", struct.pack("<IH", 3, 0) + b"\xc7\1\5",
+    ],
+    ids=["too long", "no descriptor", "no message pack", "extension"],
+)
+def test_what_is_no_frame_is_refused(pair: tuple[socket.socket, socket.socket], data: bytes) -> None:
+    """Lengths are checked before anything is kept, and garbage is one kind of error."""
+    ours, theirs = pair
+    theirs.sendall(data)
+    with pytest.raises(ProtocolError):
+        FrameReader(ours, ANSWER_BYTES_MAX).read()
+
+
+def test_too_many_descriptors_at_once_are_refused(pair: tuple[socket.socket, socket.socket]) -> None:
+    """Descriptors that the kernel had to drop are noticed."""
+    ours, theirs = pair
+    theirs.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0] * 200))])
+    reader = FrameReader(ours, ANSWER_BYTES_MAX)
+    with pytest.raises(ProtocolError, match="descriptors were lost"):
+        reader.read()
+    reader.close()
+
+
+def test_plain_data_comes_back() -> None:
+    """What is packed is unpacked, with lists for tuples; integer keys are allowed; garbage is a ProtocolError."""
+    assert unpack(pack({1: (b"x", "y", None, 1.5, 2**64 - 1)})) == {1: [b"x", "y", None, 1.5, 2**64 - 1]}
+    with pytest.raises(ProtocolError):
+        unpack(b"\x91" * 2000)
+
+
+class Node:
+    """The node's end of a pipe, and what it heard."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.heard: list[Any] = []
+        self.ended: list[str] = []
+        self.news = asyncio.Event()
+        self.pipe = NodePipe(sock, asyncio.get_running_loop(), self._heard, self._ended)
+
+    def _heard(self, frames: list[Any]) -> None:
+        self.heard += [said for said, _ in frames]
+        self.news.set()
+
+    def _ended(self, reason: str) -> None:
+        self.ended.append(reason)
+        self.news.set()
+
+
+async def test_what_the_socket_has_no_room_for_is_sent_later(pair: tuple[socket.socket, socket.socket]) -> None:
+    """The node never waits: what does not fit goes out in order, descriptors beside their frames, when the worker reads."""
+    ours, theirs = pair
+    node, value = Node(ours), write_shared([b"v"], 1)
+    for n in range(20):
+        node.pipe.send(frame([n, bytes(100_000)]))
+    node.pipe.send(frame(["value"], 1), [value])
+    node.pipe.send(frame(["last"]))
+    assert node.pipe.waiting_bytes > 0
+    reader, heard = FrameReader(theirs, ANSWER_BYTES_MAX), []
+    theirs.setblocking(False)
+    async with asyncio.timeout(10):
+        while len(heard) < 22:
+            try:
+                heard += reader.read()
+            except BlockingIOError:
+                await asyncio.sleep(0)
+    assert [said[0] for said, _ in heard] == [*range(20), "value", "last"]
+    assert os.pread(heard[20][1][0], 9, 0) == b"v"
+    os.close(heard[20][1][0])
+    assert node.pipe.waiting_bytes == 0
+    node.pipe.close()
+
+
+async def test_a_reader_that_is_stuck_ends_the_pipe(pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is a limit to what waits for a worker that does not read."""
+    monkeypatch.setattr(pipe, "WAITING_BYTES_MAX", 1_000_000)
+    node = Node(pair[0])
+    for _ in range(30):
+        node.pipe.send(bytes(100_000))
+    assert len(node.ended) == 1
+    assert "stuck" in node.ended[0]
+
+
+@pytest.mark.parametrize(("data", "reason"), [(b"", "closed its pipe"), (b"\xff" * 9, "said what no worker says")])
+async def test_the_end_is_told_once(pair: tuple[socket.socket, socket.socket], data: bytes, reason: str) -> None:
+    """A closed or misused pipe ends, with a reason, after the frames before it; sending into it does nothing."""
+    node = Node(pair[0])
+    pair[1].sendall(data or frame(["hello"]))
+    pair[1].close()
+    async with asyncio.timeout(10):
+        while not node.ended:
+            node.news.clear()
+            await node.news.wait()
+    assert reason in node.ended[0]
+    assert node.heard == ([["hello"]] if not data else [])
+    node.pipe.send(b"x")
+    assert not node.pipe.read()
+    assert len(node.ended) == 1

@@ -1,0 +1,136 @@
+"""The result store: the first value wins, sizes add up, and what is in use stays valid."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+import pytest
+
+from handoff.errors import ProtocolError
+from handoff.ids import RunId
+from handoff.node.shared_memory import SharedValue, adopt, map_readonly, writable_shared, write_shared
+from handoff.node.store import ResultStore
+
+RUN, OTHER = RunId(1), RunId(2)
+
+
+def test_the_first_value_of_a_task_wins() -> None:
+    """A second value is ignored, alone or in a batch, and not counted."""
+    store = ResultStore()
+    store.put(RUN, 1, b"one")
+    store.put(RUN, 1, b"other")
+    store.put_many(RUN, [1, 2], [b"another", b"two!"])
+    assert (store.get(RUN, 1), store.get(RUN, 2), store.size(RUN, 2)) == (b"one", b"two!", 4)
+    assert store.resident_bytes == 7
+
+
+def test_what_is_not_here_is_none() -> None:
+    """Unknown runs and tasks have no value; asking for their size is an error."""
+    store = ResultStore()
+    assert store.get(RUN, 1) is None
+    with pytest.raises(KeyError):
+        store.size(RUN, 1)
+
+
+def test_dropping_frees() -> None:
+    """Dropped values are gone, those of other tasks and runs stay, dropping twice is harmless."""
+    store = ResultStore()
+    store.put_many(RUN, [1, 2], [b"one", b"two!"])
+    store.put(OTHER, 1, b"other")
+    store.drop(RUN, [1, 1, 9])
+    assert (store.get(RUN, 1), store.get(RUN, 2), store.resident_bytes) == (None, b"two!", 9)
+    store.drop_run(RUN)
+    store.drop_run(RUN)
+    assert (store.get(RUN, 2), store.get(OTHER, 1), store.resident_bytes) == (None, b"other", 5)
+
+
+def test_a_received_value_becomes_visible_when_complete() -> None:
+    """What arrives in pieces is counted at once and seen at the end, sealed against growing and shrinking."""
+    store = ResultStore()
+    memory = store.receive(RUN, 1, 6)
+    memory[:3] = b"abc"
+    assert (store.get(RUN, 1), store.resident_bytes) == (None, 6)
+    memory[3:] = b"def"
+    assert store.received(RUN, 1)
+    value = store.get(RUN, 1)
+    assert isinstance(value, SharedValue)
+    assert (bytes(value.view()), len(value), store.resident_bytes) == (b"abcdef", 6, 6)
+    with pytest.raises(PermissionError):
+        os.ftruncate(value.fd, 1)
+
+
+def test_receiving_can_start_over_and_be_given_up() -> None:
+    """Asking again gives new memory; aborting, or dropping the task or run, frees it, and then it does not become visible."""
+    store = ResultStore()
+    first = store.receive(RUN, 1, 6)
+    store.receive(RUN, 1, 4)
+    first[:] = b"nobody"
+    assert store.resident_bytes == 4
+    store.abort(RUN, 1)
+    store.receive(RUN, 1, 4)
+    store.drop(RUN, [1])
+    assert not store.received(RUN, 1)
+    store.receive(RUN, 1, 4)
+    store.drop_run(RUN)
+    assert not store.received(RUN, 1)
+    assert (store.get(RUN, 1), store.resident_bytes) == (None, 0)
+
+
+def test_a_received_value_that_is_here_already_is_let_go() -> None:
+    """When the task's value came another way meanwhile, the first one stays, counted once."""
+    store = ResultStore()
+    store.receive(RUN, 1, 6)
+    store.put(RUN, 1, b"one")
+    assert store.received(RUN, 1)
+    assert (store.get(RUN, 1), store.resident_bytes) == (b"one", 3)
+
+
+def test_an_absurd_size_is_refused() -> None:
+    """A size that no memory holds is one clear error, and is not counted."""
+    store = ResultStore()
+    with pytest.raises(MemoryError, match="no room for a value of"):
+        store.receive(RUN, 1, 1 << 62)
+    assert store.resident_bytes == 0
+
+
+def test_a_view_outlives_its_value() -> None:
+    """What is being streamed stays valid after the drop; whoever has large values mapped is told."""
+    store, dropped = ResultStore(), []
+    store.on_drop = dropped.append
+    value = write_shared([b"abc", b"", b"def"], 6)
+    store.put(RUN, 1, value)
+    store.put(RUN, 2, b"small")
+    view, serial, fd = value.view(), value.serial, value.fd
+    del value
+    store.drop_run(RUN)
+    assert (bytes(view), dropped) == (b"abcdef", [[serial]])
+    with pytest.raises(OSError):
+        os.fstat(fd)
+
+
+def test_a_written_value_can_not_be_changed() -> None:
+    """Neither written to, nor mapped for writing, nor resized."""
+    value = write_shared([b"x" * 1000] * 1500, 1_500_000)
+    assert bytes(value.view()) == b"x" * 1_500_000
+    assert value.view().readonly
+    with pytest.raises(PermissionError):
+        os.pwrite(value.fd, b"y", 0)
+
+
+def test_memory_from_a_worker_is_checked() -> None:
+    """A descriptor of another size, or one that its sender could still shorten, is refused."""
+    good = write_shared([b"abc"], 3)
+    assert bytes(adopt(os.dup(good.fd), 3).view()) == b"abc"
+    with pytest.raises(ProtocolError):
+        adopt(os.dup(good.fd), 4)
+    unsealed, memory = writable_shared(3)
+    memory.release()
+    assert fcntl.fcntl(unsealed.fd, 1034) & 2 == 0
+    with pytest.raises(ProtocolError):
+        adopt(os.dup(unsealed.fd), 3)
+
+
+def test_an_empty_file_maps_to_nothing() -> None:
+    """No bytes are no mapping."""
+    assert bytes(map_readonly(-1, 0)) == b""

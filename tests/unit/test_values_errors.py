@@ -1,0 +1,155 @@
+"""User exceptions travel as themselves where they can, and always as text."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from handoff.graph.calls import Call, Frame
+from handoff.wire.failures import TEXT_MAX
+from handoff.wire.values import describe_exception, pack_exception, unpack_exception
+
+
+class Picky(Exception):
+    """Pickles, but can't be built from what pickle keeps."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(f"{code}: {why}")
+
+
+class Mute(Exception):
+    """Can't say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("mute")
+
+    __repr__ = __str__
+
+
+class Deserter(Exception):
+    """Ends the process that unpickles it."""
+
+    def __reduce__(self) -> Any:
+        return exit, ()
+
+
+class Changeling(Exception):
+    """Comes back as something else."""
+
+    def __reduce__(self) -> Any:
+        return ValueError, ("x",)
+
+
+def raised(error: BaseException) -> BaseException:
+    """The error with a traceback."""
+    try:
+        raise error
+    except BaseException as caught:
+        return caught
+
+
+def test_an_exception_arrives_as_itself() -> None:
+    """Type, arguments and notes survive."""
+    error = KeyError("k", 3)
+    error.add_note("while packing")
+    back = unpack_exception(pack_exception(error))
+    assert type(back) is KeyError
+    assert back.args == ("k", 3)
+    assert back.__notes__ == ["while packing"]
+
+
+def test_an_exception_of_a_local_class_arrives_as_itself() -> None:
+    """It goes by value."""
+    class Local(ValueError):
+        pass
+
+    assert type(unpack_exception(pack_exception(Local("x")))) is Local
+
+
+@pytest.mark.parametrize("error", [Picky(1, "x"), ValueError(threading.Lock()), Changeling(), Deserter(), ValueError("x" * 2_000_000)])
+def test_what_would_not_arrive_is_not_sent(error: BaseException) -> None:
+    """Each of them travels as text instead."""
+    assert pack_exception(error) == b""
+
+
+def test_what_cannot_be_built_here_is_none() -> None:
+    """No bytes, garbage, and values that are no exceptions."""
+    assert unpack_exception(b"") is None
+    assert unpack_exception(b"garbage") is None
+    assert unpack_exception(b"\x80\x05K\x01.") is None
+
+
+def test_an_exception_is_described() -> None:
+    """Type, message, and a traceback with the user's frames and the cause."""
+    try:
+        try:
+            raise KeyError("inner")
+        except KeyError as inner:
+            raise Picky(5, "outer") from inner
+    except Picky as error:
+        kind, text, traceback = describe_exception(error)
+    assert kind.endswith("test_values_errors.Picky")
+    assert text == "5: outer"
+    assert "KeyError: 'inner'" in traceback
+    assert "direct cause" in traceback
+    assert "test_an_exception_is_described" in traceback
+    assert describe_exception(ValueError())[0] == "ValueError"
+
+
+def test_our_own_frames_are_hidden() -> None:
+    """The traceback begins in the user's code."""
+    def broken(x: int) -> None:
+        raise ValueError(x)
+
+    with pytest.raises(ValueError, match="5") as caught:
+        Frame([broken, lambda x: x], []).call(Call(1, [Call(0, [5])]))
+    error = caught.value
+    error.__traceback__ = error.__traceback__.tb_next  # type: ignore[union-attr] # this test's own frame
+    traceback = describe_exception(error)[2]
+    assert "calls.py" not in traceback
+    assert "in broken" in traceback
+
+
+def test_exceptions_that_cannot_speak_are_described() -> None:
+    """A broken __str__ does not hide the type."""
+    kind, text, traceback = describe_exception(raised(Mute()))
+    assert kind.endswith("Mute")
+    assert text == "<the exception's own __str__ failed with RuntimeError>"
+    assert "Mute" in traceback
+
+
+def test_long_texts_are_cut_in_the_middle() -> None:
+    """Head and tail remain, and how much is missing is said."""
+    _, text, traceback = describe_exception(raised(ValueError("a" * 100_000 + "z" * 100_000)))
+    for each in (text, traceback):
+        assert len(each) <= TEXT_MAX
+        assert "characters left out" in each
+    assert text.startswith("aaa")
+    assert text.endswith("zzz")
+
+
+def test_endless_recursion_is_described() -> None:
+    """With its repeated frames folded."""
+    def forever() -> None:
+        forever()
+
+    with pytest.raises(RecursionError) as caught:
+        forever()
+    kind, _, traceback = describe_exception(caught.value)
+    assert kind == "RecursionError"
+    assert "more times" in traceback
+    assert len(traceback) < 5000
+
+
+def test_text_that_is_no_unicode_travels() -> None:
+    """Lone surrogates, as from file names, are replaced."""
+    describe_exception(OSError("\udcff"))[1].encode()
+
+
+def test_groups_are_described_whole() -> None:
+    """Each exception of a group is in the traceback."""
+    traceback = describe_exception(raised(ExceptionGroup("both", [ValueError("one"), KeyError("two")])))[2]
+    assert "ValueError: one" in traceback
+    assert "KeyError: 'two'" in traceback
