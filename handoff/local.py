@@ -1,6 +1,8 @@
 """A cluster on this machine: coordinator and node daemons as processes that end with this one.
 
 `LocalCluster` is for tests, notebooks and trying things out; `execute` and `submit` use one that is made on first use and kept.
+
+The client is imported when the processes have been started: it takes as long as they need to come up, and both are waited for.
 """
 
 from __future__ import annotations
@@ -20,21 +22,23 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from handoff.client.client import Client
-from handoff.client.core import Core
-from handoff.client.futures import CallFuture
-from handoff.client.result import RunResult
 from handoff.errors import ConfigError, ConnectionLost
-from handoff.graph.dag import DAG
 from handoff.resources import SCALE, shown
 from handoff.trust.secret import Secret, generate
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from handoff.client.client import Client
+    from handoff.client.core import Core
+    from handoff.client.futures import CallFuture
+    from handoff.client.result import RunResult
+    from handoff.graph.dag import DAG
+
 START_SECONDS = 30.0                 # for all processes to be there; a busy machine with cold disks needs several
 STOP_SECONDS = 5.0                   # from SIGTERM to SIGKILL
 POLL_SECONDS = 0.01
+POLL_SECONDS_MAX = 1.0               # for one answer of a coordinator that may have just died
 LOG_BYTES = 4000                     # of a process that failed to start: so much of the end of its log is shown
 
 _OPTIONS = ("name", "cpus", "memory", "gpus", "resources", "labels")
@@ -68,7 +72,7 @@ class LocalCluster:
         self._number = 0
         self._closed = False
         self._lock = threading.Lock()
-        self._watcher: Client | None = None
+        self._watcher: Core | None = None
         self._lifeline, self._held = os.pipe()   # children read an end of which nothing ever comes but its end
         listening = socket.create_server(("127.0.0.1", 0), backlog=256)
         self._port: int = listening.getsockname()[1]
@@ -110,11 +114,23 @@ class LocalCluster:
 
     def client(self, timeout: float = START_SECONDS) -> Client:
         """A new client of this cluster; closing it is yours."""
+        from handoff.client.client import Client
+
         return Client(self._core(timeout))
+
+    def own_client(self) -> Client:
+        """The connection that the cluster itself uses, for who owns the cluster and closes both."""
+        from handoff.client.client import Client
+
+        if self._watcher is None:
+            self._watcher = self._core(START_SECONDS)
+        return Client(self._watcher)
 
     def _core(self, timeout: float) -> Core:
         if self._closed or self._owner != os.getpid():
             raise ConnectionLost("this LocalCluster is closed, or belongs to the process that forked this one; make a new one")
+        from handoff.client.core import Core
+
         return Core(("127.0.0.1", self._port), self._secret, timeout=timeout)
 
     # ── nodes come and go ────────────────────────────────────────────────────
@@ -162,17 +178,18 @@ class LocalCluster:
 
     def _wait_for(self, names: list[str]) -> None:
         deadline = time.monotonic() + START_SECONDS
-        if self._watcher is None:
-            self._check_children()
-            self._watcher = Client(self._core(START_SECONDS))
+        self._check_children()
+        watcher = self.own_client()._core
+        missing = names
         while True:
             self._check_children()
-            present = {node.name for node in self._watcher.nodes()}
-            missing = [name for name in names if name not in present]
+            with contextlib.suppress(TimeoutError):
+                present = {node["name"] for node in watcher.ask("nodes").result(POLL_SECONDS_MAX)}
+                missing = [name for name in names if name not in present]
             if not missing:
                 return
             if time.monotonic() > deadline:
-                said = self._children[missing[0]].tail()
+                said = "".join(self._children[name].tail() for name in ("coordinator", missing[0]))
                 raise ConnectionLost(f"nodes {', '.join(missing)} did not join within {START_SECONDS:g} s{said}")
             time.sleep(POLL_SECONDS)
 
@@ -335,7 +352,7 @@ class _Embedded:
         with self._lock:
             if self._process != os.getpid() or self._client is None or self._client._core.is_closed:
                 self._cluster = LocalCluster(nodes=1)
-                self._client, self._process = self._cluster.client(), os.getpid()
+                self._client, self._process = self._cluster.own_client(), os.getpid()
                 atexit.register(self.close)
             return self._client
 

@@ -92,17 +92,18 @@ def serve(options: argparse.Namespace, make: Callable[[Settings, Secret], Servic
 async def _serve(make: Callable[[], Service], lifeline: int | None) -> int:
     """Start, wait, stop: SIGTERM and SIGINT once to stop in order, twice to stop now."""
     loop, status = asyncio.get_running_loop(), OK
-    work: asyncio.Task[Any] | None = None
+    service = make()
+    starting: asyncio.Task[Any] = loop.create_task(service.start())
 
     def stop(reason: str, then: int) -> None:
         nonlocal status
         status = then
         log.info("service.stopping", reason=reason)
         loop.call_later(STOP_SECONDS_MAX, os._exit, then)
-        if service is not None:
+        if starting.done():   # perhaps only just now, before `wait` was reached: `stop` holds for it, too
             service.stop()
-        elif work is not None:
-            work.cancel()
+        else:
+            starting.cancel()
 
     def interrupted(number: signal.Signals, then: int) -> None:
         loop.remove_signal_handler(number)   # the next one has its ordinary effect: it ends the process
@@ -114,7 +115,6 @@ async def _serve(make: Callable[[], Service], lifeline: int | None) -> int:
             loop.remove_reader(fd)
             stop("the process that started this one is gone", OK)
 
-    service: Service | None = None
     loop.add_signal_handler(signal.SIGTERM, interrupted, signal.SIGTERM, OK)
     if lifeline is None:
         loop.add_signal_handler(signal.SIGINT, interrupted, signal.SIGINT, INTERRUPTED)
@@ -123,13 +123,10 @@ async def _serve(make: Callable[[], Service], lifeline: int | None) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.set_blocking(lifeline, False)
         loop.add_reader(lifeline, parent_is_gone, lifeline)
-    starting = make()
-    work = asyncio.ensure_future(starting.start())
     try:
-        await work
+        await starting   # its first step is taken here, after the handlers are there
     except asyncio.CancelledError:
         return status
-    service = starting
     await service.wait()
     return status
 

@@ -95,3 +95,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
 def main() -> None:
     """The entry point of `handoff`."""
     sys.exit(command())
+
+
+if __name__ == "__main__":
+    main()

@@ -50,6 +50,7 @@ def run(  # noqa: PLR0917  # options of a command line
       handoff run images:build --coordinator alpha:7070 --returns collage --json
     """
     dag = load_dag(target)
+    dag.validate()   # before anything is started for it
     wanted = chosen(dag, returns)
     with cluster(coordinator, secret_file) as client, display(sys.stderr) as shown:
         try:

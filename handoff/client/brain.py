@@ -22,8 +22,9 @@ from handoff.settings import ClientSettings
 class ClientBrain:
     """The client's machine. `handle` takes one event; a shell with many of them calls `take` for each and `settle` once."""
 
-    def __init__(self, settings: ClientSettings) -> None:
+    def __init__(self, settings: ClientSettings, coordinator: str = "it") -> None:
         self.settings = settings
+        self._coordinator = coordinator                    # its address, for people
         self.me = NOBODY
         self.peers: dict[PeerId, tuple[str, tuple[str, int]]] = {}  # node -> its name and address
         self._tables: dict[int, Table] = {}                # by token, until forgotten
@@ -89,7 +90,7 @@ class ClientBrain:
                 self._dropped_at, self._away = None, ""
             case Lost(peer, reason):
                 if peer == COORDINATOR:
-                    self._give_up(f"the coordinator is gone: {reason}" if reason else "the coordinator is gone")
+                    self._give_up(f"the coordinator is gone: {reason or 'it left'} ({self._coordinator})")
                 else:
                     self._node_lost(now, peer, reason)
             case Tick():
@@ -353,7 +354,7 @@ class ClientBrain:
     def _tick(self, now: float) -> None:
         if self._dropped_at is not None and not self._away and now >= self._dropped_at + self.settings.coordinator_lost_seconds:
             seconds = self.settings.coordinator_lost_seconds
-            self._give_up(f"the coordinator is gone: no connection to it for {seconds:g} s")
+            self._give_up(f"the coordinator is gone: no connection to {self._coordinator} for {seconds:g} s; is it still running there?")
         for peer in self._reach.due(now):
             for table in list(self._runs.values()):
                 if self._needs(table, peer):

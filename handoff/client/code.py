@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from handoff.errors import NotSerializable
 from handoff.graph.function import name_of
+from handoff.wire.failures import without_our_frames
 from handoff.wire.values import digest, pack_code, unpicklable_part
 
 
@@ -39,7 +40,7 @@ class CodeTable:
             raise NotSerializable(
                 f"{function!r}: {role} ({name_of(code)}) can't be sent to a node: {f'{path}: ' if path else ''}{reason}. "
                 "Make it inside the function, or pass as an argument what it is made from",
-                function=function, path=path) from error
+                function=function, path=path) from without_our_frames(error)
         entry = Code(digest(data), name_of(code), is_async(code))
         self.bytes.setdefault(entry.digest, data)
         self._known[id(code)] = entry, code

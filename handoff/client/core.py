@@ -26,7 +26,7 @@ from handoff import errors
 from handoff.client import events
 from handoff.client.brain import ClientBrain
 from handoff.client.failures import error_of
-from handoff.client.links import NodeLinks
+from handoff.client.links import NodeLinks, ended
 from handoff.client.output import show
 from handoff.client.state import RunState, closed
 from handoff.ids import COORDINATOR, NOBODY, RunId
@@ -35,6 +35,7 @@ from handoff.loop import Driver, new_event_loop
 from handoff.machine import Close, Dropped, Lost, Resumed, Send, Tick
 from handoff.messages import PROTOCOL, Hello, Submit, Welcome
 from handoff.settings import Settings
+from handoff.transport.link import Link
 from handoff.transport.sessions import SessionClient
 from handoff.trust.certificates import Identity
 from handoff.trust.secret import Secret
@@ -55,8 +56,9 @@ class Core:
         self._identity = Identity(secret, "client", _description())
         self._boot = os.urandom(16)
         self._me = NOBODY
+        self._coordinator_link: Link | None = None         # the last one, which may still be saying goodbye
         self._pid = os.getpid()
-        self._brain = ClientBrain(self._settings.client)
+        self._brain = ClientBrain(self._settings.client, self._place)
         self._states: dict[int, RunState] = {}             # by token, until forgotten
         self._questions: dict[int, Future[Any]] = {}
         self._tokens = itertools.count(1)
@@ -130,6 +132,7 @@ class Core:
         if self._me != NOBODY:
             self._links.forget_all()
         self._me = welcome.peer
+        self._coordinator_link = self._session.link
         self._driver.post(events.Welcomed(welcome.peer))
 
     def _happened(self, event: Any) -> None:
@@ -137,6 +140,7 @@ class Core:
             case Dropped():
                 log.warning("coordinator.dropped", address=self._place)
             case Resumed():
+                self._coordinator_link = self._session.link
                 log.info("coordinator.resumed", address=self._place)
             case Lost(peer, reason) if peer == COORDINATOR:
                 log.warning("coordinator.lost", address=self._place, reason=reason)
@@ -182,6 +186,7 @@ class Core:
         """Start a run; `state` follows it."""
         self.check_open("a run can't be started")
         self._states[state.token] = state
+        state.released = forget
         self.post(events.Start(submit, forget))
 
     def attach(self, state: RunState, run: int) -> None:
@@ -271,8 +276,8 @@ class Core:
         if state is not None:
             state.run = state.run or effect.run
             state.finish(effect.done, effect.failure)
-            if state.released:
-                self._states.pop(effect.token, None)
+            if state.released and not state.announced:
+                del self._states[effect.token]
 
     def _progressed(self, effect: events.Progressed) -> None:
         state = self._states.get(effect.token)
@@ -330,6 +335,8 @@ class Core:
             future.set_exception(errors.ConnectionLost(failure.text))
         async with asyncio.timeout(CLOSE_SECONDS):
             await asyncio.gather(self._links.close(), self._session.close("the client is closed"))
+            if self._coordinator_link is not None:
+                await ended(self._coordinator_link)
 
     def _end_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

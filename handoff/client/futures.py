@@ -22,7 +22,7 @@ class CallFuture(Future[Any]):
     def __init__(self, state: RunState) -> None:
         super().__init__()
         self._run_state = state
-        state.when_over = self._over
+        state.watchers.append(self._look)
 
     @property
     def run_id(self) -> int:
@@ -42,12 +42,18 @@ class CallFuture(Future[Any]):
         self._run_state.core.cancel(self._run_state)
         return True
 
-    def _over(self, state: RunState) -> None:
-        error = state.error()
-        if error is None and state.announced:
-            state.fetch(state.graph.outputs[0]).add_done_callback(self._fetched)
-        else:
-            self._settle(error)
+    def _look(self) -> None:
+        """Something is new, on the loop's thread. The value counts as soon as it is here: that its run is over is heard later."""
+        state = self._run_state
+        if state.order:
+            state.watchers.remove(self._look)
+            if state.announced:
+                state.fetch(state.graph.outputs[0]).add_done_callback(self._fetched)
+            else:
+                self._settle(None)
+        elif state.over.done():
+            state.watchers.remove(self._look)
+            self._settle(state.error())
 
     def _fetched(self, fetched: Future[None]) -> None:
         self._run_state.core.release(self._run_state)

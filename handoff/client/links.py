@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import mmap
+import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from handoff.transport.link import Handler, Link
 from handoff.trust.certificates import Identity
 from handoff.wire.values import Packed
 
+GOODBYE_SECONDS = 1.0
 MAPPED_BYTES = 256 * 1024            # from here on a value gets pages of its own, which go back to the system when it dies
 
 
@@ -38,6 +40,7 @@ class NodeLinks(Handler):
         self._dialling: dict[PeerId, asyncio.Task[None]] = {}
         self._incoming: dict[tuple[PeerId, int, int], memoryview] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._all: weakref.WeakSet[Link] = weakref.WeakSet()  # also those that are saying goodbye
         self._closed = False
 
     # ── sending ──────────────────────────────────────────────────────────────
@@ -49,6 +52,8 @@ class NodeLinks(Handler):
             link.send(message)
         elif peer in self._unsent:
             self._unsent[peer].append(message)
+        elif self._closed:
+            return
         elif peer in self._peers:
             self._unsent[peer] = [message]
             self._dialling[peer] = self._spawn(self._dial(peer))
@@ -89,6 +94,7 @@ class NodeLinks(Handler):
             return
         finally:
             self._dialling.pop(peer, None)
+        self._all.add(link)
         if self._closed:
             link.close("the client is closed")
             return
@@ -147,13 +153,25 @@ class NodeLinks(Handler):
     async def close(self) -> None:
         """Leave all nodes."""
         self._closed = True
-        tasks, links = list(self._tasks), list(self._links.values())
-        for task in tasks:
-            task.cancel()
+        links = list(self._links.values())
         for link in links:
             link.close("the client is closed")
-        await asyncio.gather(*tasks, *(link.wait_closed() for link in links), return_exceptions=True)
         self._links.clear()
+        if self._tasks:  # a handshake that is cancelled leaves its connection behind: let it end by itself
+            await asyncio.wait(self._tasks, timeout=GOODBYE_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*map(ended, self._all), return_exceptions=True)
+
+
+async def ended(link: Link) -> None:
+    """The connection is really gone; a peer that does not answer to a goodbye is not waited for."""
+    try:
+        async with asyncio.timeout(GOODBYE_SECONDS):
+            await link.wait_closed()
+    except TimeoutError:
+        link.abort()
+        await link.wait_closed()
 
 
 def _room(total: int) -> memoryview:

@@ -18,6 +18,7 @@ from handoff.graph.references import Reference, references_in, replaced
 from handoff.graph.validate import check, given_inputs, refuse_streaming, roots
 from handoff.program import Flag, Form, Kind, Program
 from handoff.resources import DEFAULT_COST, amounts
+from handoff.wire.failures import without_our_frames
 from handoff.wire.values import Packed, pack, unpicklable_part
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
@@ -125,7 +126,7 @@ class _Lowering:
         try:
             packed = pack((tuple(args), dict(kwargs)))
         except Exception as error:
-            raise self._explained(function, error) from error
+            raise self._explained(function, error) from without_our_frames(error)
         return packed.join() if packed.nbytes <= SHARED_BYTES else None
 
     def _fold(self, place: int, output: bool) -> int:
@@ -140,7 +141,7 @@ class _Lowering:
             raise InvalidFunction(f"{function.id!r}: inline functions are nested too deeply in it, or one of its arguments holds a "
                                   "reference and itself", function=function.id) from None
         except Exception as error:
-            raise self._explained(function, error) from error
+            raise self._explained(function, error) from without_our_frames(error)
         codes = tuple(folding.codes)
         key = (self.links.shapes[place], output, self.root.get(place), codes)
         kind = self._kinds.get(key)
@@ -181,7 +182,8 @@ class _Lowering:
                 pack(value)
             except Exception as cause:
                 path, reason = unpicklable_part(value, cause, name)
-                return NotSerializable(f"{function.id!r}: {path} can't be sent to a node: {reason}", function=function.id, path=path)
+                text = f"{function.id!r}: {path} can't be sent to a node: {reason}. Pass what it is made from instead"
+                return NotSerializable(text, function=function.id, path=path)
         return NotSerializable(f"{function.id!r}: its arguments can't be sent to a node: {error}", function=function.id)
 
     def _suspects(self, function: Function) -> Iterator[tuple[str, Any]]:

@@ -57,7 +57,6 @@ class RunState:
         self.order: Ints = ints()                      # outputs in the order in which they were made known
         self.announced: dict[int, int] = {}            # large outputs that lie on a node -> their size
         self.watchers: list[Callable[[], None]] = []   # called on the loop's thread when `order` grew or the run is over
-        self.when_over: Callable[[RunState], None] | None = None
         self._waiting: deque[Arrived] = deque()        # messages whose values nobody looked for yet
         self._packed: dict[int, bytes | memoryview] = {}
         self._values: dict[int, Any] = {}
@@ -109,8 +108,6 @@ class RunState:
             for task in list(self._fetches):
                 self.unfetched(task, failure)
         self.news()
-        if self.when_over is not None:
-            self.when_over(self)
 
     def unfetched(self, task: int, failure: Failure) -> None:
         """A large value can't be had any more."""

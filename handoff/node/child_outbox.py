@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from handoff.node.phrases import OUTPUT, RESULTS
@@ -28,8 +28,8 @@ TEND_SECONDS_MAX = 0.1        # and when there is not
 class Outbox:
     """The one writer of the worker's socket."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, sock: socket.socket, leave: Callable[[], None]) -> None:
+        self._sock, self._leave = sock, leave  # leave: called when there is nobody to speak to any more
         self._lock = threading.Lock()         # whoever holds it sends; appending needs no lock
         # Columns of the results not yet sent. Appended in this order, so that the last one tells how many are complete.
         self.values: list[bytes] = []
@@ -123,14 +123,15 @@ class Outbox:
         if not data:
             return
         if os.getpid() != self._owner:
-            os._exit(0)  # a process forked by user code came back into our loop: it has no business here
+            self._leave()  # a process forked by user code came back into our loop: it has no business here
         try:
             if values:
                 sent = send_descriptors(self._sock, data, [value.fd for value in values])
                 data = data[sent:]
-            self._sock.sendall(data)
+            if data:
+                self._sock.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
-            os._exit(0)  # the node is gone, and nobody needs what this process does
+            self._leave()  # the node is gone, and nobody needs what this process does
 
     # ── the helper thread ───────────────────────────────────────────────────
 

@@ -13,6 +13,7 @@ from handoff.node.child_output import Output, printable
 from handoff.node.current import CurrentTask
 from handoff.node.phrases import BROKE
 from handoff.node.shared_memory import SharedValue, write_shared
+from handoff.wire.failures import without_our_frames
 from handoff.wire.values import describe_exception, explain_unpicklable, pack_exception, pack_plain, pack_result, unpack
 
 GATHER_BYTES = 16 * 1024  # a result of this size is sent at once
@@ -53,13 +54,18 @@ def broke(batch: int, index: int, error: BaseException, seconds: float) -> list[
         case InputMissing():
             cause, shown = "skipped", error
         case NotPicklable():
-            cause, shown = "unpicklable", error.__cause__ or error
+            cause, shown = "unpicklable", without_our_frames(error.__cause__ or error)
         case _:
             cause, shown = "exception", error
     kind, text, traceback = describe_exception(shown)
-    if cause != "exception":
-        text = str(error)
     body = pack_exception(error) if cause == "exception" else b""
+    if cause == "exception":
+        if not body:
+            traceback = f"{traceback.rstrip()}\n(only this text of the {kind} could be sent: pickling it, or building it again, fails)\n"
+    else:
+        text = str(error)
+        if '\n  File "' not in traceback:   # none of the user's code is in it: it says nothing that the text doesn't
+            traceback = ""
     return [BROKE, batch, index, cause, printable(kind), printable(text), printable(traceback), seconds, body]
 
 

@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ _PR_SET_PDEATHSIG = 1
 class Worker:
     """Owns the rooms of a worker process. `marker`: two numbers in memory shared with the node."""
 
-    def __init__(self, sock: socket.socket, marker: memoryview) -> None:
+    def __init__(self, sock: socket.socket, marker: memoryview, leave: Callable[[], None] = lambda: os._exit(0)) -> None:
         self._reader = FrameReader(sock, FRAME_BYTES_MAX)
-        self._outbox = Outbox(sock)
+        self._outbox = Outbox(sock, leave)
         self._output = Output(self._outbox.line, _origin, OUTPUT_BYTES)
         self._library = Library()
         self._runner = Runner(self._outbox, self._output, marker, INLINE_BYTES)

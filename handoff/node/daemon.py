@@ -66,7 +66,7 @@ class Daemon:
             codes=self._codes,
             emit=self._happened,
             output=self._printed,
-            name_of=lambda peer: self._exchange.name(peer),
+            name_of=lambda peer: self._name if peer == self._me else self._exchange.name(peer),
             here=lambda: self._name,
             settings=self._settings.node,
             environment=self._environment,

@@ -11,6 +11,7 @@ from handoff.node.crew import Batch, Crew, Worker
 from handoff.node.events import Broke, CancelTask, Finished, WorkerGone
 from handoff.node.state import State
 from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, Handling, Table
+from handoff.program import Flag
 
 UNSEEN_DEATHS_MAX = 3  # workers that died with this task first in line, though none was seen to run: then it is blamed
 
@@ -37,7 +38,8 @@ class Endings:
         done, attempts, sizes, took, ended = table.done, table.attempts, table.nbytes, table.seconds, table.ended
         outputs: list[int] = []
         handling: Handling | None = None
-        total, count = 0.0, 0
+        total, count, is_output = 0.0, 0, False
+        drops = state.drops.get(run)
         for task, attempt, nbytes, seconds, when in zip(
             event.tasks, event.attempts, event.nbytes, event.seconds, event.ended, strict=True
         ):
@@ -50,23 +52,28 @@ class Endings:
             if not batch.left:
                 self._crew.take_back(batch)
             entry = plans[task]
+            if entry[ATTEMPT] != attempt and entry[HANDLING].kind.flags & Flag.SERIALIZER:
+                state.drop(run, [task])  # made for where its consumer was to run before
+                state.make_ready(table, task, entry)
+                continue
             if task not in size:
                 size[task] = nbytes
-                if run in state.drops:
-                    state.drops[run].pop(task, None)
                 if task in waiters:
                     state.count_down(table, task)
                 if task in wants:
                     self._answers.exists(table, task)
                 if task in asked:
                     del asked[task]
+                if drops:
+                    drops.pop(task, None)
             if entry[HANDLING] is not handling:
                 if handling is not None:
                     handling.pace.learn(total, count)
                 handling, total, count = entry[HANDLING], 0.0, 0
+                is_output = handling.is_output
             total += seconds
             count += 1
-            if handling.is_output:
+            if is_output:
                 outputs.append(task)
             if entry[ATTEMPT] != attempt:  # planned once more meanwhile: that attempt is still to be made
                 state.make_ready(table, task, entry)

@@ -49,7 +49,11 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Broke:
-    """One task failed in this worker, which is fine and goes on with its next one. Fields as in messages.Failed."""
+    """One task failed in this worker, which is fine and goes on with its next one. Fields as in messages.Failed.
+
+    Two more causes: "cancelled" answers CancelTask; "skipped" means that an input from the same batch broke: the brain, which has heard
+    of that, has taken the task back already.
+    """
 
     worker: WorkerId
     run: RunId

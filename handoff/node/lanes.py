@@ -23,11 +23,11 @@ LANES_MAX = 1024  # more than this many costs, ever: lanes that nobody uses are 
 class Lane:
     """Ready tasks of one cost and mode, from all runs.
 
-    They come in strips, each sorted, as a plan brings them; a heap keeps the strips by their first. A task that is gone since (recalled,
-    its run ended) is skipped when it comes to the front.
+    They come in strips, each sorted, the first at its end, as a plan brings them. One strip is in use; a heap keeps the others by their
+    first. A task that is gone since (recalled, its run ended) is skipped when it comes to the front.
     """
 
-    __slots__ = ("bypassed", "cost", "count", "fresh", "held", "hungry", "mode", "strips")
+    __slots__ = ("bypassed", "cost", "count", "current", "fresh", "held", "hungry", "mode", "strips")
 
     def __init__(self, cost: Amounts, mode: Mode) -> None:
         self.cost, self.mode = cost, mode
@@ -35,46 +35,45 @@ class Lane:
         self.bypassed = 0                          # how often the first was overtaken by a claim that delayed it
         self.fresh: list[Key] = []                 # came in this turn, not sorted yet
         self.held = 0                              # keys in the strips, of tasks that are gone too
+        self.current: list[Key] = []               # the strip in use
         self.strips: list[tuple[Key, list[Key]]] = []
         self.hungry: dict[WorkerId, Worker] = {}   # workers with a claim of this cost that may be given more
 
     def head(self, runs: Mapping[RunId, Table]) -> Key | None:
         """The most urgent task that is still ready."""
-        fresh = self.fresh
+        fresh, strips = self.fresh, self.strips
         if fresh:
             fresh.sort(reverse=True)
-            heappush(self.strips, (fresh[-1], fresh))
+            heappush(strips, (fresh[-1], fresh))
             self.held += len(fresh)
             self.fresh = []
-        strips = self.strips
-        while strips:
-            key = strips[0][0]
+        current = self.current
+        while True:
+            if strips and (not current or strips[0][0] < current[-1]):
+                current = heapreplace(strips, (current[-1], current))[1] if current else heappop(strips)[1]
+                self.current = current
+            if not current:
+                return None
+            key = current[-1]
             table = runs.get(key[2])
             if table is not None and table.ready.get(key[3]) == key[1]:
                 return key
-            self.advance()
-        return None
+            current.pop()
+            self.held -= 1
 
-    def advance(self) -> None:
-        """Leave the first behind."""
-        strips = self.strips
-        strip = strips[0][1]
-        strip.pop()
+    def following(self, runs: Mapping[RunId, Table]) -> Key | None:
+        """Leave the first behind, and look at the next."""
+        self.current.pop()
         self.held -= 1
-        if not strip:
-            heappop(strips)
-        elif len(strips) == 1:
-            strips[0] = (strip[-1], strip)
-        else:
-            heapreplace(strips, (strip[-1], strip))
+        return self.head(runs)
 
     def sweep(self, runs: Mapping[RunId, Table]) -> None:
         """Forget the places of tasks that are gone, once they outnumber those that are not."""
         if self.held <= 2 * self.count + SWEEP_AT:
             return
-        alive = [key for _, strip in self.strips for key in strip if key[2] in runs and runs[key[2]].ready.get(key[3]) == key[1]]
-        self.strips, self.held = [], 0
-        self.fresh += alive
+        places = self.current + [key for _, strip in self.strips for key in strip]
+        self.strips, self.current, self.held = [], [], 0
+        self.fresh += [key for key in places if key[2] in runs and runs[key[2]].ready.get(key[3]) == key[1]]
 
 
 class Lanes:

@@ -32,6 +32,7 @@ class Plans:
         targets = dict(zip(plan.targets[::2], plan.targets[1::2], strict=True)) if plan.targets else {}
         all_inputs: list[int] = plan.inputs.tolist()
         all_sources = cast("list[PeerId]", plan.sources.tolist())
+        waited, objects = table.recalled, Mode.OBJECT
         at = 0
         inputs: tuple[int, ...] = ()
         sources: tuple[PeerId, ...] = ()
@@ -57,9 +58,12 @@ class Plans:
             if handling.beyond:
                 self._refuse(run, task, attempt, f"{handling.kind.name} asks for {handling.beyond}; plan it elsewhere, or let it cost less")
                 continue
-            if task in table.recalled:
+            if task in waited:
                 _forget_waiting(table, task, inputs)
             plans[task] = entry
+            if not count and handling.mode is not objects:
+                state.make_ready(table, task, entry)
+                continue
             lacking = 0
             for each, source in zip(inputs, sources, strict=True):
                 if each in size:
@@ -76,7 +80,7 @@ class Plans:
                     self._wants.ask(table, each, source)
             if lacking:
                 missing[task] = lacking
-            elif handling.mode is Mode.OBJECT:
+            elif handling.mode is objects:
                 self._expect(table, task)
             else:
                 state.make_ready(table, task, entry)

@@ -35,7 +35,7 @@ class Reports:
         if not state.reporting:
             return
         for run, table in state.reporting.items():
-            ages = floats(now - ended if ended < now else 0.0 for ended in table.ended)
+            ages = floats([now - ended if ended < now else 0.0 for ended in table.ended])
             state.effects.append(Send(COORDINATOR, Report(
                 run, ints(table.done), ints(table.attempts), longs(table.nbytes), floats(table.seconds), ages, table.fetched)))
             table.done, table.attempts, table.nbytes, table.seconds, table.ended = [], [], [], [], []

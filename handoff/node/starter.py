@@ -141,7 +141,7 @@ class Starter:
         lane, run = batch.lane, table.run
         runs, plans, ready, given, waiters, size = self._state.runs, table.plans, table.ready, table.given, table.waiters, table.size
         most = self._settings.batch_seconds
-        seconds = 0.0
+        seconds, taken = 0.0, 0
         following: Key | None = key
         while following is not None and following[2] == run:
             task = following[3]
@@ -150,14 +150,13 @@ class Starter:
             if tasks and seconds + predicted > most:
                 break
             del ready[task]
-            lane.count -= 1
-            lane.advance()
+            taken += 1
             inputs = entry[INPUTS]
             if inputs:
                 lost = [each for each in inputs if each not in size]
                 if lost:
                     self._wants.again(table, task, entry, lost)
-                    following = lane.head(runs)
+                    following = lane.following(runs)
                     continue
                 if entry[SHOWN] and table.redirected:
                     entry = _with_sources(entry, table)
@@ -167,9 +166,10 @@ class Starter:
             seconds += predicted
             if task in waiters and seconds < most:
                 seconds = self._chain(draft, seconds)
+            following = lane.following(runs)
             if len(tasks) >= limit or seconds >= most:
                 break
-            following = lane.head(runs)
+        lane.count -= taken
         batch.seconds = seconds
 
     def _chain(self, draft: Draft, seconds: float) -> float:
@@ -186,12 +186,15 @@ class Starter:
                 entry = plans.get(follower)
                 if entry is None or follower in given or entry[HANDLING].lane is not lane:
                     continue
-                lacking = lacks[follower] = lacks.get(follower, missing[follower]) - 1
+                if missing[follower] > 1:
+                    lacks[follower] = lacking = lacks.get(follower, missing[follower]) - 1
+                    if lacking:
+                        continue
                 predicted = entry[HANDLING].pace.seconds
-                if lacking or seconds + predicted > most:
+                if seconds + predicted > most:
                     continue
-                if any(each not in size and given.get(each) is not batch for each in entry[INPUTS]):
-                    continue
+                if len(entry[INPUTS]) > 1 and any(each not in size and given.get(each) is not batch for each in entry[INPUTS]):
+                    continue  # one of them was here and has been released
                 if entry[SHOWN] and table.redirected:
                     entry = _with_sources(entry, table)
                 tasks.append(follower)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from handoff.ids import PeerId, RunId
 from handoff.node.claims import Claims
 from handoff.node.lanes import Lanes
-from handoff.node.tables import HANDLING, URGENCY, Entry, Handling, Mode, Pace, Table, mode_of
+from handoff.node.tables import HANDLING, URGENCY, Entry, Handling, Pace, Table, mode_of
 from handoff.program import Kind
 from handoff.settings import NodeSettings
 
@@ -132,7 +132,3 @@ class State:
     def drop(self, run: RunId, tasks: list[int]) -> None:
         """Free these values when the turn is over."""
         self.drops.setdefault(run, {}).update(dict.fromkeys(tasks))
-
-    def is_object(self, entry: Entry) -> bool:
-        """Whether the task's value is uploaded rather than made."""
-        return entry[HANDLING].mode is Mode.OBJECT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop
 from typing import Protocol
@@ -43,10 +43,14 @@ class Desk:
         self.now = now
         self.ledger = ledger
         self.nodes: list[Node] = [node for node in ledger.nodes.values() if node.state == "ready"]
+        if self.nodes != ledger.open_nodes:
+            ledger.open_nodes = self.nodes
+            ledger.open_version += 1
         for node in self.nodes:
-            node.work_out_backlog(ledger.estimates)
+            if node.is_stale:
+                node.work_out_backlog(ledger.estimates)
         self.reserved: dict[int, Shape] = {}   # nodes kept free for a task that has waited long for so much room
-        self._shape_nodes: dict[int, list[Node]] = {}
+        self._offered_by_all: dict[str, int] = {}
         self._offered: tuple[Run, int, Shape] | None = None
         ledger.ready.open()
 
@@ -90,7 +94,8 @@ class Desk:
         allowed = self.ledger.allowed(run, task) if self.settle_consumer(run, task) else NOBODY
         need = self.ledger.need_of(run, task)
         if (allowed is not None and allowed != node.peer) or not node.can_hold(need):
-            raise InvariantViolation(f"the allocator placed {offer.name!r} ({describe(offer.cost)}) on node {node.name!r}, which may never run it")
+            cost = describe(offer.cost)
+            raise InvariantViolation(f"the allocator placed {offer.name!r} ({cost}) on node {node.name!r}, which may never run it")
         shape = self._offered[2]
         shape.pop()
         self.ledger.plan(self.now, run, task, node, held=node.has_room(shape.need))
@@ -102,9 +107,8 @@ class Desk:
         for each in dict.fromkeys(run.inputs_of(task)):
             holders = (run.node[each], *run.copies.get(each, ()))
             inputs.append((tuple(nodes[peer].name for peer in holders if peer in nodes), run.nbytes[each]))
-        return Offer(
-            run.run, task, run.kinds[run.kind[task]].name, shape.cost, shape.priority, self.ledger.estimates.seconds(shape.function), tuple(inputs),
-        )
+        seconds = self.ledger.estimates.seconds(shape.function)
+        return Offer(run.run, task, run.kinds[run.kind[task]].name, shape.cost, shape.priority, seconds, tuple(inputs))
 
     # ── for the default one, which works shape by shape ─────────────────────
 
@@ -140,13 +144,32 @@ class Desk:
 
     def nodes_for(self, shape: Shape) -> list[Node]:
         """The open nodes that could ever hold it and may have it, as far as its shape tells."""
-        found = self._shape_nodes.get(shape.number)
-        if found is None:
-            found = [node for node in self.nodes if (not shape.node or node.name == shape.node) and node.can_hold(shape.need)]
-            self._shape_nodes[shape.number] = found
+        if shape.able_of != self.ledger.open_version:
+            shape.able = [node for node in self.nodes if (not shape.node or node.name == shape.node) and node.can_hold(shape.need)]
+            shape.able_of = self.ledger.open_version
+            shape.full = {}
         if self.reserved:
-            return [node for node in found if self.reserved.get(node.peer, shape) is shape]
+            return [node for node in shape.able if self.reserved.get(node.peer, shape) is shape]
+        return shape.able
+
+    def nodes_with_room(self, shape: Shape, nodes: Sequence[Node]) -> list[Node]:
+        """Those that have room for it now; one that had none is not asked again before it has freed something."""
+        full, found = shape.full, []
+        for node in nodes:
+            if full.get(node.peer) == node.freed:
+                continue
+            if node.has_room(shape.need):
+                found.append(node)
+            else:
+                full[node.peer] = node.freed
         return found
+
+    def offered_by_all(self, name: str) -> int:
+        """How much of this resource the open nodes have together."""
+        known = self._offered_by_all.get(name)
+        if known is None:
+            known = self._offered_by_all[name] = sum(node.capacity.get(name, 0) for node in self.nodes)
+        return known
 
     def settle_consumer(self, run: Run, task: int) -> bool:
         """Before a serializer is planned, its consumer's node is chosen, and kept to; False while there is none to choose."""

@@ -29,9 +29,12 @@ def obstacle(program: Program, kinds: Iterable[int], nodes: Sequence[Node]) -> O
         kind = program.kinds[index]
         need = kind.cost or FREE_OF_COST
         if kind.node and kind.node not in by_name:
-            absent = absent or Obstacle("NodeTimeout", f"{kind.name} waits for node {kind.node!r}, which is not there; {_present(nodes)}", index, True)
-        elif not any(node.can_hold(need) for node in ([by_name[kind.node]] if kind.node else nodes)):
-            return Obstacle("AllocationError", shortage(kind.name, need, [by_name[kind.node]] if kind.node else nodes, pinned=kind.node), index, False)
+            text = f"{kind.name} waits for node {kind.node!r}, which is not there; {_present(nodes)}"
+            absent = absent or Obstacle("NodeTimeout", text, index, True)
+            continue
+        offered = [by_name[kind.node]] if kind.node else nodes
+        if not any(node.can_hold(need) for node in offered):
+            return Obstacle("AllocationError", shortage(kind.name, need, offered, kind.node), index, False)
     for group in program.groups:
         most: dict[str, int] = {}
         pinned = ""
@@ -45,7 +48,7 @@ def obstacle(program: Program, kinds: Iterable[int], nodes: Sequence[Node]) -> O
         if offered and not any(node.can_hold(need) for node in offered):
             index = program.kind[group[0]]
             what = f"the {len(group)} functions that are collocated with {program.kinds[index].name}"
-            return Obstacle("AllocationError", shortage(what, need, offered, pinned=pinned), index, False)
+            return Obstacle("AllocationError", shortage(what, need, offered, pinned), index, False)
     return absent
 
 
@@ -57,12 +60,15 @@ def shortage(what: str, need: Amounts, nodes: Sequence[Node], pinned: str = "") 
     short = [(name, amount, nearest.capacity.get(name, 0)) for name, amount in need if nearest.capacity.get(name, 0) < amount]
     offers = ", ".join(f"{name}={shown(has)}" for name, _, has in short)
     largest = "; ".join(
-        f"most {name}: {shown(best.capacity.get(name, 0))} on {best.name!r}"
+        f"most {name}: {shown(best.capacity[name])} on {best.name!r}" if best.capacity.get(name) else f"no node has any {name}"
         for name, _, _ in short
         for best in [max(nodes, key=lambda node: (node.capacity.get(name, 0), node.name))]
     )
     if pinned:
-        return f"{what} needs {_shown(need)} on node {pinned!r}, which it is pinned to; that node offers {offers}. Ask for less or pin it to another node"
+        return (
+            f"{what} needs {_shown(need)} on node {pinned!r}, which it is pinned to; that node offers {offers}. "
+            "Ask for less, or pin it to another node"
+        )
     return (
         f"{what} needs {_shown(need)}, which no node can ever offer; the nearest, {nearest.name!r}, offers {offers} ({largest}). "
         "Ask for less, start a node that has it, or submit with wait_for_nodes"

@@ -19,6 +19,7 @@ HOLDERS_MAX = 3          # nodes that hold inputs and are looked at, those with 
 INPUTS_MAX = 16          # inputs that are looked at for it
 TURN = 16                # tasks that a shape may place before a more urgent one is looked at
 STARVED_SECONDS = 1.0    # a task that has not found room for so long gets a node cleared for it
+LOWEST_AGAIN = 32        # chain links placed before the least backlog of all nodes is looked up again
 UNKNOWN_AHEAD = 2        # tasks of a function never seen that a node gets beyond its room, when work is short in general
 
 
@@ -30,7 +31,7 @@ class Greedy:
         self._least: dict[int, tuple[float, Node]] = {}                   # per shape: the node with the least backlog, and how much it was
         self._booked: dict[int, list[tuple[float, Amounts]]] = {}         # waits decided in this pass, per node
         self._penalties: dict[tuple[int, int], float] = {}
-        self._lowest = 0.0                                                # the least backlog of any node when the pass began
+        self._lowest = 0.0                                                # the least backlog of any node, not long ago
 
     def allocate(self, now: float, desk: Desk) -> None:
         """Serve the shapes in order of urgency until nothing more has room."""
@@ -49,21 +50,38 @@ class Greedy:
         aside: list[int] = []
         bound = desk.next_rank(shape)
         placed, again = 0, False
+        ledger = desk.ledger
+        is_chain = ledger.is_short(shape) and not shape.node and not desk.reserved
+        count = shape.function.count
+        horizon, hop = ledger.horizon * count / (count + STEADY_RUNS), ledger.settings.round_trip_seconds / 2
         while nodes and len(aside) < PATIENCE and (head := desk.head(shape)) is not None:
             run, task = head
-            if desk.is_full(run):
+            if run.max_concurrency and run.planned >= run.max_concurrency:
                 break
             if placed >= TURN and bound is not None and shape.head() >> 64 > bound:
                 again = True
                 break
             if run.plain and not run.fan_in[task] and task not in run.avoid:
-                count = self._spread(now, desk, run, shape, nodes, bound)
+                count = self._spread(desk, run, shape, nodes, bound)
                 placed += count
                 if not count:
                     break
                 continue
+            if is_chain and run.fan_in[task] == 1 and run.plain and not run.avoid:
+                # The next link of a chain, the usual case: it stays where its input is, unless another node has much less to do.
+                source = run.inputs[run.starts[task]]
+                near = ledger.nodes.get(run.node[source])
+                if near is not None and near.backlog < horizon and near.state == "ready" and near.has_room(shape.need):
+                    there = run.started[source] + run.submitted - now if run.missing[task] else 0.0
+                    if near.backlog <= max(there, self._lowest) + hop:
+                        shape.pop()
+                        ledger.plan(now, run, task, near, held=False)
+                        placed += 1
+                        if not placed % LOWEST_AGAIN:
+                            self._lowest = min([node.backlog for node in desk.nodes])
+                        continue
             key = shape.pop()
-            if self._place(now, desk, run, task, shape, nodes):
+            if self._place(desk, run, task, shape, nodes):
                 placed += 1
             else:
                 aside.append(key)
@@ -83,11 +101,12 @@ class Greedy:
 
     # ── many equal tasks without inputs: in blocks ──────────────────────────
 
-    def _spread(self, now: float, desk: Desk, run: Run, shape: Shape, nodes: Sequence[Node], bound: int | None) -> int:
+    def _spread(self, desk: Desk, run: Run, shape: Shape, nodes: Sequence[Node], bound: int | None) -> int:
         """Share the head of the queue out over the nodes, so that they are done at about the same time; how many were placed."""
-        ledger, need = desk.ledger, shape.need
+        now, ledger, need = desk.now, desk.ledger, shape.need
         function = shape.function
         is_short = ledger.is_short(shape)
+        nodes = desk.nodes_with_room(shape, nodes)
         levels, units, rooms, slots = [], [], [], []
         if is_short:
             horizon = ledger.horizon * function.count / (function.count + STEADY_RUNS)
@@ -96,7 +115,7 @@ class Greedy:
                 unit = each * node.share(need) / node.speed
                 levels.append(node.backlog)
                 units.append(unit)
-                rooms.append(int((horizon - node.backlog) / unit) + 1 if node.backlog < horizon and node.has_room(need) else 0)
+                rooms.append(int((horizon - node.backlog) / unit) + 1 if node.backlog < horizon else 0)
         else:
             all_short = ledger.estimates.all.count and ledger.estimates.all.seconds <= ledger.short
             extra = UNKNOWN_AHEAD if not function.count and all_short else 0
@@ -159,9 +178,9 @@ class Greedy:
 
     # ── one task, with regard to where its inputs are ───────────────────────
 
-    def _place(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, nodes: Sequence[Node]) -> bool:
+    def _place(self, desk: Desk, run: Run, task: int, shape: Shape, nodes: Sequence[Node]) -> bool:
         """Place it; False when it had better wait."""
-        ledger = desk.ledger
+        now, ledger = desk.now, desk.ledger
         if not run.plain and not desk.settle_consumer(run, task):
             return False
         waits = run.linked and run.missing[task] > 0
@@ -169,16 +188,6 @@ class Greedy:
         if waits and (run.max_concurrency or (not is_short and shape.function.count)):
             run.state[task] = WAITING       # it turned out to be long since it was queued: it comes back when its inputs exist
             return True
-        if is_short and run.plain and run.fan_in[task] == 1 and not shape.node and not desk.reserved and task not in run.avoid:
-            # The next link of a chain, the usual case: it stays where its input is, unless another node has much less to do.
-            count = shape.function.count
-            near = ledger.nodes.get(run.node[run.inputs[run.starts[task]]])
-            if (
-                near is not None and near.state == "ready" and near.backlog < ledger.horizon * count / (count + STEADY_RUNS)
-                and near.backlog <= self._lowest + ledger.settings.round_trip_seconds / 2 and near.has_room(shape.need)
-            ):
-                ledger.plan(now, run, task, near, held=False)
-                return True
         allowed = ledger.allowed(run, task)
         shunned = run.avoid.get(task)
         candidates = nodes
@@ -197,10 +206,8 @@ class Greedy:
             node = self._home_of_object(desk, run, task, candidates)
             ledger.plan(now, run, task, node, held=True)
             return True
-        if is_short or waits:
-            chosen = self._ahead(desk, run, task, shape, candidates, is_short)
-        else:
-            chosen = self._late(now, desk, run, task, shape, candidates)
+        choose = self._ahead if is_short or waits else self._late
+        chosen = choose(desk, run, task, shape, candidates)
         if chosen is not None:
             ledger.plan(now, run, task, chosen, held=not (is_short or waits))
             return True
@@ -210,10 +217,15 @@ class Greedy:
             return True
         return False
 
-    def _ahead(self, desk: Desk, run: Run, task: int, shape: Shape, candidates: Sequence[Node], is_short: bool) -> Node | None:
+    def _ahead(self, desk: Desk, run: Run, task: int, shape: Shape, candidates: Sequence[Node]) -> Node | None:
         """Where a short task would be done first; None when every node has enough work for now."""
-        ledger, need = desk.ledger, shape.need
-        count = shape.function.count
+        now, ledger, need = desk.now, desk.ledger, shape.need
+        is_short, count = ledger.is_short(shape), shape.function.count
+        there = 0.0            # when its inputs should be there
+        waits = run.linked and run.missing[task] > 0
+        if waits:
+            ends = [run.started[each] for each in run.inputs_of(task) if run.state[each] != DONE]
+            there = max(ends) + run.submitted - now
         horizon = ledger.horizon * count / (count + STEADY_RUNS) if count else ledger.horizon
         nbytes, total = self._bytes_by_node(desk, run, task)
         round_trip = ledger.settings.round_trip_seconds
@@ -221,14 +233,16 @@ class Greedy:
         seconds = ledger.estimates.seconds(shape.function)
         best, best_score = None, 0.0
         for node in self._worth_a_look(desk, shape, candidates, nbytes):
-            if node.backlog >= horizon or not node.has_room(need):
-                continue
-            if not is_short and node.ahead.get(shape, 0) + node.held.get(shape, 0) >= int(1.0 / (node.share(need) or 1.0)) + UNKNOWN_AHEAD:
-                continue
-            score = node.backlog + seconds / node.speed
             away = total - nbytes.get(node.peer, 0.0)
-            if away > 0.0:
-                score += round_trip / 2 + away * rate
+            is_home = away < 0.5
+            # Beside inputs that are still being made, room is not asked for: it will be theirs when they are done.
+            if node.backlog >= horizon or not (node.has_room(need) or (is_home and waits)):
+                continue
+            if not is_short and (not is_home or node.planned - len(node.holding) >= int(1.0 / (node.share(need) or 1.0)) + UNKNOWN_AHEAD):
+                continue
+            score = max(node.backlog, there) + seconds / node.speed
+            if not is_home:
+                score = max(score, there + round_trip / 2 + seconds / node.speed) + round_trip / 2 + away * rate
             if best is None or score < best_score:
                 best, best_score = node, score
         return best
@@ -250,17 +264,14 @@ class Greedy:
     @staticmethod
     def _holders(desk: Desk, shape: Shape, candidates: Sequence[Node], nbytes: dict[int, float]) -> list[Node]:
         nodes = desk.ledger.nodes
-        if len(nbytes) > HOLDERS_MAX:
-            peers = sorted(nbytes, key=lambda peer: (-nbytes[peer], peer))[:HOLDERS_MAX]
-        else:
-            peers = list(nbytes)
+        peers = sorted(nbytes, key=lambda peer: (-nbytes[peer], peer))[:HOLDERS_MAX] if len(nbytes) > 1 else list(nbytes)
         return [
             node for peer in peers
             if (node := nodes.get(peer)) is not None and node in candidates]
 
-    def _late(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, candidates: Sequence[Node]) -> Node | None:
+    def _late(self, desk: Desk, run: Run, task: int, shape: Shape, candidates: Sequence[Node]) -> Node | None:
         """Where a long task would be done first, if that node has room for it now; None when waiting is better, or there is no room."""
-        ledger, need = desk.ledger, shape.need
+        now, ledger, need = desk.now, desk.ledger, shape.need
         nbytes, total = self._bytes_by_node(desk, run, task)
         rate = 1.0 / ledger.settings.bandwidth_bytes_per_second
         seconds = ledger.estimates.seconds(shape.function)
@@ -284,7 +295,8 @@ class Greedy:
             return None
         if best.has_room(need):
             return best
-        self._booked.setdefault(best.peer, []).append((best_start + seconds / best.speed, need))   # the next one sees that this one waits here
+        # It waits for that node: the next one that thinks of waiting there sees it.
+        self._booked.setdefault(best.peer, []).append((best_start + seconds / best.speed, need))
         return None
 
     def _emptiest(self, desk: Desk, shape: Shape, candidates: Sequence[Node]) -> Node | None:
@@ -295,7 +307,8 @@ class Greedy:
             return min(able, key=lambda node: (self._load(desk, node, shape), node.peer)) if able else None
         heap = self._open.get(shape.number)
         if heap is None:
-            heap = self._open[shape.number] = [(self._load(desk, node, shape), node.peer, node) for node in candidates if node.has_room(need)]
+            able = desk.nodes_with_room(shape, candidates)
+            heap = self._open[shape.number] = [(self._load(desk, node, shape), node.peer, node) for node in able]
             heapify(heap)
         while heap:
             load, peer, node = heap[0]
@@ -321,7 +334,7 @@ class Greedy:
             known = 1.0
             for name, amount in node.capacity.items():
                 if name and name not in used and name not in ("cpu", "memory"):
-                    known += SCARCITY * amount / sum(each.capacity.get(name, 0) for each in desk.nodes)
+                    known += SCARCITY * amount / max(1, desk.offered_by_all(name))
             self._penalties[node.peer, shape.number] = known
         return known
 
@@ -358,7 +371,7 @@ class Greedy:
 
 
 def share_out(count: int, levels: Sequence[float], units: Sequence[float], rooms: Sequence[int]) -> list[int]:
-    """Split `count` equal pieces over vessels: each raises a vessel's level by its unit, none takes more than its room; the levels end about equal."""
+    """Split `count` pieces over vessels so that their levels end about equal; a piece raises a level by its unit, up to its room."""
     given = [0] * len(levels)
     if len(levels) == 1:
         return [min(count, rooms[0])]
@@ -373,7 +386,7 @@ def share_out(count: int, levels: Sequence[float], units: Sequence[float], rooms
             low, high = (middle, high) if poured <= count else (low, middle)
         given = [_poured(low, level, unit, room) for level, unit, room in zip(levels, units, rooms, strict=True)]
         count -= sum(given)
-    heap = [(level + given[index] * unit, index) for index, (level, unit) in enumerate(zip(levels, units, strict=True)) if given[index] < rooms[index]]
+    heap = [(levels[index] + given[index] * units[index], index) for index in range(len(levels)) if given[index] < rooms[index]]
     heapify(heap)
     while count > 0 and heap:
         level, index = heappop(heap)

@@ -75,7 +75,8 @@ def _check_run(
         missing = sum(run.state[each] != DONE for each in inputs)
         unplanned = sum(run.state[each] not in (AHEAD, HELD, DONE) for each in inputs)
         if state < DONE and (run.missing[task], run.unplanned[task]) != (missing, unplanned):
-            _wrong(f"{where} and counts {run.missing[task]} missing and {run.unplanned[task]} unplanned inputs; it has {missing} and {unplanned}")
+            counts = (run.missing[task], run.unplanned[task])
+            _wrong(f"{where} and counts {counts} missing and unplanned inputs; it has {missing} and {unplanned}")
         if state == WAITING and not missing:
             _wrong(f"{where}, but all its inputs exist")
         if state == READY and unplanned:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from heapq import heappush
 
 from handoff.ids import NOBODY, PeerId, RunId
-from handoff.messages import EndRun
+from handoff.messages import EndRun, RunFailed
 from handoff.program import Flag
 from handoff.resources import Amounts
 from handoff.scheduler.codes import CodeStore
@@ -48,6 +48,8 @@ class Ledger:
         self.codes = CodeStore()
         self.nodes: dict[int, Node] = {}
         self.by_name: dict[str, Node] = {}
+        self.open_nodes: list[Node] = []       # those that take work, as of the last pass
+        self.open_version = 0                  # counts how often that list changed
         self.clients: dict[int, Client] = {}
         self.client_knows: dict[int, set[int]] = {}
         self.runs: dict[int, Run] = {}
@@ -55,6 +57,9 @@ class Ledger:
         self.timers: list[tuple[float, int, str, int, int, int]] = []   # (when, sequence, what, and up to three numbers)
         self.sequence = 0
         self.out = Outbox(self.nodes, self.client_knows, self.codes)
+        self.is_changed = False                # something may be placed that could not be before
+        self.touched: dict[int, Run] = {}      # runs about which there may be something to say
+        self.kept: dict[int, tuple[RunFailed, dict[str, object]]] = {}    # runs that failed without a client: for who attaches later
         self.history: dict[int, dict[str, object]] = {}   # runs that are over and forgotten, for people
 
     # ── clocks ──────────────────────────────────────────────────────────────
@@ -64,6 +69,12 @@ class Ledger:
         self.sequence += 1
         first, second, third = (*about, 0, 0, 0)[:3]
         heappush(self.timers, (when, self.sequence, what, first, second, third))
+
+    def touch(self, run: Run | None, is_changed: bool = True) -> None:
+        """Something happened to this run."""
+        if run is not None:
+            self.touched[run.run] = run
+            self.is_changed |= is_changed
 
     # ── what may be planned ─────────────────────────────────────────────────
 
@@ -80,20 +91,19 @@ class Ledger:
         if run.linked:
             if run.unplanned[task]:
                 return
-            if run.missing[task] and not self._may_go_ahead(run, task, shape):
-                return
+            if run.missing[task]:
+                function = shape.function
+                if run.max_concurrency:
+                    return   # a waiting task would count as one of those that run
+                if not (function.count and function.seconds + function.spread <= self.short) and not self._is_next_link(run, task, shape):
+                    return
         run.state[task] = READY
         self.ready.push(shape, run.key(task))
 
-    def _may_go_ahead(self, run: Run, task: int, shape: Shape) -> bool:
-        """Whether it may be planned before its inputs exist: all of them are planned at least."""
-        if run.max_concurrency:
-            return False   # a waiting task would count as one of those that run
-        if self.is_short(shape):
-            return True
+    def _is_next_link(self, run: Run, task: int, shape: Shape) -> bool:
+        """Whether a function never seen may be planned before its inputs exist: as the next link of a chain, its node would else idle."""
         if shape.function.count:
             return False
-        # A function never seen: only as the next link of a chain, where its node would otherwise idle for a round trip.
         nodes = {run.node[each] for each in run.inputs_of(task)}
         return len(nodes) == 1 and not run.is_serializer(task)
 
@@ -141,11 +151,15 @@ class Ledger:
         attempt = run.attempt[task] = run.attempt[task] + 1
         run.node[task] = peer
         run.planned += 1
-        node.take(shape, 1, held)
         if held:
+            node.take(shape, 1, True)
             node.holding[run.run, task] = (now, shape)
-        else:
-            node.backlog += node.unit(shape, self.estimates)
+            run.started[task] = now - run.submitted + self.estimates.seconds(shape.function) / node.speed
+        else:   # as node.take does it
+            node.planned += 1
+            node.ahead[shape] = node.ahead.get(shape, 0) + 1
+            node.backlog += node.units.get(shape) or node.unit(shape, self.estimates)
+            run.started[task] = now - run.submitted + node.backlog
         if run.linked:
             where = run.node
             for each in run.inputs[run.starts[task] : run.starts[task + 1]]:
@@ -192,6 +206,9 @@ class Ledger:
         else:
             node.backlog += count * node.unit(shape, self.estimates)
         if run.linked:
+            until = now - run.submitted + (self.estimates.seconds(shape.function) / node.speed if held else node.backlog)
+            for task in tasks:
+                run.started[task] = until
             unplanned, starts, consumers = run.unplanned, run.consumer_starts, run.consumers
             for task in tasks:
                 for each in consumers[starts[task] : starts[task + 1]]:
@@ -253,8 +270,12 @@ class Ledger:
         touched = dict(again)
         for each in again:
             for consumer in run.consumers_of(each):
-                if run.state[consumer] < DONE:
-                    touched[consumer] = None
+                state = run.state[consumer]
+                if state >= DONE or consumer in touched:
+                    continue
+                touched[consumer] = None
+                if state == HELD or (state == AHEAD and run.max_concurrency):
+                    self.out.recall(run.node[consumer], run, (consumer,))   # or it keeps the room that what it waits for needs
         for each in touched:
             run.recount(each)
             if run.state[each] == READY and run.unplanned[each]:
@@ -296,7 +317,7 @@ class Ledger:
         if len(run.shapes) < 2:
             return    # one kind of task: the order is the same whatever it takes
         now = [self.estimates.seconds(shape.function) for shape in run.shapes]
-        if all(0.75 * old <= new <= 1.25 * old for old, new in zip(run.rank_seconds, now, strict=False)) and len(now) == len(run.rank_seconds):
+        if all(0.75 * old <= new <= 1.25 * old for old, new in zip(run.rank_seconds, now, strict=True)):
             return
         run.work_out_ranks(self.estimates, 1.0 / self.settings.bandwidth_bytes_per_second)
         for shape in dict.fromkeys(run.shapes):

@@ -31,10 +31,8 @@ def _lose_for(ledger: Ledger, run: Run, node: Node, reason: str) -> RunFailed | 
     for task in planned:
         kind = run.kinds[run.kind[task]]
         if kind.max_retries == 0 and not run.is_object(task):
-            return RunFailed(
-                run.run, "NodeLost", f"node {node.name!r} was lost ({reason}) while {kind.name} was planned on it, which may not run again (max_retries=0)",
-                task, node.name, run.failures.get(task, 0) + 1,
-            )
+            text = f"node {node.name!r} was lost ({reason}) with {kind.name} on it, which may not run again (max_retries=0)"
+            return RunFailed(run.run, "NodeLost", text, task, node.name, run.failures.get(task, 0) + 1)
     for group in [group for group, where in run.group_node.items() if where == peer]:
         del run.group_node[group]
     moved = [consumer for consumer, where in run.promised.items() if where == peer]
@@ -158,11 +156,12 @@ def _leave(ledger: Ledger, run: Run, task: int, peer: int, asker: Node) -> None:
 
 
 def _move_consumers(ledger: Ledger, run: Run, task: int, asker: Node) -> None:
-    moved = False
+    stays = False
     for consumer in dict.fromkeys(run.consumers_of(task)):
         if run.node[consumer] != asker.peer or not run.is_planned(consumer):
             continue
         if run.kinds[run.kind[consumer]].node or consumer in run.group:
+            stays = True
             continue
         run.avoid.setdefault(consumer, set()).add(asker.peer)
         ledger.out.recall(asker.peer, run, (consumer,))
@@ -170,8 +169,7 @@ def _move_consumers(ledger: Ledger, run: Run, task: int, asker: Node) -> None:
         if run.promised.pop(consumer, NOBODY) != NOBODY:
             redo_serializers(ledger, run, consumer)
         ledger.consider(run, consumer)
-        moved = True
-    if not moved:
+    if stays:
         ledger.out.redirect(asker.peer, run.run, task, run.node[task])   # nothing to choose: it is to ask again
 
 

@@ -21,9 +21,9 @@ class Node:
     """What the scheduler knows about one node."""
 
     __slots__ = (
-        "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "dropped_at", "free", "heard", "held",
-        "holding", "kinds", "knows", "labels", "name", "order", "peer", "pid", "planned", "queued", "recalled_at", "running", "seconds_sum",
-        "sent", "shares", "speed", "state", "units",
+        "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "dropped_at", "free", "freed", "heard",
+        "held", "holding", "is_stale", "kinds", "knows", "labels", "name", "order", "peer", "pid", "planned", "queued",
+        "recalled_at", "running", "seconds_sum", "sent", "shares", "speed", "state", "units",
     )
 
     def __init__(self, peer: PeerId, hello: Hello, now: float, zero_cost_per_cpu: int) -> None:
@@ -49,7 +49,9 @@ class Node:
         self.committed: dict[str, int] = dict.fromkeys(self.capacity, 0)
         self.holding: dict[tuple[int, int], tuple[float, Shape]] = {}  # held tasks: (run, task) -> given when, and what
         self.planned = 0                        # all of them
-        self.backlog = 0.0                      # seconds until `ahead` is worked off; worked out anew in each pass
+        self.freed = 0                          # how often room opened: what was full is so until this changes
+        self.is_stale = False                   # tasks ended since the backlog was worked out
+        self.backlog = 0.0                      # seconds until `ahead` is worked off; worked out anew where tasks ended
         self.shares: dict[Amounts, float] = {}  # the largest part of this node that such a cost takes
         self.units: dict[Shape, float] = {}     # what one task of a shape adds to the backlog, in this pass
         self.sent: dict[RunId, array[int]] = {} # tasks planned here, per run, in order; finished ones are swept out now and then
@@ -76,7 +78,7 @@ class Node:
     def has_room(self, need: Amounts) -> bool:
         """Whether this fits beside what it was given."""
         capacity, committed = self.capacity, self.committed
-        for name, amount in need:
+        for name, amount in need:   # noqa: SIM110 -- asked for every task: a generator would cost as much again
             if name not in capacity or committed[name] + amount > capacity[name]:
                 return False
         return True
@@ -84,10 +86,12 @@ class Node:
     def slots(self, need: Amounts) -> int:
         """How many of these fit beside what it was given."""
         capacity, committed = self.capacity, self.committed
-        return max(0, min(((capacity[name] - committed[name]) // amount if name in capacity else 0 for name, amount in need), default=1 << 30))
+        fits = [(capacity[name] - committed[name]) // amount if name in capacity else 0 for name, amount in need]
+        return max(0, min(fits, default=1 << 30))
 
     def work_out_backlog(self, estimates: Estimates) -> None:
         """How many seconds of short work lie here, all resources taken together."""
+        self.is_stale = False
         self.units.clear()
         self.backlog = sum([count * self.unit(shape, estimates) for shape, count in self.ahead.items()])
 
@@ -112,6 +116,7 @@ class Node:
     def give(self, shape: Shape, count: int, held: bool) -> None:
         """So many tasks of this shape are no longer its business."""
         self.planned -= count
+        self.is_stale = True
         where = self.held if held else self.ahead
         left = where[shape] - count
         if left:
@@ -119,6 +124,7 @@ class Node:
         else:
             del where[shape]
         if held:
+            self.freed += 1
             for name, amount in shape.need:
                 self.committed[name] -= amount * count
 

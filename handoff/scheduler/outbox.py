@@ -29,7 +29,7 @@ class Outbox:
         self.plans: dict[tuple[int, int], tuple[Run, list[int]]] = {}
         self.redirects: dict[tuple[int, int], dict[int, int]] = {}
         self.releases: dict[tuple[int, int], array[int]] = {}
-        self.recalls: dict[tuple[int, int], tuple[array[int], array[int]]] = {}
+        self.recalls: dict[tuple[int, int], dict[int, int]] = {}   # per peer and run: tasks and their attempts
         self.uploads: dict[int, tuple[Run, list[int]]] = {}
         self.names: dict[int, tuple[str, tuple[str, int]]] = {}   # every node there ever was: late peers may ask about dead ones
 
@@ -66,10 +66,9 @@ class Outbox:
 
     def recall(self, peer: int, run: Run, tasks: Iterable[int]) -> None:
         """That peer is asked to give these back, in the attempts that it has now."""
-        numbers, attempts = self.recalls.setdefault((peer, run.run), (array("I"), array("I")))
+        recalled = self.recalls.setdefault((peer, run.run), {})
         for task in tasks:
-            numbers.append(task)
-            attempts.append(run.attempt[task])
+            recalled[task] = run.attempt[task]
 
     def upload(self, run: Run, task: int) -> None:
         """The run's client is asked to upload this object."""
@@ -99,6 +98,10 @@ class Outbox:
 
     def flush(self) -> list[Send | Close]:
         """Everything that is to be said; the outbox is empty afterwards."""
+        # First, since what is released may be planned again in the same pass, and must not be dropped when it is made.
+        for (peer, number), column in self.releases.items():
+            if peer in self.nodes:
+                self.send(peer, Release(RunId(number), column))
         for (peer, _), (run, tasks) in self.plans.items():
             self._send_plan(self.nodes[peer], run, tasks)
         for run, tasks in self.uploads.values():
@@ -110,12 +113,9 @@ class Outbox:
             if peer in self.nodes:
                 self._introduce(self.nodes[peer], changes.values())
                 self.send(peer, Redirect(RunId(number), array("I", changes), array("I", changes.values())))
-        for (peer, number), column in self.releases.items():
+        for (peer, number), recalled in self.recalls.items():
             if peer in self.nodes:
-                self.send(peer, Release(RunId(number), column))
-        for (peer, number), (numbers, attempts) in self.recalls.items():
-            if peer in self.nodes:
-                self.send(peer, Recall(RunId(number), numbers, attempts))
+                self.send(peer, Recall(RunId(number), array("I", recalled), array("I", recalled.values())))
         for gathered in (self.plans, self.uploads, self.redirects, self.releases, self.recalls):
             gathered.clear()
         effects, self.effects = self.effects, []
@@ -142,7 +142,8 @@ class Outbox:
             kind = array("I", [run.kind[task] for task in tasks])
             fan_in = array("I", [run.fan_in[task] for task in tasks])
             starts, data, sizes = run.literal_starts, run.literals.data, run.literals.sizes
-            literals = Blobs(array("I", [sizes[task] for task in tasks]), b"".join([data[starts[task] : starts[task + 1]] for task in tasks]))
+            pieces = [data[starts[task] : starts[task + 1]] for task in tasks]
+            literals = Blobs(array("I", [sizes[task] for task in tasks]), b"".join(pieces))
             inputs = array("I")
             if run.linked:
                 for task in tasks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
+from typing import Any
 
 from handoff.ids import RunId
 from handoff.program import Flag, Kind
@@ -15,15 +16,13 @@ RANK_TOP = (1 << 44) - 1             # ranks are counted in microseconds: the lo
 LOW = 0xFFFFFFFF
 
 
-def key_of(rank: float, run: int, task: int) -> int:
-    """One integer that sorts by rank (longest first), then run, then task. Integers are small and quick to compare."""
-    return (RANK_TOP - min(RANK_TOP, int(rank * 1e6))) << 64 | run << 32 | task
-
-
 class Shape:
     """Tasks that are alike to the allocator: equal cost, priority, pin and function."""
 
-    __slots__ = ("blocked_since", "cost", "function", "heap", "identity", "listed", "need", "node", "number", "priority", "runs", "stack")
+    __slots__ = (
+        "able", "able_of", "blocked_since", "cost", "full", "function", "heap", "identity", "listed", "need", "node",
+        "number", "priority", "runs", "stack",
+    )
 
     def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, function: Function) -> None:
         self.identity = identity
@@ -37,6 +36,9 @@ class Shape:
         self.stack: list[int] = []          # keys sorted once, the most urgent last
         self.heap: list[int] = []           # keys that came later
         self.listed = False                 # offered in this pass, or already known to be blocked in it
+        self.able: list[Any] = []           # the open nodes that could ever hold it, as of ...
+        self.able_of = -1                   # ... this version of the list of open nodes
+        self.full: dict[int, int] = {}      # nodes that had no room for it when they last freed something, by its count
         self.blocked_since: float | None = None  # its head has not found room since then
 
     def __len__(self) -> int:
@@ -88,7 +90,8 @@ class Ready:
 
     def shape(self, kind: Kind, only_run: int = 0) -> Shape:
         """The shape of this kind (shared with other runs, unless only_run is given); the caller says `release` when its run is over."""
-        identity = (only_run, kind.priority, kind.cost, kind.node, kind.codes or kind.name, kind.flags & (Flag.OBJECT | Flag.SERIALIZER | Flag.ALONE))
+        special = kind.flags & (Flag.OBJECT | Flag.SERIALIZER | Flag.ALONE)
+        identity = (only_run, kind.priority, kind.cost, kind.node, kind.codes or kind.name, special)
         found = self.shapes.get(identity)
         if found is None:
             self._next += 1

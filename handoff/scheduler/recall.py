@@ -7,7 +7,7 @@ from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
 from handoff.scheduler.runs import AHEAD, Run
 
 WORTH_ROUND_TRIPS = 4.0     # less backlog than this is worked off before the tasks could arrive elsewhere
-ANSWER_ROUND_TRIPS = 50.0   # a node that has not answered a recall in so long is asked again
+PAUSE_ROUND_TRIPS = 50.0    # between two recalls from one node: what comes back to it must not go to and fro
 TASKS_MAX = 65_536          # in one recall
 
 
@@ -19,7 +19,7 @@ def recall_for_idle_nodes(now: float, ledger: Ledger) -> None:
     trip = ledger.settings.round_trip_seconds
     donors = [
         node for node in ledger.nodes.values()
-        if node.state == "ready" and node.ahead and now - node.recalled_at > ANSWER_ROUND_TRIPS * trip
+        if node.state == "ready" and node.ahead and now - node.recalled_at > PAUSE_ROUND_TRIPS * trip
     ]
     for node in donors:
         node.work_out_backlog(ledger.estimates)
@@ -27,32 +27,37 @@ def recall_for_idle_nodes(now: float, ledger: Ledger) -> None:
     if not donors:
         return
     donor = max(donors, key=lambda node: (node.backlog, node.peer))
+    donor.recalled_at = now
     wanted = donor.backlog * len(idle) / (len(idle) + 1)
     for number in reversed(donor.sent):
         run = ledger.runs.get(number)
         if run is not None and wanted > 0.0:
-            wanted = _recall(now, ledger, donor, run, idle, wanted)
+            wanted = _recall(ledger, donor, run, idle, wanted)
 
 
-def _recall(now: float, ledger: Ledger, donor: Node, run: Run, idle: list[Node], wanted: float) -> float:
+def _recall(ledger: Ledger, donor: Node, run: Run, idle: list[Node], wanted: float) -> float:
     """Recall from the end of what was given: that is the least urgent, and the least likely to have started."""
     tasks: list[int] = []
     able: dict[int, bool] = {}
-    for task in reversed(donor.tasks_of(run)):
+    rate = ledger.settings.bandwidth_bytes_per_second
+    ready = [task for task in donor.tasks_of(run) if not (run.linked and run.missing[task])]
+    if not ready:
+        return wanted
+    starts_soon = max(1, int(1.0 / (donor.share(run.shapes[run.kind[ready[0]]].need) or 1.0)))
+    for task in reversed(ready[starts_soon:]):
         if wanted <= 0.0 or len(tasks) >= TASKS_MAX:
             break
-        if run.state[task] != AHEAD or (run.linked and run.missing[task]) or ledger.allowed(run, task) is not None:
+        if run.state[task] != AHEAD or ledger.allowed(run, task) is not None:
             continue
         kind = run.kind[task]
         shape = run.shapes[kind]
         if kind not in able:
             able[kind] = any(node.can_hold(shape.need) for node in idle)
-        if not able[kind]:
-            continue
+        if not able[kind] or sum(run.nbytes[each] for each in run.inputs_of(task)) / rate > donor.backlog / 2:
+            continue   # it would only come back, or cost more to move than to wait for
         tasks.append(task)
         wanted -= (ledger.estimates.seconds(shape.function) + OVERHEAD_SECONDS) * donor.share(shape.need) / donor.speed
     if tasks:
-        donor.recalled_at = now
         tasks.reverse()
         ledger.out.recall(donor.peer, run, tasks)
     return wanted

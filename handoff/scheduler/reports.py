@@ -103,7 +103,8 @@ def _follow(ledger: Ledger, run: Run, done: list[int]) -> None:
                     out.release(where[each], number, each)
                 if copies and each in copies:
                     for peer in copies.pop(each):
-                        out.release(peer, number, each)
+                        if peer != where[each]:   # it was to fetch the result, and then made it itself
+                            out.release(peer, number, each)
         if not needed[task] and not is_output[kind[task]]:
             state[task] = GONE
             ledger.release_all(run, task)

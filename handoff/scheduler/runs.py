@@ -12,7 +12,7 @@ from handoff.ids import NOBODY, PeerId, RunId
 from handoff.messages import RunFailed, Submit
 from handoff.program import Flag, Program
 from handoff.scheduler.estimates import Estimates
-from handoff.scheduler.ready import Shape, key_of
+from handoff.scheduler.ready import RANK_TOP, Shape
 
 # The state of a task. Planned is AHEAD or HELD; finished is DONE or GONE.
 WAITING = 0   # an input is neither there nor planned; or it is long, and an input is not there
@@ -30,7 +30,8 @@ def check_program(program: Program) -> None:
     """Refuse what would break the tables; ProtocolError says what is wrong. Indexes of inputs are checked while the table is built."""
     total = len(program.kind)
     if len(program.fan_in) != total or len(program.literals) != total:
-        raise ProtocolError(f"the columns of a program differ in length: {total} kinds, {len(program.literals)} literals, {len(program.fan_in)} fan-ins")
+        lengths = (total, len(program.literals), len(program.fan_in))
+        raise ProtocolError(f"the columns kind, literals and fan_in of a program differ in length: {lengths}")
     if total and max(program.kind) >= len(program.kinds):
         raise ProtocolError(f"a task is of kind {max(program.kind)}, but the program has {len(program.kinds)} kinds")
     if sum(program.fan_in) != len(program.inputs):
@@ -91,7 +92,7 @@ class Run:
         self.node = array("I", [NOBODY]) * total      # where it is planned, or where its result is
         self.nbytes = array("Q", bytes(8 * total))
         self.seconds = array("d", bytes(8 * total))
-        self.started = array("d", bytes(8 * total))   # seconds after submission
+        self.started = array("d", bytes(8 * total))   # seconds after submission; while it is planned: when it should end
         self.linked = bool(program.inputs)            # without inputs the columns below are empty
         self.starts: array[int] = array("I")          # where the inputs of a task begin
         self.consumers: array[int] = array("I")       # all consumers, task after task
@@ -209,8 +210,9 @@ class Run:
         return (task for task, state in enumerate(self.state) if state in states)
 
     def key(self, task: int) -> int:
-        """What sorts it in its shape's queue."""
-        return key_of(self.rank[task] if self.linked else self.rank_seconds[self.kind[task]], self.run, task)
+        """One integer that sorts by rank (longest first), then run, then task. Integers are small and quick to compare."""
+        rank = self.rank[task] if self.linked else self.rank_seconds[self.kind[task]]
+        return (RANK_TOP - min(RANK_TOP, int(rank * 1e6))) << 64 | self.run << 32 | task
 
     # ── keeping the table ───────────────────────────────────────────────────
 
@@ -245,8 +247,7 @@ class Run:
             if start != end:
                 rank += moving[of]
                 for each in inputs[start:end]:
-                    if best[each] < rank:
-                        best[each] = rank
+                    best[each] = max(best[each], rank)
                 end = start
         self.rank = array("d", best)
 

@@ -46,6 +46,11 @@ def state_of(run: Run) -> str:
     return "done" if run.is_over else "running" if run.planned else "waiting"
 
 
+def attached(run: Run, state: str = "") -> dict[str, Any]:
+    """What a client needs to know to take over a run."""
+    return {"ids": run.ids, "total": run.total, "outputs": list(run.outputs()), "state": state or state_of(run)}
+
+
 def timeline(ledger: Ledger, run: Run) -> dict[str, list[Any]]:
     """What ran where, when and for how long: columns over the finished tasks."""
     tasks = [task for task, state in enumerate(run.state) if state in (DONE, GONE)]

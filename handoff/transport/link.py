@@ -312,6 +312,7 @@ class Link(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the transport: it is over."""
         self._is_ended = True
+        self._reader.close()  # a dead link may lie about until the garbage collector comes by; half a value may not
         was_closed, self.closed = self.closed, True
         self._wake()
         for waiter in self._ended:

@@ -9,6 +9,7 @@ from pathlib import Path
 TEXT_MAX = 64 * 1024                 # characters; of longer texts the head and the tail remain
 
 _OURS = f"{Path(__file__).resolve().parent.parent}{sep}"  # frames of files under here say nothing about the user's code
+_PICKLERS = f"{sep}cloudpickle{sep}"                       # nor do these
 
 
 def describe_exception(error: BaseException) -> tuple[str, str, str]:
@@ -52,10 +53,23 @@ def _hide_our_frames(told: traceback.TracebackException) -> None:
         seen.add(id(each))
         stack = each.stack
         ours = 0
-        while ours < len(stack) and stack[ours].filename.startswith(_OURS):
+        while ours < len(stack) and _is_ours(stack[ours].filename):
             ours += 1
         del stack[:ours]
         waiting += [other for other in (each.__cause__, each.__context__, *(each.exceptions or ())) if other is not None]
+
+
+def without_our_frames(error: BaseException) -> BaseException:
+    """The same error, to be shown as a cause: its traceback begins where the user's own code does, or is empty."""
+    at = error.__traceback__
+    while at is not None and _is_ours(at.tb_frame.f_code.co_filename):
+        at = at.tb_next
+    error.__suppress_context__ = True
+    return error.with_traceback(at)
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(_OURS) or _PICKLERS in filename
 
 
 def _cut(text: str) -> str:

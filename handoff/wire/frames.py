@@ -71,6 +71,10 @@ class Reader:
         """The peer is known: the caps of the settings hold from the next frame on."""
         self._header_max, self._body_max = self._settings.header_bytes_max, self._settings.body_bytes_max
 
+    def close(self) -> None:
+        """Nothing more will be read: let go of the memory that a large piece was being read into, which may belong to a value."""
+        self._direct = None
+
     def buffer(self) -> memoryview:
         """Where the next bytes go."""
         if self._direct is not None:

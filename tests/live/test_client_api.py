@@ -297,7 +297,7 @@ def test_nodes_and_their_room(client: handoff.Client) -> None:
     assert set(nodes) == {"node-1", "node-2"}
     assert nodes["node-1"].capacity["cpu"] == 1
     assert nodes["node-1"].pid > 0
-    assert client.resources_available("node-1", {"cpu": 1})
+    wait_until(lambda: client.resources_available("node-1", {"cpu": 1}))
     assert not client.resources_available("node-1", {"cpu": 2})
     with pytest.raises(errors.ConfigError, match=r"'nope'.*node-1, node-2"):
         client.resources_available("nope", {"cpu": 1})
@@ -337,14 +337,24 @@ def test_results_stay_usable_after_the_client_is_closed(cluster: handoff.LocalCl
 
 
 def test_runs_that_nobody_holds_are_forgotten(client: handoff.Client) -> None:
-    """The coordinator is told when results are let go, and has no more to say about the run."""
+    """The coordinator is told when results are let go, and keeps no tables of the run."""
     result = client.execute(pair(0))
     number = result.run_id
-    assert client._core.ask("run", number).result()["done"] == 2
+    assert client._core.ask("timeline", number).result()["task"]
     del result
     gc.collect()
     with pytest.raises(errors.HandoffError, match=f"no run {number}"):
-        client._core.ask("run", number).result()
+        client._core.ask("timeline", number).result()
+
+
+def test_futures_leave_nothing_behind(client: handoff.Client) -> None:
+    """Neither small nor large results, failures nor cancelled calls are kept when they are over."""
+    for code, arguments in ((abs, (1,)), (np.ones, (500_000,))):
+        client.submit(code, *arguments).result(20)
+    client.submit(divmod, 1, 0, max_retries=0).exception(20)
+    client.submit(sleeper, 30).cancel()
+    gc.collect()
+    wait_until(lambda: not client._core._states)
 
 
 def test_several_threads_share_a_client(client: handoff.Client) -> None:

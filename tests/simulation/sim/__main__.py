@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 from collections import Counter
 
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument("--whole", action="store_true", help="tell all that happened, not only the last of it")
     parser.add_argument("--faster", action="store_true", help="without the brains' own invariants after every turn")
     options = parser.parse_args()
+    logging.disable(logging.CRITICAL)
     failures, simulated, happened, executions, repeated = 0, 0.0, 0, 0, 0
     kinds: Counter[str] = Counter()
     began = time.perf_counter()

@@ -156,12 +156,13 @@ class Exchange:
 
     def _met(self, end: End, message: Message) -> None:
         if isinstance(message, Hello):
-            end.facts = message.peer
+            end.facts, end.slowness = message.peer, self.process.options.link_seconds
             self._links.setdefault(message.peer, []).append(end)
             end.send(self.letters.write(Welcome(message.peer)))
             self.process.post(Joined(message.peer, message))
             return
         peer = end.facts = end.dialled
+        end.slowness = self.process.options.link_seconds
         self._links.setdefault(peer, []).append(end)
         if self.store is None:
             self.process.post(Joined(peer, self.hello()))

@@ -32,7 +32,7 @@ class Handler(Protocol):
 class End:
     """One side of a connection."""
 
-    __slots__ = ("_alive", "_here", "_last", "dialled", "facts", "handler", "network", "other", "process")
+    __slots__ = ("_alive", "_here", "_last", "dialled", "facts", "handler", "network", "other", "process", "slowness")
 
     other: End
 
@@ -40,6 +40,7 @@ class End:
         self.network, self.process, self.handler = network, process, handler
         self.facts: Any = None     # what the handler remembers about it, once the first words are said
         self.dialled: Any = None   # whom its process meant to reach
+        self.slowness = 0.0        # seconds that a frame may take longer than elsewhere
         self._alive = True         # the connection carries frames to this side
         self._here = True          # its process has not closed it, and has not heard of its end
         self._last = 0.0           # when the last frame from here arrives
@@ -79,6 +80,8 @@ class End:
     def _carry(self, frame: Any) -> None:
         network, other = self.network, self.other
         moment = max(self._last, network.passable(self.process.host, other.process.host) + network.delay())
+        if self.slowness:
+            moment += self.slowness * network.lots.random()
         if moment < math.inf:
             self._last = moment
             network.clock.at(moment, other._arrive, frame)
@@ -139,6 +142,13 @@ class Network:
             moment = self.clock.now + self.lots.uniform(*KEEPALIVE_SECONDS)
             if moment < until:
                 self.clock.at(moment, end.fail, "timed out")
+                self.clock.at(until + self.lots.uniform(0.1, KEEPALIVE_SECONDS[0]), self._answer_probe, end)
+
+    @staticmethod
+    def _answer_probe(end: End) -> None:
+        """The cut has healed: the keepalive of the other side finds that this one has given up."""
+        if not end._alive:
+            end.other.fail("reset by the other side")
 
     def reset(self, end: End) -> None:
         """Break a connection at once; what is on its way is lost."""

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from handoff.resources import SCALE, Amounts
+from handoff.scheduler.first_fit import FirstFit
 from handoff.settings import NodeSettings, Settings
 from sim.workload import Offer
 
@@ -26,7 +27,7 @@ PROFILES: dict[str, tuple[str, ...]] = {
 HARMLESS = {"mishaps", "resets", "joins"}  # no node is ever lost by these
 
 
-def no_allocator() -> Any:
+def default_allocator() -> Any:
     """The scheduler's own."""
     return None
 
@@ -45,12 +46,13 @@ class Options:
     tasks_max: int
     fault_seconds: float          # faults strike before this moment
     delay_seconds: float
+    link_seconds: float           # how much longer values may take between nodes, and from nodes to clients
     encoded: bool                 # through the codec
     spawn_trouble: float
     settings: Settings
     checks: bool = True           # the brains' own invariants, after each turn
     events_max: int = 150_000
-    allocator: Callable[[], Any] = no_allocator
+    allocator: Callable[[], Any] = default_allocator
 
     @property
     def has_losses(self) -> bool:
@@ -79,9 +81,11 @@ def draw_options(seed: int, profile: str | None = None) -> Options:
         tasks_max=lots.choice((8, 20, 40)),
         fault_seconds=lots.choice((2.0, 10.0, 30.0)),
         delay_seconds=lots.choice((0.0001, 0.0005, 0.01)),
+        link_seconds=lots.choice((0.0, 0.0, 0.01, 0.3)),
         encoded=lots.random() < 0.2,
         spawn_trouble=lots.choice((0.0, 0.0, 0.1)),
         settings=settings,
+        allocator=FirstFit if lots.random() < 0.15 else default_allocator,
     )
 
 

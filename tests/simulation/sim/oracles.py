@@ -51,7 +51,6 @@ class Watch:
     losses: int = 0                                            # nodes lost, results unreachable: each may repeat a task
     missing: Counter[int] = field(default_factory=Counter)     # outputs that the client asked for again
     over: RunOver | None = None
-    over_at: float = 0.0
 
 
 class Oracles:
@@ -66,6 +65,7 @@ class Oracles:
         self.nodes: dict[int, Node] = {}
         self.jobs: dict[tuple[str, int], tuple[Client, Job]] = {}
         self.claims = Claims()
+        self.moved_at = 0.0                                  # when something last moved: a run that stands still will not end
         self.executions = 0
         self.repeated = 0
 
@@ -153,7 +153,8 @@ class Oracles:
         kind = job.kind(work.task)
         alone = bool(work.kind.flags & Flag.ALONE)
         sure(replace(work.kind, flags=work.kind.flags & ~Flag.ALONE) == kind, f"{where} runs as {work.kind}, not as {kind}")
-        sure(alone == (watch.crashes[work.task] >= 2), f"{where} runs {'' if alone else 'not '}alone after {watch.crashes[work.task]} crashes")
+        crashes = watch.crashes[work.task]
+        sure(alone == (crashes >= 2), f"{where} runs {'' if alone else 'not '}alone after {crashes} crashes")
         sure(work.inputs == job.inputs[work.task], f"{where} has inputs {work.inputs}, not {job.inputs[work.task]}")
         sure(bytes(work.literal) == job.program.literals[work.task], f"{where} has the literal {work.literal!r}")
         sure(not kind.flags & Flag.OBJECT, f"{where} is an object: there is nothing to execute")
@@ -180,6 +181,7 @@ class Oracles:
         sure(ended is None or node.frozen or node.clock.now < ended + KILL_SECONDS, f"{where} starts although its run is over")
         watch.begun[task] += 1
         self.executions += 1
+        self.moved_at = self.clock.now
         self.claims.began(node, worker, work)
         if node.me not in self.lost and node.me != NOBODY:
             limit = job.submit.max_concurrency
@@ -205,13 +207,14 @@ class Oracles:
     def over(self, node: Node, worker: WorkerId, work: Work, cause: str) -> None:
         """The daemon hears that a task ended in its worker."""
         self.claims.give_back(node, worker, work)
+        self.moved_at = self.clock.now
         watch, task = self.watches[work.run], work.task
         if cause == "ok":
             watch.ended_well[task] += 1
             watch.made_on.setdefault(task, {})[node.host] = None
             self._no_waste(work.run, watch, task)
         elif cause != "skipped":
-            self._stopped(watch, task, blamed=cause == "exception")
+            self._stopped(watch, task, blamed=cause in ("exception", "unpicklable"))
 
     def worker_gone(self, node: Node, worker: WorkerId, reason: str, running: list[Work], unsaid: list[Work]) -> None:
         """A worker ended, and all that it was doing."""
@@ -252,6 +255,7 @@ class Oracles:
         sure(value == job.values[task], f"{client.host} received a wrong value for task {job.run}/{task}: {value[:20]!r}")
         sure(task not in watch.received, f"{client.host} was handed task {job.run}/{task} twice")
         watch.received[task] = value
+        self.moved_at = self.clock.now
 
     def unfetched(self, client: Client, token: int, task: int, failure: Failure) -> None:
         """A value that existed can't be had."""
@@ -265,11 +269,11 @@ class Oracles:
             return
         watch = self.watches[over.run]
         sure(watch.over is None, f"run {over.run} was over twice")
-        watch.over, watch.over_at = over, self.clock.now
+        watch.over, self.moved_at = over, self.clock.now
         if over.failure is not None:
             self._true_failure(over.run, watch, over.failure)
             return
-        sure(not job.doomed and not job.absent_pin, f"run {over.run} succeeds although task {job.doomed} can't")
+        sure(not (job.doomed or job.absent_pin or job.impossible), f"run {over.run} succeeds although it can't: {job.doomed}")
         assert over.done is not None
         nodes = list(over.done.nodes)
         sure(len(nodes) == len(job.seconds), f"run {over.run}: {len(nodes)} places for {len(job.seconds)} tasks")
@@ -286,7 +290,7 @@ class Oracles:
     def refused(self, client: Client, job: Job, over: RunOver) -> None:
         """A run that never was."""
         assert over.failure is not None
-        allowed = {"AllocationError"} if job.impossible else set()
+        allowed = {"AllocationError"} if job.impossible else {"NodeTimeout"} if job.absent_pin else set()
         if self.options.has_losses:
             allowed.add("ConnectionLost")
         sure(over.failure.code in allowed, f"{client.host}: {job.submit.name} was refused without need: {over.failure}")
@@ -300,13 +304,18 @@ class Oracles:
                 kind = job.kind(task)
                 failures = watch.failures[task]
                 limit = self.options.settings.scheduler.crash_limit
-                sure(failures > kind.max_retries or watch.crashes[task] >= limit, f"{text}: {failures} failures")
+                hopeless = "unpicklable" in job.mishaps.get(task, ()) and failures > 0
+                sure(failures > kind.max_retries or watch.crashes[task] >= limit or hopeless, f"{text}: {failures} failures")
             case "RunCancelled":
                 sure(job.cancel_after is not None or self.options.has_losses, text)
             case "NodeLost":
                 sure(watch.losses and job.kind(task).max_retries == 0, text)
+            case "RunTimeout":
+                sure(job.submit.timeout > 0, text)
             case "NodeTimeout":
                 sure(job.absent_pin or self.options.has_losses, text)
+            case "AllocationError":
+                sure(job.impossible, text)
             case "ConnectionLost":
                 sure(self.options.has_losses, text)
             case _:

@@ -179,7 +179,7 @@ class Worker:
                 self._flush()
         else:
             self._flush()
-            node.run(self._broke, work, "exception", "ValueError", now - work.began)
+            node.run(self._broke, work, ending, "ValueError", now - work.began)
         self._go_on()
 
     def _flush(self) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from handoff.columns import Blobs, Ints, ints, longs
 from handoff.messages import Submit
@@ -34,7 +34,7 @@ class Job:
     submit: Submit
     seconds: list[float]                     # per task: how long it takes
     values: list[bytes]                      # per task: what it gives (a serializer: without the target)
-    mishaps: dict[int, list[str]]            # per task: how its first executions end; "exception", "crash", "hang"
+    mishaps: dict[int, list[str]]            # per task: how its first executions end; "exception", "unpicklable", "crash", "hang"
     inputs: list[tuple[int, ...]]
     consumers: list[list[int]]
     cancel_after: float | None = None
@@ -83,7 +83,38 @@ def draw_job(lots: Random, number: int, offers: list[Offer], *, client: int, at:
     edges, chosen = _with_serializers(lots, edges, chosen, plain, plain + 1)
     job = _assembled(lots, number, offers, trouble, graph=(edges, chosen, kinds))
     job.client, job.at = client, at
+    draw = lots.random()
+    if draw < 0.03:
+        _ask_for_too_much(job, offers)
+    elif draw < 0.06:
+        _pin_to_nowhere(job)
+    elif draw < 0.12:
+        job.submit = replace(job.submit, timeout=lots.uniform(0.05, 4.0))
     return job
+
+
+def _change_a_kind(job: Job, **fields: Any) -> None:
+    """One kind that is used, and no group, becomes another."""
+    program = job.program
+    index = next(index for index in program.kind if not program.kinds[index].flags & (Flag.OBJECT | Flag.SERIALIZER))
+    kinds = list(program.kinds)
+    kinds[index] = replace(kinds[index], **fields)
+    job.submit = replace(job.submit, program=replace(program, kinds=tuple(kinds), groups=()), wait_for_nodes=False)
+
+
+def _ask_for_too_much(job: Job, offers: list[Offer]) -> None:
+    """More memory than anybody has."""
+    if any(not kind.flags & (Flag.OBJECT | Flag.SERIALIZER) for kind in map(job.kind, range(len(job.seconds)))):
+        most = max(dict(offer.capacity)["memory"] for offer in offers)
+        _change_a_kind(job, cost=(("cpu", SCALE), ("memory", most + 10_000 * SCALE)), node="")
+        job.impossible = True
+
+
+def _pin_to_nowhere(job: Job) -> None:
+    """A node that does not come."""
+    if any(not kind.flags & (Flag.OBJECT | Flag.SERIALIZER) for kind in map(job.kind, range(len(job.seconds)))):
+        _change_a_kind(job, node="nowhere")
+        job.absent_pin = True
 
 
 def _digest(name: bytes) -> bytes:
@@ -228,7 +259,7 @@ def _assembled(lots: Random, number: int, offers: list[Offer], trouble: float, g
             allowed = kind.max_retries
             if doom and not doomed:
                 doomed.append(task)
-                mishaps[task] = ["exception"] * (allowed + 1)
+                mishaps[task] = ["unpicklable"] if lots.random() < 0.2 else ["exception"] * (allowed + 1)
             elif allowed:
                 count = lots.randint(1, allowed)
                 choices = ["exception", "exception", "crash"] + (["hang"] if kind.timeout else [])

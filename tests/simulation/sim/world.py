@@ -139,6 +139,7 @@ class Sim:
                 if client.alive:
                     for token in client.jobs:
                         client.run(client.forget, token)
+            self.oracles.moved_at = self.clock.now
             self._until(self._all_quiet, self.clock.now + QUIET_SECONDS, "something is still held")
             self._look_over()
         except Exception as error:
@@ -147,18 +148,21 @@ class Sim:
 
     def _bound(self) -> float:
         """When everything must be over: faults end, windows pass, and all work is done one after the other, on the slowest terms."""
-        last = max([self.options.fault_seconds, *(fault.at + fault.seconds for fault in self.faults), *(job.at for job in self.jobs)])
         again = 1 + len(self.faults)
         work = sum(job.work + 6.0 * sum(map(len, job.mishaps.values())) for job in self.jobs)
-        return last + QUIET_SECONDS + again * work
+        return self._calm() + QUIET_SECONDS + again * work
+
+    def _calm(self) -> float:
+        """When everything that goes wrong has gone wrong, and everything is asked for."""
+        return max([*(fault.at + fault.seconds for fault in self.faults), *(job.at for job in self.jobs)])
 
     def _until(self, reached: Any, limit: float, complaint: str) -> None:
-        clock, events_max = self.clock, self.options.events_max
+        clock, events_max, calm = self.clock, self.options.events_max, self._calm()
         while not reached():
             for _ in range(LOOK_EVERY):
                 if not clock.step():
                     raise Bug(f"nothing will ever happen again, and {complaint}: {self._state()}")
-            if clock.now > limit:
+            if clock.now > limit or clock.now > max(self.oracles.moved_at, calm) + QUIET_SECONDS:
                 raise Bug(f"after {clock.now:.1f} s {complaint}: {self._state()}")
             if clock.happened > events_max:
                 raise Bug(f"{clock.happened} events, and {complaint}: {self._state()}")
@@ -202,6 +206,10 @@ class Sim:
 
     def _look_over(self) -> None:
         """At the end nothing is held, and everybody agrees about it."""
+        ledger = self.coordinator.brain.ledger
+        for mirror in ledger.nodes.values():
+            if any(mirror.committed.values()) or mirror.planned or mirror.holding:
+                raise Bug(f"the scheduler believes that {mirror.name} holds {mirror.committed}, {mirror.holding}")
         for node in self.nodes.values():
             if node.alive:
                 node.brain.check()

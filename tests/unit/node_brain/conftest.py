@@ -11,7 +11,7 @@ import pytest
 from handoff.columns import Blobs, floats, ints
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId, WorkerId
 from handoff.machine import Joined, Received, Send, Tick
-from handoff.messages import PROTOCOL, Hello, Plan, Recall, Release, Report
+from handoff.messages import PROTOCOL, Alive, Hello, Plan, Recall, Release, Report
 from handoff.node.brain import NodeBrain
 from handoff.node.events import Arrived, Broke, CancelTask, Execute, Finished, Kill, Spawn, Welcomed, WorkerGone, WorkerReady
 from handoff.program import Kind
@@ -32,6 +32,11 @@ class Hand:
 
     ME, PEER, OTHER, CLIENT, RUN = ME, PEER, OTHER, CLIENT, RUN
     kind = staticmethod(kind)
+
+    @staticmethod
+    def independent(tasks: Iterable[int]) -> dict[int, list[int]]:
+        """Tasks that take nothing."""
+        return {task: [] for task in tasks}
 
     def __init__(self, capacity: dict[str, float] | None = None, welcome: bool = True, **settings: Any) -> None:
         self.now = 0.0
@@ -95,7 +100,7 @@ class Hand:
     # ── the coordinator ─────────────────────────────────────────────────────
 
     def plan_message(
-        self, tasks: dict[int, list[int]], what: Kind | None = None, run: RunId = RUN, attempt: int = 1,
+        self, tasks: dict[int, list[int]], what: Kind | None = None, *, run: RunId = RUN, attempt: int = 1,
         sources: dict[int, PeerId] | None = None, urgency: float | dict[int, float] = 1.0, target: dict[int, PeerId] | None = None,
     ) -> Plan:
         """A plan of these tasks with their inputs, which come from this node unless `sources` says otherwise."""
@@ -196,8 +201,7 @@ class Hand:
     def free(self) -> dict[str, float]:
         """What the next heartbeat says is free."""
         self.wait(self.settings.heartbeat_seconds)
-        alive = next(effect.message for effect in reversed(self.last) if isinstance(effect, Send) and type(effect.message).__name__ == "Alive")
-        return {name: steps / 10_000 for name, steps in alive.free}
+        return {name: steps / 10_000 for name, steps in self.said(Alive)[-1].free}
 
     killed = property(lambda self: [(effect.worker, effect.reason) for effect in self.last_of(Kill)])
     cancelled = property(lambda self: [effect.task for effect in self.last_of(CancelTask)])

@@ -337,7 +337,7 @@ def history(seed: int, length: int = 150) -> World:
     return world
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(40))
 def test_long_histories_end_well(seed: int) -> None:
     """After anything that may happen, every attempt still ends exactly once, and everything is free again."""
     history(seed).calm_down()
@@ -345,8 +345,9 @@ def test_long_histories_end_well(seed: int) -> None:
 
 def test_the_same_events_give_the_same_effects_anywhere() -> None:
     """One history, told in processes with different hash seeds, is the same to the last word."""
-    program = (f"import importlib.util as u, sys; s = u.spec_from_file_location('histories', {__file__!r}); m = u.module_from_spec(s); "
-               "sys.modules['histories'] = m; s.loader.exec_module(m); print(''.join(m.history(s, 80).trace.hexdigest() for s in range(3)))")
+    program = (f"import importlib.util as u, sys; s = u.spec_from_file_location('histories', {__file__!r}); "
+               "m = u.module_from_spec(s); sys.modules['histories'] = m; s.loader.exec_module(m); "
+               "print(''.join(m.history(s, 80).trace.hexdigest() for s in range(3)))")
     told = []
     for hash_seed in "0", "1", "2":
         path = os.pathsep.join(entry for entry in sys.path if entry)

@@ -56,7 +56,7 @@ def test_what_shared_a_worker_with_an_ended_run_runs_again(hand: Any) -> None:
     node.die(worker, reason="killed: the run is over")
 
     assert node.executed[-1] == (2, 7)
-    assert [message for message in node.said(Failed)] == []
+    assert node.said(Failed) == []
 
 
 def test_coroutines_of_an_ended_run_are_cancelled(hand: Any) -> None:

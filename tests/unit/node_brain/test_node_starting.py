@@ -6,7 +6,7 @@ from typing import Any
 
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.machine import Received
-from handoff.messages import Failed
+from handoff.messages import EndRun, Failed
 from handoff.node.events import Execute, Spawn, WorkerReady
 from handoff.program import Flag, Form
 
@@ -72,7 +72,7 @@ def test_the_most_urgent_starts_first_across_runs(hand: Any) -> None:
 def test_equal_urgency_keeps_the_order_of_the_plan(hand: Any) -> None:
     """Among equals the first planned is the first started."""
     node = hand({"cpu": 1})
-    node.plan(dict.fromkeys(range(5), []))
+    node.plan(node.independent(range(5)))
     node.finish_all(seconds=1.0)
 
     assert [task for _, task in node.executed] == [0, 1, 2, 3, 4]
@@ -106,7 +106,7 @@ def test_small_tasks_pass_a_large_one_only_so_often(hand: Any) -> None:
     small, large = node.kind("small"), node.kind("large", {"cpu": 2})
     node.plan({0: []}, small, urgency=9.0)
     node.plan({100: []}, large, urgency=5.0)
-    node.plan(dict.fromkeys(range(1, 20), []), small, urgency=1.0)
+    node.plan(node.independent(range(1, 20)), small, urgency=1.0)
     for _ in range(30):
         if (1, 100) in node.executed or not node.holds:
             break
@@ -123,7 +123,7 @@ def test_batches_of_short_tasks_do_not_starve_a_large_one(hand: Any) -> None:
     node.learn("small")
     node.plan({1000: []}, node.kind("long"), urgency=9.0)
     node.plan({100: []}, node.kind("large", {"cpu": 2}), urgency=5.0)
-    node.plan(dict.fromkeys(range(200), {}), node.kind("small"), urgency=1.0, run=RunId(2))
+    node.plan(node.independent(range(200)), node.kind("small"), urgency=1.0, run=RunId(2))
     given = []
     while any(run == 2 for run, _ in node.holds):
         first = node.holds[next(key for key in node.holds if key[0] == 2)][0]
@@ -148,7 +148,7 @@ def test_who_takes_nothing_from_a_large_one_passes_freely(hand: Any) -> None:
 def test_tasks_that_cost_nothing_are_bounded(hand: Any) -> None:
     """Of tasks without a cost, zero_cost_per_cpu run for each cpu, on more workers than usual."""
     node = hand({"cpu": 1}, workers_max_per_cpu=8)
-    node.plan(dict.fromkeys(range(20), []), node.kind("free", {}))
+    node.plan(node.independent(range(20)), node.kind("free", {}))
     node.wait(0.1)
     node.warm_up()
 
@@ -159,7 +159,7 @@ def test_tasks_that_cost_nothing_are_bounded(hand: Any) -> None:
 def test_an_unknown_function_is_tried_one_at_a_time(hand: Any) -> None:
     """Before a duration is known, a worker gets one task at a time."""
     node = hand()
-    node.plan(dict.fromkeys(range(10), []))
+    node.plan(node.independent(range(10)))
 
     assert node.given() == [(0,), (1,)]
 
@@ -168,7 +168,7 @@ def test_short_tasks_travel_together_two_messages_ahead(hand: Any) -> None:
     """Known short tasks fill a message up to batch_max, and a worker holds two messages so that it never waits."""
     node = hand(batch_max=50)
     node.learn()
-    node.plan(dict.fromkeys(range(1000), []))
+    node.plan(node.independent(range(1000)))
 
     assert [len(tasks) for tasks in node.given()] == [50, 50, 50, 50]
     assert len({effect.worker for effect in node.last_of(Execute)}) == 2
@@ -182,10 +182,10 @@ def test_a_message_holds_no_more_than_batch_seconds(hand: Any) -> None:
     node = hand({"cpu": 1}, batch_seconds=0.003)
     node.learn("ms", seconds=0.001)
     node.learn("long", seconds=0.5)
-    node.plan(dict.fromkeys(range(10), []), node.kind("ms"))
+    node.plan(node.independent(range(10)), node.kind("ms"))
     assert [len(tasks) for tasks in node.given()] == [3, 3]
     node.finish_all(seconds=0.001)
-    node.plan(dict.fromkeys(range(20, 30), []), node.kind("long"))
+    node.plan(node.independent(range(20, 30)), node.kind("long"))
 
     assert [len(tasks) for tasks in node.given()] == [1]
 
@@ -194,7 +194,7 @@ def test_ready_work_is_spread_over_idle_workers(hand: Any) -> None:
     """With two idle workers and ten tasks, nobody gets more than five."""
     node = hand()
     node.learn()
-    node.plan(dict.fromkeys(range(10), []))
+    node.plan(node.independent(range(10)))
 
     assert [len(tasks) for tasks in node.given()] == [5, 5]
 
@@ -267,7 +267,7 @@ def test_delicate_tasks_travel_alone(hand: Any) -> None:
 def test_coroutines_share_one_worker_under_claims_of_their_own(hand: Any) -> None:
     """Coroutines run at once on a worker of their own, each with its claim, as many as fit."""
     node = hand({"cpu": 1})
-    node.plan(dict.fromkeys(range(5), []), node.kind("co", {"cpu": 0.25}, flags=int(Flag.ASYNC)))
+    node.plan(node.independent(range(5)), node.kind("co", {"cpu": 0.25}, flags=int(Flag.ASYNC)))
     assert len(node.last_of(Spawn)) == 1 and node.given() == []
     node.warm_up()
     assert node.given() == [(0, 1, 2, 3)]
@@ -281,7 +281,7 @@ def test_coroutines_share_one_worker_under_claims_of_their_own(hand: Any) -> Non
 def test_coroutines_at_once_are_bounded(hand: Any) -> None:
     """No more than async_tasks_max run at once, even if they cost nothing."""
     node = hand(async_tasks_max=3)
-    node.plan(dict.fromkeys(range(10), []), node.kind("co", {}, flags=int(Flag.ASYNC)))
+    node.plan(node.independent(range(10)), node.kind("co", {}, flags=int(Flag.ASYNC)))
     node.warm_up()
 
     assert node.given() == [(0, 1, 2)]
@@ -290,7 +290,7 @@ def test_coroutines_at_once_are_bounded(hand: Any) -> None:
 def test_more_workers_come_for_tasks_that_cost_less_than_a_cpu(hand: Any) -> None:
     """When small claims fit and nobody is idle for a while, workers are added, up to the limit."""
     node = hand({"cpu": 1}, workers_max_per_cpu=3)
-    node.plan(dict.fromkeys(range(10), []), node.kind("half", {"cpu": 0.2}))
+    node.plan(node.independent(range(10)), node.kind("half", {"cpu": 0.2}))
     assert node.last_of(Spawn) == []
     node.wait(0.1)
     assert len(node.last_of(Spawn)) == 2
@@ -303,7 +303,7 @@ def test_a_stream_of_tiny_tasks_needs_no_more_workers(hand: Any) -> None:
     """Workers are not added for work that is over before they are warm."""
     node = hand({"cpu": 1})
     node.learn("tiny", cost={"cpu": 0.2})
-    node.plan(dict.fromkeys(range(1000), []), node.kind("tiny", {"cpu": 0.2}))
+    node.plan(node.independent(range(1000)), node.kind("tiny", {"cpu": 0.2}))
     node.wait(1.0)
 
     assert node.last_of(Spawn) == []
@@ -334,3 +334,41 @@ def test_a_kind_that_was_never_described_fails(hand: Any) -> None:
 
     assert [(failed.task, failed.cause) for failed in node.said(Failed)] == [(1, "unloadable")]
     assert node.given() == [(0,), (2,)]
+
+
+def test_strips_of_many_plans_are_merged_by_urgency(hand: Any) -> None:
+    """However plans interleave, the most urgent ready task is always the next."""
+    node = hand({"cpu": 1})
+    for first in range(5):
+        node.plan(node.independent(range(first, 50, 5)), urgency={task: -float(task) for task in range(50)})
+    node.finish_all(seconds=1.0)
+
+    assert [task for _, task in node.executed] == [*range(50)]
+
+
+def test_places_of_ended_runs_do_not_pile_up(hand: Any) -> None:
+    """Runs that end while their tasks wait for room leave no lasting trace in the lanes."""
+    node = hand({"cpu": 1})
+    node.plan({0: [], 1: []}, urgency=9.0, run=RunId(1))
+    for run in range(2, 3000):
+        node.happen(Received(PeerId(0), node.plan_message({0: []}, run=RunId(run))), Received(PeerId(0), EndRun(RunId(run))))
+    (lane,) = node.brain._state.lanes._lanes.values()
+
+    assert lane.count == 1
+    assert lane.held + len(lane.fresh) <= 1010
+    node.finish(0, run=RunId(1))
+    assert node.given() == [(1,)]
+
+
+def test_only_later_tasks_of_a_batch_follow_a_broken_one(hand: Any) -> None:
+    """A task that took an earlier result of the broken task, before it in the same message, is not taken back."""
+    node = hand({"cpu": 1})
+    node.learn()
+    node.plan({0: []})
+    node.finish(0)
+    node.plan({5: [0], 0: []}, attempt=2, urgency={5: 2.0, 0: 1.0})
+    assert node.given() == [(5, 0)]
+    node.broke(0)
+    node.finish(5)
+
+    assert node.reported() == [5]

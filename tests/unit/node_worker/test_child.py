@@ -30,10 +30,11 @@ class Bench:
     """A worker that serves in a thread, and the other end of its socket."""
 
     def __init__(self) -> None:
+        self.left = threading.Event()
         self.sock, theirs = socket.socketpair()
         self.sock.settimeout(20)
         self.marker = memoryview(mmap.mmap(-1, MARKER_BYTES)).cast("Q")
-        self.worker = Worker(theirs, self.marker)
+        self.worker = Worker(theirs, self.marker, leave=self.left.set)
         self.reader = FrameReader(self.sock, ANSWER_BYTES_MAX)
         self.heard: list[tuple[list[Any], list[int]]] = []
         self.thread = threading.Thread(target=self.worker.serve)
@@ -79,6 +80,7 @@ def bench() -> Iterator[Bench]:
     yield made
     made.sock.close()
     made.thread.join()
+    assert not made.left.is_set()
     made.theirs.close()
     current._ask.clear()
 
@@ -134,6 +136,19 @@ def test_forgotten_code_is_not_called(bench: Bench) -> None:
     bench.say(BATCH, 2, 7, "here", one, one, [[[b"1"], 0, False, "name"]], b"", [], b"", b"", [], {})
     said, _ = bench.hear()
     assert (said[3], said[5]) == ("unloadable", "the code of name is not on node here")
+
+
+def test_a_worker_without_a_node_leaves() -> None:
+    """When there is nobody to answer, the process ends."""
+    bench = Bench()
+    bench.batch(1, lambda: bytes(30_000), (None, ()), (None, ()))
+    bench.hear()
+    bench.sock.close()
+    bench.thread.join()
+    bench.worker._outbox.say([BROKE])
+    assert bench.left.is_set()
+    bench.theirs.close()
+    current._ask.clear()
 
 
 def test_coroutines_answer_in_any_order(bench: Bench) -> None:

@@ -122,7 +122,9 @@ class Cluster:
                 raise RuntimeError(f"{message.code}: {message.text}")
         raise AssertionError(self.last)
 
-    def done(self, *tasks: int, run: int = 1, seconds: float = 0.001, nbytes: int = 100, attempt: int | None = None, node: str | None = None) -> Any:
+    def done(
+        self, *tasks: int, run: int = 1, seconds: float = 0.001, nbytes: int = 100, attempt: int | None = None, node: str | None = None,
+    ) -> Any:
         """These are reported by the node where they are planned, one report per node."""
         by_node: dict[str, list[int]] = {}
         for task in tasks:
@@ -130,7 +132,8 @@ class Cluster:
         for name, several in by_node.items():
             tries = [attempt or self.planned[run, task][1] for task in several]
             count = len(several)
-            self.hear(name, Report(RunId(run), ints(several), ints(tries), longs([nbytes] * count), floats([seconds] * count), floats([0.0] * count)))
+            columns = (ints(several), ints(tries), longs([nbytes] * count), floats([seconds] * count), floats([0.0] * count))
+            self.hear(name, Report(RunId(run), *columns))
         return self.last
 
     def fail(self, task: int, run: int = 1, cause: str = "exception", **fields: Any) -> Any:

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scheduler_story import Cluster, Flag, Kind, Program, Recall, Recalled, RunDone, RunFailed, Unreachable, Upload, ints, kind, program
+from scheduler_story import Cluster, Flag, Kind, Program, Recall, Recalled, RunDone, RunFailed, Unreachable, ints, kind, program
 
-from handoff.ids import RunId
+from handoff.messages import Alive, Forget, NodeGone, Plan
 from handoff.messages import Missing as MissingOutputs
-from handoff.messages import NodeGone, Placed, Plan
 from handoff.scheduler.first_fit import FirstFit
 from handoff.scheduler.runs import DONE, GONE
 
@@ -128,9 +127,10 @@ class Play:
         elif what < 0.9 and self.old:
             name, (task, attempt) = draw.choice(self.old)
             if name in self.living and not self.table.is_current(cluster.peers[name], task, attempt):
-                before = (self.table.done, self.table.state[task] in (DONE, GONE), self.table.seconds[task])
+                table = self.table
+                before = (table.done, table.state[task] in (DONE, GONE), table.seconds[task])
                 cluster.done(task, attempt=attempt, node=name, seconds=77.0)
-                assert (self.table.done, self.table.state[task] in (DONE, GONE), self.table.seconds[task]) == before, "late news changed something"
+                assert (table.done, table.state[task] in (DONE, GONE), table.seconds[task]) == before, "late news changed something"
         elif what < 0.93 and self.living:
             name = draw.choice(self.living)
             cluster.drop(name)
@@ -156,7 +156,7 @@ class Play:
                 assert self.cluster.scheduler.deadline is not None, f"stands still: {self.table}"
                 self.cluster.wait(max(1e-3, self.cluster.scheduler.deadline - self.cluster.now))
                 for name in self.living:
-                    self.cluster.hear(name, __import__("handoff.messages").messages.Alive())
+                    self.cluster.hear(name, Alive())
             self.absorb()
         else:
             raise AssertionError(f"does not end: {self.table} {list(self.table.state)}")
@@ -185,7 +185,7 @@ def test_whatever_happens_the_run_ends_and_nothing_is_left(seed: int) -> None:
     assert any(isinstance(message, RunDone) for name, message in stage.cluster.said if name == "client")
     for node in stage.cluster.scheduler.ledger.nodes.values():
         assert not any(node.committed.values()) and not node.planned and not node.ahead and not node.held
-    stage.cluster.hear("client", __import__("handoff.messages").messages.Forget(stage.run))
+    stage.cluster.hear("client", Forget(stage.run))
     ledger = stage.cluster.scheduler.ledger
     assert not ledger.runs and not ledger.ready.shapes and not ledger.codes.uses and ledger.tasks == 0
 
@@ -212,5 +212,3 @@ def test_the_same_events_give_the_same_effects_under_any_hash_seed(seed: int) ->
         traces.add(ran.stdout.strip())
     assert len(traces) == 1
 
-
-__all__ = ["Placed", "RunId", "Upload"]

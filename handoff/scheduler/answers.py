@@ -1,0 +1,63 @@
+"""Questions of clients are answered; a client that attaches to a run takes it over."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Any
+
+from handoff.ids import PeerId
+from handoff.messages import Answer, Ask, Placed, Refused
+from handoff.scheduler import views
+from handoff.scheduler.endings import say_done
+from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.runs import Run
+
+
+def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
+    run = ledger.runs.get(ask.run)
+    data: Any = None
+    match ask.topic:
+        case "nodes":
+            data = views.nodes(ledger)
+        case "runs":
+            data = views.runs(ledger, now)
+        case "run" if run is not None:
+            data = {**views.run_line(ledger, run, now), "waits_for": views.waits_for(ledger, run)}
+        case "run" if ask.run in ledger.history:
+            data = {**ledger.history[ask.run], "waits_for": ""}
+        case "timeline" if run is not None:
+            data = views.timeline(ledger, run)
+        case "attach" if run is not None:
+            attach(ledger, peer, run, ask.token)
+            return
+        case "attach" if ask.run in ledger.kept:
+            failed, data = ledger.kept[ask.run]
+            ledger.out.send(peer, Answer(ask.token, data))
+            ledger.out.send(peer, failed)
+            return
+    if data is None:
+        is_about_run = ask.topic in ("run", "timeline", "attach")
+        text = f"there is no run {ask.run}" if is_about_run else f"there is nothing to say about {ask.topic!r}"
+        ledger.out.send(peer, Refused("ExecutionError", text, ask.token))
+    else:
+        ledger.out.send(peer, Answer(ask.token, data))
+
+
+def attach(ledger: Ledger, peer: PeerId, run: Run, token: int) -> None:
+    """This client takes over the run: it is told all that the first one was told."""
+    if run.client in ledger.clients and run.client is not None:
+        ledger.clients[run.client].runs.pop(run.run, None)
+    run.client = peer
+    ledger.clients[peer].runs[run.run] = None
+    ledger.out.send(peer, Answer(token, views.attached(run)))
+    living = [node for node in run.nodes if node in ledger.nodes]
+    run.placed = set(living)
+    ledger.out.introduce_to_client(peer, living)
+    if living:
+        ledger.out.send(peer, Placed(run.run, array("I", living)))
+    for task in range(run.total) if not run.plain else ():
+        if run.is_object(task) and run.is_planned(task):
+            ledger.out.upload(run, task)
+    if run.is_over:
+        say_done(ledger, run)
+    ledger.touch(run)

@@ -1,0 +1,60 @@
+"""How a run goes on and ends, and what its client hears of it."""
+
+from __future__ import annotations
+
+from handoff.messages import Progress, RunDone, RunFailed
+from handoff.scheduler import views
+from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.runs import Run
+
+HISTORY_MAX = 1000   # runs that are over and forgotten, but still listed
+
+
+def tell_progress(ledger: Ledger, now: float, run: Run) -> None:
+    """Say how far it is, but not too often."""
+    if run.progress_due:
+        return
+    if now < run.progress_at + ledger.settings.progress_seconds:   # added as below: a difference could round below it for ever
+        run.progress_due = True
+        ledger.remind(run.progress_at + ledger.settings.progress_seconds, "progress", run.run)
+        return
+    said = (run.done, run.planned, views.waits_for(ledger, run))
+    if said != run.progress_said:
+        run.progress_said, run.progress_at = said, now
+        ledger.out.send(run.client, Progress(run.run, run.done, run.planned, run.total, said[2]))
+
+
+def complete(ledger: Ledger, now: float, run: Run) -> None:
+    """Every task is done; its outputs are kept until the client says Forget."""
+    run.is_over = True
+    run.seconds_total = now - run.submitted
+    ledger.tasks -= run.total
+    say_done(ledger, run)
+
+
+def say_done(ledger: Ledger, run: Run) -> None:
+    """Tell the client that it is over, and where everything ran."""
+    if run.client is not None:
+        places = run.places()
+        ledger.out.introduce_to_client(run.client, places)
+        ledger.out.send(run.client, RunDone(run.run, places, run.bytes_moved))
+
+
+def fail(ledger: Ledger, now: float, run: Run, failed: RunFailed) -> None:
+    """It can't succeed any more: siblings are stopped, everything is released."""
+    ledger.out.send(run.client, failed)
+    if run.client is None:
+        ledger.kept[run.run] = (failed, views.attached(run, "failed"))
+        if len(ledger.kept) > HISTORY_MAX:
+            del ledger.kept[next(iter(ledger.kept))]
+    end(ledger, now, run, "cancelled" if failed.code == "RunCancelled" else "failed")
+
+
+def end(ledger: Ledger, now: float, run: Run, state: str) -> None:
+    """Nothing of it stays but a line for people."""
+    history = ledger.history
+    history[run.run] = views.run_line(ledger, run, now, state)
+    if len(history) > HISTORY_MAX:
+        del history[next(iter(history))]
+    ledger.end_run(run)
+    ledger.is_changed = True

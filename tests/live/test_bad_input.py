@@ -1,0 +1,358 @@
+"""What a user reads when nodes, functions or results are not what they should be: one cluster of two daemons, by Python and by command line."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import handoff
+from handoff import errors
+from handoff.cli.main import command
+from handoff.cli.target import load_dag
+from handoff.client.client import Client
+from handoff.client.core import Core
+from handoff.settings import ClientSettings, Settings
+from handoff.trust import secret
+
+GRAPHS = """
+import sys, threading, types
+from handoff import DAG, Function
+
+def work(*args):
+    return args
+
+def alone(code=work, **fields):
+    return DAG("bad").add(Function("x", code=code, max_retries=0, **fields))
+
+many_cores = alone(cost={"cpu": 3})
+many_gpus = alone(cost={"cpu": 1, "gpu": 8})
+licences = alone(cost={"license": 1})
+pinned = alone(cost={"cpu": 2}, node="beta")
+elsewhere = alone(node="gamma")
+
+class Box:
+    def __init__(self, content):
+        self.content = content
+
+def locked():
+    return [Box({"guard": threading.Lock()})]
+
+unpicklable = alone(locked)
+
+class NoDump(Exception):
+    def __reduce__(self):
+        raise TypeError("never")
+
+class NoLoad(Exception):
+    def __init__(self, what, where):
+        super().__init__(f"{what} at {where}")
+
+def dumps():
+    raise NoDump("the disk is full")
+
+def loads():
+    raise NoLoad("no light", "the end")
+
+no_dump, no_load = alone(dumps), alone(loads)
+
+absent = types.ModuleType("absent_library")
+exec("def compute(): return 1", absent.__dict__)
+sys.modules["absent_library"] = absent
+needs_module = alone(absent.compute)
+"""
+
+NODES = (("alpha", ["--cpus", "2", "--memory", "200", "--gpus", "0"]), ("beta", ["--cpus", "1", "--memory", "100", "--gpus", "2"]))
+NODE_TIMEOUT = "0.4"
+
+
+class House:
+    """A coordinator and two nodes as a user starts them, their secret, and their logs."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.secret_file = home / "secret"
+        self.secret = secret.create_file(self.secret_file)
+        self.graphs = home / "graphs.py"
+        self.graphs.write_text(GRAPHS)
+        self.processes: list[subprocess.Popen[bytes]] = []
+        try:
+            coordinator = ["handoff.coordinator", "--port", "0", "--set", f"scheduler.node_timeout_seconds={NODE_TIMEOUT}"]
+            self.coordinator = self.start("coordinator", coordinator)
+            listening = self.said("coordinator", r"coordinator.listening .*port=(\d+)")
+            self.address = f"127.0.0.1:{listening[1]}"
+            for name, offer in NODES:
+                self.start(name, ["handoff.node", "--coordinator", self.address, "--name", name, *offer])
+            self.node_ports = {name: int(self.said(name, r"node.joined .*port=(\d+)")[1]) for name, _ in NODES}
+        except BaseException:
+            self.stop()
+            raise
+
+    def start(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
+        """A daemon whose log is NAME.log."""
+        with (self.home / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *arguments, "--secret-file", str(self.secret_file)], env=environment(self.home), cwd=self.home,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )
+        self.processes.append(process)
+        return process
+
+    def said(self, name: str, pattern: str) -> re.Match[str]:
+        """The line of that log which matches, as soon as it is there."""
+        deadline = time.monotonic() + 20
+        while True:
+            text = (self.home / f"{name}.log").read_text()
+            if found := re.search(pattern, text):
+                return found
+            assert time.monotonic() < deadline, f"{name} did not say {pattern!r}:\n{text}"
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End all that run."""
+        for process in reversed(self.processes):
+            process.terminate()
+        for process in self.processes:
+            process.wait(20)
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Nothing of the person who runs the tests, but where Python finds what."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HANDOFF_", "XDG_"))}
+    return {**kept, "HOME": str(home)}
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One for the whole file."""
+    made = House(tmp_path_factory.mktemp("house"))
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings of the person who runs the tests, and import paths as they were."""
+    for name in ("HANDOFF_COORDINATOR", "HANDOFF_SECRET_FILE", "HANDOFF_SECRET", "CREDENTIALS_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+
+Told = Callable[..., tuple[int, list[str]]]
+
+
+@pytest.fixture
+def told(house: House, capsys: pytest.CaptureFixture[str]) -> Told:
+    """Does a command of `handoff` for this cluster: its status, and the lines on stderr."""
+    def run(*arguments: str, of: Path | None = None, at: str = "") -> tuple[int, list[str]]:
+        capsys.readouterr()
+        status = command([*arguments, "--coordinator", at or house.address, "--secret-file", str(of or house.secret_file)])
+        return status, [line for line in capsys.readouterr().err.splitlines() if not line.startswith("0 of 1 functions done")]
+    return run
+
+
+def raised(house: House, graph: str) -> errors.HandoffError:
+    """What running one of the graphs raises."""
+    with handoff.connect(house.address, secret=house.secret) as client, pytest.raises(errors.HandoffError) as caught:
+        client.execute(load_dag(f"{house.graphs}:{graph}"))
+    return caught.value
+
+
+# ── costs and places ────────────────────────────────────────────────────────
+
+OFFERS = {
+    "many_cores": "function 'x': work needs cpu=3, which no node can ever offer; the nearest, 'alpha', offers cpu=2 (most cpu: 2 on 'alpha'). "
+                  "Ask for less, start a node that has it, or submit with wait_for_nodes",
+    "many_gpus": "function 'x': work needs cpu=1, gpu=8, which no node can ever offer; the nearest, 'beta', offers gpu=2 (most gpu: 2 on "
+                 "'beta'). Ask for less, start a node that has it, or submit with wait_for_nodes",
+    "licences": "function 'x': work needs license=1, which no node can ever offer; the nearest, 'alpha', offers license=0 (no node has any "
+                "license). Ask for less, start a node that has it, or submit with wait_for_nodes",
+    "pinned": "function 'x': work needs cpu=2 on node 'beta', which it is pinned to; that node offers cpu=1. "
+              "Ask for less, or pin it to another node",
+}
+
+
+@pytest.mark.parametrize(("graph", "text"), OFFERS.items())
+def test_a_cost_that_no_node_can_meet(house: House, told: Told, graph: str, text: str) -> None:
+    """Function, resource, amount and the largest offer, at once; status 1."""
+    error = raised(house, graph)
+
+    assert isinstance(error, errors.AllocationError) and error.function == "x"
+    assert (str(error), error.__cause__) == (text, None)
+    assert told("run", f"{house.graphs}:{graph}") == (1, [f"AllocationError: {text}"])
+
+
+def test_a_node_that_is_not_there(house: House, told: Told) -> None:
+    """After the patience that the settings give, the name, and who is there."""
+    text = f"function 'x': work waits for node 'gamma', which is not there; present: 'alpha', 'beta'; waited {NODE_TIMEOUT} s"
+    error = raised(house, "elsewhere")
+
+    assert (type(error), str(error), error.__cause__) == (errors.NodeTimeout, text, None)
+    status, lines = told("run", f"{house.graphs}:elsewhere")
+    assert (status, lines[-1]) == (1, f"NodeTimeout: {text}") and "Traceback" not in "".join(lines)
+
+
+# ── functions and results ───────────────────────────────────────────────────
+
+WHERE = r"on node '(alpha|beta)' in its only attempt: "
+
+
+def test_a_result_that_can_not_be_pickled(house: House, told: Told) -> None:
+    """The way to the part that can't, and no traceback: nothing of the user's code failed."""
+    pattern = (rf"function 'x': locked gave a result that can't be sent {WHERE}TypeError: the result can't be pickled: "
+               r"result\[0\]\.content\['guard'\]: cannot pickle '_thread.lock' object")
+    error = raised(house, "unpicklable")
+
+    assert isinstance(error, errors.FunctionFailed) and re.fullmatch(pattern, str(error)), error
+    assert error.__cause__ is None
+    status, lines = told("run", f"{house.graphs}:unpicklable")
+    assert status == 1 and len(lines) == 1 and re.fullmatch(f"FunctionFailed: {pattern}", lines[0]), lines
+
+
+def test_a_module_that_the_node_lacks(house: House, told: Told) -> None:
+    """Which module, which node, and the two ways out."""
+    pattern = (rf"function 'x': compute could not be loaded {WHERE}ModuleNotFoundError: the code of compute needs the module 'absent_library', "
+               r"which node (alpha|beta) does not have: install it there, or send its functions by value with "
+               r"cloudpickle\.register_pickle_by_value\(absent_library\) in the client")
+    try:
+        error = raised(house, "needs_module")
+        assert isinstance(error, errors.FunctionFailed) and re.fullmatch(pattern, str(error)), error
+        assert error.__cause__ is None
+        status, lines = told("run", f"{house.graphs}:needs_module")
+    finally:
+        sys.modules.pop("absent_library", None)
+    assert status == 1 and len(lines) == 1 and re.fullmatch(f"FunctionFailed: {pattern}", lines[0]), lines
+
+
+@pytest.mark.parametrize(("graph", "code", "kind", "text"), [
+    ("no_dump", "dumps", "graphs.NoDump", "the disk is full"), ("no_load", "loads", "graphs.NoLoad", "no light at the end"),
+])
+def test_an_exception_that_can_not_travel(house: House, told: Told, graph: str, code: str, kind: str, text: str) -> None:  # noqa: PLR0917
+    """Its type, its text and its traceback do, and a line says why that is all."""
+    pattern = rf"function 'x': {code} failed {WHERE}{kind}: {text}"
+    note = f"(only this text of the {kind} could be sent: pickling it, or building it again, fails)"
+    error = raised(house, graph)
+
+    assert isinstance(error, errors.FunctionFailed) and re.fullmatch(pattern, str(error)), error
+    assert error.type == kind and isinstance(error.__cause__, errors.RemoteTraceback)
+    assert f"in {code}" in str(error.__cause__) and str(error.__cause__).rstrip().endswith(f"{text}\n{note}")
+    status, lines = told("run", f"{house.graphs}:{graph}")
+    assert status == 1 and re.fullmatch(f"FunctionFailed: {pattern}", lines[-1]), lines
+    assert note in lines and not any("handoff/" in line or "cloudpickle" in line for line in lines)
+
+
+# ── finding the cluster ─────────────────────────────────────────────────────
+
+
+def test_a_wrong_port(house: House, told: Told) -> None:
+    """The address, what was found there, and what to look at; status 3."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        free_port = free.getsockname()[1]
+    text = f"can't connect to 127.0.0.1:{free_port}: nothing listens there (Connection refused); is it running, and is the address right?"
+
+    with pytest.raises(errors.ConnectionLost) as caught:
+        handoff.connect(f"127.0.0.1:{free_port}", secret=house.secret)
+    assert (str(caught.value), caught.value.__cause__) == (text, None)
+    assert told("nodes", at=f"127.0.0.1:{free_port}") == (3, [f"ConnectionLost: {text}"])
+
+
+def test_a_host_that_does_not_exist(house: House) -> None:
+    """The name is in the one sentence."""
+    with pytest.raises(errors.ConnectionLost, match=r"^nowhere\.invalid:7070: there is no host 'nowhere\.invalid' \(.*\); check the address$"):
+        handoff.connect("nowhere.invalid:7070", secret=house.secret)
+
+
+def test_the_address_of_a_node(house: House) -> None:
+    """Who answers there is named."""
+    port = house.node_ports["alpha"]
+    with pytest.raises(errors.Refused, match=rf"^127\.0\.0\.1:{port} is a node \(alpha\), not a coordinator; check the address$"):
+        handoff.connect(f"127.0.0.1:{port}", secret=house.secret)
+
+
+def test_a_wrong_secret(house: House, told: Told, tmp_path: Path) -> None:
+    """What may be wrong and how to compare, in one line; status 3; and the coordinator's log says so, too."""
+    pattern = (rf"{re.escape(house.address)} rejected: wrong secret, expired certificate, or not a Handoff coordinator \(.*\); "
+               r"compare `handoff secret show` on both machines, and their clocks")
+    with pytest.raises(errors.Refused, match=f"^{pattern}$"):
+        handoff.connect(house.address, secret=secret.generate())
+
+    secret.create_file(tmp_path / "other", secret.generate())
+    status, lines = told("nodes", of=tmp_path / "other")
+    assert status == 3 and len(lines) == 1 and re.fullmatch(f"Refused: {pattern}", lines[0]), lines
+    house.said("coordinator", r'link.refused address=127\.0\.0\.1:\d+ reason="?[^"\n]*(secret|certificate)')
+
+
+def test_a_secret_file_that_others_can_read(house: House, told: Told, tmp_path: Path) -> None:
+    """The file, its mode, and the command that mends it; status 2."""
+    path = tmp_path / "open"
+    secret.create_file(path, house.secret)
+    path.chmod(0o640)
+    text = f"secret file {path} can be read or changed by others (mode 0640); run: chmod 600 {path}"
+
+    with pytest.raises(errors.ConfigError) as caught:
+        handoff.connect(house.address, secret=path)
+    assert str(caught.value) == text
+    assert told("nodes", of=path) == (2, [f"ConfigError: {text}"])
+
+
+@pytest.mark.parametrize(("what", "theirs", "advice", "changed"), [
+    ("Python", "3.99", "functions travel as bytecode: use the same Python on both", "platform.python_version_tuple = lambda: ('3', '99', '1')"),
+    ("Handoff", "9.9.9", "install the same version of Handoff on both", "handoff.version.VERSION = '9.9.9'"),
+])
+def test_versions_that_do_not_fit(house: House, what: str, theirs: str, advice: str, changed: str) -> None:  # noqa: PLR0917
+    """Both are shown to who is refused, a client or a node, in one line with status 3; and the log of the coordinator has them."""
+    here = handoff.__version__ if what == "Handoff" else "{}.{}".format(*sys.version_info)
+    start = f"import platform, handoff.version; {changed}; from handoff.cli.{{}} import main; main()"
+    for module, role, arguments in (
+        ("main", "client", ["nodes"]), ("node", "node", ["--name", "odd", "--cpus", "1", "--memory", "9", "--gpus", "0"]),
+    ):
+        ran = subprocess.run(
+            [sys.executable, "-c", start.format(module), *arguments, "--coordinator", house.address, "--secret-file", str(house.secret_file)],
+            env=environment(house.home), cwd=house.home, capture_output=True, text=True, timeout=60, check=False,
+        )
+        pattern = rf"Refused: coordinator coordinator has {what} {re.escape(here)}, {role} \S+ has {re.escape(theirs)}; {advice}"
+        complaints = [line for line in ran.stderr.splitlines() if not re.match(r"\d{4}-|\d\d:", line)]
+        assert (ran.returncode, ran.stdout) == (3, ""), ran.stderr
+        assert len(complaints) == 1 and re.fullmatch(pattern, complaints[0]), ran.stderr
+        house.said("coordinator", rf"link.refused .*{what} .*{re.escape(theirs)}")
+
+
+def test_a_port_in_use(house: House) -> None:
+    """Of a coordinator and of a node: the port, and the option that chooses another; status 2."""
+    port = house.address.rpartition(":")[2]
+    for arguments, address in (
+        (["handoff.coordinator", "--port", port], "127.0.0.1"),
+        (["handoff.node", "--coordinator", house.address, "--name", "late", "--port", port, "--host", "127.0.0.1"], "127.0.0.1"),
+    ):
+        ran = subprocess.run(
+            [sys.executable, "-m", *arguments, "--secret-file", str(house.secret_file)], env=environment(house.home), cwd=house.home,
+            capture_output=True, text=True, timeout=60, check=False,
+        )
+        text = f"port {port} on {address} is in use: another process listens there; choose another with --port"
+        assert (ran.returncode, ran.stderr.splitlines()[-1]) == (2, f"ConfigError: {text}"), ran.stderr
+        assert "Traceback" not in ran.stderr
+
+
+def test_a_coordinator_that_is_gone() -> None:
+    """Killed in the middle of a run: its address and for how long it was looked for, to whoever waits and to who asks later."""
+    settings = Settings(client=ClientSettings(coordinator_lost_seconds=0.5))
+    with handoff.LocalCluster(nodes=1, cpus=1, memory=100) as cluster:
+        host, _, port = cluster.address.partition(":")
+        with Client(Core((host, int(port)), cluster.secret, settings)) as client:
+            run = client.start(handoff.DAG("d").add(handoff.Function("x", code=lambda: __import__("time").sleep(60))))
+            os.kill(cluster.processes["coordinator"], 9)
+            text = f"the coordinator is gone: no connection to {cluster.address} for 0.5 s; is it still running there?"
+            for ask in (run.result, client.nodes):
+                with pytest.raises(errors.ConnectionLost) as caught:
+                    ask()
+                assert (str(caught.value), caught.value.__cause__) == (text, None)
+

@@ -1,0 +1,117 @@
+"""The same names, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import numpy as np
+import pytest
+
+import handoff
+from handoff import aio, errors
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[handoff.LocalCluster]:
+    """One node."""
+    with handoff.LocalCluster(nodes=1, cpus=2, memory=1000) as made:
+        yield made
+
+
+@pytest.fixture
+async def client(cluster: handoff.LocalCluster) -> AsyncIterator[aio.Client]:
+    """A client on this test's loop."""
+    async with aio.connect(cluster.address, secret=cluster.secret) as made:
+        yield made
+
+
+def pair(sleep: float) -> handoff.DAG:
+    """A quick function and a slow one."""
+    dag = handoff.DAG("pair")
+    dag.call(time.sleep, 0.0, id="quick")
+    dag.call(time.sleep, sleep, id="slow")
+    return dag
+
+
+async def test_execute(client: aio.Client) -> None:
+    """Results are plain to look at, large ones included."""
+    dag = handoff.DAG()
+    dag.call(np.ones, 500_000, id="large")
+    dag.call(int, 3, id="small")
+    result = await client.execute(dag)
+    assert result.results["small"] == 3
+    assert result.results["large"].sum() == 500_000
+    assert result.allocations["small"] == "node-1"
+
+
+async def test_results_as_they_complete(client: aio.Client) -> None:
+    """An async for over pairs."""
+    run = await client.start(pair(0.2))
+    assert run.id > 0
+    assert [name async for name, _ in run.as_completed()] == ["quick", "slow"]
+    assert run.done()
+    assert (await run.status()).state == "done"
+    assert {record.function for record in await run.timeline()} == {"quick", "slow"}
+    assert run.bytes_moved == 0
+
+
+async def test_the_loop_goes_on_while_results_are_awaited(client: aio.Client) -> None:
+    """Two runs at once, and patience that ends."""
+    first, second = await client.start(pair(0.3)), await client.start(pair(0.3))
+    with pytest.raises(errors.ResultTimeout):
+        await first.result(timeout=0.01)
+    results = await asyncio.gather(first.result(), second.result())
+    assert [set(result.results) for result in results] == [{"quick", "slow"}] * 2
+
+
+async def test_submit_and_map(client: aio.Client) -> None:
+    """A future to await, and an async for in the order of the items."""
+    assert await client.submit(divmod, 7, 2) == (3, 1)
+    assert [value async for value in client.map(abs, range(-3, 0))] == [3, 2, 1]
+    with pytest.raises(errors.FunctionFailed):
+        await client.submit(divmod, 1, 0, max_retries=0)
+
+
+async def running(client: aio.Client, expected: bool) -> None:
+    """Wait until something runs, or nothing does."""
+    async with asyncio.timeout(10):
+        while any(run.state == "running" for run in await client.runs()) is not expected:  # noqa: ASYNC110  # in other processes
+            await asyncio.sleep(0.01)
+
+
+async def test_cancelling_the_task_cancels_the_run(client: aio.Client) -> None:
+    """The cluster stops working for it."""
+    task = asyncio.create_task(client.execute(pair(30)))
+    await running(client, True)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await running(client, False)
+
+
+async def test_failures_are_raised(client: aio.Client) -> None:
+    """At start what is refused, in the result what failed."""
+    dag = handoff.DAG()
+    dag.call(int, id="huge", cost={"cpu": 99})
+    with pytest.raises(errors.AllocationError, match="huge"):
+        await client.start(dag)
+    run = await client.start(pair(30))
+    await run.cancel()
+    with pytest.raises(errors.RunCancelled):
+        await run.result(10)
+    other = await client.start(pair(30))
+    await client.cancel(other.id)
+    with pytest.raises(errors.RunCancelled):
+        [name async for name, _ in other.as_completed()]
+
+
+async def test_the_cluster_is_told_of(client: aio.Client, cluster: handoff.LocalCluster) -> None:
+    """Nodes, room, attaching."""
+    assert [node.name for node in await client.nodes()] == ["node-1"]
+    assert not await client.resources_available("node-1", {"cpu": 3})
+    other = await aio.connect(cluster.address, secret=cluster.secret)
+    number = (await other.start(pair(0.2), detach=True)).id
+    await other.close()
+    assert set((await (await client.attach(number)).result(10)).results) == {"quick", "slow"}

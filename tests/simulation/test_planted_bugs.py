@@ -1,0 +1,200 @@
+"""Bugs put in on purpose: the simulator's oracles have to find each of them, or they prove nothing about the bugs that nobody planted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sim.world import Sim, SimulationFailed
+
+from handoff.client.table import Table
+from handoff.columns import ints
+from handoff.node.answers import Answers
+from handoff.node.brain import NodeBrain
+from handoff.node.claims import Claims
+from handoff.node.state import State
+from handoff.node.wants import Wants
+from handoff.scheduler import losses
+from handoff.scheduler import scheduler as scheduler_module
+from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.outbox import Outbox
+from handoff.scheduler.runs import Run
+from handoff.wire.session import Session
+
+SEEDS_MAX = 300
+Plant = Callable[[pytest.MonkeyPatch], None]
+PLANTS: dict[str, tuple[str, Plant]] = {}   # what is wrong -> the faults that bring it to light, and how it is put in
+
+
+def plant(profile: str) -> Callable[[Plant], Plant]:
+    """Register a bug, to be looked for under these faults."""
+    def registered(bug: Plant) -> Plant:
+        PLANTS[bug.__name__] = (profile, bug)
+        return bug
+    return registered
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    """Do not do it."""
+
+
+@plant("joins")
+def the_scheduler_believes_news_about_other_attempts(patch: pytest.MonkeyPatch) -> None:
+    """Late news is taken for news."""
+    patch.setattr(Run, "is_current", lambda self, peer, task, attempt: self.is_planned(task))
+
+
+@plant("trouble")
+def a_node_releases_a_claim_twice(patch: pytest.MonkeyPatch) -> None:
+    """What one task held is free for two."""
+    original = Claims.give_back
+    patch.setattr(Claims, "give_back", lambda self, cost: (original(self, cost), original(self, cost)))
+
+
+@plant("calm")
+def a_node_never_looks_at_what_is_free(patch: pytest.MonkeyPatch) -> None:
+    """Whatever is ready starts."""
+    patch.setattr(Claims, "fits", lambda *_: True)
+
+
+@plant("kills")
+def consumers_are_not_redirected(patch: pytest.MonkeyPatch) -> None:
+    """A result comes from elsewhere, and nobody who waits for it is told."""
+    patch.setattr(Outbox, "redirect", nothing)
+
+
+@plant("resets")
+def nobody_asks_again_after_a_broken_link(patch: pytest.MonkeyPatch) -> None:
+    """An input that was on its way when the link broke never comes."""
+    patch.setattr(Wants, "lost", nothing)
+
+
+@plant("kills")
+def ancestors_are_not_made_again(patch: pytest.MonkeyPatch) -> None:
+    """Only the lost result itself is remade, though what it takes is gone as well."""
+    def shallow(self: Ledger, run: Run, task: int) -> None:
+        if task not in remade:
+            remade[task] = None
+            inputs_of = Run.inputs_of
+            patch.setattr(Run, "inputs_of", lambda *_: ())
+            try:
+                original(self, run, task)
+            finally:
+                patch.setattr(Run, "inputs_of", inputs_of)
+    remade: dict[int, None] = {}
+    original = Ledger.remake
+    patch.setattr(Ledger, "remake", shallow)
+
+
+@plant("trouble")
+def outputs_are_released_with_the_rest(patch: pytest.MonkeyPatch) -> None:
+    """An output that no task takes any more is dropped, whether or not the client has it."""
+    original = Run.__init__
+
+    def forgetful(self: Run, *arguments: Any) -> None:
+        original(self, *arguments)
+        self.is_output = [False] * len(self.is_output)
+    patch.setattr(Run, "__init__", forgetful)
+
+
+@plant("resets")
+def a_resumed_session_says_nothing_again(patch: pytest.MonkeyPatch) -> None:
+    """What was on its way when the connection broke is lost."""
+    def silent(self: Session, received_by_peer: int) -> list[Any]:
+        self.acknowledge(received_by_peer)
+        return []
+    patch.setattr(Session, "resume", silent)
+
+
+@plant("trouble")
+def nodes_are_not_told_that_a_run_is_over(patch: pytest.MonkeyPatch) -> None:
+    """Its results stay for ever."""
+    original = Outbox.send
+
+    def deaf(self: Outbox, peer: Any, message: Any) -> None:
+        if type(message).__name__ != "EndRun":
+            original(self, peer, message)
+    patch.setattr(Outbox, "send", deaf)
+
+
+@plant("everything")
+def a_forgotten_node_keeps_its_connection(patch: pytest.MonkeyPatch) -> None:
+    """The coordinator forgets a silent node without closing: nobody tells it that it has to join anew."""
+    patch.setattr(Outbox, "close", nothing)
+
+
+@plant("calm")
+def serializers_are_not_bound_to_a_target(patch: pytest.MonkeyPatch) -> None:
+    """The consumer may go elsewhere than its serializer was told."""
+    original = Ledger.allowed
+
+    def unbound(self: Ledger, run: Run, task: int) -> int | None:
+        promised, run.promised = run.promised, {}
+        try:
+            return original(self, run, task)
+        finally:
+            run.promised = promised
+    patch.setattr(Ledger, "allowed", unbound)
+
+
+@plant("kills")
+def serializers_are_not_done_again(patch: pytest.MonkeyPatch) -> None:
+    """The consumer moves, and is handed what was made for another node."""
+    patch.setattr(losses, "redo_serializers", nothing)
+
+
+@plant("calm")
+def a_node_starts_a_task_with_its_first_input(patch: pytest.MonkeyPatch) -> None:
+    """The others are not waited for."""
+    original = State.count_down
+
+    def hasty(self: State, table: Any, task: int) -> None:
+        for follower in table.waiters.get(task, ()):
+            if follower in table.missing:
+                table.missing[follower] = 1
+        original(self, table, task)
+    patch.setattr(State, "count_down", hasty)
+
+
+@plant("resets")
+def a_node_forgets_who_collects(patch: pytest.MonkeyPatch) -> None:
+    """A client that collects again after a broken link gets only what is new."""
+    def collect(self: Answers, peer: Any, run: Any) -> None:
+        self._state.table(run).collectors[peer] = None
+    patch.setattr(Answers, "collect", collect)
+
+
+@plant("trouble")
+def failed_attempts_are_not_counted(patch: pytest.MonkeyPatch) -> None:
+    """A function that may not run again runs again."""
+    patch.setattr(scheduler_module.retries, "count_failure", lambda *_: True)
+
+
+@plant("kills")
+def a_client_does_not_ask_for_what_it_misses(patch: pytest.MonkeyPatch) -> None:
+    """A node is gone with outputs that never came."""
+    patch.setattr(Table, "missing_tasks", lambda *_: ints())
+
+
+@plant("trouble")
+def a_node_reports_nothing_after_a_failure(patch: pytest.MonkeyPatch) -> None:
+    """The attempt that broke is never spoken of."""
+    original = NodeBrain.settle
+
+    def mute(self: NodeBrain, now: float) -> list[Any]:
+        return [effect for effect in original(self, now) if type(getattr(effect, "message", None)).__name__ != "Failed"]
+    patch.setattr(NodeBrain, "settle", mute)
+
+
+@pytest.mark.parametrize("bug", PLANTS)
+def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some seed within the first few hundred shows it."""
+    profile, put_in = PLANTS[bug]
+    put_in(monkeypatch)
+
+    with pytest.raises(SimulationFailed) as found:
+        for seed in range(SEEDS_MAX):
+            Sim(seed, profile, checks=False).run()
+
+    assert not isinstance(found.value.__cause__, (TypeError, AttributeError, NameError)), "the plant itself is broken"

@@ -1,0 +1,224 @@
+"""What is refused at the door, and what people are told when they ask."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from scheduler_story import Ask, Cluster, Forget, Refused, RunDone, RunFailed, Submit, chain, ints, kind, many, program
+
+from handoff.ids import RunId
+from handoff.messages import Accepted, Answer, Cancel, EndRun, Output, Placed, Progress
+from handoff.scheduler.allocator import Desk
+from handoff.scheduler.first_fit import FirstFit
+
+
+def ready() -> Cluster:
+    """A client and a node."""
+    return Cluster().client().join("n1")
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "word"),
+    [
+        ({"inputs": ints([0, 2])}, "does not come before"),
+        ({"inputs": ints([0, 77])}, "only 3 tasks"),
+        ({"inputs": ints([0])}, "inputs together"),
+        ({"kind": ints([0, 0, 5])}, "kind 5"),
+        ({"kind": ints([0, 0])}, "length"),
+        ({"fan_in": ints([0, 1])}, "length"),
+        ({"groups": (ints([0, 1]), ints([1, 2]))}, "two groups"),
+        ({"groups": (ints([9]),)}, "does not exist"),
+        ({"codes": ()}, "does not have"),
+        ({"codes": ((b"work", 99),)}, "99 bytes"),
+    ],
+)
+def test_a_silly_program_is_refused(spoiled: dict, word: str) -> None:
+    """Whatever is wrong with it: ProtocolError under its token, and the scheduler goes on."""
+    cluster = ready()
+    cluster.hear("client", Submit(3, "bad", replace(chain(3), **spoiled), body=b"work"))
+    [refused] = cluster.told(Refused)
+    assert refused.code == "ProtocolError" and refused.token == 3 and word in refused.text
+    assert cluster.submit(many(1)) == 1 and cluster.plans() == [0]
+
+
+def test_an_empty_run_is_done_at_once() -> None:
+    """Nothing to do is no error."""
+    cluster = ready()
+    cluster.submit(program([]))
+    assert cluster.told(RunDone)
+
+
+def test_a_cost_that_no_node_can_meet_is_refused_by_name() -> None:
+    """The function, the resource, what is needed, the largest offer and where."""
+    cluster = Cluster().client().join("n1", cpu=4).join("n2", cpu=8, gpu=1)
+    cluster.hear("client", Submit(3, "big", program([(kind(), ()), (kind("train", {"cpu": 2, "gpu": 2}), ())]), body=b"worktrain"))
+    [refused] = cluster.told(Refused)
+    assert (refused.code, refused.task) == ("AllocationError", 1)
+    for word in ("train", "gpu=2", "'n2'", "gpu=1", "wait_for_nodes"):
+        assert word in refused.text
+    assert not cluster.scheduler.ledger.runs and not cluster.scheduler.ledger.codes.uses
+
+
+def test_a_pinned_cost_is_held_against_its_node() -> None:
+    """Another node that could does not help."""
+    cluster = Cluster().client().join("n1", cpu=1).join("n2", cpu=8)
+    cluster.hear("client", Submit(3, "big", many(1, kind("train", {"cpu": 2}, node="n1")), body=b"train"))
+    assert cluster.told(Refused)[0].code == "AllocationError" and "'n1'" in cluster.told(Refused)[0].text
+
+
+def test_a_group_is_held_against_the_sum_of_its_largest_needs() -> None:
+    """One node must be able to hold each member: cpu of the one, gpu of the other."""
+    cluster = Cluster().client().join("n1", cpu=8).join("n2", cpu=1, gpu=1)
+    what = program([(kind("a", {"cpu": 4}), ()), (kind("b", {"gpu": 1}), (0,))], groups=[(0, 1)])
+    cluster.hear("client", Submit(3, "big", what, body=b"ab"))
+    assert cluster.told(Refused)[0].code == "AllocationError" and "collocated" in cluster.told(Refused)[0].text
+
+
+def test_who_waits_for_nodes_is_not_refused() -> None:
+    """It runs when one comes that can."""
+    cluster = ready()
+    cluster.submit(many(1, kind("train", {"gpu": 1})), wait_for_nodes=True)
+    cluster.wait(1.0)
+    cluster.join("n2", gpu=1)
+    assert cluster.plans("n2") == [0]
+
+
+def test_more_tasks_than_the_coordinator_holds_are_refused() -> None:
+    """With the number, and what the limit is called."""
+    cluster = Cluster(tasks_max=10).client().join("n1")
+    cluster.submit(many(8))
+    cluster.hear("client", Submit(4, "more", many(3), body=b"work"))
+    assert "tasks_max" in cluster.told(Refused)[0].text
+
+
+def test_forget_ends_a_run_on_its_nodes() -> None:
+    """Its results may go."""
+    cluster = ready()
+    run = cluster.submit(many(1))
+    cluster.done(0)
+    assert not cluster.told(EndRun)
+    cluster.hear("client", Forget(run))
+    assert [message.run for message in cluster.told(EndRun, "n1")] == [run]
+
+
+def test_progress_is_told_but_not_too_often() -> None:
+    """At most one each tenth of a second."""
+    cluster = ready()
+    cluster.submit(many(50))
+    told = 0
+    for task in range(40):
+        cluster.now += 0.01
+        cluster.done(task)
+        told += len(cluster.told(Progress))
+    assert 3 <= told <= 5
+
+
+def test_output_goes_to_the_client_with_the_node_s_name() -> None:
+    """What user code printed."""
+    cluster = ready()
+    run = cluster.submit(many(1))
+    cluster.hear("n1", Output(run, ints([0]), ("stdout",), ("hello",)))
+    assert cluster.told(Output, "client") == [Output(run, ints([0]), ("stdout",), ("hello",), "n1")]
+
+
+def test_questions_are_answered_as_plain_data() -> None:
+    """Nodes, runs, one run, its timeline."""
+    cluster = Cluster().client().join("n1", cpu=2, memory=500)
+    run = cluster.submit(many(2))
+    cluster.done(0, seconds=0.25)
+
+    def ask(topic: str, about: int = run) -> object:
+        cluster.hear("client", Ask(5, topic, RunId(about)))
+        [answer] = cluster.told(Answer)
+        return answer.data
+
+    [node] = ask("nodes")
+    assert (node["name"], node["state"], node["capacity"]) == ("n1", "ready", {"cpu": 2.0, "memory": 500.0})
+    [line] = ask("runs")
+    assert (line["run"], line["done"], line["total"], line["state"], line["client"]) == (run, 1, 2, "running", "client")
+    assert ask("run")["waits_for"] == ""
+    timeline = ask("timeline")
+    assert (timeline["task"], timeline["node"], timeline["seconds"]) == ([0], ["n1"], [0.25])
+    cluster.hear("client", Ask(6, "run", RunId(99)))
+    assert "no run 99" in cluster.told(Refused)[0].text
+    cluster.hear("client", Cancel(run))
+    assert ask("runs")[0]["state"] == "cancelled"
+
+
+def test_a_detached_run_can_be_attached_to() -> None:
+    """The new client gets ids, outputs, the nodes that work for it, and the end."""
+    cluster = ready()
+    run = cluster.submit(many(2), detach=True, ids=b"names")
+    cluster.lose("client")
+    cluster.client("second")
+    cluster.hear("second", Ask(1, "attach", run))
+    [answer] = cluster.told(Answer, "second")
+    assert answer.data == {"ids": b"names", "total": 2, "outputs": [0, 1], "state": "running"}
+    assert [list(message.nodes) for message in cluster.told(Placed, "second")] == [[cluster.peers["n1"]]]
+    cluster.finish(run)
+    assert any(isinstance(message, RunDone) for name, message in cluster.said if name == "second")
+
+
+def test_a_detached_run_that_failed_meanwhile_says_so_to_who_attaches() -> None:
+    """Its failure is kept."""
+    cluster = ready()
+    run = cluster.submit(many(1, kind(max_retries=0)), detach=True)
+    cluster.lose("client")
+    cluster.fail(0, type="ValueError")
+    cluster.client("second")
+    cluster.hear("second", Ask(1, "attach", run))
+    assert cluster.told(Answer)[0].data["state"] == "failed" and cluster.told(RunFailed, "second")[0].type == "ValueError"
+
+
+def test_waiting_is_explained() -> None:
+    """No node has room: which resource, for what."""
+    cluster = Cluster(suspect_seconds=100, lost_seconds=200).client().join("n1", cpu=1, gpu=1)
+    cluster.submit(many(1, kind("long", {"gpu": 1})))
+    second = cluster.submit(many(1, kind("train", {"gpu": 1})))
+    cluster.hear("client", Ask(5, "run", second))
+    assert "gpu=1" in cluster.told(Answer)[0].data["waits_for"] and "train" in cluster.told(Answer)[0].data["waits_for"]
+
+
+def test_first_fit_takes_the_first_node_by_name() -> None:
+    """An allocator in a dozen lines, behind the same protocol."""
+    cluster = Cluster(FirstFit()).client().join("b", cpu=2).join("a", cpu=2)
+    run = cluster.submit(many(3))
+    assert (cluster.plans("a"), cluster.plans("b")) == ([0, 1], [2])
+    cluster.finish(run)
+
+
+class Silly:
+    """Places what it may not place."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def allocate(self, now: float, desk: Desk) -> None:
+        for offer in desk.offers():
+            if self.how == "wrong node":
+                desk.place(offer, next(node for node in desk.nodes if node.name == "small"))
+            elif self.how == "twice":
+                desk.place(offer, desk.nodes[-1])
+                desk.place(offer, desk.nodes[-1])
+            else:
+                raise KeyError("oops")
+
+
+@pytest.mark.parametrize("how", ["wrong node", "twice", "raises"])
+def test_a_silly_allocator_does_no_harm(how: str) -> None:
+    """Its answers are checked; the default one takes over where it is wrong."""
+    cluster = Cluster(Silly(how)).client().join("small", cpu=1).join("large", cpu=4)
+    run = cluster.submit(many(4, kind("big", {"cpu": 2})))
+    cluster.finish(run)
+    assert {cluster.where(task) for task in range(4)} == {"large"}
+
+
+def test_a_submit_of_an_unknown_peer_is_not_heard() -> None:
+    """Who has not joined says nothing."""
+    cluster = ready()
+    cluster.names[99], cluster.peers["ghost"] = "ghost", 99
+    cluster.hear("ghost", Submit(1, "x", many(1), body=b"work"))
+    assert not cluster.told(Accepted) and cluster.last == []
+
+
