@@ -30,10 +30,20 @@ class Driver:
 
     `post` may be called at any time on the loop's thread. All events of one turn are taken before the brain settles, since answering
     each event by itself was measured to cost twice as much. `perform` must not wait: what takes time comes back as an event.
+
+    An exception in a turn is a bug in Handoff, and a brain that is half changed can't be trusted: the driver stops and calls `failed`, so
+    that the process ends and others can go on without it, instead of being alive and silent.
     """
 
-    def __init__(self, brain: Brain, perform: Callable[[Any], None], tick: Any, clock: Callable[[], float] = time.monotonic) -> None:
-        self._brain, self._perform, self._tick, self._clock = brain, perform, tick, clock
+    def __init__(
+        self,
+        brain: Brain,
+        perform: Callable[[Any], None],
+        tick: Any,
+        failed: Callable[[Exception], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._brain, self._perform, self._tick, self._failed, self._clock = brain, perform, tick, failed, clock
         self._events: list[Any] = []
         self._turn_is_coming = False
         self._timer: asyncio.TimerHandle | None = None
@@ -67,14 +77,18 @@ class Driver:
         self._turn_is_coming = False
         if self._stopped:
             return
-        now = self._clock()
-        events, self._events = self._events, []
-        take = self._brain.take
-        for event in events:
-            take(now, event)
-        for effect in self._brain.settle(now):
-            self._perform(effect)
-        self._wake(now)
+        try:
+            now = self._clock()
+            events, self._events = self._events, []
+            take = self._brain.take
+            for event in events:
+                take(now, event)
+            for effect in self._brain.settle(now):
+                self._perform(effect)
+            self._wake(now)
+        except Exception as error:
+            self.stop()
+            self._failed(error)
 
     def _wake(self, now: float) -> None:
         """Arm the timer for the brain's deadline; an earlier timer that is still right is left alone."""

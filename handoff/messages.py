@@ -240,6 +240,7 @@ class Plan:
     targets: Ints = field(default_factory=ints)  # pairs (task, node): for serializers, where the consumer will run
     new_kinds: tuple[tuple[int, Kind], ...] = ()  # kinds that this node has not seen in this run
     codes: tuple[tuple[bytes, int], ...] = ()     # code that this node has not seen: digest and size; bytes in body
+    collector: PeerId = NOBODY    # the run's client: if a link with it stands, it need not say Collect
     body: Body = b""
 
 
@@ -389,7 +390,6 @@ class Absent:
 
 
 PROTOCOL = 1
-
 Message: TypeAlias = Union[
     Hello, Welcome, Refused, Bye, Alive,
     Submit, Cancel, Forget, Missing, Ask,

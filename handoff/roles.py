@@ -49,3 +49,6 @@ ALLOWED: dict[tuple[str, str], tuple[type, ...]] = {
     ("client", "node"): (Collect, Want, Results, Chunk, Bye),
     ("node", "client"): (Results, Announce, Chunk, Absent, Refused, Bye),
 }
+
+# Nobody waits for these: each write wakes the other side, which costs more than the message itself, so they leave with the next one.
+LAZY: frozenset[type] = frozenset((Accepted, Forget, EndRun, Release, DropCode))

@@ -34,6 +34,8 @@ class ClientBrain:
         self._away = ""                                    # why new runs fail at once; empty: they do not
         self._reach = Reach(settings)
         self._collects: dict[tuple[PeerId, RunId], None] = {}
+        self._linked: dict[PeerId, int] = {}               # node -> the moment from which its link stands
+        self._moment = 0                                   # counts links and runs
         self._effects: list[Any] = []
 
     @property
@@ -84,6 +86,8 @@ class ClientBrain:
                 self._welcomed(me)
             case Joined(peer, _):
                 self._reach.found(peer)
+                self._moment += 1
+                self._linked[peer] = self._moment
             case Dropped(_):
                 self._dropped_at = now
             case Resumed(_):
@@ -92,6 +96,7 @@ class ClientBrain:
                 if peer == COORDINATOR:
                     self._give_up(f"the coordinator is gone: {reason or 'it left'} ({self._coordinator})")
                 else:
+                    self._linked.pop(peer, None)
                     self._node_lost(now, peer, reason)
             case Tick():
                 self._tick(now)
@@ -100,7 +105,8 @@ class ClientBrain:
 
     def _start(self, event: events.Start) -> None:
         submit = event.submit
-        table = self._tables[submit.token] = Table(submit.token, forget=event.forget, detached=submit.detach)
+        self._moment += 1
+        table = self._tables[submit.token] = Table(submit.token, forget=event.forget, detached=submit.detach, born=self._moment)
         if self._away:
             self._fail(table, events.Failure("ConnectionLost", self._away))
         else:
@@ -176,7 +182,7 @@ class ClientBrain:
                 for node in map(PeerId, nodes):
                     if node not in table.nodes:
                         table.nodes[node] = None
-                        if table.known:
+                        if table.known and not 0 < self._linked.get(node, 0) < table.born:  # else the plan told it to send them
                             self._collects[node, run] = None
             case messages.RunDone():
                 table.done = message
@@ -315,6 +321,7 @@ class ClientBrain:
         if self.me != NOBODY:
             self._give_up("the coordinator does not know this client any more: it was restarted, or the client was away for too long")
             self.peers.clear()
+            self._linked.clear()
         self.me, self._dropped_at, self._away = me, None, ""
 
     def _give_up(self, reason: str) -> None:

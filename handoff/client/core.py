@@ -115,12 +115,23 @@ class Core:
             raise
 
     async def _start(self) -> None:
-        self._driver = Driver(self._brain, self._perform, Tick())
+        self._driver = Driver(self._brain, self._perform, Tick(), self._failed)
         self._links = NodeLinks(self._identity, self._settings.wire, self._hello, self._brain.peers, self._driver.post)
         self._session = SessionClient(
             self.address, self._identity, self._settings.wire, self._hello, emit=self._happened, on_welcome=self._welcomed
         )
         await self._session.connect()
+
+    def _failed(self, error: Exception) -> None:
+        """The brain has a bug: whoever waits here is told, rather than left waiting."""
+        log.exception("client.failed", error=error)
+        failure = events.Failure("InvariantViolation", f"this client can't go on: {type(error).__name__}: {error}")
+        for state in list(self._states.values()):
+            if not state.over.done():
+                state.finish(None, failure)
+        for future in self._questions.values():
+            if not future.done():
+                future.set_exception(errors.InvariantViolation(failure.text))
 
     def _hello(self) -> Hello:
         return Hello(

@@ -26,11 +26,12 @@ HIDDEN, MISSING, ANNOUNCED, HERE = (int(each) for each in Whereabouts)
 class Table:
     """One run at the client: a byte per task, and a few words about the whole."""
 
-    __slots__ = ("announced", "cancelled", "detached", "done", "fetching", "forget", "holders", "is_over", "known", "missing", "nodes",
+    __slots__ = ("announced", "born", "cancelled", "detached", "done", "fetching", "forget", "holders", "is_over", "known", "missing", "nodes",
                  "run", "state", "token", "uploads")
 
-    def __init__(self, token: int, *, forget: bool = False, detached: bool = False) -> None:
+    def __init__(self, token: int, *, forget: bool = False, detached: bool = False, born: int = 0) -> None:
         self.token = token
+        self.born = born                            # links that stood at this moment need not be told to collect; 0: all must be told
         self.run: RunId | None = None               # from Accepted on
         self.state = bytearray()                    # Whereabouts, per task
         self.known = False                          # the columns are filled in (when attaching: after the answer)

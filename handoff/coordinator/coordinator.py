@@ -9,7 +9,7 @@ import socket
 from dataclasses import replace
 from typing import Any
 
-from handoff.errors import HandoffError
+from handoff.errors import HandoffError, InvariantViolation
 from handoff.ids import PeerId
 from handoff.log import log
 from handoff.loop import Driver
@@ -41,6 +41,7 @@ class Coordinator:
         self._host, self._port, self._sock = host, port, sock
         self._scheduler = Scheduler(settings.scheduler, allocator)
         self._stopped = asyncio.Event()
+        self._failure: Exception | None = None
         self._here: dict[PeerId, Hello] = {}  # who is in
 
     async def start(self) -> None:
@@ -55,7 +56,7 @@ class Coordinator:
             boot=os.urandom(16),
             pid=os.getpid(),
         )
-        self._driver = Driver(self._scheduler, self._perform, Tick())
+        self._driver = Driver(self._scheduler, self._perform, Tick(), self._failed)
         self._sessions = SessionServer(identity, self._settings.wire, emit=self._happened, admit=self._admit, mine=mine)
         await self._sessions.listen(self._host, self._port, sock=self._sock)
         log.info("coordinator.listening", host=self._host, port=self.port, cluster=identity.cluster_id, version=VERSION)
@@ -66,15 +67,22 @@ class Coordinator:
         return self._sessions.port
 
     async def wait(self) -> None:
-        """Until `stop`; then everything is closed."""
+        """Until `stop`; then everything is closed. Raises InvariantViolation when it ended because of a bug of its own."""
         await self._stopped.wait()
         self._driver.stop()
         await self._sessions.close_all()
         log.info("coordinator.stopped")
+        if self._failure is not None:
+            raise InvariantViolation(f"the coordinator can't go on: {type(self._failure).__name__}: {self._failure}") from self._failure
 
     def stop(self) -> None:
         """End `wait`."""
         self._stopped.set()
+
+    def _failed(self, error: Exception) -> None:
+        self._failure = error
+        log.exception("coordinator.failed", error=error)
+        self.stop()
 
     def _admit(self, hello: Hello, role: str, name: str) -> Refused | None:
         """A name is a node's identity for pins and people, so two living nodes may not share one."""

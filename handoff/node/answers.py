@@ -44,6 +44,11 @@ class Answers:
         if table.outputs:
             self._outputs.setdefault((peer, run), {}).update(table.outputs)
 
+    def expect(self, peer: PeerId, run: RunId) -> None:
+        """A client whose link stands gets the outputs of its run without asking; one that asked before is not sent them twice."""
+        if not self._state.is_over(run) and peer not in self._state.table(run).collectors:
+            self.collect(peer, run)
+
     def exists(self, table: Table, task: int) -> None:
         """A result is here, and peers wait for it."""
         for peer in table.wants.pop(task, ()):

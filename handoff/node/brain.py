@@ -117,6 +117,8 @@ class NodeBrain:
         match message:
             case Plan():
                 self._plans.accept(message)
+                if message.collector in self._clients:
+                    self._answers.expect(message.collector, message.run)
             case Recall():
                 self._plans.recall(message)
             case Redirect():

@@ -60,7 +60,7 @@ class Daemon:
 
     async def start(self) -> None:
         """Warm the workers, listen for peers, join. Raises Refused or ConnectionLost when the coordinator can't be had."""
-        self._driver = Driver(self._brain, self._perform, Tick())
+        self._driver = Driver(self._brain, self._perform, Tick(), self._failed)
         self._pool = WorkerPool(
             store=self._store,
             codes=self._codes,
@@ -107,6 +107,11 @@ class Daemon:
         """End `wait`."""
         log.info("node.stopping", name=self._name, reason=reason)
         self._stopped.set()
+
+    def _failed(self, error: Exception) -> None:
+        log.exception("node.failed", error=error)
+        self._refusal = f"the node {self._name!r} can't go on, because of a bug in Handoff: {type(error).__name__}: {error}"
+        self.stop("it failed")
 
     def _hello(self) -> Hello:
         return Hello(

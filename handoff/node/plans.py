@@ -32,7 +32,7 @@ class Plans:
         targets = dict(zip(plan.targets[::2], plan.targets[1::2], strict=True)) if plan.targets else {}
         all_inputs: list[int] = plan.inputs.tolist()
         all_sources = cast("list[PeerId]", plan.sources.tolist())
-        waited, objects = table.recalled, Mode.OBJECT
+        waited, redirected, objects = table.recalled, table.redirected, Mode.OBJECT
         at = 0
         inputs: tuple[int, ...] = ()
         sources: tuple[PeerId, ...] = ()
@@ -76,8 +76,10 @@ class Plans:
                 else:
                     others.append(task)
                 lacking += 1
-                if source != me and each not in asked:
+                if (source != me or each in asked) and asked.get(each) != source:  # who was asked before may be gone by now
                     self._wants.ask(table, each, source)
+                if each in redirected:
+                    redirected[each] = source
             if lacking:
                 missing[task] = lacking
             elif handling.mode is objects:
@@ -91,7 +93,7 @@ class Plans:
             return
         table.plans[task] = entry
         for each, source in zip(entry[INPUTS], entry[SOURCES], strict=True):
-            if each not in table.size and each not in table.asked:
+            if each not in table.size and table.asked.get(each) != source:
                 self._wants.ask(table, each, source)
 
     def _expect(self, table: Table, task: int) -> None:

@@ -133,9 +133,14 @@ class Wants:
         self._queued, self._outages = {}, {}
 
     def _owes(self, peer: PeerId) -> dict[RunId, list[int]]:
+        """What is still to come from a peer whose link broke. What nobody waits for any more will not come, and is not asked for again."""
         owed = {}
         for run, table in self._state.runs.items():
-            tasks = [task for task, source in table.asked.items() if source == peer and _is_waited_for(table, task)]
+            asked = [task for task, source in table.asked.items() if source == peer]
+            tasks = [task for task in asked if _is_waited_for(table, task)]
+            if len(tasks) < len(asked):
+                for task in set(asked).difference(tasks):
+                    del table.asked[task]
             if tasks:
                 owed[run] = tasks
         return owed

@@ -181,7 +181,8 @@ class Outbox:
         if sources or targets:
             self._introduce(node, (*dict.fromkeys(sources), *targets[1::2]))
         self.send(peer, Plan(
-            run.run, numbers, attempts, kind, literals, fan_in, inputs, sources, urgencies, targets, tuple(new_kinds), codes, body,
+            run.run, numbers, attempts, kind, literals, fan_in, inputs, sources, urgencies, targets, tuple(new_kinds), codes,
+            NOBODY if run.client is None else run.client, body,
         ))
 
     def _introduce(self, node: Node, peers: Iterable[int]) -> None:

@@ -16,7 +16,7 @@ from handoff.errors import ConnectionLost, ProtocolError
 from handoff.ids import NOBODY, PeerId
 from handoff.log import log
 from handoff.messages import Alive, Bye, Chunk, Hello, Message, Welcome
-from handoff.roles import ALLOWED
+from handoff.roles import ALLOWED, LAZY
 from handoff.settings import KIB, WireSettings
 from handoff.wire import codec
 from handoff.wire.frames import HEAD_BYTES, SESSION, UNNUMBERED, Reader, head, widen
@@ -27,6 +27,7 @@ Buffer: TypeAlias = Union[bytes, bytearray, memoryview]
 OWN_WRITE_BYTES = 32 * KIB      # a buffer from this size on is written as it is; smaller ones are joined
 FLUSH_BYTES = 256 * KIB         # so much is not kept for the end of the turn
 SHUTDOWN_SECONDS = 1.0          # for saying goodbye to a peer that no longer answers
+LAZY_SECONDS = 0.002            # what nobody waits for leaves with the next message, or after this long
 DEAD_PEER_MILLISECONDS = 10_000 # unacknowledged by the other machine for so long: the connection is broken
 
 
@@ -77,6 +78,7 @@ class Link(asyncio.BufferedProtocol):
         self._outgoing: list[Buffer] = []
         self._outgoing_bytes = 0
         self._has_large = False
+        self._is_flushing = False              # what is said in this turn leaves at its end
         self._is_paused = False
         self._is_ended = False                 # the transport is gone
         self._has_news = False
@@ -108,11 +110,11 @@ class Link(asyncio.BufferedProtocol):
         session = self.session
         if session is None:
             if not self.closed:
-                self._write(head(len(header), body_bytes), header, body, body_bytes)
+                self._write(head(len(header), body_bytes), header, body, body_bytes, type(message) in LAZY)
             return
         number = session.keep(header, body, len(header) + body_bytes)
         if not self.closed:
-            self._write(head(len(header), body_bytes, SESSION, number, session.said()), header, body, body_bytes)
+            self._write(head(len(header), body_bytes, SESSION, number, session.said()), header, body, body_bytes, type(message) in LAZY)
 
     async def drain(self) -> None:
         """Wait until the link is writable. Raises ConnectionLost when it is gone."""
@@ -175,10 +177,15 @@ class Link(asyncio.BufferedProtocol):
 
     # ── writing ─────────────────────────────────────────────────────────────
 
-    def _write(self, start: bytes, header: bytes, body: list[Buffer] | Any, body_bytes: int) -> None:
+    def _write(self, start: bytes, header: bytes, body: list[Buffer] | Any, body_bytes: int, lazy: bool = False) -> None:
         outgoing = self._outgoing
-        if not outgoing:
-            self._loop.call_soon(self._flush)
+        if not self._is_flushing:
+            if lazy:
+                if not outgoing:
+                    self._loop.call_later(LAZY_SECONDS, self._flush)
+            else:
+                self._is_flushing = True
+                self._loop.call_soon(self._flush)
         outgoing.append(start)
         outgoing.append(header)
         if body:
@@ -189,6 +196,7 @@ class Link(asyncio.BufferedProtocol):
             self._flush()
 
     def _flush(self) -> None:
+        self._is_flushing = False
         outgoing = self._outgoing
         if not outgoing or self._transport is None or self.closed:
             return

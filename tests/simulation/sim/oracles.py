@@ -259,7 +259,8 @@ class Oracles:
 
     def unfetched(self, client: Client, token: int, task: int, failure: Failure) -> None:
         """A value that existed can't be had."""
-        sure(self.options.has_losses or failure.code == "ResultLost", f"task {task} of {token} can't be fetched: {failure}")
+        cancelled = self.jobs[client.host, token][1].cancel_after is not None
+        sure(self.options.has_losses or cancelled, f"task {task} of {token} can't be fetched: {failure}")
 
     def run_over(self, client: Client, over: RunOver) -> None:
         """A run ended for its user."""

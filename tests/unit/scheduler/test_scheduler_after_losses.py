@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from scheduler_story import CPU, Cluster, Flag, Redirect, Release, RunDone, Unreachable, ints, kind, program
+from dataclasses import replace
+
+from scheduler_story import CPU, Cluster, Flag, Recall, Recalled, Redirect, Release, RunDone, Unreachable, ints, kind, many, program
 
 from handoff.ids import RunId
 
@@ -10,15 +12,68 @@ from handoff.ids import RunId
 def test_an_output_made_again_where_it_was_to_be_fetched_is_kept() -> None:
     """A node that was to fetch an output for a dependent, and then makes it itself, is not told to drop it when the dependent is done."""
     cluster = Cluster().client().join("n1")
-    cluster.submit(program([(kind("first"), ()), (kind("second", node="n2"), (0,))]))
+    cluster.submit(program([(kind("first"), ()), (kind("second", {}, node="n2"), (0,))]))
     cluster.done(0)
     cluster.join("n2")
     cluster.lose("n1")
     cluster.done(0)
-    cluster.done(1)
+    cluster.finish()
 
     assert cluster.where(0) == cluster.where(1) == "n2"
     assert not any(0 in message.tasks for name, message in cluster.said if name == "n2" and isinstance(message, Release))
+
+
+def test_what_waits_for_a_lost_result_does_not_keep_the_room_that_making_it_again_needs() -> None:
+    """A dependent that was given the only core is taken back when its input has to be made again on that core."""
+    cluster = Cluster().client().join("n1")
+    cluster.submit(program([(kind("first"), ()), (kind("second", node="n2"), (0,))]))
+    cluster.done(0)
+    cluster.join("n2")
+    cluster.lose("n1")
+    give_back(cluster)
+
+    assert cluster.where(0) == "n2"
+    cluster.finish()
+
+
+def test_what_waits_for_a_lost_result_does_not_count_against_the_limit_of_its_run() -> None:
+    """With one task at a time, a dependent whose input is lost gives its place to the one that makes the input again."""
+    cluster = Cluster().client().join("n1", cpu=8)
+    cluster.submit(program([(kind("first"), ()), (kind("second", {}, node="n2"), (0,))]), max_concurrency=1)
+    cluster.done(0)
+    cluster.join("n2", cpu=8)
+    cluster.lose("n1")
+    give_back(cluster)
+    cluster.finish()
+
+    assert cluster.attempt(0) == cluster.attempt(1) == 2
+
+
+def test_what_is_given_back_twice_is_taken_back_once() -> None:
+    """A dependent of two lost results is recalled once, and a node that gives a task back twice changes nothing by it."""
+    cluster = Cluster().client().join("n1", cpu=2)
+    cluster.submit(program([(kind("one"), ()), (kind("two"), ()), (kind("both", node="n2"), (0, 1)), (kind("end"), (2,))]))
+    cluster.done(0, 1)
+    cluster.join("n2")
+    cluster.lose("n1")
+    (recall,) = cluster.told(Recall, "n2")
+    assert list(recall.tasks) == [2]
+    cluster.hear("n2", Recalled(recall.run, ints([2, 2]), ints([1, 1])))
+    cluster.finish()
+
+
+def test_a_kind_that_no_task_is_of_can_not_be_refused() -> None:
+    """A program may describe what it does not use; that nobody could run it is no reason to refuse the rest."""
+    cluster = Cluster().client().join("n1")
+    used, unused = kind("used"), kind("unused", {"cpu": 1000})
+    cluster.submit(replace(many(1, used), kinds=(used, unused), codes=((b"used", 4), (b"unused", 6))))
+    cluster.finish()
+
+
+def give_back(cluster: Cluster) -> None:
+    """Nodes give back all that they are asked for."""
+    for name, recall in [(name, message) for name, message in cluster.last if isinstance(message, Recall)]:
+        cluster.hear(name, Recalled(recall.run, recall.tasks, recall.attempts))
 
 
 def test_what_is_released_and_planned_again_in_one_pass_is_released_first() -> None:
@@ -56,13 +111,12 @@ def test_the_allocation_names_where_a_task_ran_not_where_its_result_is() -> None
 
 def test_a_dependent_that_can_not_move_is_told_to_ask_again() -> None:
     """Of two dependents that can't reach a pinned result, the free one moves; the other one is pinned too, and must not wait for ever."""
-    cluster = Cluster().client().join("n1").join("n2", cpu=4).join("n3", cpu=4)
+    cluster = Cluster().client().join("n1").join("n2", cpu=4, license=1)
     start = kind("start", flags=0, node="n1")
-    free, bound = kind("free", {"cpu": 2}), kind("bound", CPU, node="n2")
+    free, bound = kind("free", {"license": 1}), kind("bound", CPU, node="n2")
     cluster.submit(program([(start, ()), (free, (0,)), (bound, (0,))]))
-    cluster.lose("n3")
     cluster.done(0)
-    cluster.join("n4", cpu=4)
+    cluster.join("n3", cpu=4, license=1)
     assert cluster.where(1) == cluster.where(2) == "n2"
     cluster.hear("n2", Unreachable(RunId(1), cluster.peers["n1"], ints([0])))
 
