@@ -80,7 +80,7 @@ class Client:
         inputs: Mapping[Hashable, Any] | None = None,
         max_retries: int = 3,
         max_concurrency: int | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109  # the run's, kept by the cluster
+        timeout: float | None = None,  # the run's, kept by the cluster
         detach: bool = False,
         wait_for_nodes: bool = False,
         output: OutputTaker | bool | None = None,
@@ -105,7 +105,7 @@ class Client:
         inputs: Mapping[Hashable, Any] | None = None,
         max_retries: int = 3,
         max_concurrency: int | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109  # the run's, kept by the cluster
+        timeout: float | None = None,  # the run's, kept by the cluster
         detach: bool = False,
         wait_for_nodes: bool = False,
         output: OutputTaker | bool | None = None,
@@ -138,7 +138,7 @@ class Client:
         function: Callable[..., Any],
         /,
         *iterables: Iterable[Any],
-        timeout: float | None = None,  # noqa: ASYNC109  # as in the blocking `map`
+        timeout: float | None = None,  # as in the blocking `map`
         **options: Any,
     ) -> AsyncIterator[Any]:
         """`function` over the items, in parallel; values come in the order of the items."""
@@ -197,7 +197,7 @@ class Run:
         """Whether it is over, well or not."""
         return self._state.over.done()
 
-    async def result(self, timeout: float | None = None) -> RunResult:  # noqa: ASYNC109  # leaves the run going, unlike a cancel
+    async def result(self, timeout: float | None = None) -> RunResult:  # leaves the run going, unlike a cancel
         """Wait until it is over; raises its error. Large values are fetched here too, so that looking at them never blocks the loop."""
         state = self._state
         try:

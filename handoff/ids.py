@@ -11,4 +11,5 @@ WorkerId = NewType("WorkerId", int)  # a worker process; given by its node
 # Inside a run a task is its plain position, an int: columns of tasks are arrays of machine integers.
 
 COORDINATOR = PeerId(0)
+NO_RUN = RunId(0)                    # runs count from 1
 NOBODY = PeerId(0xFFFFFFFF)          # in columns of peers: not known yet

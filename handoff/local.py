@@ -182,7 +182,7 @@ class LocalCluster:
         watcher = self.own_client()._core
         missing = names
         while True:
-            self._check_children()
+            self._check_children(*names)
             with contextlib.suppress(TimeoutError):
                 present = {node["name"] for node in watcher.ask("nodes").result(POLL_SECONDS_MAX)}
                 missing = [name for name in names if name not in present]
@@ -200,7 +200,7 @@ class LocalCluster:
         try:
             os.write(writing, self._secret.text.encode())
             os.close(writing)
-            log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
+            log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
             process = subprocess.Popen(
                 [
                     sys.executable, "-P", "-m", module, *arguments, "--log-level", self._log_level,
@@ -213,8 +213,9 @@ class LocalCluster:
             os.close(reading)
         self._children[name] = _Child(name, process, log)
 
-    def _check_children(self) -> None:
-        for child in self._children.values():
+    def _check_children(self, *names: str) -> None:
+        """Nodes that ended at another time are no hindrance; those that are starting, and the coordinator, are."""
+        for child in (self._children["coordinator"], *(self._children[name] for name in names)):
             status = child.process.poll()
             if status is not None:
                 raise ConnectionLost(f"{child.name} of the local cluster ended with {_ending(status)} as it started{child.tail()}")
@@ -310,7 +311,7 @@ def _environment() -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HANDOFF_SECRET")}
     ours = str(Path(__file__).resolve().parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [ours, environment.get("PYTHONPATH", "")]))
-    environment["HANDOFF_SYS_PATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109
+    environment["HANDOFF_SYS_PATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     return environment
 
 

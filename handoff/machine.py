@@ -77,6 +77,15 @@ class Close:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Tell people, in the log: brains do not write it themselves."""
+
+    level: str                            # "info" | "warning" | "error"
+    event: str                            # "node.lost"
+    fields: tuple[tuple[str, Any], ...]
+
+
 class Machine(Protocol):
     """What every brain looks like to the loop that drives it."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, Union
 
 from handoff.columns import Blobs, Body, Floats, Ints, Longs, ints
-from handoff.ids import NOBODY, PeerId, RunId
+from handoff.ids import NO_RUN, NOBODY, PeerId, RunId
 from handoff.program import Kind, Program
 from handoff.resources import Amounts
 
@@ -119,7 +119,7 @@ class Ask:
 
     token: int
     topic: str
-    run: RunId = RunId(0)
+    run: RunId = NO_RUN
 
 
 # ── coordinator -> client ───────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -45,7 +46,7 @@ def _steps(name: str, value: float | int | str) -> int:
         value = float(match[1]) * units[match[2].lower()]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{name}={value!r} is not an amount; write a number")
-    if value != value or value in (float("inf"), float("-inf")):
+    if not math.isfinite(value):
         raise ValueError(f"{name}={value!r} is not a finite amount")
     if value < 0:
         raise ValueError(f"{name}={value!r} is negative; an amount is zero or more")

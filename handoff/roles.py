@@ -42,7 +42,9 @@ from handoff.messages import (
 # (role of the speaker, role of the listener): what may be said. Anything else closes the connection.
 ALLOWED: dict[tuple[str, str], tuple[type, ...]] = {
     ("client", "coordinator"): (Submit, Cancel, Forget, Missing, Ask, Alive, Bye),
-    ("coordinator", "client"): (Accepted, Refused, Answer, Peers, Placed, Upload, Progress, NodeGone, RunDone, RunFailed, Output, Alive, Bye),
+    ("coordinator", "client"): (
+        Accepted, Refused, Answer, Peers, Placed, Upload, Progress, NodeGone, RunDone, RunFailed, Output, Alive, Bye,
+    ),
     ("coordinator", "node"): (Plan, Recall, Redirect, Release, EndRun, DropCode, Peers, Refused, Alive, Bye),
     ("node", "coordinator"): (Report, Failed, Recalled, Unreachable, Output, Alive, Bye),
     ("node", "node"): (Want, Results, Chunk, Absent, Bye),

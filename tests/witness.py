@@ -24,14 +24,14 @@ PATIENCE_SECONDS = 20.0              # far more than anything here takes, so tha
 
 def mark(path: str | Path, word: str) -> None:
     """One line more; appends this short do not mix."""
-    with open(path, "a", encoding="utf-8") as file:  # noqa: PTH123  # runs in workers, where every import would be waited for
+    with open(path, "a", encoding="utf-8") as file:  # runs in workers, where every import would be waited for
         file.write(f"{word}\n")
 
 
 def await_file(path: str | Path, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until somebody makes it."""
     deadline = time.monotonic() + seconds
-    while not os.path.exists(path):  # noqa: PTH110
+    while not os.path.exists(path):
         if time.monotonic() > deadline:
             raise TimeoutError(f"{path} did not come")
         time.sleep(0.005)
@@ -122,7 +122,7 @@ def values_on(pid: int) -> int:
     count = 0
     for entry in os.scandir(f"/proc/{pid}/fd"):
         with contextlib.suppress(OSError):
-            count += "memfd:handoff-value" in os.readlink(entry.path)  # noqa: PTH115
+            count += "memfd:handoff-value" in os.readlink(entry.path)
     return count
 
 

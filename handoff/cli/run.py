@@ -31,7 +31,7 @@ _short = Repr()
 _short.maxstring = _short.maxother = 100
 
 
-def run(  # noqa: PLR0917  # options of a command line
+def run(  # options of a command line
     target: Annotated[str, typer.Argument(metavar="MODULE:DAG", help="A module or a file, and in it a DAG or a function that makes one.")],
     coordinator: Coordinator = None,
     secret_file: SecretFile = None,

@@ -29,8 +29,8 @@ def load_dag(target: str) -> DAG:
 @contextmanager
 def _module(place: str) -> Iterator[ModuleType]:
     if not (place.endswith(".py") or os.sep in place):
-        if "" not in sys.path and os.getcwd() not in sys.path:   # as `python -m` does  # noqa: PTH109
-            sys.path.insert(0, os.getcwd())  # noqa: PTH109
+        if "" not in sys.path and str(Path.cwd()) not in sys.path:   # as `python -m` does
+            sys.path.insert(0, str(Path.cwd()))
         yield _running_user_code(f"module {place!r}", lambda: _imported(place))
         return
     path = Path(place).resolve()

@@ -12,7 +12,7 @@ from typing import Any
 from handoff import messages
 from handoff.client import events
 from handoff.client.reach import Reach
-from handoff.client.table import ANNOUNCED, HERE, MISSING, Table, nbytes_of, part_of
+from handoff.client.table import ANNOUNCED, MISSING, Table, nbytes_of, part_of
 from handoff.columns import ints, longs
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Dropped, Joined, Lost, Received, Resumed, Send, Tick
@@ -36,6 +36,7 @@ class ClientBrain:
         self._collects: dict[tuple[PeerId, RunId], None] = {}
         self._linked: dict[PeerId, int] = {}               # node -> the moment from which its link stands
         self._moment = 0                                   # counts links and runs
+        self._missed: dict[tuple[PeerId, RunId], None] = {}  # nodes whose values overtook the word that the run exists
         self._effects: list[Any] = []
 
     @property
@@ -182,7 +183,8 @@ class ClientBrain:
                 for node in map(PeerId, nodes):
                     if node not in table.nodes:
                         table.nodes[node] = None
-                        if table.known and not 0 < self._linked.get(node, 0) < table.born:  # else the plan told it to send them
+                        told = 0 < self._linked.get(node, 0) < table.born and (node, run) not in self._missed
+                        if table.known and not told:  # else the plan told it to send them
                             self._collects[node, run] = None
             case messages.RunDone():
                 table.done = message
@@ -208,6 +210,8 @@ class ClientBrain:
         table.run = run
         self._runs[run] = table
         self._effects.append(events.RunAccepted(token, run))
+        if self._missed:
+            self._missed = {key: None for key in self._missed if key[1] >= run}  # runs count upward, and are accepted in that order
         if table.cancelled is not None:
             self._say(COORDINATOR, messages.Cancel(run, table.cancelled))
 
@@ -251,8 +255,12 @@ class ClientBrain:
     # ── what nodes say ───────────────────────────────────────────────────────
 
     def _from_node(self, peer: PeerId, message: messages.Message) -> None:
-        table = self._runs.get(getattr(message, "run", RunId(0)))
-        if table is not None and not (table.is_over and table.done is None):
+        run = getattr(message, "run", RunId(0))
+        table = self._runs.get(run)
+        if table is None:
+            if any(each.run is None for each in self._tables.values()):
+                self._missed[peer, run] = None  # it may be of a run whose acceptance it has overtaken: asked for again
+        elif not (table.is_over and table.done is None):
             self._values(table, peer, message)
 
     def _values(self, table: Table, peer: PeerId, message: messages.Message) -> None:
@@ -385,9 +393,7 @@ class ClientBrain:
     def check(self) -> None:
         """Raise AssertionError when the tables contradict themselves."""
         for table in self._tables.values():
-            assert table.missing == table.state.count(MISSING), f"run {table.run}: {table.missing} missing, not as counted"
-            assert table.announced == table.state.count(ANNOUNCED) == len(table.holders), f"run {table.run}: announced, not as counted"
-            assert all(table.state[task] != HERE for task in table.fetching), f"run {table.run}: fetches what is here"
+            table.check()
             assert table.run is None or self._runs.get(table.run) is table, f"run {table.run} is not found by its id"
 
     @property

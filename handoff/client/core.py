@@ -32,8 +32,8 @@ from handoff.client.state import RunState, closed
 from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.log import log
 from handoff.loop import Driver, new_event_loop
-from handoff.machine import Close, Dropped, Lost, Resumed, Send, Tick
-from handoff.messages import PROTOCOL, Hello, Submit, Welcome
+from handoff.machine import Close, Dropped, Lost, Received, Resumed, Send, Tick
+from handoff.messages import PROTOCOL, Hello, Refused, Submit, Welcome
 from handoff.settings import Settings
 from handoff.transport.link import Link
 from handoff.transport.sessions import SessionClient
@@ -65,6 +65,7 @@ class Core:
         self._inbox: deque[Callable[[], None]] = deque()   # what other threads want done on the loop's thread
         self._waking = False
         self._closed = False
+        self._broken = ""                                  # why nothing works any more, after a bug
         self._perform_by_type: dict[type, Callable[[Any], None]] = {
             Send: self._send,
             events.Arrived: lambda effect: self._with(effect.token, lambda state: state.arrived(effect)),
@@ -125,7 +126,8 @@ class Core:
     def _failed(self, error: Exception) -> None:
         """The brain has a bug: whoever waits here is told, rather than left waiting."""
         log.exception("client.failed", error=error)
-        failure = events.Failure("InvariantViolation", f"this client can't go on: {type(error).__name__}: {error}")
+        self._broken = f"this client can't go on, because of a bug in Handoff: {type(error).__name__}: {error}"
+        failure = events.Failure("InvariantViolation", self._broken)
         for state in list(self._states.values()):
             if not state.over.done():
                 state.finish(None, failure)
@@ -186,6 +188,8 @@ class Core:
         """Raise when nothing can be asked here any more."""
         if self._closed:
             raise closed(what)
+        if self._broken:
+            raise errors.InvariantViolation(f"{what}: {self._broken}")
         if self._pid != os.getpid():
             raise errors.ConnectionLost(f"{what}: this client was made before a fork, by process {self._pid}; make a new one here")
 
@@ -257,7 +261,13 @@ class Core:
 
     def _send(self, effect: Send) -> None:
         if effect.peer == COORDINATOR:
-            self._session.send(effect.message)
+            try:
+                self._session.send(effect.message)
+            except errors.ProtocolError as error:
+                if not isinstance(effect.message, Submit):
+                    raise
+                text = f"the graph is too large to be sent: {error}; pass large data as arguments, or split the graph"
+                self._driver.post(Received(COORDINATOR, Refused("ProtocolError", text, effect.message.token)))
         else:
             self._links.send(effect.peer, effect.message)
 

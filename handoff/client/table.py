@@ -31,7 +31,7 @@ class Table:
 
     def __init__(self, token: int, *, forget: bool = False, detached: bool = False, born: int = 0) -> None:
         self.token = token
-        self.born = born                            # links that stood at this moment need not be told to collect; 0: all must be told
+        self.born = born                            # links that stood before this moment need not be told to collect
         self.run: RunId | None = None               # from Accepted on
         self.state = bytearray()                    # Whereabouts, per task
         self.known = False                          # the columns are filled in (when attaching: after the answer)
@@ -112,6 +112,12 @@ class Table:
         while (at := state.find(MISSING, at + 1)) >= 0:
             found.append(at)
         return found
+
+    def check(self) -> None:
+        """Raise AssertionError when the counts contradict the columns."""
+        assert self.missing == self.state.count(MISSING), f"run {self.run}: {self.missing} missing, not as counted"
+        assert self.announced == self.state.count(ANNOUNCED) == len(self.holders), f"run {self.run}: announced, not as counted"
+        assert all(self.state[task] != HERE for task in self.fetching), f"run {self.run}: fetches what is here"
 
 
 def nbytes_of(body: Body) -> int:

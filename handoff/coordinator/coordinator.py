@@ -13,7 +13,7 @@ from handoff.errors import HandoffError, InvariantViolation
 from handoff.ids import PeerId
 from handoff.log import log
 from handoff.loop import Driver
-from handoff.machine import Close, Dropped, Joined, Lost, Received, Resumed, Send, Tick
+from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick
 from handoff.messages import PROTOCOL, Accepted, Hello, Refused, RunDone, RunFailed
 from handoff.resources import describe
 from handoff.scheduler.allocator import Allocator
@@ -91,7 +91,8 @@ class Coordinator:
         if role == "node":
             for other in self._here.values():
                 if other.role == "node" and other.name == hello.name:
-                    return Refused("Refused", f"a node named {hello.name!r} is already here (process {other.pid}); choose another with --name")
+                    text = f"a node named {hello.name!r} is already here (process {other.pid}); choose another with --name"
+                    return Refused("Refused", text)
             if hello.name != name:
                 return Refused("Refused", f"the certificate is for the node {name!r}, not for {hello.name!r}")
         return None
@@ -104,7 +105,8 @@ class Coordinator:
                 self._here[peer] = hello
                 event = Joined(peer, hello)
                 if hello.role == "node":
-                    log.info("node.joined", name=hello.name, peer=peer, address="%s:%s" % hello.address, offers=describe(hello.capacity))
+                    address = f"{hello.address[0]}:{hello.address[1]}"
+                    log.info("node.joined", name=hello.name, peer=peer, address=address, offers=describe(hello.capacity))
                 else:
                     log.info("client.joined", name=hello.name, peer=peer)
             case Lost(peer, reason):
@@ -126,6 +128,8 @@ class Coordinator:
             case Close(peer, reason):
                 log.warning("peer.forgotten", peer=peer, name=self._leave(peer), reason=reason)
                 self._sessions.close(peer, reason)
+            case Note(level, event, fields):
+                getattr(log, level)(event, **dict(fields))
             case _:
                 raise HandoffError(f"the scheduler asked for {effect!r}, which the coordinator can't do")
 

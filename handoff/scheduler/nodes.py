@@ -78,7 +78,7 @@ class Node:
     def has_room(self, need: Amounts) -> bool:
         """Whether this fits beside what it was given."""
         capacity, committed = self.capacity, self.committed
-        for name, amount in need:   # noqa: SIM110 -- asked for every task: a generator would cost as much again
+        for name, amount in need:
             if name not in capacity or committed[name] + amount > capacity[name]:
                 return False
         return True

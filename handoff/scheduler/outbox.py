@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from handoff.columns import Blobs
 from handoff.ids import NOBODY, PeerId, RunId
-from handoff.machine import Close, Send
+from handoff.machine import Close, Note, Send
 from handoff.messages import DropCode, Message, Peers, Placed, Plan, Recall, Redirect, Release, Upload
 from handoff.program import Flag
 from handoff.scheduler.codes import CodeStore
@@ -25,7 +26,7 @@ class Outbox:
         self.nodes = nodes                    # living ones
         self.client_knows = client_knows      # per client: the peers that it was told about
         self.codes = codes
-        self.effects: list[Send | Close] = []
+        self.effects: list[Send | Close | Note] = []
         self.plans: dict[tuple[int, int], tuple[Run, list[int]]] = {}
         self.redirects: dict[tuple[int, int], dict[int, int]] = {}
         self.releases: dict[tuple[int, int], array[int]] = {}
@@ -43,6 +44,10 @@ class Outbox:
     def close(self, peer: PeerId, reason: str) -> None:
         """Forget this peer."""
         self.effects.append(Close(peer, reason))
+
+    def note(self, level: str, event: str, **fields: Any) -> None:
+        """Have this written in the log."""
+        self.effects.append(Note(level, event, tuple(fields.items())))
 
     # ── saying something at the end of the pass ─────────────────────────────
 
@@ -96,7 +101,7 @@ class Outbox:
 
     # ── handing it over ─────────────────────────────────────────────────────
 
-    def flush(self) -> list[Send | Close]:
+    def flush(self) -> list[Send | Close | Note]:
         """Everything that is to be said; the outbox is empty afterwards."""
         # First, since what is released may be planned again in the same pass, and must not be dropped when it is made.
         for (peer, number), column in self.releases.items():

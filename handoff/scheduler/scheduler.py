@@ -8,8 +8,7 @@ from typing import Any
 
 from handoff.errors import ProtocolError
 from handoff.ids import PeerId, RunId
-from handoff.log import log
-from handoff.machine import Close, Dropped, Joined, Lost, Received, Resumed, Send, Tick
+from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick
 from handoff.messages import (
     Accepted,
     Alive,
@@ -62,7 +61,7 @@ class Scheduler:
         due = min(self.ledger.timers[0][0] if self.ledger.timers else float("inf"), self._look_at)
         return None if due == float("inf") else due
 
-    def handle(self, now: float, event: Any) -> list[Send | Close]:
+    def handle(self, now: float, event: Any) -> list[Send | Close | Note]:
         """Take one event, and do what follows."""
         self.take(now, event)
         return self.settle(now)
@@ -88,7 +87,7 @@ class Scheduler:
             case Tick():
                 pass   # what is due is done in `settle`
 
-    def settle(self, now: float) -> list[Send | Close]:
+    def settle(self, now: float) -> list[Send | Close | Note]:
         """Do what is due, place what can be placed, say what is to be said."""
         ledger = self.ledger
         if self._look_at <= now:
@@ -147,7 +146,9 @@ class Scheduler:
         may_again = retries.count_failure(run, kind, failed, self.settings)
         failures = run.failures[task]
         if not may_again:
-            log.info("task.failed", run=run.run, task=task, name=kind.name, node=node.name, attempt=failures, cause=failed.cause)
+            self.ledger.out.note(
+                "info", "task.failed", run=run.run, task=task, name=kind.name, node=node.name, attempt=failures, cause=failed.cause
+            )
             fail(self.ledger, now, run, RunFailed(
                 run.run, "FunctionFailed", retries.sentence(kind, failed, node.name, failures), task, node.name, failures,
                 failed.type or failed.cause, failed.traceback, failed.body,
@@ -183,7 +184,7 @@ class Scheduler:
             case Forget(number):
                 ledger.kept.pop(number, None)
                 run = ledger.runs.get(number)
-                if run is not None and run.client == peer:
+                if run is not None and run.client in (peer, None):
                     end(self.ledger, now, run, "done" if run.is_over else "cancelled")
             case Cancel(number, reason):
                 run = ledger.runs.get(number)
@@ -248,7 +249,6 @@ class Scheduler:
         ledger.nodes[peer] = ledger.by_name[hello.name] = node
         ledger.out.names[peer] = (hello.name, hello.address)
         self._look_at = min(self._look_at, now + self.settings.suspect_seconds)
-        log.info("node.joined", node=node.name, peer=peer)
         see_what_is_unmet_everywhere(self.ledger, now)
         self.ledger.is_changed = True
 
@@ -286,7 +286,7 @@ class Scheduler:
             self._lose_client(now, peer)
 
     def _lose_node(self, now: float, node: Node, reason: str) -> None:
-        log.warning("node.lost", node=node.name, peer=node.peer, reason=reason)
+        self.ledger.out.note("warning", "node.lost", node=node.name, peer=node.peer, reason=reason)
         concerned = [run for run in self.ledger.runs.values() if node.peer in run.nodes]
         for run, failed in losses.lose_node(self.ledger, node, reason):
             fail(self.ledger, now, run, failed)
@@ -361,5 +361,6 @@ class Scheduler:
             if isinstance(self.allocator, Greedy):
                 raise
             # An allocator of the user's own may be wrong, but not stop the cluster.
-            log.error("allocator.failed", allocator=type(self.allocator).__name__, reason=f"{type(wrong).__name__}: {wrong}")
+            reason = f"{type(wrong).__name__}: {wrong}"
+            self.ledger.out.note("error", "allocator.failed", allocator=type(self.allocator).__name__, reason=reason)
             Greedy().allocate(now, Desk(now, self.ledger))

@@ -25,7 +25,7 @@ ADDRESSES_MAX = 1024             # remembered for that
 Answer = Callable[[Link, Hello], "Welcome | Refused"]
 
 
-async def listen(  # noqa: PLR0917 - the order of the words: where, as whom, for whom
+async def listen(
     host: str, port: int, identity: Any, role: str, welcome: Answer, handler: Handler, settings: WireSettings, *,
     sock: socket.socket | None = None,
 ) -> Listener:

@@ -230,7 +230,7 @@ class SessionClient:
     the coordinator began because it did not know us any more (what was said before is void then).
     """
 
-    def __init__(  # noqa: PLR0917 - the order of the words: to whom, as whom, how, then what to do
+    def __init__(
         self, address: tuple[str, int], identity: Any, settings: WireSettings, hello: Callable[[], Hello], emit: Emit,
         on_welcome: Callable[[Welcome], None],
     ) -> None:

@@ -1,4 +1,4 @@
-"""The benchmarks: what they do is in the first sentence of each. Two node daemons with one worker each, over TCP with TLS, default settings."""
+"""The benchmarks: two node daemons with one worker each, over TCP with TLS, default settings. What each does is its first sentence."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def chains(repeat: int) -> list[Figure]:
     """Microseconds per hop of a chain of 2,000: free to stay on one node, and pinned to two nodes in turn."""
     with cluster() as client:
         return [
-            Figure("chain of 2,000, free", "us/hop", [microseconds_per_hop(client, 2000, ()) for _ in range(repeat)], "<= 60"),
-            Figure("chain of 2,000, alternating nodes", "us/hop", [microseconds_per_hop(client, 2000, ("node-1", "node-2")) for _ in range(repeat)]),
+            Figure(f"chain of 2,000, {name}", "us/hop", [microseconds_per_hop(client, 2000, nodes) for _ in range(repeat)], goal)
+            for name, nodes, goal in (("free", (), "<= 60"), ("alternating nodes", ("node-1", "node-2"), ""))
         ]
 
 

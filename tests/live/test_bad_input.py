@@ -236,7 +236,7 @@ def test_a_module_that_the_node_lacks(house: House, told: Told) -> None:
 @pytest.mark.parametrize(("graph", "code", "kind", "text"), [
     ("no_dump", "dumps", "graphs.NoDump", "the disk is full"), ("no_load", "loads", "graphs.NoLoad", "no light at the end"),
 ])
-def test_an_exception_that_can_not_travel(house: House, told: Told, graph: str, code: str, kind: str, text: str) -> None:  # noqa: PLR0917
+def test_an_exception_that_can_not_travel(house: House, told: Told, graph: str, code: str, kind: str, text: str) -> None:
     """Its type, its text and its traceback do, and a line says why that is all."""
     pattern = rf"function 'x': {code} failed {WHERE}{kind}: {text}"
     note = f"(only this text of the {kind} could be sent: pickling it, or building it again, fails)"
@@ -308,7 +308,7 @@ def test_a_secret_file_that_others_can_read(house: House, told: Told, tmp_path: 
     ("Python", "3.99", "functions travel as bytecode: use the same Python on both", "platform.python_version_tuple = lambda: ('3', '99', '1')"),
     ("Handoff", "9.9.9", "install the same version of Handoff on both", "handoff.version.VERSION = '9.9.9'"),
 ])
-def test_versions_that_do_not_fit(house: House, what: str, theirs: str, advice: str, changed: str) -> None:  # noqa: PLR0917
+def test_versions_that_do_not_fit(house: House, what: str, theirs: str, advice: str, changed: str) -> None:
     """Both are shown to who is refused, a client or a node, in one line with status 3; and the log of the coordinator has them."""
     here = handoff.__version__ if what == "Handoff" else "{}.{}".format(*sys.version_info)
     start = f"import platform, handoff.version; {changed}; from handoff.cli.{{}} import main; main()"

@@ -77,7 +77,7 @@ async def test_submit_and_map(client: aio.Client) -> None:
 async def running(client: aio.Client, expected: bool) -> None:
     """Wait until something runs, or nothing does."""
     async with asyncio.timeout(10):
-        while any(run.state == "running" for run in await client.runs()) is not expected:  # noqa: ASYNC110  # in other processes
+        while any(run.state == "running" for run in await client.runs()) is not expected:  # in other processes
             await asyncio.sleep(0.01)
 
 

@@ -227,7 +227,7 @@ async def test_many_coroutines_run_at_once(house: House) -> None:
 
         came = builtins.__dict__.setdefault("came", [])
         came.append(n)
-        while len(came) < 100:  # noqa: ASYNC110  # they share a process, and nothing else
+        while len(came) < 100:  # they share a process, and nothing else
             await asyncio.sleep(0)
         return n
 
@@ -553,7 +553,7 @@ async def test_workers_die_with_their_node() -> None:
     process.kill()
     await process.wait()
     async with asyncio.timeout(5):
-        while any(map(alive, pids)):  # noqa: ASYNC110  # they are not our children
+        while any(map(alive, pids)):  # they are not our children
             await asyncio.sleep(0.01)
 
 

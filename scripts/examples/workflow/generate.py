@@ -36,7 +36,7 @@ class Workflow:
 
     def write(self, folder: Path) -> None:
         """As NAME.json."""
-        facts = {"format": 1, "name": self.name, "application": self.name, "source": "generate.py beside this file", "license": "Apache-2.0"}
+        facts = {"format": 1, "name": self.name, "source": "generate.py beside this file", "license": "Apache-2.0"}
         (folder / f"{self.name}.json").write_text(json.dumps({**facts, "tasks": self.tasks}, indent=1) + "\n")
 
 

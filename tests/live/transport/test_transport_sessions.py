@@ -281,7 +281,7 @@ async def test_acknowledgements_let_go_what_is_kept(cluster: Cluster) -> None:
     kept = node.session._session
     await cluster.noted.until(lambda: len(runs(cluster.noted)) == 400)
     async with asyncio.timeout(5):
-        while kept.kept_bytes:  # noqa: ASYNC110 - acknowledgements make no event
+        while kept.kept_bytes:
             await asyncio.sleep(0.01)
     assert kept.acknowledged == kept.sent == 400
     assert not node.noted.of(Received)

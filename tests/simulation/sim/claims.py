@@ -20,11 +20,12 @@ class Overcommitted(AssertionError):
 class Hands:
     """What one worker was given and has not ended."""
 
-    __slots__ = ("executing", "works")
+    __slots__ = ("executing", "is_dying", "works")
 
     def __init__(self) -> None:
         self.works: dict[tuple[RunId, int, int], tuple[Work, Kind]] = {}
         self.executing: dict[tuple[RunId, int, int], None] = {}
+        self.is_dying = False    # its node has asked for its end, and counts on nothing that it still does
 
     def claim(self) -> dict[str, int]:
         """One claim for tasks that run one after the other; one more for each coroutine."""
@@ -85,6 +86,12 @@ class Claims:
         hands.works.pop(key, None)
         hands.executing.pop(key, None)
 
+    def dying(self, node: Node, worker: WorkerId) -> None:
+        """Its node asked for its end."""
+        hands = self._hands.get(node, {}).get(worker)
+        if hands is not None:
+            hands.is_dying = True
+
     def gone(self, node: Node, worker: WorkerId) -> None:
         """The worker ended, with all that it held."""
         self._hands.get(node, {}).pop(worker, None)
@@ -96,6 +103,7 @@ class Claims:
             for node, workers in self._hands.items()
             if node.alive and node.me not in lost
             for hands in workers.values()
+            if not hands.is_dying
             for key in hands.executing
             if key[0] == run
         )

@@ -28,6 +28,7 @@ class Client(Process):
         self.me: PeerId = NOBODY
         self.jobs: dict[int, Job] = {}
         self.over: dict[int, events.RunOver] = {}
+        self.forgotten: dict[int, None] = {}
         self._waiting: list[Job] = []
         self._pieces: dict[tuple[PeerId, int, int], bytearray] = {}
         self._hello = Hello(PROTOCOL, "0", "3", "client", name, stage.boot())
@@ -49,6 +50,7 @@ class Client(Process):
 
     def forget(self, token: int) -> None:
         """The user lets go of the results."""
+        self.forgotten[token] = None
         self.post(events.ForgetRun(token))
 
     def _greeting(self) -> Hello:

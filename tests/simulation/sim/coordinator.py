@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from handoff.machine import Close, Joined, Lost, Received, Send
+from handoff.machine import Close, Joined, Lost, Note, Received, Send
 from handoff.messages import Report
 from handoff.scheduler.scheduler import Scheduler
 from sim.oracles import Bug
@@ -44,5 +44,7 @@ class Coordinator(Process):
             case Close(peer, reason):
                 self.oracles.forgotten(peer)
                 self.sessions.close(peer, reason)
+            case Note():
+                pass  # for people
             case _:
                 raise Bug(f"coordinator: unknown effect {effect!r}")

@@ -154,7 +154,8 @@ class Oracles:
         alone = bool(work.kind.flags & Flag.ALONE)
         sure(replace(work.kind, flags=work.kind.flags & ~Flag.ALONE) == kind, f"{where} runs as {work.kind}, not as {kind}")
         crashes = watch.crashes[work.task]
-        sure(alone == (crashes >= 2), f"{where} runs {'' if alone else 'not '}alone after {crashes} crashes")
+        known = alone == (crashes >= 2) or (not alone and watch.losses)  # a node may be lost before it has told of a crash
+        sure(known, f"{where} runs {'' if alone else 'not '}alone after {crashes} crashes")
         sure(work.inputs == job.inputs[work.task], f"{where} has inputs {work.inputs}, not {job.inputs[work.task]}")
         sure(bytes(work.literal) == job.program.literals[work.task], f"{where} has the literal {work.literal!r}")
         sure(not kind.flags & Flag.OBJECT, f"{where} is an object: there is nothing to execute")
@@ -259,8 +260,9 @@ class Oracles:
 
     def unfetched(self, client: Client, token: int, task: int, failure: Failure) -> None:
         """A value that existed can't be had."""
-        cancelled = self.jobs[client.host, token][1].cancel_after is not None
-        sure(self.options.has_losses or cancelled, f"task {task} of {token} can't be fetched: {failure}")
+        job, over = self.jobs[client.host, token][1], client.over.get(token)
+        ended = job.cancel_after is not None or token in client.forgotten or (over is not None and over.failure is not None)
+        sure(self.options.has_losses or ended, f"task {task} of {token} can't be fetched: {failure}")
 
     def run_over(self, client: Client, over: RunOver) -> None:
         """A run ended for its user."""

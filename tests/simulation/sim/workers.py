@@ -70,6 +70,7 @@ class Workers:
         """It ends a moment later; what it finishes until then counts."""
         if worker in self.alive:
             self.alive[worker].is_dying = True
+            self.node.oracles.claims.dying(self.node, worker)
             self.node.clock.after(0.001 * self.lots.random(), self.node.run, self._killed, worker, f"killed: {reason}")
 
     def _killed(self, worker: WorkerId, reason: str) -> None:

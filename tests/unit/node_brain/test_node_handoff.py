@@ -30,13 +30,41 @@ def test_an_input_is_wanted_once(hand: Any) -> None:
     """What is here, or asked for already, is not asked for again."""
     node = hand()
     node.plan({10: [1]}, sources={1: node.PEER})
-    node.plan({11: [1]}, sources={1: node.OTHER})
+    node.plan({11: [1]}, sources={1: node.PEER})
     assert node.said(Want) == []
     node.arrive(1)
     assert sorted(task for batch in node.given() for task in batch) == [10, 11]
     node.plan({12: [1]}, sources={1: node.PEER})
 
     assert node.said(Want) == []
+
+
+def test_the_latest_plan_says_whom_to_ask(hand: Any) -> None:
+    """Whoever was asked for an earlier plan may be gone: a plan with another source is believed."""
+    node = hand()
+    node.plan({10: [1]}, sources={1: node.PEER})
+    node.recall([10])
+    node.plan({10: [1]}, sources={1: node.OTHER}, attempt=2)
+    assert [(effect.peer, effect.message) for effect in node.last if isinstance(effect, Send)] == [(node.OTHER, Want(node.RUN, ints([1])))]
+
+    node.plan({10: [1]}, sources={1: node.PEER}, attempt=3)
+    assert [(effect.peer, effect.message) for effect in node.last if isinstance(effect, Send)] == [(node.PEER, Want(node.RUN, ints([1])))]
+
+
+def test_what_nobody_waited_for_when_the_link_broke_is_asked_again(hand: Any) -> None:
+    """A recalled task comes back to a node whose fetch for it broke meanwhile, before or after the recall."""
+    for is_recalled_first in (True, False):
+        node = hand()
+        node.plan({10: [1]}, sources={1: node.PEER})
+        if is_recalled_first:
+            node.recall([10])
+        node.happen(Lost(node.PEER, "gone"))
+        if not is_recalled_first:
+            node.recall([10])
+        node.wait(1.0)
+        node.plan({10: [1]}, sources={1: node.PEER}, attempt=2)
+
+        assert [list(want.tasks) for want in node.said(Want)] == [[1]]
 
 
 def test_what_was_fetched_is_counted_in_the_report(hand: Any) -> None:

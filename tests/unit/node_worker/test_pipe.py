@@ -68,10 +68,10 @@ def test_descriptors_belong_to_their_frames(pair: tuple[socket.socket, socket.so
         for fd in fds:
             os.close(fd)
     send_descriptors(theirs, b"\0", [values[0].fd])
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    before = len(os.listdir("/proc/self/fd"))
     reader.read()
     reader.close()
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize(

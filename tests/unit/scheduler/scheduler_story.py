@@ -7,7 +7,7 @@ from typing import Any
 
 from handoff.columns import Blobs, floats, ints, longs
 from handoff.ids import PeerId, RunId
-from handoff.machine import Close, Dropped, Joined, Lost, Received, Resumed, Tick
+from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Tick
 from handoff.messages import (
     Accepted,
     Ask,
@@ -85,6 +85,8 @@ class Cluster:
         effects = self.scheduler.handle(self.now, event)
         self.last = []
         for effect in effects:
+            if isinstance(effect, Note):
+                continue  # for people
             name = self.names[effect.peer]
             message = effect if isinstance(effect, Close) else effect.message
             self.last.append((name, message))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from scheduler_story import CPU, Cluster, Flag, Recall, Recalled, Redirect, Release, RunDone, Unreachable, ints, kind, many, program
 
 from handoff.ids import RunId
+from handoff.messages import EndRun, Forget
 
 
 def test_an_output_made_again_where_it_was_to_be_fetched_is_kept() -> None:
@@ -68,6 +69,18 @@ def test_a_kind_that_no_task_is_of_can_not_be_refused() -> None:
     used, unused = kind("used"), kind("unused", {"cpu": 1000})
     cluster.submit(replace(many(1, used), kinds=(used, unused), codes=((b"used", 4), (b"unused", 6))))
     cluster.finish()
+
+
+def test_a_detached_run_whose_client_came_back_as_another_can_be_forgotten() -> None:
+    """A client that was away for too long is a new client to the coordinator, but may still let go of the results that it has."""
+    cluster = Cluster().client("before").join("n1")
+    run = cluster.submit(many(1), "before", detach=True)
+    cluster.done(0)
+    cluster.lose("before")
+    cluster.client("after")
+    cluster.hear("after", Forget(run))
+
+    assert cluster.told(EndRun, "n1") and run not in cluster.scheduler.ledger.runs
 
 
 def give_back(cluster: Cluster) -> None:

@@ -153,3 +153,16 @@ def test_short_numbers_are_widened(near: int, distance: int) -> None:
     """A number of which 32 bits travelled is found again near the one that is expected."""
     number = max(near + distance, 0)
     assert widen(number & 0xFFFFFFFF, near) == number
+
+
+def test_a_closed_reader_holds_no_memory_of_others() -> None:
+    """Half a body is let go of at once, since the place it went to may be a large value."""
+    listening, place = Listening(), bytearray(100 * KIB)
+    listening.places[b"value"] = memoryview(place)
+    listening.feed(frame(b"value", bytes(100 * KIB))[: 50 * KIB])
+    with pytest.raises(BufferError):
+        place.clear()
+    listening.places.clear()
+    listening.reader.close()
+    place.clear()
+    assert len(listening.reader.buffer()) > 0
