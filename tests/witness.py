@@ -16,6 +16,7 @@ import pytest
 
 import handoff
 
+HEARTBEAT_SECONDS = 0.1               # what a node says is free is as old as this at most
 PATIENCE_SECONDS = 20.0              # far more than anything here takes, so that a slow machine does not fail a test
 
 
@@ -102,14 +103,18 @@ def until(is_true: Callable[[], Any], what: Callable[[], str] | str = "it", seco
         time.sleep(0.005)
 
 
-def is_free(client: handoff.Client) -> bool:
-    """Whether nothing is claimed, planned or queued anywhere."""
-    return all(node.free == node.capacity and not node.running and not node.queued for node in client.nodes())
-
-
 def await_free(client: handoff.Client, seconds: float = PATIENCE_SECONDS) -> None:
-    """Until every node has all that it offers."""
-    until(lambda: is_free(client), lambda: str(client.nodes()), seconds)
+    """Until every node has all that it offers, nothing runs and nothing waits, and stays so over some heartbeats."""
+    deadline = time.monotonic() + seconds
+    free_since = None
+    while free_since is None or time.monotonic() < free_since + 3 * HEARTBEAT_SECONDS:
+        nodes = client.nodes()
+        if all(node.free == node.capacity and not node.running and not node.queued for node in nodes):
+            free_since = free_since or time.monotonic()
+        else:
+            free_since = None
+            assert time.monotonic() < deadline, f"not free within {seconds:g} s: {nodes}"
+        time.sleep(0.01)
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
@@ -130,7 +135,7 @@ def values_on(pid: int) -> int:
 def cluster_with(nodes: Any = 1, settings: dict[str, float] | None = None, **options: Any) -> Iterator[handoff.LocalCluster]:
     """A cluster whose daemons have these settings, such as {"scheduler.lost_seconds": 2}."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (settings or {}).items():
+        for name, value in {"node.heartbeat_seconds": HEARTBEAT_SECONDS, **(settings or {})}.items():
             section, _, setting = name.partition(".")
             patch.setenv(f"HANDOFF_{section.upper()}__{setting.upper()}", str(value))
         with handoff.LocalCluster(nodes, **options) as cluster:

@@ -34,8 +34,6 @@ class ClientBrain:
         self._away = ""                                    # why new runs fail at once; empty: they do not
         self._reach = Reach(settings)
         self._collects: dict[tuple[PeerId, RunId], None] = {}
-        self._linked: dict[PeerId, int] = {}               # node -> the moment from which its link stands
-        self._moment = 0                                   # counts links and runs
         self._missed: dict[tuple[PeerId, RunId], None] = {}  # nodes whose values overtook the word that the run exists
         self._effects: list[Any] = []
 
@@ -87,8 +85,6 @@ class ClientBrain:
                 self._welcomed(me)
             case Joined(peer, _):
                 self._reach.found(peer)
-                self._moment += 1
-                self._linked[peer] = self._moment
             case Dropped(_):
                 self._dropped_at = now
             case Resumed(_):
@@ -97,7 +93,7 @@ class ClientBrain:
                 if peer == COORDINATOR:
                     self._give_up(f"the coordinator is gone: {reason or 'it left'} ({self._coordinator})")
                 else:
-                    self._linked.pop(peer, None)
+                    self._reach.broke(peer)
                     self._node_lost(now, peer, reason)
             case Tick():
                 self._tick(now)
@@ -106,8 +102,7 @@ class ClientBrain:
 
     def _start(self, event: events.Start) -> None:
         submit = event.submit
-        self._moment += 1
-        table = self._tables[submit.token] = Table(submit.token, forget=event.forget, detached=submit.detach, born=self._moment)
+        table = self._tables[submit.token] = Table(submit.token, forget=event.forget, detached=submit.detach, born=self._reach.moment())
         if self._away:
             self._fail(table, events.Failure("ConnectionLost", self._away))
         else:
@@ -183,7 +178,7 @@ class ClientBrain:
                 for node in map(PeerId, nodes):
                     if node not in table.nodes:
                         table.nodes[node] = None
-                        told = 0 < self._linked.get(node, 0) < table.born and (node, run) not in self._missed
+                        told = self._reach.stands_since_before(node, table.born) and (node, run) not in self._missed
                         if table.known and not told:  # else the plan told it to send them
                             self._collects[node, run] = None
             case messages.RunDone():
@@ -329,7 +324,7 @@ class ClientBrain:
         if self.me != NOBODY:
             self._give_up("the coordinator does not know this client any more: it was restarted, or the client was away for too long")
             self.peers.clear()
-            self._linked.clear()
+            self._reach.all_broke()
         self.me, self._dropped_at, self._away = me, None, ""
 
     def _give_up(self, reason: str) -> None:

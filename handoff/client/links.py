@@ -39,6 +39,7 @@ class NodeLinks(Handler):
         self._unsent: dict[PeerId, list[Message]] = {}   # said while the link is being dialled
         self._dialling: dict[PeerId, asyncio.Task[None]] = {}
         self._incoming: dict[tuple[PeerId, int, int], memoryview] = {}
+        self._whole: dict[tuple[PeerId, int, int], memoryview] = {}    # complete, for the rest of this turn
         self._tasks: set[asyncio.Task[None]] = set()
         self._all: weakref.WeakSet[Link] = weakref.WeakSet()  # also those that are saying goodbye
         self._closed = False
@@ -125,12 +126,16 @@ class NodeLinks(Handler):
         """A whole message from a node."""
         self._emit(Received(link.peer, message))
         if isinstance(message, Chunk) and message.offset + len(message.body) == message.total:
-            # The brain decides in this turn whether it is wanted; a copy that nobody takes goes.
-            asyncio.get_running_loop().call_soon(self._incoming.pop, (link.peer, message.run, message.task), None)
+            # The brain decides in this turn whether it is wanted; a copy that nobody takes goes. Meanwhile the same value may come again.
+            key = (link.peer, message.run, message.task)
+            room = self._incoming.pop(key, None)
+            if room is not None:
+                self._whole[key] = room
+                asyncio.get_running_loop().call_soon(self._whole.pop, key, None)
 
     def take(self, peer: PeerId, run: int, task: int) -> memoryview | None:
         """A value whose last chunk came in this turn."""
-        room = self._incoming.pop((peer, run, task), None)
+        room = self._whole.pop((peer, run, task), None)
         return room.toreadonly() if room is not None else None
 
     def lost(self, link: Link, reason: str) -> None:

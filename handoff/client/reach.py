@@ -1,4 +1,4 @@
-"""Which nodes are out of this client's reach just now, when each is tried again, and when it is given up."""
+"""Which links to nodes stand and since when; which nodes are out of reach, when each is tried again, and when it is given up."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from handoff.settings import ClientSettings
 
 
 class Reach:
-    """Moments by node. A node that nobody waits for is not in here."""
+    """Moments by node. A node that has no link and that nobody waits for is not in here."""
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
         self._since: dict[PeerId, float] = {}    # node -> since when no link to it could be had
         self._again: dict[PeerId, float] = {}    # node -> when to try it again
+        self._stands: dict[PeerId, int] = {}     # node -> the moment from which its link stands
+        self._moment = 0                         # counts links and runs, to know which came first
 
     @property
     def deadline(self) -> float | None:
@@ -31,6 +33,24 @@ class Reach:
     def found(self, peer: PeerId) -> None:
         """There is a link to it."""
         self._since.pop(peer, None)
+        self._stands[peer] = self.moment()
+
+    def moment(self) -> int:
+        """A new one, after all others."""
+        self._moment += 1
+        return self._moment
+
+    def stands_since_before(self, peer: PeerId, moment: int) -> bool:
+        """Whether the link to this node has stood without a break from before that moment until now."""
+        return self._stands.get(peer, moment) < moment
+
+    def broke(self, peer: PeerId) -> None:
+        """The link to it is no more."""
+        self._stands.pop(peer, None)
+
+    def all_broke(self) -> None:
+        """The peers have new numbers."""
+        self._stands.clear()
 
     def forget(self, peer: PeerId) -> None:
         """Nobody waits for it."""

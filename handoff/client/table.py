@@ -26,8 +26,8 @@ HIDDEN, MISSING, ANNOUNCED, HERE = (int(each) for each in Whereabouts)
 class Table:
     """One run at the client: a byte per task, and a few words about the whole."""
 
-    __slots__ = ("announced", "born", "cancelled", "detached", "done", "fetching", "forget", "holders", "is_over", "known", "missing", "nodes",
-                 "run", "state", "token", "uploads")
+    __slots__ = ("announced", "born", "cancelled", "detached", "done", "fetching", "forget", "holders", "is_over", "known", "missing",
+                 "nodes", "run", "state", "token", "uploads")
 
     def __init__(self, token: int, *, forget: bool = False, detached: bool = False, born: int = 0) -> None:
         self.token = token

@@ -106,7 +106,7 @@ def test_a_killed_client_takes_its_runs_along(
     await_free(client, seconds=GRACE_SECONDS + 3)
     assert diary.counts() == {"first": 1}
     with pytest.raises(errors.HandoffError):
-        client.attach(number)
+        client.attach(number).result(timeout=5)
 
 
 def test_a_detached_run_outlives_its_client(

@@ -28,8 +28,10 @@ class Client(Process):
         self.me: PeerId = NOBODY
         self.jobs: dict[int, Job] = {}
         self.over: dict[int, events.RunOver] = {}
+        self.has_been_away = False    # so long that the coordinator took it for gone
         self.forgotten: dict[int, None] = {}
         self._waiting: list[Job] = []
+        self._whole: dict[tuple[PeerId, int, int], bytes] = {}
         self._pieces: dict[tuple[PeerId, int, int], bytearray] = {}
         self._hello = Hello(PROTOCOL, "0", "3", "client", name, stage.boot())
         self.exchange = Exchange(self, self._greeting, None)
@@ -57,6 +59,7 @@ class Client(Process):
         return Hello(PROTOCOL, "0", "3", "client", self.host, self._hello.boot, peer=self.me)
 
     def _welcomed(self, me: PeerId) -> None:
+        self.has_been_away |= self.me != NOBODY
         self.me = me
         self.post(events.Welcomed(me))
         waiting, self._waiting = self._waiting, []
@@ -79,6 +82,8 @@ class Client(Process):
             if pieces is None or len(pieces) != chunk.offset:
                 return
             pieces += bytes(chunk.body)
+            if len(pieces) == chunk.total:
+                self._whole[key] = bytes(self._pieces.pop(key))  # another stream of the same value may begin before the brain's turn
         super().post(event)
 
     def perform(self, effect: Any) -> None:
@@ -100,7 +105,7 @@ class Client(Process):
                     at += size
             case events.Assembled(token, peer, task, _):
                 run = RunId(self.jobs[token].run)
-                self.oracles.received(self, token, task, bytes(self._pieces.pop((peer, run, task))))
+                self.oracles.received(self, token, task, self._whole.pop((peer, run, task)))
             case events.Available(token, tasks):
                 for task in tasks:
                     self.clock.after(self.lots.choice((0.0, 0.1, 5.0)), self.run, self.post, events.Fetch(token, task))

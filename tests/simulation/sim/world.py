@@ -203,7 +203,7 @@ class Sim:
     def _is_left_alone(self, job: Job) -> bool:
         client = self.clients[f"client-{job.client}"]
         over = client.over.get(job.submit.token)
-        return not client.alive or (over is not None and over.failure is not None and over.failure.code == "ConnectionLost")
+        return not client.alive or client.has_been_away or (over is not None and over.failure is not None)
 
     def _look_over(self) -> None:
         """At the end nothing is held, and everybody agrees about it."""
