@@ -315,6 +315,8 @@ class Core:
         state = self._states.get(effect.token)
         if state is not None:
             values = {task: state.graph.objects[task] for task in effect.tasks if task in state.graph.objects}
+            if len(values) < len(effect.tasks):  # an attached run: only the client that started it has them
+                self.cancel(state, "a value that was uploaded is lost with its node, and only the client that started the run has it")
             self._links.upload(effect.peer, effect.run, values)
 
     def _answered(self, effect: events.Answered) -> None:

@@ -16,7 +16,7 @@ from handoff.service import parser, serve
 
 EXAMPLE = """example, two machines:
   alpha$ handoff coordinator --host 0.0.0.0            makes ~/.config/handoff/secret when there is none
-  alpha$ scp ~/.config/handoff/secret beta:.config/handoff/secret
+  alpha$ ssh beta mkdir -p .config/handoff && scp -p ~/.config/handoff/secret beta:.config/handoff/secret
   beta$  handoff-node --coordinator alpha:7070
 """
 

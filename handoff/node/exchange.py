@@ -129,17 +129,13 @@ class Exchange:
 
     async def _send_value(self, peer: PeerId, run: RunId, task: int) -> None:
         value = self._store.get(run, task)
-        if value is None:
-            return
+        links = self._links.get(peer)
+        if value is None or not links:
+            return  # it was dropped, or the link broke: who still wants the value asks again
+        link = links[-1]  # one link for all chunks: between two there is no order
         view = memoryview(value) if isinstance(value, bytes) else value.view()
         total, step = len(view), self._settings.chunk_bytes
         for offset in range(0, total, step):
-            if not self._links.get(peer):
-                if offset:  # the link broke under us: who still wants the value asks again
-                    return
-                self.send(peer, Chunk(run, task, offset, total, view[offset : offset + step]))
-                return
-            link = self._links[peer][-1]
             link.send(Chunk(run, task, offset, total, view[offset : offset + step]))
             if not link.writable:
                 try:

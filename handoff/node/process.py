@@ -62,7 +62,7 @@ class WorkerProcess:
             loop.run_in_executor(None, self._process.wait).add_done_callback(lambda _: self._exited())
 
     def executing(self) -> tuple[int, int] | None:
-        """Batch and index of what executes, or executed when it died; None when it was idle."""
+        """Batch and index of what executes, or executed when it died; None when it was idle. Not after `gone` was called."""
         batch = self._marker[0]
         return (batch, self._marker[1]) if batch else None
 
@@ -101,6 +101,7 @@ class WorkerProcess:
         self._signal_group()  # what it started goes with it
         status = self._process.wait()
         self._gone(f"killed: {self._kill_reason}" if self._kill_reason is not None else ended(status))
+        self._marker.release()  # its memory and descriptor go now; this object, which its callbacks name, goes with some garbage collection
 
 
 def ended(status: int) -> str:

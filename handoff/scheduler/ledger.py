@@ -246,6 +246,7 @@ class Ledger:
 
     def remake(self, run: Run, task: int) -> None:
         """A result that is needed is nowhere any more: make it again, with those of its ancestors whose results are gone as well."""
+        run.has_remade = True
         again: dict[int, None] = {}
         wanted = [task]
         while wanted:

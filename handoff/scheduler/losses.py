@@ -77,6 +77,8 @@ def _results_on(run: Run, peer: int) -> list[int]:
 
 def _sure_holder(ledger: Ledger, run: Run, task: int, lost: int) -> int | None:
     """Another living node that surely has the result: one that finished a task which takes it."""
+    if run.has_remade:
+        return None   # that one may have dropped it since, when it was released to be made again, and only wait for it as others do
     for consumer in run.consumers_of(task):
         peer = run.node[consumer]
         if run.state[consumer] in (DONE, GONE) and peer != lost and peer in ledger.nodes and peer in run.copies.get(task, ()):

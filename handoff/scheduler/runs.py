@@ -106,6 +106,7 @@ class Run:
         self.crashes: dict[int, int] = {}             # those that killed a worker
         self.avoid: dict[int, set[int]] = {}          # nodes that could not do it, or could not hand it over
         self.copies: dict[int, list[int]] = {}        # other nodes that hold, or will fetch, the result
+        self.has_remade = False                       # something was made again: where older copies lie is not known for sure any more
         self.ran: dict[int, int] = {}                 # where it ran, of results that are taken from another node since
         self.promised: dict[int, int] = {}            # consumers of serializers: the node that was promised to them
         self.group: dict[int, int] = {task: index for index, tasks in enumerate(self.groups) for task in tasks}

@@ -106,7 +106,12 @@ class Scheduler:
                 elif run.client is not None and not run.is_over:
                     tell_progress(ledger, now, run)
         ledger.touched.clear()
-        return ledger.out.flush()
+        orphans = [(run, tasks[0]) for run, tasks in ledger.out.uploads.values() if run.client is None]
+        effects = ledger.out.flush()
+        for run, task in orphans:   # after what was planned is said, so that it is taken back everywhere
+            text = "a value that its client uploaded was lost with its node, and that client is gone"
+            fail(ledger, now, run, RunFailed(run.run, "ResultLost", text, task))
+        return effects + ledger.out.flush() if orphans else effects
 
     def check(self) -> None:
         """Raise InvariantViolation when the tables contradict each other; for tests."""

@@ -45,6 +45,7 @@ async def dial(
                 await opening.answered
             except BaseException:
                 link.close()
+                link.abort()  # nothing is left to be said, and the caller may end its event loop at once
                 raise
             return link
     except TimeoutError:

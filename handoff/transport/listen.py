@@ -19,7 +19,7 @@ from handoff.transport.link import SHUTDOWN_SECONDS, Handler, Link, shown, tune
 
 BACKLOG = 1024
 ACCEPT_PAUSE_SECONDS = 1.0       # after running out of file descriptors
-SAME_ADDRESS_SECONDS = 1.0       # at most one line in the log per address and this long
+SAME_ADDRESS_SECONDS = 1.0       # at most one line in the log per address, reason and this long
 ADDRESSES_MAX = 1024             # remembered for that
 
 Answer = Callable[[Link, Hello], "Welcome | Refused"]
@@ -71,7 +71,7 @@ class Listener:
         self.port: int = self.address[1]
         self._sock, self._identity, self._role = sock, identity, role
         self._welcome, self._handler, self._settings = welcome, handler, settings
-        self._refusals: dict[str, float] = {}        # address -> when its last refusal was logged
+        self._refusals: dict[tuple[str, str], float] = {}  # address, reason -> when that was logged last
         self._room = asyncio.Semaphore(settings.half_open_max)
         self._strangers: set[asyncio.Task[None]] = set()
         self._accepting = asyncio.create_task(self._accept(), name="handoff-accept")
@@ -167,11 +167,11 @@ class Listener:
 
     def _refused(self, address: str, host: str, reason: str, link: Link) -> None:
         now = asyncio.get_running_loop().time()
-        if now - self._refusals.get(host, -SAME_ADDRESS_SECONDS) < SAME_ADDRESS_SECONDS:
+        if now - self._refusals.get((host, reason), -SAME_ADDRESS_SECONDS) < SAME_ADDRESS_SECONDS:
             return
         if len(self._refusals) >= ADDRESSES_MAX:
             self._refusals.clear()
-        self._refusals[host] = now
+        self._refusals[host, reason] = now
         who = {"role": link.role, "name": link.name} if link.role else {}
         log.warning("link.refused", address=address, reason=reason, **who)
 
@@ -183,6 +183,9 @@ def _explained(error: OSError) -> str:
         return f"wrong secret or expired certificate: {error.verify_message}"
     if "PEER_DID_NOT_RETURN_A_CERTIFICATE" in text:
         return "no certificate: not a member of the cluster"
+    if "ALERT" in text:  # it looked at our certificate and said no
+        return f"it does not accept our certificate: another secret, or a wrong clock ({text})"
     if isinstance(error, ssl.SSLError):
         return f"TLS handshake failed: not a Handoff peer ({text})"
-    return f"hung up during the handshake ({text or type(error).__name__})"
+    # Its word for why is lost when its end of the connection is torn down before we have read it.
+    return f"hung up during the handshake: a peer with another secret, or none of Handoff ({text or type(error).__name__})"

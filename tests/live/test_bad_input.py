@@ -1,17 +1,20 @@
-"""What a user reads when nodes, functions or results are not what they should be: one cluster of two daemons, by Python and by command line."""
+"""What a user reads when nodes, functions or results are not as they should be: two daemons, asked from Python and the command line."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
+import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from daemons import House, environment
 
 import handoff
 from handoff import errors
@@ -21,6 +24,8 @@ from handoff.client.client import Client
 from handoff.client.core import Core
 from handoff.settings import ClientSettings, Settings
 from handoff.trust import secret
+from handoff.trust.certificates import Authority
+from handoff.trust.certificates import context as certificate_context
 
 GRAPHS = """
 import sys, threading, types
@@ -69,70 +74,13 @@ sys.modules["absent_library"] = absent
 needs_module = alone(absent.compute)
 """
 
-NODES = (("alpha", ["--cpus", "2", "--memory", "200", "--gpus", "0"]), ("beta", ["--cpus", "1", "--memory", "100", "--gpus", "2"]))
 NODE_TIMEOUT = "0.4"
-
-
-class House:
-    """A coordinator and two nodes as a user starts them, their secret, and their logs."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.secret_file = home / "secret"
-        self.secret = secret.create_file(self.secret_file)
-        self.graphs = home / "graphs.py"
-        self.graphs.write_text(GRAPHS)
-        self.processes: list[subprocess.Popen[bytes]] = []
-        try:
-            coordinator = ["handoff.coordinator", "--port", "0", "--set", f"scheduler.node_timeout_seconds={NODE_TIMEOUT}"]
-            self.coordinator = self.start("coordinator", coordinator)
-            listening = self.said("coordinator", r"coordinator.listening .*port=(\d+)")
-            self.address = f"127.0.0.1:{listening[1]}"
-            for name, offer in NODES:
-                self.start(name, ["handoff.node", "--coordinator", self.address, "--name", name, *offer])
-            self.node_ports = {name: int(self.said(name, r"node.joined .*port=(\d+)")[1]) for name, _ in NODES}
-        except BaseException:
-            self.stop()
-            raise
-
-    def start(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
-        """A daemon whose log is NAME.log."""
-        with (self.home / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *arguments, "--secret-file", str(self.secret_file)], env=environment(self.home), cwd=self.home,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )
-        self.processes.append(process)
-        return process
-
-    def said(self, name: str, pattern: str) -> re.Match[str]:
-        """The line of that log which matches, as soon as it is there."""
-        deadline = time.monotonic() + 20
-        while True:
-            text = (self.home / f"{name}.log").read_text()
-            if found := re.search(pattern, text):
-                return found
-            assert time.monotonic() < deadline, f"{name} did not say {pattern!r}:\n{text}"
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        """End all that run."""
-        for process in reversed(self.processes):
-            process.terminate()
-        for process in self.processes:
-            process.wait(20)
-
-
-def environment(home: Path) -> dict[str, str]:
-    """Nothing of the person who runs the tests, but where Python finds what."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HANDOFF_", "XDG_"))}
-    return {**kept, "HOME": str(home)}
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """One for the whole file."""
-    made = House(tmp_path_factory.mktemp("house"))
+    made = House(tmp_path_factory.mktemp("house"), GRAPHS, NODE_TIMEOUT)
     try:
         yield made
     finally:
@@ -170,8 +118,8 @@ def raised(house: House, graph: str) -> errors.HandoffError:
 # ── costs and places ────────────────────────────────────────────────────────
 
 OFFERS = {
-    "many_cores": "function 'x': work needs cpu=3, which no node can ever offer; the nearest, 'alpha', offers cpu=2 (most cpu: 2 on 'alpha'). "
-                  "Ask for less, start a node that has it, or submit with wait_for_nodes",
+    "many_cores": "function 'x': work needs cpu=3, which no node can ever offer; the nearest, 'alpha', offers cpu=2 (most cpu: 2 on "
+                  "'alpha'). Ask for less, start a node that has it, or submit with wait_for_nodes",
     "many_gpus": "function 'x': work needs cpu=1, gpu=8, which no node can ever offer; the nearest, 'beta', offers gpu=2 (most gpu: 2 on "
                  "'beta'). Ask for less, start a node that has it, or submit with wait_for_nodes",
     "licences": "function 'x': work needs license=1, which no node can ever offer; the nearest, 'alpha', offers license=0 (no node has any "
@@ -220,8 +168,8 @@ def test_a_result_that_can_not_be_pickled(house: House, told: Told) -> None:
 
 def test_a_module_that_the_node_lacks(house: House, told: Told) -> None:
     """Which module, which node, and the two ways out."""
-    pattern = (rf"function 'x': compute could not be loaded {WHERE}ModuleNotFoundError: the code of compute needs the module 'absent_library', "
-               r"which node (alpha|beta) does not have: install it there, or send its functions by value with "
+    pattern = (rf"function 'x': compute could not be loaded {WHERE}ModuleNotFoundError: the code of compute needs the module "
+               r"'absent_library', which node (alpha|beta) does not have: install it there, or send its functions by value with "
                r"cloudpickle\.register_pickle_by_value\(absent_library\) in the client")
     try:
         error = raised(house, "needs_module")
@@ -267,7 +215,8 @@ def test_a_wrong_port(house: House, told: Told) -> None:
 
 def test_a_host_that_does_not_exist(house: House) -> None:
     """The name is in the one sentence."""
-    with pytest.raises(errors.ConnectionLost, match=r"^nowhere\.invalid:7070: there is no host 'nowhere\.invalid' \(.*\); check the address$"):
+    text = r"^nowhere\.invalid:7070: there is no host 'nowhere\.invalid' \(.*\); check the address$"
+    with pytest.raises(errors.ConnectionLost, match=text):
         handoff.connect("nowhere.invalid:7070", secret=house.secret)
 
 
@@ -291,6 +240,53 @@ def test_a_wrong_secret(house: House, told: Told, tmp_path: Path) -> None:
     house.said("coordinator", r'link.refused address=127\.0\.0\.1:\d+ reason="?[^"\n]*(secret|certificate)')
 
 
+def tls(own: bytes | None, key: bytes, address: tuple[str, int]) -> None:
+    """Do a TLS handshake as nobody in Handoff would: with this certificate or none, and without a look at the other side's."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if own is not None:
+        context = certificate_context(Authority(key).pem, own, is_server=False)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(address, 5) as plain, contextlib.suppress(OSError), context.wrap_socket(plain) as secured:
+        assert secured.recv(100) == b""
+
+
+def stranger(kind: str, house: House, address: tuple[str, int]) -> None:
+    """Someone comes who may not come in, and hears nothing."""
+    key = house.secret.keys[0]
+    match kind:
+        case "another secret":
+            other = secret.generate().keys[0]
+            tls(Authority(other).mint("client", "mallory"), other, address)
+        case "expired":
+            then = datetime.now(UTC) - timedelta(days=30)
+            tls(Authority(key).mint("client", "mallory", now=then, lifetime=timedelta(days=7)), key, address)
+        case "no certificate":
+            tls(None, key, address)
+        case _:
+            with socket.create_connection(address, 5) as plain, contextlib.suppress(ConnectionError):
+                plain.sendall(b"GET / HTTP/1.1\r\n\r\n" if kind == "plain TCP" else b"\x16\x03\x01\x02\x00" + bytes(range(256)) * 2)
+                assert len(plain.recv(100)) <= 7   # a TLS alert at most
+
+
+@pytest.mark.parametrize("who", ["coordinator", "alpha"])
+@pytest.mark.parametrize(("kind", "reason"), [
+    ("another secret", "wrong secret or expired certificate: (unable to get local issuer certificate|.*signature.*|self.signed.*)"),
+    ("expired", "wrong secret or expired certificate: certificate has expired"),
+    ("no certificate", "no certificate: not a member of the cluster"),
+    ("plain TCP", r"TLS handshake failed: not a Handoff peer \(HTTP_REQUEST\)"),
+    ("garbage", r"TLS handshake failed: not a Handoff peer \([A-Z_0-9]+\)"),
+])
+def test_the_log_says_why_a_stranger_was_refused(house: House, told: Told, kind: str, reason: str, who: str) -> None:
+    """One warning with the address and the reason, of the coordinator as of a node, and both go on."""
+    port = int(house.address.rpartition(":")[2]) if who == "coordinator" else house.node_ports[who]
+
+    stranger(kind, house, ("127.0.0.1", port))
+
+    house.said(who, rf'warning link\.refused address=127\.0\.0\.1:\d+ reason="{reason}"')
+    assert "Traceback" not in (house.home / f"{who}.log").read_text()
+    assert told("nodes")[0] == 0
+
+
 def test_a_secret_file_that_others_can_read(house: House, told: Told, tmp_path: Path) -> None:
     """The file, its mode, and the command that mends it; status 2."""
     path = tmp_path / "open"
@@ -305,7 +301,8 @@ def test_a_secret_file_that_others_can_read(house: House, told: Told, tmp_path: 
 
 
 @pytest.mark.parametrize(("what", "theirs", "advice", "changed"), [
-    ("Python", "3.99", "functions travel as bytecode: use the same Python on both", "platform.python_version_tuple = lambda: ('3', '99', '1')"),
+    ("Python", "3.99", "functions travel as bytecode: use the same Python on both",
+     "platform.python_version_tuple = lambda: ('3', '99', '1')"),
     ("Handoff", "9.9.9", "install the same version of Handoff on both", "handoff.version.VERSION = '9.9.9'"),
 ])
 def test_versions_that_do_not_fit(house: House, what: str, theirs: str, advice: str, changed: str) -> None:
@@ -316,7 +313,7 @@ def test_versions_that_do_not_fit(house: House, what: str, theirs: str, advice: 
         ("main", "client", ["nodes"]), ("node", "node", ["--name", "odd", "--cpus", "1", "--memory", "9", "--gpus", "0"]),
     ):
         ran = subprocess.run(
-            [sys.executable, "-c", start.format(module), *arguments, "--coordinator", house.address, "--secret-file", str(house.secret_file)],
+            [sys.executable, "-c", start.format(module), *arguments, "--coordinator", house.address, "--secret-file", house.secret_file],
             env=environment(house.home), cwd=house.home, capture_output=True, text=True, timeout=60, check=False,
         )
         pattern = rf"Refused: coordinator coordinator has {what} {re.escape(here)}, {role} \S+ has {re.escape(theirs)}; {advice}"

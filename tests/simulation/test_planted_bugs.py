@@ -39,12 +39,6 @@ def nothing(*_: Any, **__: Any) -> None:
     """Do not do it."""
 
 
-@plant("joins")
-def the_scheduler_believes_news_about_other_attempts(patch: pytest.MonkeyPatch) -> None:
-    """Late news is taken for news."""
-    patch.setattr(Run, "is_current", lambda self, peer, task, attempt: self.is_planned(task))
-
-
 @plant("trouble")
 def a_node_releases_a_claim_twice(patch: pytest.MonkeyPatch) -> None:
     """What one task held is free for two."""

@@ -17,6 +17,18 @@ def test_every_promise_holds_whatever_goes_wrong(profile: str) -> None:
         Sim(seed, profile, checks=seed % CHECKED_EVERY == 0).run()
 
 
+ONCE_FAILED = [
+    (9, "everything"), (65, "cuts"), (112, "joins"), (1028, "vanish"), (3009, "kills"), (3093, "everything"), (5081, "calm"),
+    (7019, "everything"), (9040, "everything"), (9183, "kills"), (208, "everything"),
+]
+
+
+@pytest.mark.parametrize(("seed", "profile"), ONCE_FAILED)
+def test_what_once_failed_does_not_fail_again(seed: int, profile: str) -> None:
+    """Seeds that have shown a bug; the workload that they draw may have changed since, and then they are as good as any other."""
+    Sim(seed, profile).run()
+
+
 def test_nothing_is_executed_twice_because_of_slow_or_broken_connections() -> None:
     """Delays and connection resets cost no execution: each task ends well exactly once."""
     sims = [Sim(seed, "resets", checks=False).run() for seed in range(1000, 1020)]

@@ -1,4 +1,4 @@
-"""What a user reads about a graph that can't be run: the same sentence from Python and from the command line, before anything is started."""
+"""What a user reads about a graph that can't be run: one sentence, the same from Python and the command line; nothing is started for it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ INVALID = {
     "lonely": ("MissingFunction", "'x' is collocated with 'laod', which is not in the graph; did you mean 'load'?"),
     "negative": ("InvalidFunction", "'x': its cost is wrong: memory=-500 is negative; an amount is zero or more"),
     "wordy": ("InvalidFunction", "'x': its cost is wrong: gpu='two' is not an amount; write a number"),
-    "unsized": ("InvalidFunction", "'x': its cost is wrong: memory='2 spoons' is not an amount; write a number or a size such as \"2 GiB\""),
+    "unsized": (
+        "InvalidFunction", "'x': its cost is wrong: memory='2 spoons' is not an amount; write a number or a size such as \"2 GiB\"",
+    ),
 }
 UNSENDABLE = {
     "captured": (

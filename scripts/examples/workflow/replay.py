@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -34,13 +35,27 @@ def read(path: Path) -> list[dict[str, Any]]:
     """The tasks of a workflow file. Raises ValueError that says what is wrong with it."""
     try:
         tasks = json.loads(path.read_text())["tasks"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a workflow file: {error!r}") from error
+    if not isinstance(tasks, list):
+        raise ValueError(f"{path} is not a workflow file: its tasks are {tasks!r}, not a list")
+    known = set[Any]()
     for position, task in enumerate(tasks):
+        if not isinstance(task, dict):
+            raise ValueError(f"{path}: task {position} is not a task: {task!r}")
         lacking = {"id", "fn", "runtime_s", "cpus", "memory_mb", "inputs", "output_bytes"} - set(task)
         if lacking:
             raise ValueError(f"{path}: task {position} lacks {', '.join(sorted(lacking))}")
-    return tasks  # type: ignore[no-any-return]
+        for name in ("runtime_s", "cpus", "memory_mb", "output_bytes"):
+            if not (isinstance(task[name], int | float) and 0 <= task[name] < math.inf):
+                raise ValueError(f"{path}: task {position}: {name} is {task[name]!r}, not a number from 0 on")
+        for parent in task["inputs"]:
+            if parent not in known:
+                raise ValueError(f"{path}: task {position}: its input {parent!r} is no task before it")
+        if task["id"] in known:
+            raise ValueError(f"{path}: task {position}: the id {task['id']!r} is used twice")
+        known.add(task["id"])
+    return tasks
 
 
 def graph(tasks: list[dict[str, Any]], scale: float, byte_scale: float, spin: bool) -> DAG:
@@ -85,11 +100,11 @@ def main() -> int:
     """Read, run, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="a workflow file; two small ones lie beside this script")
-    parser.add_argument("--scale", type=float, default=0.01, help="seconds here per recorded second (default: %(default)s)")
-    parser.add_argument("--byte-scale", type=float, default=0.01, help="bytes here per recorded byte (default: %(default)s)")
-    parser.add_argument("--nodes", type=int, default=3, help="nodes of the cluster that is started (default: %(default)s)")
-    parser.add_argument("--cpus", type=int, default=4, help="cores that each declares (default: %(default)s)")
-    parser.add_argument("--memory", type=int, default=64_000, help="MB that each declares (default: %(default)s)")
+    parser.add_argument("--scale", type=factor, default=0.01, help="seconds here per recorded second (default: %(default)s)")
+    parser.add_argument("--byte-scale", type=factor, default=0.01, help="bytes here per recorded byte (default: %(default)s)")
+    parser.add_argument("--nodes", type=count, default=3, help="nodes of the cluster that is started (default: %(default)s)")
+    parser.add_argument("--cpus", type=count, default=4, help="cores that each declares (default: %(default)s)")
+    parser.add_argument("--memory", type=count, default=64_000, help="MB that each declares (default: %(default)s)")
     parser.add_argument("--spin", action="store_true", help="burn the processor instead of sleeping")
     parser.add_argument("--coordinator", help="HOST:PORT of your own cluster, instead of starting one; give its --nodes and --cpus")
     options = parser.parse_args()
@@ -113,6 +128,22 @@ def main() -> int:
     print(f"lower bound    {bound:8.3f} s   (critical path {path:.3f} s, area {area:.3f} s)")
     print(f"ratio          {makespan / bound if bound else float('nan'):8.3f}")
     return 0
+
+
+def factor(text: str) -> float:
+    """A number to multiply by."""
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise ValueError(text)
+    return number
+
+
+def count(text: str) -> int:
+    """How many of something there are."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 def timed(client: handoff.Client, dag: DAG) -> tuple[float, int]:

@@ -389,6 +389,20 @@ def test_an_object_whose_node_is_lost_is_uploaded_again() -> None:
     assert list(upload.tasks) == [0] and cluster.names[upload.nodes[0]] != first
 
 
+def test_an_object_that_is_lost_when_its_client_is_gone_fails_the_run() -> None:
+    """Nobody else has its value: a detached run ends, and says why, rather than wait for ever."""
+    cluster = two_nodes()
+    program_ = program([(kind("object", {}, flags=Flag.OBJECT), ()), (kind("use"), (0,))])
+    run = cluster.submit(program_, detach=True)
+    first = cluster.where(0)
+    cluster.done(0)
+    cluster.lose("client")
+    cluster.lose(first)
+    assert run not in cluster.scheduler.ledger.runs
+    failed, _ = cluster.scheduler.ledger.kept[run]
+    assert (failed.code, failed.task) == ("ResultLost", 0) and "its client uploaded" in failed.text
+
+
 def test_code_that_is_not_needed_is_dropped_when_there_is_too_much() -> None:
     """The longest unused first, and the nodes that have it are told."""
     cluster = Cluster().client().join("n1")
