@@ -25,14 +25,14 @@ PATIENCE_SECONDS = 20.0              # far more than anything here takes, so tha
 
 def mark(path: str | Path, word: str) -> None:
     """One line more; appends this short do not mix."""
-    with open(path, "a", encoding="utf-8") as file:  # runs in workers, where every import would be waited for
+    with Path(path).open("a", encoding="utf-8") as file:
         file.write(f"{word}\n")
 
 
 def await_file(path: str | Path, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until somebody makes it."""
     deadline = time.monotonic() + seconds
-    while not os.path.exists(path):
+    while not Path(path).exists():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{path} did not come")
         time.sleep(0.005)
@@ -127,7 +127,7 @@ def values_on(pid: int) -> int:
     count = 0
     for entry in os.scandir(f"/proc/{pid}/fd"):
         with contextlib.suppress(OSError):
-            count += "memfd:handoff-value" in os.readlink(entry.path)
+            count += "memfd:handoff-value" in str(Path(entry.path).readlink())
     return count
 
 

@@ -6,7 +6,7 @@ from array import array
 from typing import Any
 
 from handoff.ids import PeerId
-from handoff.messages import Answer, Ask, Placed, Refused
+from handoff.messages import Answer, Ask, Placed, Refused, RunFailed
 from handoff.scheduler import views
 from handoff.scheduler.endings import say_done
 from handoff.scheduler.ledger import Ledger
@@ -27,6 +27,10 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
             data = {**ledger.history[ask.run], "waits_for": ""}
         case "timeline" if run is not None:
             data = views.timeline(ledger, run)
+        case "attach" if run is not None and not run.detach and run.client != peer:
+            text = f"run {ask.run} is not detached: only the client that started it can wait for it"
+            ledger.out.send(peer, Refused("ExecutionError", text, ask.token))
+            return
         case "attach" if run is not None:
             attach(ledger, peer, run, ask.token)
             return
@@ -44,9 +48,11 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
 
 
 def attach(ledger: Ledger, peer: PeerId, run: Run, token: int) -> None:
-    """This client takes over the run: it is told all that the first one was told."""
+    """This client takes over the run: it is told all that the first one was told, which must not wait for it in vain."""
     if run.client in ledger.clients and run.client is not None:
         ledger.clients[run.client].runs.pop(run.run, None)
+        if run.client != peer:
+            ledger.out.send(run.client, RunFailed(run.run, "ExecutionError", f"run {run.run} was taken over by another client"))
     run.client = peer
     ledger.clients[peer].runs[run.run] = None
     ledger.out.send(peer, Answer(token, views.attached(run)))

@@ -32,7 +32,6 @@ Emit: TypeAlias = Callable[[Event], None]
 ACKNOWLEDGE_SECONDS = 1.0        # what came is acknowledged at least this often
 PROBE_PAUSES = (0.0, 0.05, 0.2)  # between looks at a node whose connection broke; a dying process may close its port a little later
 PROBE_SECONDS = 1.0              # afterwards, and the patience of each look
-HANG_UPS_MAX = 3                 # times in a row that nobody says why; then it is taken for a refusal
 FLUSH_SECONDS = 2.0              # for the last words of a closing session
 
 
@@ -343,7 +342,7 @@ class SessionClient:
             self._redialling = asyncio.create_task(self._redial(), name="handoff-redial")
 
     async def _redial(self) -> None:
-        pause, hang_ups = self._settings.reconnect_seconds, 0
+        pause = self._settings.reconnect_seconds
         while True:
             await asyncio.sleep(pause)
             pause = min(2 * pause, self._settings.reconnect_seconds_max)
@@ -351,15 +350,15 @@ class SessionClient:
                 await self._dial()
                 return
             except RefusedError as error:
-                hang_ups += 1
-                if error.code or hang_ups >= HANG_UPS_MAX:
+                if error.code:
                     self._end(str(error))
                     return
+                # Nobody said why: something between us may hang up for a while, and we were welcome once.
+                log.warning("session.redial", reason=str(error))
             except ProtocolError as error:
                 self._end(str(error))
                 return
             except LinkError as error:
-                hang_ups = 0
                 log.debug("session.redial", reason=str(error))
 
     def _end(self, reason: str) -> None:

@@ -96,9 +96,8 @@ def test_a_second_attempt_may_succeed(client: handoff.Client, diary: Diary) -> N
 
     def second_time(path: str) -> str:
         mark(path, "try")
-        with open(path, encoding="utf-8") as file:
-            if len(file.readlines()) < 2:
-                raise OSError("not yet")
+        if len(Path(path).read_text(encoding="utf-8").splitlines()) < 2:
+            raise OSError("not yet")
         return "done"
 
     dag = DAG()
@@ -115,7 +114,7 @@ def endless(how: str) -> Callable[[str], Any]:
     """Functions that never end. They travel by value and import little: what a fresh worker loads counts as part of the attempt."""
 
     def began(path: str) -> None:
-        with open(path, "a", encoding="utf-8") as file:  # noqa: PTH123
+        with Path(path).open("a", encoding="utf-8") as file:
             file.write("began\n")
 
     def spin(path: str) -> None:

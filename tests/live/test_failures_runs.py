@@ -105,8 +105,8 @@ def test_a_killed_client_takes_its_runs_along(
     number = leaving_program(cluster, diary, tmp_path, "")
     await_free(client, seconds=GRACE_SECONDS + 3)
     assert diary.counts() == {"first": 1}
-    with pytest.raises(errors.HandoffError):
-        client.attach(number).result(timeout=5)
+    with pytest.raises(errors.ExecutionError, match=f"no run {number}"):
+        client.attach(number)
 
 
 def test_a_detached_run_outlives_its_client(
@@ -135,6 +135,28 @@ def test_a_detached_run_that_ended_alone_is_kept(cluster: handoff.LocalCluster, 
         assert result["done"] == "done"
         assert result["large"] == bytes(3_000_000)
     assert diary.counts() == {"done": 1}
+
+
+def test_a_run_is_not_taken_from_its_client(cluster: handoff.LocalCluster, client: handoff.Client, diary: Diary, tmp_path: Path) -> None:
+    """One that is not detached is refused to others; of a detached one, the former client hears that it is another's now."""
+    gate = tmp_path / "gate"
+    with cluster.client() as other:
+        for detach in (False, True):
+            dag = DAG()
+            dag.call(step, diary.path, "ran", id="it", gate=str(gate))
+            run = client.start(dag, detach=detach)
+            if not detach:
+                with pytest.raises(errors.ExecutionError, match="not detached"):
+                    other.attach(run.id)
+                gate.touch()
+                assert run.result(timeout=10)["it"] == "ran"
+                gate.unlink()
+                continue
+            taken = other.attach(run.id)
+            with pytest.raises(errors.ExecutionError, match="taken over"):
+                run.result(timeout=10)
+            gate.touch()
+            assert taken.result(timeout=10)["it"] == "ran"
 
 
 def test_no_more_at_once_than_asked_for(client: handoff.Client, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import functools
+import gc
 import logging
 import operator
 import os
@@ -666,3 +667,24 @@ async def test_a_large_input_keeps_its_value_after_a_drop(house: House) -> None:
     assert house.store.resident_bytes == 0
     assert unpack(view).sum() == 100_000
     assert pickle.loads(pickle.dumps(1)) == 1
+
+
+async def test_a_worker_that_is_gone_leaves_no_descriptor(house: House) -> None:
+    """Neither its pipe nor the memory where it told what it was at, whether or not the garbage collector comes by."""
+    def open_files() -> list[str]:
+        found = []
+        for entry in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # the one of the directory itself
+                found.append(str(entry.readlink()).split(":", maxsplit=1)[0])
+        return sorted(found)
+
+    before = open_files()
+    gc.disable()
+    try:
+        for name in range(2, 6):
+            await house.spawn(name)
+            house.pool.kill(WorkerId(name), "test")
+            await house.event(WorkerGone, name - 1)
+        assert open_files() == before
+    finally:
+        gc.enable()

@@ -160,6 +160,21 @@ def test_a_detached_run_can_be_attached_to() -> None:
     assert any(isinstance(message, RunDone) for name, message in cluster.said if name == "second")
 
 
+def test_a_run_that_is_taken_over_is_not_waited_for_in_vain() -> None:
+    """Its former client is told; one that is not detached can't be taken over at all."""
+    cluster = ready()
+    cluster.client("second")
+    run = cluster.submit(many(1), detach=True)
+    cluster.hear("second", Ask(1, "attach", run))
+    assert [message.code for message in cluster.told(RunFailed, "client")] == ["ExecutionError"]
+    cluster.finish(run)
+    own = cluster.submit(many(1))
+    cluster.hear("second", Ask(2, "attach", own))
+    assert "not detached" in cluster.told(Refused, "second")[0].text
+    cluster.finish(own)
+    assert [message.run for name, message in cluster.said if name == "client" and isinstance(message, RunDone)] == [own]
+
+
 def test_a_detached_run_that_failed_meanwhile_says_so_to_who_attaches() -> None:
     """Its failure is kept."""
     cluster = ready()
