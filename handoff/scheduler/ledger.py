@@ -59,6 +59,7 @@ class Ledger:
         self.out = Outbox(self.nodes, self.client_knows, self.codes)
         self.is_changed = False                # something may be placed that could not be before
         self.touched: dict[int, Run] = {}      # runs about which there may be something to say
+        self.stranded: dict[tuple[int, int], None] = {}   # (run, task): planned, while an input of it came to be planned nowhere
         self.kept: dict[int, tuple[RunFailed, dict[str, object]]] = {}    # runs that failed without a client: for who attaches later
         self.history: dict[int, dict[str, object]] = {}   # runs that are over and forgotten, for people
 
@@ -235,6 +236,8 @@ class Ledger:
             run.unplanned[each] += 1
             if run.state[each] == READY:
                 run.state[each] = WAITING   # what lies in the queue is skipped there
+            elif AHEAD <= run.state[each] <= HELD:
+                self.stranded[run.run, each] = None
 
     def _book_off(self, run: Run, task: int, held: bool) -> None:
         node = self.nodes.get(run.node[task])
@@ -275,6 +278,8 @@ class Ledger:
                 if state >= DONE or consumer in touched:
                     continue
                 touched[consumer] = None
+                if AHEAD <= state <= HELD:
+                    self.stranded[run.run, consumer] = None
                 if state == HELD or (state == AHEAD and run.max_concurrency):
                     self.out.recall(run.node[consumer], run, (consumer,))   # or it keeps the room that what it waits for needs
         for each in touched:

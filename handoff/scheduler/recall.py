@@ -1,4 +1,4 @@
-"""When a node has nothing to do, work that was planned ahead for a busy one is asked back, so that it can be planned anew."""
+"""Planned work is asked back, so that it can be planned anew: where another node has nothing to do, or where it waits for nothing."""
 
 from __future__ import annotations
 
@@ -61,3 +61,24 @@ def _recall(ledger: Ledger, donor: Node, run: Run, idle: list[Node], wanted: flo
         tasks.reverse()
         ledger.out.recall(donor.peer, run, tasks)
     return wanted
+
+
+def recall_stranded(ledger: Ledger) -> None:
+    """Ask back what waits for a result that nobody is to make now, and what waits for that: it would fill its node's plan for ever.
+
+    What makes that result may be far behind, and may have to go to that very node.
+    """
+    wanted, ledger.stranded = list(ledger.stranded), {}
+    seen = dict.fromkeys(wanted)
+    for number, task in wanted:
+        run = ledger.runs.get(number)
+        if run is None or not run.is_planned(task) or not run.unplanned[task]:
+            continue
+        waiting = [task]
+        while waiting:
+            each = waiting.pop()
+            ledger.out.recall(run.node[each], run, (each,))
+            for consumer in run.consumers_of(each):
+                if run.is_planned(consumer) and (number, consumer) not in seen:
+                    seen[number, consumer] = None
+                    waiting.append(consumer)

@@ -36,7 +36,7 @@ from handoff.scheduler.greedy import Greedy
 from handoff.scheduler.invariants import check
 from handoff.scheduler.ledger import Client, Ledger
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.recall import recall_for_idle_nodes
+from handoff.scheduler.recall import recall_for_idle_nodes, recall_stranded
 from handoff.scheduler.reports import take_report
 from handoff.scheduler.runs import DELAYED, DONE, GONE, WAITING, Run, check_program
 from handoff.scheduler.waiting import give_up_waiting, see_what_is_unmet, see_what_is_unmet_everywhere
@@ -99,6 +99,8 @@ class Scheduler:
             ledger.is_changed = False
             self._allocate(now)
             recall_for_idle_nodes(now, ledger)
+            if ledger.stranded:
+                recall_stranded(ledger)
         for run in ledger.touched.values():
             if run.run in ledger.runs:
                 if run.done == run.total and not run.is_over:

@@ -185,7 +185,7 @@ class Sim:
         kept = self._kept()
         for node in self.nodes.values():
             # An object for a run that is over may come to a node that never had a plan of it, and so is never told that it is over.
-            stored = [key for key in node.store if key[0] not in kept and key[0] in node.planned] if node.alive else []
+            stored = [key for key in node.store if key[0] not in kept] if node.alive else []
             if stored:
                 left.append(f"{node.host} keeps {stored[:5]}")
         runs = [run for run, table in self.coordinator.brain.ledger.runs.items() if run not in kept or not table.is_over]

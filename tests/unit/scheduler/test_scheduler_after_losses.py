@@ -58,7 +58,7 @@ def test_what_is_given_back_twice_is_taken_back_once() -> None:
     cluster.join("n2")
     cluster.lose("n1")
     (recall,) = cluster.told(Recall, "n2")
-    assert list(recall.tasks) == [2]
+    assert sorted(recall.tasks) == [2, 3]   # the last one waits for it
     cluster.hear("n2", Recalled(recall.run, ints([2, 2]), ints([1, 1])))
     cluster.finish()
 
@@ -134,3 +134,22 @@ def test_a_dependent_that_can_not_move_is_told_to_ask_again() -> None:
     cluster.hear("n2", Unreachable(RunId(1), cluster.peers["n1"], ints([0])))
 
     assert [(list(told.tasks), list(told.nodes)) for told in cluster.told(Redirect, "n2")] == [([0], [cluster.peers["n1"]])]
+
+
+def test_what_waits_for_work_that_nobody_has_is_taken_back_with_all_that_waits_for_it() -> None:
+    """Else a node could be full of what was planned ahead, so that what all of it waits for never finds a place there."""
+    cluster = Cluster().client().join("n1").join("n2")
+    here, there = kind("here", node="n2"), kind("there", node="n1")
+    links = program([(here, ()), (there, (0,)), (here, (1,)), (there, (2,)), (here, (3,)), (here, (4,))])
+    cluster.submit(links)
+    cluster.finish()
+    run = cluster.submit(links)
+    table = cluster.scheduler.ledger.runs[run]
+    assert all(map(table.is_planned, range(6)))
+    cluster.lose("n1")
+
+    assert sorted(task for recall in cluster.told(Recall, "n2") for task in recall.tasks) == [2, 4, 5]
+    give_back(cluster)
+    assert [task for task in range(6) if table.is_planned(task)] == [0]
+    cluster.join("n1")
+    cluster.finish(run)
