@@ -43,6 +43,7 @@ class Welcome:
     resumed: bool = False         # your session goes on; otherwise forget all that came before
     received: int = 0             # the last frame that I have from you
     name: str = ""
+    me: PeerId = NOBODY           # who I am, if I know it: a node that was started anew at the same address is another one
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ class NodeSettings:
     peer_retry_seconds: float = 0.2    # pause before asking a peer again whose link broke
     peer_lost_seconds: float = 10.0    # a peer unreachable this long is reported to the coordinator
     orphan_seconds: float = 60.0       # keep working this long without a coordinator
+    load_seconds: float = 60.0         # code and inputs of a task with a timeout may take this long to load, before its own time runs
     kill_grace_seconds: float = 1.0    # a cancelled coroutine gets this long before its worker is killed
 
 

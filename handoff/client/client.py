@@ -16,6 +16,7 @@ from handoff.client.state import Graph, Lease, OutputTaker, RunState
 from handoff.errors import ConfigError, ResultTimeout
 from handoff.graph.dag import DAG
 from handoff.graph.function import Function
+from handoff.graph.options import options_of
 from handoff.messages import Submit
 from handoff.wire.values import pack, unpack
 
@@ -115,7 +116,7 @@ class Client:
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallFuture:
         """Run `function(*args, **kwargs)` somewhere; options such as `cost` are those of `DAG.call`."""
         dag = DAG(getattr(function, "__name__", "call"))
-        dag.call(function, *args, **kwargs)
+        dag.call(function, *args, **{**kwargs, "inline": False})   # what is bound to it is for its place in a graph
         lowered = lower(dag)
         state = new_state(self._core, dag, lowered, None, False)
         future = CallFuture(state)
@@ -188,6 +189,8 @@ def new_state(core: Core, dag: DAG, lowered: Lowered, output: OutputTaker | bool
 def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[Any, ...]], options: Mapping[str, Any]) -> RunState:
     """One run for some items of a map."""
     dag = DAG(getattr(function, "__name__", "map"))
+    bound = {name: value for name, value in options_of(function).items() if name != "inline"}  # of no meaning for a single call
+    options = {**bound, **options}
     for number, args in enumerate(window):
         dag.add(Function(number, code=function, extra_args=list(args), **options))
     lowered = lower(dag)

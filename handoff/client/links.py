@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
-from handoff.errors import HandoffError, LinkError
+from handoff.errors import ConnectionLost, HandoffError, LinkError, ProtocolError
 from handoff.ids import PeerId, RunId
 from handoff.log import log
 from handoff.machine import Joined, Lost, Received
@@ -21,6 +22,15 @@ from handoff.wire.values import Packed
 
 GOODBYE_SECONDS = 1.0
 MAPPED_BYTES = 256 * 1024            # from here on a value gets pages of its own, which go back to the system when it dies
+
+
+class _Incoming:
+    """A large value on its way to us."""
+
+    __slots__ = ("filled", "room")
+
+    def __init__(self, room: memoryview) -> None:
+        self.room, self.filled = room, 0
 
 
 class NodeLinks(Handler):
@@ -38,7 +48,7 @@ class NodeLinks(Handler):
         self._links: dict[PeerId, Link] = {}
         self._unsent: dict[PeerId, list[Message]] = {}   # said while the link is being dialled
         self._dialling: dict[PeerId, asyncio.Task[None]] = {}
-        self._incoming: dict[tuple[PeerId, int, int], memoryview] = {}
+        self._incoming: dict[tuple[PeerId, int, int], _Incoming] = {}
         self._whole: dict[tuple[PeerId, int, int], memoryview] = {}    # complete, for the rest of this turn
         self._tasks: set[asyncio.Task[None]] = set()
         self._all: weakref.WeakSet[Link] = weakref.WeakSet()  # also those that are saying goodbye
@@ -86,9 +96,13 @@ class NodeLinks(Handler):
                         return
 
     async def _dial(self, peer: PeerId) -> None:
-        address = self._peers[peer][1]
         try:
-            link = await dial(address, self._identity, self._hello(), self, self._settings, expect_role="node", peer=peer)
+            if peer not in self._peers:
+                raise ConnectionLost("the coordinator gave new numbers")
+            name, address = self._peers[peer]
+            link = await dial(
+                address, self._identity, self._hello(), self, self._settings, expect_role="node", expect_name=name, peer=peer
+            )
         except (HandoffError, OSError) as error:
             self._unsent.pop(peer, None)
             self._emit(Lost(peer, str(error)))
@@ -114,24 +128,35 @@ class NodeLinks(Handler):
 
     def destination(self, link: Link, message: Chunk, nbytes: int) -> memoryview | None:
         """Where a chunk is to be read into, straight from the socket."""
-        key = (link.peer, message.run, message.task)
         if message.offset == 0:
-            self._incoming[key] = _room(message.total)
-        room = self._incoming.get(key)
-        if room is None or message.offset + nbytes > len(room):
-            return None
-        return room[message.offset : message.offset + nbytes]
+            self._incoming[link.peer, message.run, message.task] = _Incoming(_room(message.total))
+        incoming = self._expected(link, message)
+        return incoming.room[message.offset : message.offset + nbytes] if incoming is not None else None
+
+    def _expected(self, link: Link, chunk: Chunk) -> _Incoming | None:
+        """The value that this chunk continues; None where its beginning was not seen. A gap would be taken for zeros."""
+        incoming = self._incoming.get((link.peer, chunk.run, chunk.task))
+        if incoming is not None and (chunk.offset != incoming.filled or chunk.total != len(incoming.room)):
+            raise ProtocolError(
+                f"a chunk at {chunk.offset} of {chunk.total} bytes, where one at {incoming.filled} of {len(incoming.room)} is due"
+            )
+        return incoming
 
     def received(self, link: Link, message: Message) -> None:
         """A whole message from a node."""
+        if not isinstance(message, Chunk):
+            self._emit(Received(link.peer, message))
+            return
+        incoming = self._expected(link, message)
+        if incoming is None:
+            return  # the brain would take the last piece for the whole
+        incoming.filled += len(message.body)
         self._emit(Received(link.peer, message))
-        if isinstance(message, Chunk) and message.offset + len(message.body) == message.total:
+        if incoming.filled == message.total:
             # The brain decides in this turn whether it is wanted; a copy that nobody takes goes. Meanwhile the same value may come again.
             key = (link.peer, message.run, message.task)
-            room = self._incoming.pop(key, None)
-            if room is not None:
-                self._whole[key] = room
-                asyncio.get_running_loop().call_soon(self._whole.pop, key, None)
+            self._whole[key] = self._incoming.pop(key).room
+            asyncio.get_running_loop().call_soon(self._whole.pop, key, None)  # after the turn that was announced just now
 
     def take(self, peer: PeerId, run: int, task: int) -> memoryview | None:
         """A value whose last chunk came in this turn."""
@@ -181,7 +206,8 @@ async def ended(link: Link) -> None:
 
 def _room(total: int) -> memoryview:
     if total >= MAPPED_BYTES:
-        return memoryview(mmap.mmap(-1, total))
+        with contextlib.suppress(OSError):  # a process has only so many mappings (65,530), and a client may hold more values
+            return memoryview(mmap.mmap(-1, total))
     return memoryview(bytearray(total))
 
 

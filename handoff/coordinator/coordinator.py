@@ -9,12 +9,12 @@ import socket
 from dataclasses import replace
 from typing import Any
 
-from handoff.errors import HandoffError, InvariantViolation
+from handoff.errors import HandoffError, InvariantViolation, ProtocolError
 from handoff.ids import PeerId
 from handoff.log import log
 from handoff.loop import Driver
 from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick
-from handoff.messages import PROTOCOL, Accepted, Hello, Refused, RunDone, RunFailed
+from handoff.messages import PROTOCOL, Accepted, Answer, Hello, Message, Refused, RunDone, RunFailed
 from handoff.resources import describe
 from handoff.scheduler.allocator import Allocator
 from handoff.scheduler.scheduler import Scheduler
@@ -124,7 +124,7 @@ class Coordinator:
             case Send(peer, message):
                 if isinstance(message, (Accepted, RunDone, RunFailed)):
                     _note(message)
-                self._sessions.send(peer, message)
+                self._send(peer, message)
             case Close(peer, reason):
                 log.warning("peer.forgotten", peer=peer, name=self._leave(peer), reason=reason)
                 self._sessions.close(peer, reason)
@@ -132,6 +132,15 @@ class Coordinator:
                 getattr(log, level)(event, **dict(fields))
             case _:
                 raise HandoffError(f"the scheduler asked for {effect!r}, which the coordinator can't do")
+
+    def _send(self, peer: PeerId, message: Message) -> None:
+        try:
+            self._sessions.send(peer, message)
+        except ProtocolError as error:
+            if not isinstance(message, Answer):
+                raise
+            # The timeline of millions of tasks exceeds what one message may hold. Who asks too much must not be the end of all runs.
+            self._sessions.send(peer, Refused("ProtocolError", f"the answer is too large to be sent: {error}", message.token))
 
     def _leave(self, peer: PeerId) -> str:
         """The name of who is not in any more; it is free for another."""

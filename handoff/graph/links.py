@@ -142,4 +142,4 @@ def near(wanted: Hashable, ids: Iterable[Hashable]) -> str:
     close = get_close_matches(wanted, strings, 1)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; it has {', '.join(map(repr, ids))}" if len(ids) <= 8 else ""
+    return f"; it has {', '.join(map(repr, ids))}" if 0 < len(ids) <= 8 else ""

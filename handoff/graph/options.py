@@ -28,7 +28,7 @@ def function(
     inline: bool | None = None,
 ) -> Callable[[Code], Code]: ...
 def function(code: Any = None, /, **options: Any) -> Any:
-    """Bind defaults for `DAG.call` and `client.submit` to a function, which stays what it is and can be called as ever.
+    """Bind defaults for `DAG.call`, `client.submit` and `client.map` to a function, which stays what it is and can be called as ever.
 
         @handoff.function(cost={"cpu": 2, "memory": "1 GiB"}, max_retries=1)
         def train(data): ...

@@ -28,7 +28,7 @@ class Answers:
             return
         table = self._state.table(run)
         for task in tasks:
-            if task in table.size:
+            if task in table.size and self._state.fits(table, task, peer):
                 self._asked.setdefault((peer, run), {})[task] = None
             else:
                 waiting = table.wants.setdefault(task, [])
@@ -51,8 +51,12 @@ class Answers:
 
     def exists(self, table: Table, task: int) -> None:
         """A result is here, and peers wait for it."""
+        target = table.tailored.get(task)
         for peer in table.wants.pop(task, ()):
-            self._asked.setdefault((peer, table.run), {})[task] = None
+            if target is None or peer == target:
+                self._asked.setdefault((peer, table.run), {})[task] = None
+            else:
+                table.wants.setdefault(task, []).append(peer)   # for that one it will be made anew
 
     def made(self, table: Table, outputs: list[int]) -> None:
         """These outputs were made here."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import ceil
 
 from handoff.columns import Ints
-from handoff.ids import COORDINATOR, PeerId, RunId
+from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Dropped, Joined, Lost, Received, Resumed, Send
 from handoff.messages import Absent, Alive, Collect, EndRun, Message, Plan, Recall, Redirect, Release, Want
 from handoff.node.answers import Answers
@@ -16,12 +16,13 @@ from handoff.node.claims import Claims
 from handoff.node.clocks import Clocks
 from handoff.node.crew import Crew
 from handoff.node.endings import Endings
-from handoff.node.events import Arrived, Broke, Drop, DropRun, Finished, Welcomed, WorkerGone, WorkerReady
+from handoff.node.events import Arrived, Broke, Drop, DropRun, Finished, Started, Welcomed, WorkerGone, WorkerReady
 from handoff.node.invariants import check
 from handoff.node.plans import Plans
 from handoff.node.reports import Reports
 from handoff.node.starter import Starter
 from handoff.node.state import State
+from handoff.node.tables import TARGET
 from handoff.node.wants import Wants
 from handoff.resources import SCALE, Amounts
 from handoff.settings import NodeSettings
@@ -72,6 +73,8 @@ class NodeBrain:
                 self._arrived(peer, run, tasks, nbytes)
             case Broke():
                 self._endings.broke(event)
+            case Started():
+                self._endings.started(now, event)
             case WorkerReady(worker):
                 self._crew.ready(worker)
             case WorkerGone():
@@ -144,6 +147,12 @@ class NodeBrain:
             if not is_client:
                 table.fetched += count
             if task in table.size:
+                if table.asked.get(task) == peer and not state.fits(table, task, state.me):
+                    self._wants.ask(table, task, peer)  # the place was taken by one that was made for another node
+                continue
+            entry = table.plans.get(task)
+            if entry is not None and entry[TARGET] != NOBODY and table.asked.get(task) != peer:
+                state.drop(run, [task])  # it is made here since, for where its consumer is to run now
                 continue
             if not (is_client or task in table.asked or task in table.waiters or task in table.objects):
                 state.drop(run, [task])  # it was asked for once, and released since
@@ -166,6 +175,7 @@ class NodeBrain:
         for task in tasks:
             if table.size.pop(task, None) is not None:
                 dropped.append(task)
+                table.tailored.pop(task, None)
             if task not in table.waiters:
                 table.asked.pop(task, None)
             table.redirected.pop(task, None)

@@ -14,7 +14,7 @@ from handoff.node.child_outbox import Outbox
 from handoff.node.child_output import Output
 from handoff.node.child_run import GATHER_BYTES, broke, pack_value
 from handoff.node.current import COROUTINE, CurrentTask
-from handoff.node.phrases import BROKE, SCATTERED
+from handoff.node.phrases import BROKE, SCATTERED, STARTED
 from handoff.node.shared_memory import SharedValue
 
 _Key = tuple[int, int]  # batch and index
@@ -69,6 +69,8 @@ class Coroutines:
         COROUTINE.set(current)
         try:
             called, args, keywords = batch.call(index)
+            if batch.is_timed:
+                self._outbox.say([STARTED, batch.number, index])
             value = called(*args, **keywords)
             if asyncio.iscoroutine(value) or hasattr(value, "__await__"):
                 value = await value

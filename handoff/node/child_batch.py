@@ -31,6 +31,7 @@ class Kind(NamedTuple):
     form: int
     is_async: bool
     name: str
+    is_timed: bool
 
 
 class Library:
@@ -94,7 +95,7 @@ class Batch:
 
     __slots__ = (
         "_fan_in", "_given", "_kind_of", "_kinds", "_library", "_names", "_references", "_starts",
-        "attempts", "consumed", "count", "has_coroutines", "here", "literals", "made", "number", "plain", "run", "tasks",
+        "attempts", "consumed", "count", "has_coroutines", "here", "is_timed", "literals", "made", "number", "plain", "run", "tasks",
     )
 
     def __init__(self, library: Library, said: list[Any]) -> None:
@@ -110,6 +111,7 @@ class Batch:
         self.made: dict[int, bytes | memoryview] = {}
         self.consumed: dict[int, None] = {}
         self.has_coroutines = any(kind.is_async for kind in self._kinds)
+        self.is_timed = any(kind.is_timed for kind in self._kinds)
         # Tasks of one kind without inputs need nothing but their literals.
         self.plain = not fan_in and self._kind_of is None and self._kinds[0].form == VARIADIC and not self.has_coroutines
         if fan_in:

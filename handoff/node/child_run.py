@@ -11,7 +11,7 @@ from handoff.node.child_batch import Batch, InputMissing, NotLoadable
 from handoff.node.child_outbox import GATHER_SECONDS, Outbox
 from handoff.node.child_output import Output, printable
 from handoff.node.current import CurrentTask
-from handoff.node.phrases import BROKE
+from handoff.node.phrases import BROKE, STARTED
 from handoff.node.shared_memory import SharedValue, write_shared
 from handoff.wire.failures import without_our_frames
 from handoff.wire.values import describe_exception, explain_unpicklable, pack_exception, pack_plain, pack_result, unpack
@@ -123,6 +123,8 @@ class Runner:
                     value = function(*args, **keywords)
                 else:
                     called, args, keywords = batch.call(index)
+                    if batch.is_timed:
+                        outbox.say([STARTED, batch.number, index])
                     value = called(*args, **keywords)
                     function = called
                 if type(value) is CoroutineType:  # a plain function that hands on what a coroutine function gave it

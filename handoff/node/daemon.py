@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from handoff.columns import ints
-from handoff.errors import HandoffError
+from handoff.errors import ConnectionLost, HandoffError
 from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.log import log
 from handoff.loop import Driver
@@ -23,11 +23,14 @@ from handoff.node.pool import WorkerPool
 from handoff.node.store import ResultStore
 from handoff.resources import Amounts, describe
 from handoff.settings import Settings
+from handoff.transport.link import shown
 from handoff.transport.listen import listen
 from handoff.transport.sessions import SessionClient
 from handoff.trust.certificates import Identity
 from handoff.trust.secret import Secret
 from handoff.version import VERSION
+
+AWAITED_SECONDS = 5.0            # one line in the log this often, while the coordinator is not there yet
 
 
 class Daemon:
@@ -59,7 +62,7 @@ class Daemon:
         self._refusal: str | None = None
 
     async def start(self) -> None:
-        """Warm the workers, listen for peers, join. Raises Refused or ConnectionLost when the coordinator can't be had."""
+        """Warm the workers, listen for peers, join a coordinator, as soon as there is one. Raises Refused when it does not want us."""
         self._driver = Driver(self._brain, self._perform, Tick(), self._failed)
         self._pool = WorkerPool(
             store=self._store,
@@ -80,7 +83,22 @@ class Daemon:
         self._session = SessionClient(
             self._coordinator, self._identity, self._settings.wire, self._hello, emit=self._happened, on_welcome=self._welcomed
         )
-        await self._session.connect()
+        await self._join()
+
+    async def _join(self) -> None:
+        """Wait for a coordinator that is not there yet: machines boot in any order."""
+        pause, told = self._settings.wire.reconnect_seconds, 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await self._session.connect()
+                return
+            except ConnectionLost as error:
+                if loop.time() >= told:
+                    told = loop.time() + AWAITED_SECONDS
+                    log.warning("coordinator.awaited", address=shown(self._coordinator), reason=str(error), note="trying again")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, self._settings.wire.reconnect_seconds_max)
 
     @property
     def port(self) -> int:
@@ -188,6 +206,7 @@ class Daemon:
             case Stream():
                 self._exchange.stream(effect)
             case Drop(run, tasks):
+                self._exchange.drop(run, tasks)
                 self._store.drop(run, tasks)
             case DropRun(run):
                 self._exchange.drop_run(run)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from handoff.ids import COORDINATOR, RunId
+from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.machine import Send
 from handoff.messages import Failed
 from handoff.node.answers import Answers
 from handoff.node.clocks import Clocks
 from handoff.node.crew import Batch, Crew, Worker
-from handoff.node.events import Broke, CancelTask, Finished, WorkerGone
+from handoff.node.events import Broke, CancelTask, Finished, Started, WorkerGone
 from handoff.node.state import State
-from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, Handling, Table
-from handoff.program import Flag
+from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, TARGET, Handling, Table
 
 UNSEEN_DEATHS_MAX = 3  # workers that died with this task first in line, though none was seen to run: then it is blamed
 
@@ -52,18 +51,22 @@ class Endings:
             if not batch.left:
                 self._crew.take_back(batch)
             entry = plans[task]
-            if entry[ATTEMPT] != attempt and entry[HANDLING].kind.flags & Flag.SERIALIZER:
+            is_tailored = entry[TARGET] != NOBODY
+            if is_tailored and entry[ATTEMPT] != attempt:
                 state.drop(run, [task])  # made for where its consumer was to run before
                 state.make_ready(table, task, entry)
                 continue
             if task not in size:
                 size[task] = nbytes
-                if task in waiters:
-                    state.count_down(table, task)
+                if is_tailored:
+                    table.tailored[task] = entry[TARGET]
+                if not is_tailored or entry[TARGET] == state.me:
+                    if task in waiters:
+                        state.count_down(table, task)
+                    if task in asked:
+                        del asked[task]
                 if task in wants:
                     self._answers.exists(table, task)
-                if task in asked:
-                    del asked[task]
                 if drops:
                     drops.pop(task, None)
             if entry[HANDLING] is not handling:
@@ -109,7 +112,7 @@ class Endings:
         if stale:
             self._requeue(table, event.task)
         elif batch.cancelled:
-            self._out_of_time(table, event.task)
+            self._out_of_time(table, event.task, batch)
         else:
             self._fail(table, event.task, event.cause if event.cause != "cancelled" else "exception", event)
         if batch.is_chained and batch.left:
@@ -140,12 +143,23 @@ class Endings:
                         running[batch.run, task] = None
                     return
 
+    def started(self, now: float, event: Started) -> None:
+        """A timed task is loaded, and runs: its time counts from now."""
+        table = self._state.runs.get(event.run)
+        batch = table.given.get(event.task) if table is not None else None
+        if table is None or batch is None or batch.worker.id != event.worker or batch.due:
+            return
+        timeout = table.plans[event.task][HANDLING].kind.timeout
+        if timeout > 0:
+            batch.due = now + timeout
+            self._clocks.set(batch.due, batch)
+
     # ── what we decide ──────────────────────────────────────────────────────
 
     def out_of_time(self, now: float, batch: Batch) -> None:
         """A task has had all its time. A coroutine is asked to end, and killed with its worker if it does not."""
         worker = batch.worker
-        if worker.is_killed or worker.id not in self._crew.workers:
+        if worker.is_killed or worker.id not in self._crew.workers or (batch.due > now and not batch.cancelled):
             return
         if worker.is_asyncio and not batch.cancelled:
             self.cancel(now, batch, "timeout")
@@ -181,7 +195,7 @@ class Endings:
                 if table.plans[task][ATTEMPT] != attempt:
                     self._requeue(table, task)
                 elif batch.cancelled:
-                    self._out_of_time(table, task)
+                    self._out_of_time(table, task, batch)
                 elif (batch.run, task) in running:
                     self._crash(table, task, reason)
                 else:
@@ -217,10 +231,14 @@ class Endings:
         text = f"the worker process that ran {entry[HANDLING].kind.name} died: {reason}"
         self._send(Failed(table.run, task, entry[ATTEMPT], "crash", "", text))
 
-    def _out_of_time(self, table: Table, task: int) -> None:
+    def _out_of_time(self, table: Table, task: int, batch: Batch) -> None:
         entry = self._state.withdraw(table, task)
         kind = entry[HANDLING].kind
-        text = f"{kind.name} ran longer than its timeout of {kind.timeout:g} s and was ended"
+        if batch.due:
+            text = f"{kind.name} ran longer than its timeout of {kind.timeout:g} s and was ended"
+        else:
+            limit = self._state.settings.load_seconds
+            text = f"the code and arguments of {kind.name} were not loaded within {limit:g} s (node.load_seconds)"
         self._send(Failed(table.run, task, entry[ATTEMPT], "timeout", "TimeoutError", text, "", kind.timeout))
 
     def _send(self, failed: Failed) -> None:

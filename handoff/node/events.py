@@ -35,6 +35,15 @@ class WorkerGone:
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """The call of a timed task begins: its code and inputs are loaded, and its time runs from now."""
+
+    worker: WorkerId
+    run: RunId
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """These tasks ended well in this worker, in this order; their values are in the store."""
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from handoff.columns import ints, longs
-from handoff.errors import LinkError
+from handoff.errors import HandoffError, LinkError, ProtocolError
 from handoff.ids import PeerId, RunId
 from handoff.log import log
 from handoff.machine import Joined, Lost, Received
@@ -27,6 +27,16 @@ from handoff.trust.certificates import Identity
 RESULTS_BYTES = 4 * 1024 * 1024  # values in one Results message, so that no message holds up others for long
 
 
+class _Incoming:
+    """A large value on its way to us."""
+
+    __slots__ = ("filled", "link", "view")
+
+    def __init__(self, link: Link, view: memoryview) -> None:
+        self.link, self.view = link, view  # all its chunks come over this link, in order
+        self.filled = 0
+
+
 class Exchange:
     """Holds the links; sends for the brain, stores what arrives, and tells the brain by `emit`."""
 
@@ -37,7 +47,7 @@ class Exchange:
         self._links: dict[PeerId, list[Link]] = {}
         self._unsent: dict[PeerId, list[Message]] = {}            # said while the link is being dialled
         self._streams: dict[PeerId, deque[tuple[RunId, int]]] = {}  # large values to send, one at a time per peer
-        self._incoming: dict[tuple[RunId, int], tuple[PeerId, memoryview]] = {}  # large values being received
+        self._incoming: dict[tuple[RunId, int], _Incoming] = {}   # large values being received
         self._names: dict[PeerId, str] = {}
         self._addresses: dict[PeerId, tuple[str, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -56,7 +66,7 @@ class Exchange:
 
     def welcome(self, link: Link, hello: Hello) -> Welcome:
         """Somebody with a certificate of this cluster dialled us."""
-        return Welcome(peer=hello.peer)
+        return Welcome(peer=hello.peer, me=self._hello().peer)
 
     def opened(self, link: Link) -> None:
         """A link stands, whoever dialled."""
@@ -119,11 +129,20 @@ class Exchange:
         for key in [key for key in self._incoming if key[0] == run]:
             self._abort(key)
 
+    def drop(self, run: RunId, tasks: Iterable[int]) -> None:
+        """Nobody here wants these any more: what still comes of them passes by."""
+        for task in tasks:
+            self._incoming.pop((run, task), None)
+
     async def _pump(self, peer: PeerId) -> None:
         try:
             queue = self._streams[peer]
             while queue:
                 await self._send_value(peer, *queue.popleft())
+        except (OSError, MemoryError) as error:  # a value that can't be mapped now; with its link broken, the peer asks again
+            log.error("value.not_sent", peer=peer, name=self.name(peer), error=error)
+            for link in list(self._links.get(peer, ())):
+                link.abort()
         finally:
             self._streams.pop(peer, None)
 
@@ -145,8 +164,11 @@ class Exchange:
 
     async def _dial(self, peer: PeerId) -> None:
         try:
-            await dial(self._addresses[peer], self._identity, self._hello(), self, self._settings, expect_role="node", peer=peer)
-        except LinkError as error:
+            await dial(
+                self._addresses[peer], self._identity, self._hello(), self, self._settings,
+                expect_role="node", expect_name=self._names[peer], peer=peer,
+            )
+        except (HandoffError, OSError) as error:
             if self._unsent.pop(peer, None) is not None:
                 self._emit(Lost(peer, str(error)))
 
@@ -165,11 +187,20 @@ class Exchange:
                 self._abort(key)
             if self._store.get(*key) is not None:
                 return None  # we have it: let the rest pass by
-            self._incoming[key] = (link.peer, self._store.receive(chunk.run, chunk.task, chunk.total))
-        sender, view = self._incoming.get(key, (None, None))
-        if sender != link.peer or view is None or chunk.offset + nbytes > len(view):
+            self._incoming[key] = _Incoming(link, self._store.receive(chunk.run, chunk.task, chunk.total))
+        incoming = self._expected(link, chunk)
+        return incoming.view[chunk.offset : chunk.offset + nbytes] if incoming is not None else None
+
+    def _expected(self, link: Link, chunk: Chunk) -> _Incoming | None:
+        """The value that this chunk continues; None where nobody waits for it. A gap would be taken for zeros."""
+        incoming = self._incoming.get((chunk.run, chunk.task))
+        if incoming is None or incoming.link is not link:
             return None
-        return view[chunk.offset : chunk.offset + nbytes]
+        if chunk.offset != incoming.filled or chunk.total != len(incoming.view):
+            raise ProtocolError(
+                f"a chunk at {chunk.offset} of {chunk.total} bytes, where one at {incoming.filled} of {len(incoming.view)} is due"
+            )
+        return incoming
 
     def received(self, link: Link, message: Message) -> None:
         """A whole message from a peer."""
@@ -180,11 +211,14 @@ class Exchange:
                     self._store.put(run, task, bytes(view[at : at + size]))
                     at += size
                 self._emit(Arrived(link.peer, run, tuple(tasks), tuple(sizes)))
-            case Chunk(run, task, offset, total, body):
-                if self._incoming.get((run, task), (None,))[0] == link.peer and offset + len(body) == total:
-                    del self._incoming[(run, task)]
-                    self._store.received(run, task)
-                    self._emit(Arrived(link.peer, run, (task,), (total,)))
+            case Chunk(run, task, _, total, body):
+                incoming = self._expected(link, message)
+                if incoming is not None:
+                    incoming.filled += len(body)
+                    if incoming.filled == total:
+                        del self._incoming[(run, task)]
+                        if self._store.received(run, task):  # else it was dropped meanwhile
+                            self._emit(Arrived(link.peer, run, (task,), (total,)))
             case _:
                 self._emit(Received(link.peer, message))
 
@@ -196,9 +230,11 @@ class Exchange:
         for other in links:
             if other is not link:
                 other.close("another link to this peer broke")
-        for key in [key for key, (sender, _) in self._incoming.items() if sender == link.peer]:
+        for key in [key for key, incoming in self._incoming.items() if incoming.link.peer == link.peer]:
             self._abort(key)
         log.debug("peer.link_lost", peer=link.peer, name=self.name(link.peer), reason=reason)
+        if link.peer not in self._addresses:
+            self._names.pop(link.peer, None)  # a client, which has another number when it comes again
         self._emit(Lost(link.peer, reason))
 
     def _abort(self, key: tuple[RunId, int]) -> None:

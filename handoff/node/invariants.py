@@ -59,8 +59,11 @@ def _check_tasks(table: Table) -> None:
     for column in (table.given, table.ready, table.missing, table.objects):
         for task in column:
             _demand(task in table.plans, f"run {table.run}: task {task} is not planned, but is in a queue")
+    for task in table.tailored:
+        _demand(task in table.size, f"run {table.run}: task {task} was made for one node, and is not here")
     for task, peer in table.asked.items():
-        _demand(task not in table.size, f"run {table.run}: task {task} is here and still asked of {peer}")
+        is_of_use = task in table.size and task not in table.tailored
+        _demand(not is_of_use, f"run {table.run}: task {task} is here and still asked of {peer}")
 
 
 def _demand(truth: bool, otherwise: str) -> None:

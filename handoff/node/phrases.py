@@ -13,7 +13,7 @@ MAP = 4          # [serials, sizes] + one descriptor each: map these large value
 UNMAP = 5        # [serials]
 BATCH = 6        # [batch, run, node's name, tasks "I", attempts "I", kinds, kind per task "I" or b"" when there is one kind,
                  #  literals or [] when all are empty, fan_in "I" or b"" when there are no inputs, references "I", given, names]
-                 #   kinds: [[digests, form, is_async, name], ...]
+                 #   kinds: [[digests, form, is_async, name, is_timed], ...]
                  #   a reference below the number of tasks is the result of that earlier task of the batch; others index `given`
                  #   given: bytes of a small value, the serial of a mapped one, None for one that is not there
                  #   names: {index: [target's name, [names of each input's source]]} for those who may ask
@@ -27,5 +27,6 @@ SCATTERED = 18   # [batch, indices "I", values, seconds "d", ended "d"]: the sam
 BROKE = 19       # [batch, index, cause, type, text, traceback, seconds, body]; a cause of messages.Failed, or
                  #  "cancelled", or "skipped": it takes the result of an earlier task of the batch, which failed
 OUTPUT = 20      # [runs, tasks "I", streams, texts]
+STARTED = 21     # [batch, index]: said of timed tasks when their code and inputs are loaded, and the call begins
 
 MARKER_BYTES = 16  # the marker, shared with the node: batch ("Q", 0 when idle), index ("Q") of the task that executes now

@@ -11,7 +11,7 @@ from handoff.machine import Send
 from handoff.messages import Failed, Plan, Recall, Recalled
 from handoff.node.reports import Reports
 from handoff.node.state import State
-from handoff.node.tables import ATTEMPT, INPUTS, SOURCES, Entry, Mode, Table
+from handoff.node.tables import ATTEMPT, INPUTS, SOURCES, TARGET, Entry, Mode, Table
 from handoff.node.wants import Wants
 
 
@@ -32,7 +32,7 @@ class Plans:
         targets = dict(zip(plan.targets[::2], plan.targets[1::2], strict=True)) if plan.targets else {}
         all_inputs: list[int] = plan.inputs.tolist()
         all_sources = cast("list[PeerId]", plan.sources.tolist())
-        waited, redirected, objects = table.recalled, table.redirected, Mode.OBJECT
+        waited, redirected, objects, tailored = table.recalled, table.redirected, Mode.OBJECT, table.tailored
         at = 0
         inputs: tuple[int, ...] = ()
         sources: tuple[PeerId, ...] = ()
@@ -52,6 +52,9 @@ class Plans:
                 inputs = sources = ()
             entry: Entry = (attempt, handling.kind, literal, inputs, sources if handling.is_tree else (),
                             PeerId(targets[task]) if task in targets else NOBODY, urgency, handling, sources)
+            if entry[TARGET] != NOBODY:
+                state.void(table, task)
+                asked.pop(task, None)
             if task in plans:
                 self._replace(table, task, entry)
                 continue
@@ -66,7 +69,7 @@ class Plans:
                 continue
             lacking = 0
             for each, source in zip(inputs, sources, strict=True):
-                if each in size:
+                if each in size and (each not in tailored or state.fits(table, each, me)):
                     continue
                 others = waiters.get(each)
                 if others is None:

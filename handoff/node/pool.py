@@ -14,8 +14,8 @@ from typing import Any
 
 from handoff.errors import HandoffError, ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
-from handoff.node.events import Broke, CancelTask, Execute, Finished, WorkerGone, WorkerReady
-from handoff.node.phrases import BATCH, BROKE, CANCEL, CODE, FORGET_CODE, MAP, OUTPUT, READY, RESULTS, SCATTERED, SETUP, UNMAP
+from handoff.node.events import Broke, CancelTask, Execute, Finished, Started, WorkerGone, WorkerReady
+from handoff.node.phrases import BATCH, BROKE, CANCEL, CODE, FORGET_CODE, MAP, OUTPUT, READY, RESULTS, SCATTERED, SETUP, STARTED, UNMAP
 from handoff.node.pipe import FDS_MAX, Frame, frame
 from handoff.node.process import WorkerProcess, raise_file_limit, worker_environment
 from handoff.node.shared_memory import SharedValue, adopt
@@ -153,7 +153,7 @@ class WorkerPool:
             frames = self._map(worker, large, frames)
         frames.append(frame([
             BATCH, number, work.run, self._here(), array("I", work.tasks).tobytes(), array("I", work.attempts).tobytes(),
-            [[kind.codes, int(kind.form), is_async(kind), kind.name] for kind in kinds], kind_of,
+            [[kind.codes, int(kind.form), is_async(kind), kind.name, kind.timeout > 0] for kind in kinds], kind_of,
             work.literals if any(work.literals) else [], fan_in, references, given,
             self._names(work) if any(kind.form == Form.TREE for kind in kinds) else {},
         ]))
@@ -257,6 +257,9 @@ class WorkerPool:
             self._finished(name, worker, array("I", said[2]), said, descriptors)
         elif what == BROKE:
             self._broke(name, worker, said)
+        elif what == STARTED:
+            batch = worker.batches[said[1]]
+            self._emit(Started(name, batch.run, batch.tasks[said[2]]))
         elif what == OUTPUT:
             self._printed(said)
         elif what == READY:
@@ -300,6 +303,8 @@ class WorkerPool:
         batch = worker.batches[number]
         if not batch.open[index]:
             raise ProtocolError("a task broke twice")
+        if not all(type(each) is str for each in (cause, kind, text, traceback)) or type(body) is not bytes:
+            raise ProtocolError("it described a failure in something other than text")  # others would refuse to hear it from us
         batch.open[index] = 0
         self._settle(worker, number, batch, 1)
         self._emit(Broke(name, batch.run, batch.tasks[index], batch.attempts[index], cause, kind, text, traceback, float(seconds), body))
@@ -314,6 +319,8 @@ class WorkerPool:
         """Lines of one run after the other."""
         _, runs, tasks, streams, texts = said
         column = array("I", tasks)
+        if not len(column) == len(runs) == len(streams) == len(texts) or not all(type(each) is str for each in (*streams, *texts)):
+            raise ProtocolError("it printed something other than lines of text")
         at = 0
         while at < len(runs):
             end = at + 1

@@ -73,9 +73,9 @@ def _write_all(fd: int, parts: list[memoryview]) -> None:
 
 def writable_shared(nbytes: int) -> tuple[SharedValue, memoryview]:
     """An empty value of this size and the memory to write it into. Seal it with `seal_received` when it is complete."""
-    fd = os.memfd_create("handoff-value", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    value = SharedValue(fd, nbytes)
     try:
+        fd = os.memfd_create("handoff-value", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        value = SharedValue(fd, nbytes)
         os.ftruncate(fd, nbytes)
         return value, memoryview(mmap.mmap(fd, nbytes))
     except (OSError, ValueError, OverflowError) as error:

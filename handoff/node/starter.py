@@ -127,7 +127,7 @@ class Starter:
         batch.tasks, batch.attempts, batch.left = tuple(tasks), attempts, len(tasks)
         self._crew.give(batch)
         if handlings[0].kind.timeout > 0:
-            self._clocks.set(now + handlings[0].kind.timeout, batch)
+            self._clocks.set(now + self._settings.load_seconds + handlings[0].kind.timeout, batch)  # its own time runs from Started
         if worker.is_asyncio:
             column = self._coroutines.setdefault(run, ([], []))
             column[0].append(tasks[0])

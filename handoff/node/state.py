@@ -129,6 +129,19 @@ class State:
         table.bereaved.pop(task, None)
         return entry
 
+    def fits(self, table: Table, task: int, peer: PeerId | None) -> bool:
+        """Whether a result that is here is of use to that peer; what a serializer made for another one is void, and dropped."""
+        if table.tailored.get(task, peer) == peer:
+            return True
+        self.void(table, task)
+        return False
+
+    def void(self, table: Table, task: int) -> None:
+        """What is here of a serializer is not for where its consumer is to run now."""
+        if table.size.pop(task, None) is not None:
+            table.tailored.pop(task, None)
+            self.drop(table.run, [task])
+
     def drop(self, run: RunId, tasks: list[int]) -> None:
         """Free these values when the turn is over."""
         self.drops.setdefault(run, {}).update(dict.fromkeys(tasks))

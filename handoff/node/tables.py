@@ -72,6 +72,7 @@ Entry: TypeAlias = tuple[int, Kind, bytes, tuple[int, ...], tuple[PeerId, ...], 
 ATTEMPT: Final = 0
 INPUTS: Final = 3
 SHOWN: Final = 4     # the sources that user code is told: () unless the form is TREE
+TARGET: Final = 5    # of a serializer: the node that its result is made for; else NOBODY
 URGENCY: Final = 6
 HANDLING: Final = 7
 SOURCES: Final = 8   # the node that has or will have each input, as planned
@@ -82,7 +83,8 @@ class Table:
 
     __slots__ = (
         "asked", "attempts", "bereaved", "collectors", "done", "ended", "fetched", "given", "handling", "is_planned", "missing",
-        "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds", "size", "waiters", "wants",
+        "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds", "size", "tailored", "waiters",
+        "wants",
     )
 
     def __init__(self, run: RunId) -> None:
@@ -98,6 +100,7 @@ class Table:
         self.recalled: dict[int, None] = {}            # taken back while they waited: `waiters` may still name them
         self.bereaved: dict[int, int] = {}             # per task: how often its worker died without our knowing what ran
         self.size: dict[int, int] = {}                 # per result that is here: its bytes
+        self.tailored: dict[int, PeerId] = {}          # results made here that are of use on one node only: which
         self.outputs: dict[int, None] = {}             # results made here that the client wants
         self.wants: dict[int, list[PeerId]] = {}       # per result that is not here: peers that asked for it
         self.asked: dict[int, PeerId] = {}             # per input from elsewhere: whom we asked and wait for

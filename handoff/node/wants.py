@@ -56,7 +56,7 @@ class Wants:
         if table is None:
             return
         for task, node in zip(message.tasks, message.nodes, strict=True):
-            if task in table.size or not (task in table.waiters or task in table.asked):
+            if not (task in table.waiters or task in table.asked) or (task in table.size and self._state.fits(table, task, self._state.me)):
                 continue
             table.redirected[task] = PeerId(node)
             self.ask(table, task, PeerId(node))

@@ -140,7 +140,7 @@ class Desk:
 
     def is_full(self, run: Run) -> bool:
         """Whether it has as many tasks on nodes as it may have at once."""
-        return bool(run.max_concurrency) and run.planned >= run.max_concurrency
+        return bool(run.max_concurrency) and run.room() <= 0
 
     def nodes_for(self, shape: Shape) -> list[Node]:
         """The open nodes that could ever hold it and may have it, as far as its shape tells."""

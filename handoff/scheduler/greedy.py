@@ -57,7 +57,7 @@ class Greedy:
         horizon, hop = ledger.horizon * count / (count + STEADY_RUNS), ledger.settings.round_trip_seconds / 2
         while nodes and len(aside) < PATIENCE and (head := desk.head(shape)) is not None:
             run, task = head
-            if run.max_concurrency and run.planned >= run.max_concurrency:
+            if run.max_concurrency and run.room() <= 0:
                 break
             if placed >= TURN and bound is not None and shape.head() >> 64 > bound:
                 again = True
@@ -130,7 +130,7 @@ class Greedy:
                 rooms.append(max(0, fit + extra - node.ahead.get(shape, 0)))
         wanted = min(len(shape), sum(rooms))
         if run.max_concurrency:
-            wanted = min(wanted, run.max_concurrency - run.planned)
+            wanted = min(wanted, run.room())
         if wanted <= 0:
             return 0
         tasks = self._take_block(run, shape, wanted, bound)

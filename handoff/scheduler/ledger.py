@@ -239,6 +239,14 @@ class Ledger:
             elif AHEAD <= run.state[each] <= HELD:
                 self.stranded[run.run, each] = None
 
+    def take_back(self, run: Run, task: int) -> None:
+        """It is to be planned anew at once; what its node may have started of it counts for the limit of the run until its end is heard."""
+        peer = run.node[task]
+        self.out.recall(peer, run, (task,))
+        if run.max_concurrency and peer in self.nodes:
+            run.ghosts[peer, task] = None
+        self.unplan(run, task)
+
     def _book_off(self, run: Run, task: int, held: bool) -> None:
         node = self.nodes.get(run.node[task])
         run.planned -= 1

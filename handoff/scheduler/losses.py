@@ -27,6 +27,8 @@ def lose_node(ledger: Ledger, node: Node, reason: str) -> list[tuple[Run, RunFai
 def _lose_for(ledger: Ledger, run: Run, node: Node, reason: str) -> RunFailed | None:
     peer = node.peer
     run.nodes.pop(peer, None)
+    for ghost in [ghost for ghost in run.ghosts if ghost[0] == peer]:
+        del run.ghosts[ghost]
     planned = node.tasks_of(run)
     for task in planned:
         kind = run.kinds[run.kind[task]]
@@ -114,8 +116,7 @@ def redo_serializers(ledger: Ledger, run: Run, consumer: int) -> None:
         if not run.is_serializer(task):
             continue
         if AHEAD <= run.state[task] <= HELD:
-            ledger.out.recall(run.node[task], run, (task,))
-            ledger.unplan(run, task)
+            ledger.take_back(run, task)
             ledger.consider(run, task)
         elif run.state[task] == DONE:
             ledger.remake(run, task)
@@ -149,8 +150,7 @@ def _leave(ledger: Ledger, run: Run, task: int, peer: int, asker: Node) -> None:
     run.avoid.setdefault(task, set()).add(peer)
     run.copies.setdefault(task, []).append(peer)     # whatever it makes there late is dropped with the rest
     if run.is_planned(task):
-        ledger.out.recall(peer, run, (task,))
-        ledger.unplan(run, task)
+        ledger.take_back(run, task)
         ledger.consider(run, task)
     elif run.state[task] == DONE:
         run.state[task] = GONE
@@ -166,8 +166,7 @@ def _move_consumers(ledger: Ledger, run: Run, task: int, asker: Node) -> None:
             stays = True
             continue
         run.avoid.setdefault(consumer, set()).add(asker.peer)
-        ledger.out.recall(asker.peer, run, (consumer,))
-        ledger.unplan(run, consumer)
+        ledger.take_back(run, consumer)
         if run.promised.pop(consumer, NOBODY) != NOBODY:
             redo_serializers(ledger, run, consumer)
         ledger.consider(run, consumer)

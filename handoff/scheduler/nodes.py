@@ -9,7 +9,7 @@ from handoff.ids import PeerId, RunId
 from handoff.messages import Hello
 from handoff.resources import SCALE, Amounts
 from handoff.scheduler.estimates import Estimates
-from handoff.scheduler.ready import Shape
+from handoff.scheduler.ready import COROUTINES_PER_PLACE, Shape
 from handoff.scheduler.runs import AHEAD, HELD, Run
 
 OVERHEAD_SECONDS = 20e-6   # what even an empty task takes of a node: messages, a queue, a worker's turn
@@ -35,7 +35,7 @@ class Node:
         self.labels = hello.labels
         self.capacity: dict[str, int] = dict(hello.capacity)
         cpus = -(-self.capacity.get("cpu", 0) // SCALE)
-        self.capacity[""] = max(1, zero_cost_per_cpu * max(1, cpus))  # places for tasks that cost nothing
+        self.capacity[""] = max(1, zero_cost_per_cpu * max(1, cpus)) * COROUTINES_PER_PLACE  # places for tasks that cost nothing
         self.state = "ready"                    # "ready" | "suspect": gets no new work
         self.heard = now                        # when it last said anything
         self.dropped_at: float | None = None    # since when its connection is broken

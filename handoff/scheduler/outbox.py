@@ -107,6 +107,10 @@ class Outbox:
         for (peer, number), column in self.releases.items():
             if peer in self.nodes:
                 self.send(peer, Release(RunId(number), column))
+        # Before the plans, since a serializer that is planned anew must not be taken for the input of a consumer that has to move.
+        for (peer, number), recalled in self.recalls.items():
+            if peer in self.nodes:
+                self.send(peer, Recall(RunId(number), array("I", recalled), array("I", recalled.values())))
         for (peer, _), (run, tasks) in self.plans.items():
             self._send_plan(self.nodes[peer], run, tasks)
         for run, tasks in self.uploads.values():
@@ -118,9 +122,6 @@ class Outbox:
             if peer in self.nodes:
                 self._introduce(self.nodes[peer], changes.values())
                 self.send(peer, Redirect(RunId(number), array("I", changes), array("I", changes.values())))
-        for (peer, number), recalled in self.recalls.items():
-            if peer in self.nodes:
-                self.send(peer, Recall(RunId(number), array("I", recalled), array("I", recalled.values())))
         for gathered in (self.plans, self.uploads, self.redirects, self.releases, self.recalls):
             gathered.clear()
         effects, self.effects = self.effects, []

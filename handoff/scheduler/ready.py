@@ -11,7 +11,9 @@ from handoff.program import Flag, Kind
 from handoff.resources import Amounts
 from handoff.scheduler.estimates import Estimates, Function
 
-FREE_OF_COST: Amounts = (("", 1),)   # a task that costs nothing still takes one of the node's places for such tasks
+COROUTINES_PER_PLACE = 100           # coroutines that cost nothing wait most of the time: so many take the place of one function
+FREE_OF_COST: Amounts = (("", COROUTINES_PER_PLACE),)  # a task that costs nothing still takes one of the node's places for such tasks
+FREE_COROUTINE: Amounts = (("", 1),)
 RANK_TOP = (1 << 44) - 1             # ranks are counted in microseconds: the longest is half a year
 LOW = 0xFFFFFFFF
 
@@ -28,7 +30,8 @@ class Shape:
         self.identity = identity
         self.number = number                # in order of appearance: the last tie-break
         self.cost = kind.cost
-        self.need: Amounts = () if kind.flags & Flag.OBJECT else kind.cost or FREE_OF_COST
+        nothing = FREE_COROUTINE if kind.flags & Flag.ASYNC else FREE_OF_COST
+        self.need: Amounts = () if kind.flags & Flag.OBJECT else kind.cost or nothing
         self.priority = kind.priority
         self.node = kind.node               # the name of the only node, or empty
         self.function = function

@@ -14,6 +14,8 @@ def take_report(now: float, ledger: Ledger, node: Node, report: Report) -> Run |
     if run is None:
         return None
     run.bytes_moved += report.fetched_bytes
+    for task in report.tasks if run.ghosts else ():
+        run.ghosts.pop((node.peer, task), None)
     done = _mark_done(now, run, node, report)
     if not done:
         return run

@@ -115,6 +115,7 @@ class Run:
         # ── counts and clocks ──
         self.done = 0                                 # finished tasks
         self.planned = 0                              # tasks on nodes
+        self.ghosts: dict[tuple[int, int], None] = {} # (node, task) that may still run there though planned anew; with max_concurrency only
         self.nodes: dict[int, None] = {}              # every node that was given anything of it, in order
         self.placed: set[int] = set()                 # those that the client was told of
         self.bytes_moved = 0
@@ -201,6 +202,10 @@ class Run:
     def is_object(self, task: int) -> bool:
         """Whether its value comes from the client."""
         return bool(self.kinds[self.kind[task]].flags & Flag.OBJECT)
+
+    def room(self) -> int:
+        """How many more of its tasks may be with nodes, where their number is limited; below 1: none."""
+        return self.max_concurrency - self.planned - len(self.ghosts)
 
     def blocks_planned(self, task: int) -> bool:
         """Whether a planned task waits for it: then it must not wait for room, or both would wait for ever."""

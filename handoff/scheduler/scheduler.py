@@ -145,7 +145,11 @@ class Scheduler:
 
     def _fail_attempt(self, now: float, node: Node, failed: Failed) -> None:
         run = self.ledger.runs.get(failed.run)
-        if run is None or not run.is_current(node.peer, failed.task, failed.attempt):
+        if run is None:
+            return
+        if run.ghosts.pop((node.peer, failed.task), failed) is None:
+            self.ledger.touch(run)
+        if not run.is_current(node.peer, failed.task, failed.attempt):
             return
         task = failed.task
         kind = run.kinds[run.kind[task]]
@@ -174,6 +178,7 @@ class Scheduler:
             return
         back = []
         for task, attempt in zip(recalled.tasks, recalled.attempts, strict=False):
+            run.ghosts.pop((node.peer, task), None)
             if run.is_current(node.peer, task, attempt):
                 self.ledger.unplan(run, task)
                 back.append(task)

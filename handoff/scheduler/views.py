@@ -48,7 +48,7 @@ def state_of(run: Run) -> str:
 
 def attached(run: Run, state: str = "") -> dict[str, Any]:
     """What a client needs to know to take over a run."""
-    return {"ids": run.ids, "total": run.total, "outputs": list(run.outputs()), "state": state or state_of(run)}
+    return {"name": run.name, "ids": run.ids, "total": run.total, "outputs": list(run.outputs()), "state": state or state_of(run)}
 
 
 def timeline(ledger: Ledger, run: Run) -> dict[str, list[Any]]:

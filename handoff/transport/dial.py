@@ -14,7 +14,7 @@ import ssl
 from typing import Any
 
 from handoff.errors import ConfigError, ConnectionLost, ProtocolError, Refused
-from handoff.ids import COORDINATOR, PeerId
+from handoff.ids import COORDINATOR, NOBODY, PeerId
 from handoff.messages import Hello, Message, Welcome
 from handoff.messages import Refused as RefusedMessage
 from handoff.settings import WireSettings
@@ -37,7 +37,7 @@ async def dial(
     try:
         async with asyncio.timeout(settings.handshake_seconds):
             sock = await _connect(address)
-            opening = _Opening(place, expect_role, expect_name)
+            opening = _Opening(place, expect_role, expect_name, peer)
             link = Link(identity, settings, handler, introduce=opening.introduce, gone=opening.gone, peer=peer)
             try:
                 await opening.secure(link, sock, identity, settings)
@@ -58,11 +58,15 @@ async def _connect(address: tuple[str, int]) -> socket.socket:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(address[0], address[1], type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
+    except (OSError, UnicodeError, OverflowError) as error:
         raise ConnectionLost(f"{shown(address)}: there is no host {address[0]!r} ({error}); check the address") from None
     failure: OSError | None = None
     for family, kind, protocol, _, where in found:
-        sock = socket.socket(family, kind, protocol)
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as error:  # too many open files: perhaps not for long
+            failure = error
+            continue
         try:
             sock.setblocking(False)
             tune(sock)
@@ -82,9 +86,9 @@ async def _connect(address: tuple[str, int]) -> socket.socket:
 class _Opening:
     """One link on its way from connected to welcomed."""
 
-    def __init__(self, place: str, role: str, name: str) -> None:
+    def __init__(self, place: str, role: str, name: str, peer: PeerId) -> None:
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._place, self._role, self._name = place, role, name
+        self._place, self._role, self._name, self._peer = place, role, name, peer
 
     async def secure(self, link: Link, sock: socket.socket, identity: Any, settings: WireSettings) -> None:
         """Do the TLS handshake, and look who answered."""
@@ -102,7 +106,10 @@ class _Opening:
 
     def introduce(self, link: Link, message: Message) -> None:
         """The first message came."""
-        if isinstance(message, Welcome):
+        if isinstance(message, Welcome) and message.me not in (self._peer, NOBODY):
+            link.close()
+            self._fail(ConnectionLost(f"{self._place} is {link.role} {link.name} again, but not the process that it was"))
+        elif isinstance(message, Welcome):
             link.welcome = message
             link.open()  # at once: what follows may be in the same packet
             if not self.answered.done():

@@ -19,6 +19,7 @@ from handoff.messages import Alive, Bye, Chunk, Hello, Message, Welcome
 from handoff.roles import ALLOWED, LAZY
 from handoff.settings import KIB, WireSettings
 from handoff.wire import codec
+from handoff.wire.fit import check_fit
 from handoff.wire.frames import HEAD_BYTES, SESSION, UNNUMBERED, Reader, head, widen
 from handoff.wire.session import Session
 
@@ -244,13 +245,15 @@ class Link(asyncio.BufferedProtocol):
             return
         try:
             self._reader.advance(nbytes)
+            if self._has_news:
+                self._has_news = False
+                if self._turn is not None:
+                    self._turn(self)
         except ProtocolError as error:
             self._violated(str(error))
-            return
-        if self._has_news:
-            self._has_news = False
-            if self._turn is not None:
-                self._turn(self)
+        except Exception as error:  # a bug of ours: what was said is half done, so nothing more may be believed on this link
+            log.exception("link.failed", role=self.role, name=self.name, address=self.address, error=error)
+            self._violated(f"it could not be handled: {type(error).__name__}: {error}")
 
     def _receive(self, flags: int, number: int, acknowledged: int, header: Buffer, body: Buffer) -> None:
         if self.closed:
@@ -268,6 +271,7 @@ class Link(asyncio.BufferedProtocol):
             return
         if type(message) not in self._allowed:
             raise ProtocolError(f"a {self.role} may not say {type(message).__name__} to a {self.local_role}")
+        check_fit(message, len(body))
         if type(message) is Bye:
             self.farewell = message.reason or f"{self.role} {self.name} left"
             self.close()
@@ -287,6 +291,7 @@ class Link(asyncio.BufferedProtocol):
         message = codec.decode(header)
         if type(message) is not Chunk or Chunk not in self._allowed:
             return None
+        check_fit(message, nbytes)
         return self._handler.destination(self, message, nbytes)
 
     def _violated(self, reason: str) -> None:

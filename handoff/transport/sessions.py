@@ -195,7 +195,7 @@ class SessionServer:
             except ConnectionRefusedError:
                 self._lose(peer, "its process is gone")
                 return
-            except OSError:
+            except (OSError, ValueError, OverflowError):  # also an address that is none
                 continue
 
     def _lose(self, peer: PeerId, reason: str) -> None:

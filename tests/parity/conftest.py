@@ -14,8 +14,8 @@ import handoff
 class Place:
     """Where graphs run, and which nodes are there."""
 
-    def __init__(self, client: handoff.Client | None, nodes: list[str]) -> None:
-        self.client, self.nodes = client, nodes
+    def __init__(self, client: handoff.Client | None, nodes: list[str], cluster: handoff.LocalCluster | None = None) -> None:
+        self.client, self.nodes, self.cluster = client, nodes, cluster
 
     def execute(self, dag: handoff.DAG, **options: Any) -> handoff.RunResult:
         """As `handoff.execute` or as `Client.execute`."""
@@ -33,7 +33,7 @@ def daemons() -> Iterator[Place]:
     with handoff.LocalCluster(nodes) as cluster, cluster.client() as client:
         for node in cluster.node_names:  # every worker is warm before tests look at when functions run
             list(client.map(time.sleep, [0.1] * 4, node=node))
-        yield Place(client, cluster.node_names)
+        yield Place(client, cluster.node_names, cluster)
 
 
 @pytest.fixture(params=["embedded", "daemons"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,18 +131,19 @@ def test_everything_that_can_be_called_is_code(place: Any, code: Any, expected: 
     assert place.submit(code, 3).result(30) == expected
 
 
-def test_coroutine_functions_run_many_at_once(place: Any) -> None:
-    """On one worker's loop, so that waiting costs no core."""
+def test_coroutine_functions_run_many_at_once(place: Any, tmp_path: Path) -> None:
+    """All on one worker's loop, so that waiting costs no core: each waits until all have started."""
 
-    async def wait(number: int) -> int:
-        await asyncio.sleep(0.2)
-        return number
+    async def meet(folder: Path, number: int, count: int) -> int:
+        (folder / str(number)).touch()
+        while len(list(folder.iterdir())) < count:
+            await asyncio.sleep(0.01)
+        return os.getpid()
 
     dag = DAG()
-    for number in range(30):
-        dag.add(Function(number, code=wait, extra_args=[number], cost={}))
-    result = place.execute(dag, timeout=5)  # one after the other they would take six seconds
-    assert dict(result.results) == {number: number for number in range(30)}
+    for number in range(200):
+        dag.add(Function(number, code=meet, extra_args=[tmp_path, number, 200], cost={}, node=place.nodes[0]))
+    assert len(set(place.execute(dag, timeout=20).results.values())) == 1
 
 
 def test_calls_are_functions_by_another_way(place: Any) -> None:

@@ -155,6 +155,20 @@ async def test_two_of_one_cluster_talk(house: House) -> None:
     link.close()
 
 
+async def test_a_node_started_anew_is_not_taken_for_the_one_it_was(house: House) -> None:
+    """It would keep for ever what was meant for its predecessor; a node that does not know yet who it is says nothing."""
+    caller = Recorder()
+    house.answer = lambda link, hello: Welcome(hello.peer, me=PeerId(8))
+    address = await house.open()
+    with pytest.raises(ConnectionLost, match="is node b again, but not the process that it was"):
+        await call(address, caller, expect_name="b", peer=PeerId(2))
+    assert caller.links == []
+    link = await call(address, caller, expect_name="b", peer=PeerId(8))
+    assert caller.links == [link]
+    link.close()
+    await link.wait_closed()
+
+
 async def test_another_secret_is_rejected_by_both(house: House, said: Callable[[], list[str]]) -> None:
     """The dialler is told what is most likely wrong, the log of the other side says so too, and nothing was exchanged."""
     address = await house.open()

@@ -15,7 +15,7 @@ from handoff.columns import floats, ints, longs
 from handoff.errors import ConnectionLost, Refused
 from handoff.ids import COORDINATOR, PeerId, RunId
 from handoff.machine import Dropped, Joined, Lost, Received, Resumed
-from handoff.messages import Alive, EndRun, Hello, Progress, Report, Welcome
+from handoff.messages import Alive, EndRun, Hello, Progress, Report, Unreachable, Welcome
 from handoff.messages import Refused as RefusedMessage
 from handoff.settings import MIB, WireSettings
 from handoff.transport.sessions import SessionClient, SessionServer
@@ -276,7 +276,7 @@ async def test_acknowledgements_let_go_what_is_kept(cluster: Cluster) -> None:
     """A side that only listens still tells how far it is, so that the other does not keep everything."""
     node = await cluster.join()
     for number in range(400):
-        node.session.send(replace(report(number), tasks=ints(range(1000))))
+        node.session.send(Unreachable(RunId(number), PeerId(9), ints(range(1000))))
         await asyncio.sleep(0)
     kept = node.session._session
     await cluster.noted.until(lambda: len(runs(cluster.noted)) == 400)
@@ -296,7 +296,7 @@ async def test_too_much_unacknowledged_ends_the_session(cluster: Cluster) -> Non
     await cluster.noted.until(lambda: cluster.noted.of(Dropped))
     for _ in range(300):
         cluster.server.send(PeerId(1), Progress(RunId(1), 0, 0, 0, "x" * 4096))  # type: ignore[union-attr]
-        node.session.send(replace(report(1), tasks=ints(range(1000))))
+        node.session.send(Unreachable(RunId(1), PeerId(9), ints(range(1000))))
     assert len(cluster.noted.of(Lost)) == 1
     assert "bytes are unacknowledged" in cluster.noted.of(Lost)[0].reason
     assert len(node.noted.of(Lost)) == 1

@@ -158,8 +158,12 @@ class Exchange:
         if isinstance(message, Hello):
             end.facts, end.slowness = message.peer, self.process.options.link_seconds
             self._links.setdefault(message.peer, []).append(end)
-            end.send(self.letters.write(Welcome(message.peer)))
+            end.send(self.letters.write(Welcome(message.peer, me=self.hello().peer)))
             self.process.post(Joined(message.peer, message))
+            return
+        if isinstance(message, Welcome) and message.me not in (end.dialled, NOBODY):
+            end.close()
+            self._not_opened(end.dialled)("it was started anew")
             return
         peer = end.facts = end.dialled
         end.slowness = self.process.options.link_seconds

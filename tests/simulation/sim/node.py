@@ -29,7 +29,6 @@ class Node(Process):
         self.codes: dict[bytes, bytes] = {}
         self.me: PeerId = NOBODY
         self.ended: dict[RunId, float] = {}
-        self.planned: dict[RunId, None] = {}
         self.hello = Hello(PROTOCOL, "0", "3", "node", name, stage.boot(), address=(name, 1), capacity=capacity)
         self.workers = Workers(self)
         self.exchange = self.acceptor = Exchange(self, self._greeting, self.store)
@@ -55,7 +54,6 @@ class Node(Process):
                     for digest, size in plan.codes:
                         self.codes[digest] = bytes(plan.body[at : at + size])
                         at += size
-                    self.planned[plan.run] = None
                     self.oracles.planned(self, plan)
                 case Peers() as peers:
                     self.exchange.learn(peers)

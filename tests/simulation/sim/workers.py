@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from handoff.ids import PeerId, RunId, WorkerId
-from handoff.node.events import Broke, CancelTask, Execute, Finished, WorkerGone, WorkerReady
+from handoff.node.events import Broke, CancelTask, Execute, Finished, Started, WorkerGone, WorkerReady
 from handoff.program import Flag, Kind
 from sim.oracles import Bug
 
@@ -154,6 +154,8 @@ class Worker:
             return
         work.began = node.clock.now
         self._now[key] = work
+        if work.kind.timeout > 0:
+            node.post(Started(self.worker, work.run, work.task))
         ending, seconds = node.oracles.began(node, self.worker, work, lacking, values)
         if ending == "hang":
             work.stuck = True

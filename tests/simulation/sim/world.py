@@ -41,7 +41,7 @@ class Sim:
         self.offers = {offer.name: offer for offer in (*self.options.offers, *self.options.joiners)}
         self.faults: list[Fault] = []
         self.jobs: list[Job] = []
-        self._frozen_until: dict[str, float] = {}
+        self._frozen_until: dict[Any, float] = {}   # by process: one that is started anew is not the one that was paused
 
     # ── putting it together ─────────────────────────────────────────────────
 
@@ -94,8 +94,8 @@ class Sim:
                 process = self._process(fault.subject)
                 if process is not None:
                     process.freeze()
-                    self._frozen_until[fault.subject] = max(until, self._frozen_until.get(fault.subject, 0.0))
-                    self.clock.at(until, self._thaw, process, fault.subject)
+                    self._frozen_until[process] = max(until, self._frozen_until.get(process, 0.0))
+                    self.clock.at(until, self._thaw, process)
             case "kill" | "vanish":
                 node = self.nodes.get(fault.subject)
                 if node is not None and node.alive:
@@ -108,8 +108,8 @@ class Sim:
             case _:
                 raise ValueError(fault.kind)
 
-    def _thaw(self, process: Any, host: str) -> None:
-        if self.clock.now >= self._frozen_until[host]:
+    def _thaw(self, process: Any) -> None:
+        if self.clock.now >= self._frozen_until[process]:
             process.thaw()
 
     def _cut(self, fault: Fault, until: float) -> None:
@@ -184,7 +184,6 @@ class Sim:
         left = [f"claims: {line}" for line in self.oracles.claims.held()]
         kept = self._kept()
         for node in self.nodes.values():
-            # An object for a run that is over may come to a node that never had a plan of it, and so is never told that it is over.
             stored = [key for key in node.store if key[0] not in kept] if node.alive else []
             if stored:
                 left.append(f"{node.host} keeps {stored[:5]}")

@@ -254,6 +254,7 @@ def test_inputs_are_values() -> None:
     ({"x": 1, "y": 2}, "inputs has a value for 'y', which is not in the graph"),
     ({"x": 1, "a": 2}, "inputs has a value for 'a', which is not of type"),
     ([1], "inputs is a dict"),
+    ({"x": 1, 5: 2}, "inputs has a value for 5, which is not in the graph$"),
 ])
 def test_inputs_match_the_graph(inputs: Any, text: str) -> None:
     """A missing or superfluous value is named."""

@@ -13,7 +13,7 @@ from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId, WorkerId
 from handoff.machine import Joined, Received, Send, Tick
 from handoff.messages import PROTOCOL, Alive, Hello, Plan, Recall, Release, Report
 from handoff.node.brain import NodeBrain
-from handoff.node.events import Arrived, Broke, CancelTask, Execute, Finished, Kill, Spawn, Welcomed, WorkerGone, WorkerReady
+from handoff.node.events import Arrived, Broke, CancelTask, Execute, Finished, Kill, Spawn, Started, Welcomed, WorkerGone, WorkerReady
 from handoff.program import Kind
 from handoff.resources import amounts
 from handoff.settings import NodeSettings
@@ -38,7 +38,8 @@ class Hand:
         """Tasks that take nothing."""
         return {task: [] for task in tasks}
 
-    def __init__(self, capacity: dict[str, float] | None = None, welcome: bool = True, **settings: Any) -> None:
+    def __init__(self, capacity: dict[str, float] | None = None, welcome: bool = True, loads: bool = True, **settings: Any) -> None:
+        self.loads = loads                # whether timed tasks are loaded at once
         self.now = 0.0
         self.settings = replace(NodeSettings(), **settings)
         self.brain = NodeBrain(self.settings, amounts(capacity or {"cpu": 2}))
@@ -73,7 +74,13 @@ class Hand:
                     self.holds[effect.run, task] = (effect.worker, attempt)
                     self.executed.append((effect.run, task))
         self.brain.check()
-        return self.last
+        last = self.last
+        timed = [(effect, task) for effect in last if isinstance(effect, Execute) and self.loads
+                 for task, kind in zip(effect.tasks, effect.kinds, strict=True) if kind.timeout]
+        for effect, task in timed:  # whatever is to be timed is loaded at once
+            self.happen(Started(effect.worker, effect.run, task))
+        self.last = last
+        return last
 
     def warm_up(self) -> list[Any]:
         """Every worker that was asked for is ready."""

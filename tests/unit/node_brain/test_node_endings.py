@@ -9,7 +9,7 @@ import pytest
 from handoff.ids import COORDINATOR, RunId, WorkerId
 from handoff.machine import Tick
 from handoff.messages import Alive, Failed, Report
-from handoff.node.events import Broke, Drop, Finished, Kill, Spawn
+from handoff.node.events import Broke, Drop, Finished, Kill, Spawn, Started
 from handoff.program import Flag
 
 
@@ -124,6 +124,24 @@ def test_a_task_over_its_time_is_killed(hand: Any) -> None:
     assert node.killed == [(worker, "timeout")]
     assert (failed.task, failed.cause) == (0, "timeout") and "2.5 s" in failed.text and "slow" in failed.text
     assert len(node.last_of(Spawn)) == 1
+
+
+def test_time_counts_from_when_the_code_is_loaded(hand: Any) -> None:
+    """A worker that imports slowly does not use up the time of the function; but it may not load for ever either."""
+    node = hand({"cpu": 1}, loads=False, load_seconds=20.0)
+    node.plan({0: [], 1: []}, node.kind("slow", timeout=1.0))
+    node.wait(15.0)
+    worker = node.worker_of(0)
+    node.happen(Started(worker, node.RUN, 0))
+    node.wait(0.9)
+    assert node.said(Failed) == [] and node.killed == []
+    node.wait(0.2)
+    assert [(failed.task, failed.cause) for failed in node.said(Failed)] == [(0, "timeout")]
+    node.die(worker, 0, reason="killed: timeout")
+    node.warm_up()
+    node.wait(21.1)
+    [failed] = node.said(Failed)
+    assert (failed.task, failed.cause) == (1, "timeout") and "not loaded within 20 s" in failed.text
 
 
 def test_a_finished_task_has_no_time_limit_any_more(hand: Any) -> None:

@@ -19,7 +19,21 @@ from handoff.ids import COORDINATOR, PeerId, RunId, WorkerId
 from handoff.machine import Dropped, Lost, Received, Resumed, Send, Tick
 from handoff.messages import Absent, EndRun, Failed, Plan, Recall, Recalled, Redirect, Release, Report, Want
 from handoff.node.brain import NodeBrain
-from handoff.node.events import Arrived, Broke, CancelTask, Drop, DropRun, Execute, Finished, Kill, Spawn, Welcomed, WorkerGone, WorkerReady
+from handoff.node.events import (
+    Arrived,
+    Broke,
+    CancelTask,
+    Drop,
+    DropRun,
+    Execute,
+    Finished,
+    Kill,
+    Spawn,
+    Started,
+    Welcomed,
+    WorkerGone,
+    WorkerReady,
+)
 from handoff.program import Flag, Kind
 from handoff.resources import SCALE, Amounts
 from handoff.settings import NodeSettings
@@ -78,6 +92,9 @@ class World:
                 self.dying[worker] = reason
             case Execute():
                 self.give(effect)
+                self.later += [
+                    Started(effect.worker, effect.run, task) for task, kind in zip(effect.tasks, effect.kinds, strict=True) if kind.timeout
+                ]
             case CancelTask(worker, run, task):
                 self.queues[worker] = [each for each in self.queues[worker] if each[:2] != (run, task)]
                 self.later.append(Broke(worker, run, task, self.attempts.get((run, task), 1), "cancelled", "", "", "", 0.0))

@@ -17,7 +17,7 @@ from handoff.graph.calls import Call, Slot
 from handoff.node import current
 from handoff.node.child_serve import Worker
 from handoff.node.current import current_task
-from handoff.node.phrases import BATCH, BROKE, CANCEL, CODE, FORGET_CODE, MAP, MARKER_BYTES, RESULTS, SCATTERED, SETUP, UNMAP
+from handoff.node.phrases import BATCH, BROKE, CANCEL, CODE, FORGET_CODE, MAP, MARKER_BYTES, RESULTS, SCATTERED, SETUP, STARTED, UNMAP
 from handoff.node.pipe import ANSWER_BYTES_MAX, FrameReader, frame, send_descriptors
 from handoff.node.process import ended, worker_environment
 from handoff.node.shared_memory import adopt, write_shared
@@ -45,14 +45,14 @@ class Bench:
         self.sock.sendall(frame(list(said)))
 
     def batch(self, number: int, code: Any, *tasks: tuple[Any, tuple[int, ...]], form: int = VARIADIC, is_async: bool = False,
-              given: tuple[Any, ...] = ()) -> None:
+              given: tuple[Any, ...] = (), is_timed: bool = False) -> None:
         """One kind; each task is (literal, references)."""
         digest = b"%d" % number
         self.say(CODE, digest, pack_code(code))
         count = len(tasks)
         self.say(
             BATCH, number, 7, "here", array("I", range(40, 40 + count)).tobytes(), array("I", [3] * count).tobytes(),
-            [[[digest], form, is_async, "name"]], b"", [b"" if literal is None else pack(literal).join() for literal, _ in tasks],
+            [[[digest], form, is_async, "name", is_timed]], b"", [b"" if literal is None else pack(literal).join() for literal, _ in tasks],
             array("I", [len(references) for _, references in tasks]).tobytes(),
             array("I", [each for _, references in tasks for each in references]).tobytes(), given, {},
         )
@@ -83,6 +83,20 @@ def bench() -> Iterator[Bench]:
     assert not made.left.is_set()
     made.theirs.close()
     current._ask.clear()
+
+
+def test_a_timed_task_says_when_its_call_begins(bench: Bench) -> None:
+    """After its code is loaded, and before the result; a coroutine does so, too."""
+    bench.batch(1, lambda: 5, (None, ()), is_timed=True)
+    assert bench.hear()[0] == [STARTED, 1, 0]
+    assert bench.values(1) == [5]
+
+    async def give() -> int:
+        return 6
+
+    bench.batch(2, give, (None, ()), is_timed=True, is_async=True)
+    assert bench.hear()[0] == [STARTED, 2, 0]
+    assert bench.hear()[0][0] == SCATTERED
 
 
 def test_a_batch_is_answered_in_order(bench: Bench) -> None:
@@ -133,7 +147,7 @@ def test_forgotten_code_is_not_called(bench: Bench) -> None:
     assert bench.values(1) == [1]
     bench.say(FORGET_CODE, [b"1", b"unknown"])
     one = array("I", [1]).tobytes()
-    bench.say(BATCH, 2, 7, "here", one, one, [[[b"1"], 0, False, "name"]], b"", [], b"", b"", [], {})
+    bench.say(BATCH, 2, 7, "here", one, one, [[[b"1"], 0, False, "name", False]], b"", [], b"", b"", [], {})
     said, _ = bench.hear()
     assert (said[3], said[5]) == ("unloadable", "the code of name is not on node here")
 

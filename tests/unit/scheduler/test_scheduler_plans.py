@@ -174,6 +174,13 @@ def test_tasks_without_cost_are_bounded_by_the_nodes_places() -> None:
     assert len(cluster.plans()) == 6
 
 
+def test_coroutines_that_cost_nothing_are_planned_many_at_once() -> None:
+    """A hundred take as much room as one function: waiting costs no core."""
+    cluster = Cluster(zero_cost_per_cpu=3).client().join("n1", cpu=2)
+    cluster.submit(many(700, kind("wait", {}, flags=Flag.OUTPUT | Flag.ASYNC)))
+    assert len(cluster.plans()) == 600
+
+
 def test_a_serializer_runs_beside_its_input_and_is_told_where_its_consumer_will_run() -> None:
     """The consumer's node is chosen first, and kept to."""
     cluster = Cluster().client().join("n1").join("n2")

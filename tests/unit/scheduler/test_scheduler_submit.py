@@ -154,7 +154,7 @@ def test_a_detached_run_can_be_attached_to() -> None:
     cluster.client("second")
     cluster.hear("second", Ask(1, "attach", run))
     [answer] = cluster.told(Answer, "second")
-    assert answer.data == {"ids": b"names", "total": 2, "outputs": [0, 1], "state": "running"}
+    assert answer.data == {"name": "story", "ids": b"names", "total": 2, "outputs": [0, 1], "state": "running"}
     assert [list(message.nodes) for message in cluster.told(Placed, "second")] == [[cluster.peers["n1"]]]
     cluster.finish(run)
     assert any(isinstance(message, RunDone) for name, message in cluster.said if name == "second")

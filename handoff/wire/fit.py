@@ -1,0 +1,76 @@
+"""Whether the parts of a message fit together: columns of one length, sizes that add up to the body.
+
+Brains walk over columns side by side and trust that none is shorter. A peer that says otherwise is broken, and is told so at its link,
+before a brain, a store or a task of this process has believed half of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
+from handoff.errors import ProtocolError
+from handoff.messages import (
+    Announce,
+    Chunk,
+    Message,
+    Output,
+    Peers,
+    Plan,
+    Recall,
+    Recalled,
+    Redirect,
+    Report,
+    Results,
+    Upload,
+)
+
+# Fields with one entry for each of the same things.
+_COLUMNS: dict[type, tuple[str, ...]] = {
+    Peers: ("peers", "names", "addresses"),
+    Upload: ("tasks", "nodes"),
+    Output: ("tasks", "streams", "texts"),
+    Plan: ("tasks", "attempts", "kind", "literals", "fan_in", "urgencies"),
+    Recall: ("tasks", "attempts"),
+    Redirect: ("tasks", "nodes"),
+    Report: ("tasks", "attempts", "nbytes", "seconds", "ages"),
+    Recalled: ("tasks", "attempts"),
+    Results: ("tasks", "sizes"),
+    Announce: ("tasks", "sizes"),
+}
+_PICKS: dict[type, Callable[[Any], tuple[Any, ...]]] = {kind: attrgetter(*names) for kind, names in _COLUMNS.items()}
+
+
+def check_fit(message: Message, body_bytes: int) -> None:
+    """Raise ProtocolError when the message contradicts itself, or the size of its body, which may still be on its way.
+
+    A Submit is judged by the scheduler, which can answer it.
+    """
+    kind = type(message)
+    pick = _PICKS.get(kind)
+    if pick is not None:
+        lengths = [len(column) for column in pick(message)]
+        if lengths.count(lengths[0]) != len(lengths):
+            said = ", ".join(f"{length} {name}" for name, length in zip(_COLUMNS[kind], lengths, strict=True))
+            raise ProtocolError(f"{kind.__name__} has columns of different lengths: {said}")
+    match message:
+        case Results(_, _, sizes):
+            _adds_up("Results", sum(sizes), body_bytes)
+        case Chunk(_, _, offset, total):
+            if not 0 <= offset <= offset + body_bytes <= total:
+                raise ProtocolError(f"Chunk has {body_bytes} bytes from {offset} of a value of {total}")
+        case Plan():
+            if sum(message.fan_in) != len(message.inputs) or len(message.sources) != len(message.inputs) or len(message.targets) % 2:
+                raise ProtocolError(
+                    f"Plan has {len(message.inputs)} inputs of {sum(message.fan_in)}, {len(message.sources)} sources of them, and"
+                    f" {len(message.targets)} numbers in pairs of targets"
+                )
+            _adds_up("Plan", sum(max(0, size) for _, size in message.codes), body_bytes)
+        case _:
+            pass
+
+
+def _adds_up(name: str, said: int, came: int) -> None:
+    if said != came:
+        raise ProtocolError(f"{name} announces {said} bytes and has {came}")

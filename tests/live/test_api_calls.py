@@ -1,0 +1,191 @@
+"""Single functions, many of them, several clients, and what functions print, as a program sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from witness import until
+
+import handoff
+from handoff import DAG, Function, errors
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[handoff.LocalCluster]:
+    """Two nodes, one with a GPU."""
+    with handoff.LocalCluster([{"cpus": 2}, {"cpus": 1, "gpus": 1}], memory=1000) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(cluster: handoff.LocalCluster) -> Iterator[handoff.Client]:
+    """A client of it."""
+    with cluster.client() as made:
+        yield made
+
+
+# ── single functions ─────────────────────────────────────────────────────────
+
+
+def test_map_ends_with_the_shortest_of_its_iterables(client: handoff.Client) -> None:
+    """As the builtin does; and it reads no more of a long one than it works ahead."""
+    assert list(client.map(lambda *each: each, [1, 2, 3], "ab", range(9))) == [(1, "a", 0), (2, "b", 1)]
+    assert list(client.map(abs)) == []
+    endless = client.map(abs, itertools.count())
+    assert list(itertools.islice(endless, 3)) == [0, 1, 2]
+    endless.close()  # type: ignore[attr-defined]  # ends what was started
+
+
+def test_bound_options_hold_for_submit_and_map(client: handoff.Client) -> None:
+    """What `@handoff.function` says about a function, unless the call says otherwise; `inline` is about graphs only."""
+
+    @handoff.function(cost={"unobtainium": 1}, inline=True)
+    def costly(x: int) -> int:
+        return -x
+
+    with pytest.raises(errors.AllocationError, match="unobtainium"):
+        client.submit(costly, 1).result(20)
+    with pytest.raises(errors.AllocationError, match="unobtainium"):
+        list(client.map(costly, [1]))
+    assert client.submit(costly, 1, cost={}).result(20) == -1
+    assert list(client.map(costly, [1, 2], cost={})) == [-1, -2]
+
+
+def test_a_failure_says_what_where_and_how_often(client: handoff.Client) -> None:
+    """function, node, attempt and type as attributes; the user's exception, with its own cause, and the remote traceback behind it."""
+
+    def broken() -> None:
+        try:
+            {}["key"]
+        except KeyError as error:
+            raise ValueError("outer") from error
+
+    dag = DAG().add(Function(("any", "id"), code=broken, node="node-2", max_retries=1))
+    with pytest.raises(errors.FunctionFailed) as caught:
+        client.execute(dag)
+    failed = caught.value
+    assert (failed.function, failed.node, failed.attempt, failed.type) == (("any", "id"), "node-2", 2, "ValueError")
+    assert type(failed.__cause__) is ValueError and failed.__cause__.args == ("outer",)
+    remote = str(failed.__cause__.__cause__)
+    assert type(failed.__cause__.__cause__) is errors.RemoteTraceback
+    assert "KeyError: 'key'" in remote and "ValueError: outer" in remote and "in broken" in remote
+
+
+# ── results ──────────────────────────────────────────────────────────────────
+
+
+def test_results_can_not_be_changed(client: handoff.Client) -> None:
+    """Neither the result, nor its mappings, nor arrays in it, large or small, nested or not, here or in a dependent."""
+    dag = DAG()
+    for name, length in (("small", 10), ("middle", 20_000), ("large", 500_000)):
+        dag.add(Function(name, code=lambda length: {"data": np.arange(length)}, extra_args=[length]))
+        dag.add(Function(f"{name} seen", [name], lambda value: value["data"].flags.writeable))
+    result = client.execute(dag)
+    for name in ("small", "middle", "large"):
+        assert not result.results[f"{name} seen"]
+        with pytest.raises(ValueError, match="read-only"):
+            result.results[name]["data"][0] = 1
+    with pytest.raises(TypeError):
+        result.results["small"] = 1  # type: ignore[index]
+    with pytest.raises(TypeError):
+        result.allocations["small"] = "elsewhere"  # type: ignore[index]
+    with pytest.raises(AttributeError):
+        result.results = {}  # type: ignore[misc]
+
+
+def test_an_attached_run_is_whole(client: handoff.Client, cluster: handoff.LocalCluster) -> None:
+    """Name, ids of any kind, results, allocations, timeline."""
+    dag = DAG("mine")
+    dag.add(Function(("a", 1), code=abs, extra_args=[-1], node="node-2"))
+    dag.add(Function("b", [("a", 1)], lambda a: a + 1))
+    with cluster.client() as first:
+        number = first.start(dag, returns=["b", ("a", 1)], detach=True).id
+    run = client.attach(number)
+    result = run.result(timeout=20)
+    assert (result.dag_id, result.run_id, dict(result.results)) == ("mine", number, {"b": 2, ("a", 1): 1})
+    assert result.allocations["a", 1] == "node-2"
+    assert [record.function for record in run.timeline()] == [("a", 1), "b"]
+
+
+def test_several_clients_at_once(cluster: handoff.LocalCluster) -> None:
+    """Each has its runs, its results and its lines to itself, under equal ids."""
+    found: dict[int, Any] = {}
+
+    def work(number: int) -> None:
+        lines: list[str] = []
+        with cluster.client() as mine:
+            dag = DAG("same")
+            dag.add(Function("say", code=lambda: print(f"said by {number}") or number))
+            dag.add(Function("sum", ["say"], lambda own, *rest: own + sum(rest), extra_args=list(range(number))))
+            results = mine.execute(dag, output=lambda *line: lines.append(line[-1])).results
+            until(lambda: lines, "its line")
+            found[number] = results["sum"], list(mine.map(abs, range(-number, 0))), lines
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == {
+        number: (number + sum(range(number)), list(range(number, 0, -1)), [f"said by {number}"]) for number in range(5)
+    }
+
+
+# ── output ───────────────────────────────────────────────────────────────────
+
+
+def chatty() -> DAG:
+    """A function and a coroutine that print and log."""
+    def talk() -> None:
+        print("printed")
+        print("complained", file=sys.stderr)
+        logging.getLogger("theirs.module").warning("logged %d", 7)
+
+    async def murmur() -> None:
+        print("before")
+        await asyncio.sleep(0.01)
+        print("after")
+
+    return DAG().add(Function("talk", code=talk, node="node-1")).add(Function("murmur", code=murmur, node="node-2"))
+
+
+def test_prints_and_logs_are_handed_to_a_callable(client: handoff.Client) -> None:
+    """With function, node and stream, those of coroutines too."""
+    lines: set[tuple[Any, ...]] = set()
+    client.execute(chatty(), output=lambda *line: lines.add(line))
+    expected = {
+        ("talk", "node-1", "stdout", "printed"), ("talk", "node-1", "stderr", "complained"),
+        ("talk", "node-1", "log", "WARNING theirs.module: logged 7"),
+        ("murmur", "node-2", "stdout", "before"), ("murmur", "node-2", "stdout", "after"),
+    }
+    until(lambda: lines == expected, lambda: f"{lines} is {expected}")
+
+
+def test_output_appears_marked_or_not_at_all(client: handoff.Client, capfd: pytest.CaptureFixture[str]) -> None:
+    """What is printed on stdout, the rest on stderr; with output=False nothing, though the next run's lines come."""
+    client.execute(chatty(), output=False)
+    client.execute(DAG().add(Function("last", code=lambda: print("end"), node="node-1")))
+    client.execute(DAG().add(Function("last", code=lambda: print("end"), node="node-2")))
+    out = error = ""
+
+    def seen(*wanted: str) -> bool:
+        nonlocal out, error
+        more = capfd.readouterr()
+        out, error = out + more.out, error + more.err
+        return all(line in out + error for line in wanted)
+
+    until(lambda: seen("[last @ node-1] end\n", "[last @ node-2] end\n"), lambda: f"the last lines in {out!r}")
+    assert "talk" not in out + error and "murmur" not in out + error
+
+    client.execute(chatty())
+    until(lambda: seen("[murmur @ node-2] after\n", "logged 7\n", "complained\n", "printed\n"), lambda: f"all lines in {out!r} {error!r}")
+    assert "[talk @ node-1] printed\n" in out
+    assert "[talk @ node-1] complained\n" in error and "[talk @ node-1] WARNING theirs.module: logged 7\n" in error

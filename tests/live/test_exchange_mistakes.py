@@ -1,0 +1,240 @@
+"""What a node makes of a peer that says nonsense, of values that it has no room for, and of peers that can't be dialled."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from handoff.columns import ints, longs
+from handoff.errors import LinkError
+from handoff.ids import PeerId, RunId
+from handoff.machine import Joined, Lost
+from handoff.messages import Chunk, Hello, Message, Peers, Results, Want
+from handoff.node import shared_memory
+from handoff.node.events import Arrived, Stream
+from handoff.node.exchange import Exchange
+from handoff.node.store import ResultStore
+from handoff.settings import KIB, WireSettings
+from handoff.transport.dial import dial
+from handoff.transport.link import Link
+from handoff.transport.listen import listen
+from handoff.trust.certificates import Identity
+from handoff.trust.secret import Secret
+
+SECRET, SETTINGS, RUN = Secret((bytes(range(32)),)), WireSettings(), RunId(1)
+ME, PEER = PeerId(1), PeerId(2)
+
+
+class House:
+    """A node's exchange that listens, what it told, and a peer that says whatever a test wants."""
+
+    def __init__(self) -> None:
+        self.store = ResultStore()
+        self.told: list[Any] = []
+        self.losses: list[str] = []
+        self.links: list[Link] = []
+        self._changed = asyncio.Event()
+
+    def _tell(self, event: Any) -> None:
+        self.told.append(event)
+        self._changed.set()
+
+    def received(self, link: Link, message: Message) -> None:
+        """The node answered."""
+
+    def destination(self, link: Link, message: Chunk, nbytes: int) -> memoryview | None:
+        """In a buffer of its own."""
+
+    def lost(self, link: Link, reason: str) -> None:
+        """The node hung up."""
+        self.losses.append(reason)
+        self._changed.set()
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        """What it told of this kind."""
+        return [event for event in self.told if isinstance(event, kind)]
+
+    async def open(self) -> None:
+        """Listen."""
+        identity = Identity(SECRET, "node", "me")
+        self.exchange = Exchange(identity, SETTINGS, lambda: hello("me", ME), self.store, self._tell)
+        self.listener = await listen("127.0.0.1", 0, identity, "node", self.exchange.welcome, self.exchange, SETTINGS)
+
+    async def call(self, name: str = "peer", role: str = "node", peer: PeerId = PEER) -> Link:
+        """A link from a peer to the node."""
+        identity = Identity(SECRET, role, name)
+        link = await dial(("127.0.0.1", self.listener.port), identity, hello(name, peer, role), self, SETTINGS, peer=ME)
+        self.links.append(link)
+        return link
+
+    async def until(self, what: Callable[[], Any]) -> Any:
+        """Return as soon as this holds."""
+        async with asyncio.timeout(10):
+            while not (found := what()):
+                self._changed.clear()
+                await self._changed.wait()
+        return found
+
+    async def close(self) -> None:
+        """Leave nothing open."""
+        self.exchange.close()
+        self.listener.close()
+        for link in self.links:
+            link.close()
+            await link.wait_closed()
+        await self.listener.wait_closed()
+
+
+def hello(name: str, peer: PeerId, role: str = "node") -> Hello:
+    """A plain introduction."""
+    return Hello(1, "0.1.0", "3.11", role, name, os.urandom(16), peer=peer)
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    """A node without a daemon around it."""
+    made = House()
+    await made.open()
+    yield made
+    await made.close()
+
+
+BIG = bytes(range(256)) * 256
+
+
+@pytest.mark.parametrize(("said", "complaint"), [
+    ([Results(RUN, ints([1, 2]), longs([3]), b"abc")], "2 tasks, 1 sizes"),
+    ([Results(RUN, ints([1, 2]), longs([3, 300]), b"abc")], "Results announces 303 bytes and has 3"),
+    ([Chunk(RUN, 1, 0, 3 * len(BIG), BIG), Chunk(RUN, 1, 2 * len(BIG), 3 * len(BIG), BIG)], "a chunk at 131072 of 196608 bytes"),
+    ([Chunk(RUN, 1, 0, 300, b"abc"), Chunk(RUN, 1, 297, 300, b"abc")], "a chunk at 297 of 300 bytes, where one at 3 of 300 is due"),
+    ([Chunk(RUN, 1, 0, 3 * len(BIG), BIG), Chunk(RUN, 1, len(BIG), 2 * len(BIG), BIG)], "where one at 65536 of 196608 is due"),
+    ([Chunk(RUN, 1, 5, 3, BIG)], "Chunk has 65536 bytes from 5 of a value of 3"),
+])
+async def test_nonsense_ends_the_link_and_stores_nothing(house: House, said: list[Message], complaint: str) -> None:
+    """Columns that do not fit and chunks with gaps: no value of it is believed, both sides hear why, and all that hung on it is freed."""
+    link = await house.call()
+    for message in said:
+        link.send(message)
+    lost = (await house.until(lambda: house.of(Lost)))[0]
+    await house.until(lambda: house.losses)
+    assert lost.peer == PEER and complaint in lost.reason and complaint in house.losses[0]
+    assert not house.of(Arrived)
+    assert house.store.resident_bytes == 0 and not house.exchange._incoming and not house.exchange._links
+
+
+async def test_without_room_the_link_ends_and_the_value_can_come_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many open files: the link says why, nothing is half there, and a later attempt succeeds."""
+    def exhausted(*_: Any) -> int:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as without:
+        without.setattr(shared_memory.os, "memfd_create", exhausted)
+        link = await house.call()
+        link.send(Chunk(RUN, 1, 0, len(BIG), BIG))
+        lost = (await house.until(lambda: house.of(Lost)))[0]
+        assert "no room for a value of 65,536 bytes on this node: [Errno 24] Too many open files" in lost.reason
+        assert house.store.resident_bytes == 0 and not house.exchange._incoming
+        await house.until(lambda: house.losses)
+    (await house.call()).send(Chunk(RUN, 1, 0, len(BIG), BIG))
+    await house.until(lambda: house.of(Arrived))
+    value = house.store.get(RUN, 1)
+    assert value is not None and not isinstance(value, bytes) and value.view() == BIG
+
+
+async def test_a_value_that_was_dropped_on_its_way_did_not_arrive(house: House) -> None:
+    """What is dropped while it comes passes by: neither told nor kept; the values behind it come as ever."""
+    link = await house.call()
+    link.send(Chunk(RUN, 1, 0, 2 * len(BIG), BIG))
+    await _is_coming(house)
+    house.exchange.drop(RUN, [1])
+    house.store.drop(RUN, [1])
+    link.send(Chunk(RUN, 1, len(BIG), 2 * len(BIG), BIG))
+    link.send(Results(RUN, ints([2]), longs([3]), b"abc"))
+    await house.until(lambda: house.of(Arrived))
+    assert house.told[-1] == Arrived(PEER, RUN, (2,), (3,)) and len(house.of(Arrived)) == 1
+    assert house.store.resident_bytes == 3 and house.store.get(RUN, 1) is None and not house.exchange._incoming
+
+
+async def _is_coming(house: House) -> None:
+    """The first chunk is being received."""
+    async with asyncio.timeout(10):
+        while not house.store.resident_bytes:
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(("name", "port", "complaint"), [
+    ("peer", 70_000, "70000"),
+    ("peer", 1, "nothing listens there"),
+    ("other", 0, "is node me, not other"),      # the port of another node
+])
+async def test_a_peer_that_can_not_be_dialled_is_told_lost(house: House, name: str, port: int, complaint: str) -> None:
+    """Whatever is wrong with its address: who waits for it hears so, and nothing that was to be said is kept."""
+    house.exchange.learn(Peers(ints([PEER]), (name,), (("127.0.0.1", port or house.listener.port),)))
+    house.exchange.send(PEER, Want(RUN, ints([1])))
+    lost = (await house.until(lambda: house.of(Lost)))[0]
+    assert lost.peer == PEER and complaint in lost.reason
+    assert not house.exchange._unsent
+
+
+async def test_without_descriptors_a_peer_is_told_lost(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that can't be made is a peer that can't be reached, not a wish that is never answered."""
+    def exhausted(*_: Any, **__: Any) -> Any:
+        raise OSError(24, "Too many open files")
+
+    house.exchange.learn(Peers(ints([PEER]), ("peer",), (("127.0.0.1", 1),)))
+    with monkeypatch.context() as without:
+        without.setattr("handoff.transport.dial.socket.socket", exhausted)
+        house.exchange.send(PEER, Want(RUN, ints([1])))
+        lost = (await house.until(lambda: house.of(Lost)))[0]
+    assert "it can't be reached (Too many open files)" in lost.reason and not house.exchange._unsent
+
+
+async def test_clients_that_left_are_forgotten(house: House) -> None:
+    """A node that serves a thousand short-lived clients remembers none of them."""
+    for number in range(5):
+        link = await house.call(f"client-{number}", "client", PeerId(10 + number))
+        await house.until(lambda number=number: len(house.of(Joined)) == number + 1)
+        assert house.exchange.name(PeerId(10 + number)) == f"client-{number}"
+        link.close("done", bye=True)
+        await house.until(lambda number=number: len(house.of(Lost)) == number + 1)
+    assert not house.exchange._names and not house.exchange._links and not house.exchange._streams
+
+
+async def test_a_value_that_can_not_be_mapped_ends_the_link(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can't be sent now is not left unanswered: the peer finds its link broken, and asks again."""
+    value, memory = shared_memory.writable_shared(64 * KIB)
+    memory[:] = BIG
+    house.store.put(RUN, 1, value)
+
+    def exhausted(*_: Any) -> memoryview:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(shared_memory, "map_readonly", exhausted)
+    await house.call()
+    await house.until(lambda: house.of(Joined))
+    house.exchange.stream(Stream(PEER, RUN, 1))
+    await house.until(lambda: house.losses)
+    await house.until(lambda: house.of(Lost))
+    assert not house.exchange._streams and not house.exchange._links
+
+
+async def test_a_link_whose_handler_fails_is_closed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake of ours does not leave a link half alive: both sides hear of its end, and a new one can be made."""
+    def fails(*_: Any) -> None:
+        raise KeyError("a bug")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(house.store, "put", fails)
+        link = await house.call()
+        link.send(Results(RUN, ints([1]), longs([3]), b"abc"))
+        lost = (await house.until(lambda: house.of(Lost)))[0]
+        await house.until(lambda: house.losses)
+    assert "KeyError: 'a bug'" in lost.reason
+    with pytest.raises(LinkError):
+        await link.drain()
+    (await house.call()).send(Results(RUN, ints([1]), longs([3]), b"abc"))
+    await house.until(lambda: house.of(Arrived))
