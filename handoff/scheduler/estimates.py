@@ -9,6 +9,8 @@ SECONDS_UNSEEN = 1.0     # assumed before anything at all has run
 BYTES_UNSEEN = 1000.0
 FUNCTIONS_MAX = 20_000   # remembered; the one that was not used for longest is forgotten first
 SAMPLES_MAX = 64         # looked at in one report of a function little known
+WARM_UP = 8              # among the first so many runs, slow ones may have been imports and cold caches
+WARM_UP_FACTOR = 8.0     # when they took so many times as long as a later one
 SAMPLES_KNOWN = 4        # and of a well-known one: hundreds of equal tasks say little more than these
 
 
@@ -24,7 +26,9 @@ class Function:
         self.nbytes = 0.0       # mean size of its result
 
     def observe(self, seconds: float, nbytes: float) -> None:
-        """Take in one run."""
+        """Take in one run. One far quicker than the few before shows that they were the warm-up, and learning starts over."""
+        if 0 < self.count < WARM_UP and seconds * WARM_UP_FACTOR < self.seconds:
+            self.count, self.seconds, self.spread = 0, 0.0, 0.0
         self.count += 1
         weight = 1.0 / self.count if self.count < RECENT else 1.0 / RECENT
         away = seconds - self.seconds

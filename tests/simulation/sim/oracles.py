@@ -134,7 +134,12 @@ class Oracles:
     def sent_missing(self, message: Missing) -> None:
         """A client asks for outputs again."""
         if message.run in self.watches:
-            self.watches[message.run].missing.update(message.tasks)
+            watch = self.watches[message.run]
+            again = dict.fromkeys(message.tasks)
+            for task in range(len(watch.job.seconds) - 1, -1, -1):   # what they take may have been let go of, and is made again for them
+                if task in again:
+                    again.update(dict.fromkeys(watch.job.inputs[task]))
+            watch.missing.update(again)
 
     def unreachable(self, run: RunId) -> None:
         """A node could not have an input from where it was sent to."""
