@@ -1,7 +1,8 @@
-"""Where a coordinator is, as people write it: "host:port", "host", "[::1]:7070"."""
+"""Where a coordinator is, as people write it: "host:port", "host", "[::1]:7070"; and where that puts the nodes beside it."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 from handoff.errors import ConfigError
@@ -21,3 +22,22 @@ def parse_address(text: str, where: str = "address") -> tuple[str, int]:
     if not 1 <= port <= 65535:
         raise ConfigError(f"{where} {text!r}: port {port} is not between 1 and 65535")
     return match["six"] or match["host"], port
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only processes on the same machine come there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def seen_from_here(address: tuple[str, int], coordinator: str) -> tuple[str, int]:
+    """Where a node is for us, who reach the coordinator at that host.
+
+    A node that came to the coordinator over loopback is on the coordinator's machine, which is not ours when we came another way.
+    """
+    host, port = address
+    return (coordinator, port) if is_loopback(host) and not is_loopback(coordinator) else address

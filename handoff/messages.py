@@ -396,6 +396,5 @@ Message: TypeAlias = Union[
     Submit, Cancel, Forget, Missing, Ask,
     Accepted, Answer, Peers, Placed, Upload, Progress, NodeGone, RunDone, RunFailed, Output,
     Plan, Recall, Redirect, Release, EndRun, DropCode,
-    Report, Failed, Recalled, Unreachable,
-    Want, Collect, Results, Announce, Chunk, Absent,
+    Report, Failed, Recalled, Unreachable, Want, Collect, Results, Announce, Chunk, Absent,
 ]  # the order is the wire's tag: add at the end, never reorder within a protocol

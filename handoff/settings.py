@@ -22,7 +22,7 @@ class SchedulerSettings:
     crash_limit: int = 3               # a task that killed this many workers is failed
     retry_seconds: float = 0.05        # pause before the second attempt; doubles each time, at most retry_seconds_max
     retry_seconds_max: float = 5.0
-    zero_cost_per_cpu: int = 4         # tasks that cost nothing, at once, per core of a node
+    zero_cost_per_cpu: int = 4         # tasks that cost nothing, at once, per core of a node; of coroutines a hundred times as many
     tasks_max: int = 4_000_000         # tasks in unfinished runs; more are refused
     progress_seconds: float = 0.1      # at most one Progress per run and this long
 

@@ -243,6 +243,7 @@ class ClientBrain:
         table.nodes.pop(node, None)
         table.uploads.pop(node, None)  # the coordinator says where to upload instead
         table.withdraw(node)
+        self._effects += table.follow(run)
         missing = table.missing_tasks()
         if missing:
             self._say(COORDINATOR, messages.Missing(run, missing))
@@ -279,6 +280,7 @@ class ClientBrain:
                         self._say(peer, messages.Want(run, ints(again)))
             case messages.Absent(run, tasks):
                 gone = table.withdraw(peer, tasks)
+                self._effects += table.follow(run)
                 if gone:
                     self._say(COORDINATOR, messages.Missing(run, ints(gone)))
             case _:

@@ -117,7 +117,7 @@ class Core:
 
     async def _start(self) -> None:
         self._driver = Driver(self._brain, self._perform, Tick(), self._failed)
-        self._links = NodeLinks(self._identity, self._settings.wire, self._hello, self._brain.peers, self._driver.post)
+        self._links = NodeLinks(self._identity, self._settings.wire, self._hello, self._brain.peers, self._driver.post, self.address[0])
         self._session = SessionClient(
             self.address, self._identity, self._settings.wire, self._hello, emit=self._happened, on_welcome=self._welcomed
         )
@@ -355,7 +355,8 @@ class Core:
             if not state.over.done():
                 state.finish(None, failure)
         for future in self._questions.values():
-            future.set_exception(errors.ConnectionLost(failure.text))
+            with contextlib.suppress(InvalidStateError):  # who asked gave it up
+                future.set_exception(errors.ConnectionLost(failure.text))
         async with asyncio.timeout(CLOSE_SECONDS):
             await asyncio.gather(self._links.close(), self._session.close("the client is closed"))
             if self._coordinator_link is not None:

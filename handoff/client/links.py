@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
+from handoff.address import seen_from_here
 from handoff.errors import ConnectionLost, HandoffError, LinkError, ProtocolError
 from handoff.ids import PeerId, RunId
 from handoff.log import log
@@ -43,7 +44,9 @@ class NodeLinks(Handler):
         hello: Callable[[], Hello],
         peers: Mapping[PeerId, tuple[str, tuple[str, int]]],
         emit: Callable[[Any], None],
+        coordinator: str,
     ) -> None:
+        self._coordinator = coordinator   # its host, as we reach it
         self._identity, self._settings, self._hello, self._peers, self._emit = identity, settings, hello, peers, emit
         self._links: dict[PeerId, Link] = {}
         self._unsent: dict[PeerId, list[Message]] = {}   # said while the link is being dialled
@@ -99,7 +102,8 @@ class NodeLinks(Handler):
         try:
             if peer not in self._peers:
                 raise ConnectionLost("the coordinator gave new numbers")
-            name, address = self._peers[peer]
+            name, told = self._peers[peer]
+            address = seen_from_here(told, self._coordinator)
             link = await dial(
                 address, self._identity, self._hello(), self, self._settings, expect_role="node", expect_name=name, peer=peer
             )

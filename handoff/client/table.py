@@ -7,7 +7,8 @@ from enum import IntEnum
 
 from handoff.columns import Body, Ints, Longs, ints, longs
 from handoff.ids import PeerId, RunId
-from handoff.messages import Results, RunDone
+from handoff.machine import Send
+from handoff.messages import Results, RunDone, Want
 from handoff.program import Flag, Program
 
 
@@ -27,7 +28,7 @@ class Table:
     """One run at the client: a byte per task, and a few words about the whole."""
 
     __slots__ = ("announced", "born", "cancelled", "detached", "done", "fetching", "forget", "holders", "is_over", "known", "missing",
-                 "nodes", "run", "state", "token", "uploads")
+                 "moved", "nodes", "others", "run", "state", "token", "uploads")
 
     def __init__(self, token: int, *, forget: bool = False, detached: bool = False, born: int = 0) -> None:
         self.token = token
@@ -38,6 +39,8 @@ class Table:
         self.missing = 0                            # outputs that are neither here nor announced
         self.announced = 0                          # outputs that are announced and not here
         self.holders: dict[int, PeerId] = {}        # announced output -> the node that has it
+        self.others: dict[int, PeerId] = {}         # announced output -> a later node that has it as well: made again, the first is lost
+        self.moved: list[int] = []                  # announced outputs that someone waits for, to be asked for at their new holder
         self.fetching: dict[int, None] = {}         # announced outputs that someone waits for
         self.nodes: dict[PeerId, None] = {}         # nodes that work for the run and are not gone
         self.uploads: dict[PeerId, dict[int, None]] = {}  # object tasks by the node that the value went to
@@ -72,6 +75,7 @@ class Table:
             elif where == ANNOUNCED:
                 self.announced -= 1
                 del self.holders[task]
+                self.others.pop(task, None)
             else:
                 continue  # it came before, or nobody asked for it
             state[task] = HERE
@@ -90,6 +94,8 @@ class Table:
                 state[task] = ANNOUNCED
                 self.holders[task] = peer
                 fresh.append(task)
+            elif task < size and state[task] == ANNOUNCED and self.holders[task] != peer:
+                self.others[task] = peer   # that the first one is gone, the coordinator may say later
         self.missing -= len(fresh)
         self.announced += len(fresh)
         return fresh
@@ -97,14 +103,27 @@ class Table:
     def withdraw(self, peer: PeerId, tasks: Iterable[int] | None = None) -> list[int]:
         """That node does not have these announced values any more (None: none at all); they are missing again."""
         gone = []
+        if tasks is None:
+            self.others = {task: other for task, other in self.others.items() if other != peer}
         for task in list(self.holders) if tasks is None else tasks:
             if self.holders.get(task) == peer:
+                other = self.others.pop(task, peer)
+                if other != peer:
+                    self.holders[task] = other
+                    if task in self.fetching:
+                        self.moved.append(task)
+                    continue
                 del self.holders[task]
                 self.state[task] = MISSING
                 gone.append(task)
         self.missing += len(gone)
         self.announced -= len(gone)
         return gone
+
+    def follow(self, run: RunId) -> list[Send]:
+        """Ask the new holders for what someone waits for."""
+        moved, self.moved = self.moved, []
+        return [Send(self.holders[task], Want(run, ints([task]))) for task in moved]
 
     def missing_tasks(self) -> Ints:
         """The outputs that are neither here nor announced by a node that lives."""
@@ -117,6 +136,7 @@ class Table:
         """Raise AssertionError when the counts contradict the columns."""
         assert self.missing == self.state.count(MISSING), f"run {self.run}: {self.missing} missing, not as counted"
         assert self.announced == self.state.count(ANNOUNCED) == len(self.holders), f"run {self.run}: announced, not as counted"
+        assert self.others.keys() <= self.holders.keys(), f"run {self.run}: a second holder without a first"
         assert all(self.state[task] != HERE for task in self.fetching), f"run {self.run}: fetches what is here"
 
 

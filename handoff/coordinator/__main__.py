@@ -6,12 +6,15 @@ Plain argparse, since an embedded cluster starts this for every program that use
 from __future__ import annotations
 
 import argparse
+import importlib
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from handoff.address import DEFAULT_PORT
 from handoff.coordinator.coordinator import Coordinator
+from handoff.scheduler.allocator import Allocator
 from handoff.service import parser, serve
 
 EXAMPLE = """example, two machines:
@@ -26,6 +29,9 @@ def options(arguments: Sequence[str] | None = None, prog: str = "handoff coordin
     made = parser(prog, "Start a coordinator: it knows the nodes and decides where each function runs.", EXAMPLE)
     made.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (default: 127.0.0.1, this machine only)")
     made.add_argument("--port", type=port, default=DEFAULT_PORT, help=f"port to listen on; 0 for any (default: {DEFAULT_PORT})")
+    made.add_argument(
+        "--allocator", type=allocator, metavar="NAME",
+        help='what places functions on nodes: "greedy" (default), "first-fit", or MODULE:CLASS for one of your own')
     made.add_argument("--listen-fd", type=int, help=argparse.SUPPRESS)   # an inherited socket that listens already
     return made.parse_args(arguments)
 
@@ -37,11 +43,29 @@ def port(text: str) -> int:
     return int(text)
 
 
+def allocator(text: str) -> Allocator | None:
+    """One of ours, or one of the user's own; None for the default."""
+    if text == "greedy":
+        return None
+    module, _, name = ("handoff.scheduler.first_fit:FirstFit" if text == "first-fit" else text).partition(":")
+    sys.path.insert(0, here := str(Path.cwd()))
+    try:
+        made: Allocator = getattr(importlib.import_module(module), name)()
+        if not callable(made.allocate):
+            raise TypeError("its allocate is no method")
+    except Exception as error:   # whatever a user's module does when it is imported
+        raise argparse.ArgumentTypeError(f"{text!r} is neither greedy nor first-fit nor MODULE:CLASS of an allocator: {error!r}") from error
+    finally:
+        sys.path.remove(here)
+    return made
+
+
 def main(arguments: Sequence[str] | None = None, prog: str = "handoff coordinator") -> int:
     """Run a coordinator until it is stopped; the exit status."""
     said = options(arguments, prog)
     listening = socket.socket(fileno=said.listen_fd) if said.listen_fd is not None else None
-    return serve(said, lambda settings, secret: Coordinator(settings, secret, said.host, said.port, listening), create_secret=True)
+    return serve(
+        said, lambda settings, secret: Coordinator(settings, secret, said.host, said.port, listening, said.allocator), create_secret=True)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ import socket
 from dataclasses import replace
 from typing import Any
 
+from handoff.address import is_loopback
 from handoff.errors import HandoffError, InvariantViolation, ProtocolError
 from handoff.ids import PeerId
 from handoff.log import log
 from handoff.loop import Driver
 from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick
-from handoff.messages import PROTOCOL, Accepted, Answer, Hello, Message, Refused, RunDone, RunFailed
+from handoff.messages import PROTOCOL, Accepted, Answer, Hello, Message, Refused, RunDone, RunFailed, Submit
 from handoff.resources import describe
 from handoff.scheduler.allocator import Allocator
 from handoff.scheduler.scheduler import Scheduler
@@ -43,6 +44,7 @@ class Coordinator:
         self._stopped = asyncio.Event()
         self._failure: Exception | None = None
         self._here: dict[PeerId, Hello] = {}  # who is in
+        self._asked: dict[tuple[PeerId, int], dict[str, Any]] = {}  # runs that were submitted and not answered, as the log has them
 
     async def start(self) -> None:
         """Listen. Raises ConfigError when the port is taken or the address is not ours."""
@@ -95,6 +97,12 @@ class Coordinator:
                     return Refused("Refused", text)
             if hello.name != name:
                 return Refused("Refused", f"the certificate is for the node {name!r}, not for {hello.name!r}")
+            if is_loopback(hello.address[0]) and not is_loopback(self._sessions.listens_on):
+                text = (
+                    f"node {hello.name!r} listens on {hello.address[0]} alone, where the cluster's other machines can't reach it;"
+                    " start it with --host 0.0.0.0"
+                )
+                return Refused("Refused", text)
         return None
 
     def _happened(self, event: Any) -> None:
@@ -115,15 +123,24 @@ class Coordinator:
                 log.warning("peer.dropped", peer=peer, name=self._here[peer].name)
             case Resumed(peer):
                 log.info("peer.resumed", peer=peer, name=self._here[peer].name)
-            case Received():
-                pass
+            case Received(peer, Submit() as submit):
+                client = self._here[peer].name if peer in self._here else ""
+                self._asked[peer, submit.token] = {"name": submit.name, "tasks": len(submit.program.kind), "client": client}
         self._driver.post(event)
 
     def _perform(self, effect: Any) -> None:
         match effect:
             case Send(peer, message):
-                if isinstance(message, (Accepted, RunDone, RunFailed)):
-                    _note(message)
+                match message:
+                    case Accepted(token, run):
+                        log.info("run.accepted", run=run, **self._asked.pop((peer, token), {}))
+                    case Refused(code, text, token) if (asked := self._asked.pop((peer, token), None)) is not None:
+                        log.warning("run.refused", **asked, error=code, text=text)
+                    case RunDone(run):
+                        log.info("run.done", run=run, tasks=len(message.nodes), bytes_moved=message.bytes_moved)
+                    case RunFailed(run):
+                        node, attempt = message.node, message.attempt
+                        log.warning("run.failed", run=run, error=message.code, text=message.text, node=node, attempt=attempt)
                 self._send(peer, message)
             case Close(peer, reason):
                 log.warning("peer.forgotten", peer=peer, name=self._leave(peer), reason=reason)
@@ -145,14 +162,6 @@ class Coordinator:
     def _leave(self, peer: PeerId) -> str:
         """The name of who is not in any more; it is free for another."""
         hello = self._here.pop(peer, None)
+        for asked in [asked for asked in self._asked if asked[0] == peer]:
+            del self._asked[asked]
         return hello.name if hello is not None else ""
-
-
-def _note(message: Accepted | RunDone | RunFailed) -> None:
-    match message:
-        case Accepted(_, run):
-            log.info("run.accepted", run=run)
-        case RunDone(run):
-            log.info("run.done", run=run, tasks=len(message.nodes), bytes_moved=message.bytes_moved)
-        case RunFailed(run):
-            log.warning("run.failed", run=run, error=message.code, text=message.text, node=message.node, attempt=message.attempt)

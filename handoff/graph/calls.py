@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import CoroutineType
 from typing import Any
 
 
@@ -75,7 +76,8 @@ class Frame:
             return self.inputs[part.index]
         if kind is Call:
             if id(part) not in self.done:
-                self.done[id(part)] = self.call(part)
+                value = self.call(part)
+                self.done[id(part)] = run_coroutine(value) if type(value) is CoroutineType else value
             return self.done[id(part)]
         if kind is Quoted:
             return self.fill(part.value) if part.has_holes else part.value
@@ -106,6 +108,13 @@ class Frame:
                 self.done[id(inner)] = await self.call_async(inner)
         value = self.call(call)
         return await value if inspect.isawaitable(value) else value
+
+
+def run_coroutine(coroutine: CoroutineType[Any, Any, Any]) -> Any:
+    """The value of what a plain function handed on, such as a lambda that calls a coroutine function; on a loop of its own."""
+    import asyncio
+
+    return asyncio.run(coroutine)
 
 
 def calls_in(part: Any) -> list[Call]:

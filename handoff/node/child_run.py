@@ -128,6 +128,8 @@ class Runner:
                     value = called(*args, **keywords)
                     function = called
                 if type(value) is CoroutineType:  # a plain function that hands on what a coroutine function gave it
+                    from handoff.graph.calls import run_coroutine
+
                     value = run_coroutine(value)
                 data = pack_value(value, inline_bytes)
             except BaseException as error:
@@ -160,10 +162,3 @@ class Runner:
 
     def _end_lines(self, batch: Batch, index: int) -> None:
         self._output.end((batch.run, batch.tasks[index]))
-
-
-def run_coroutine(coroutine: CoroutineType[Any, Any, Any]) -> Any:
-    """Its value, on a loop of its own."""
-    import asyncio
-
-    return asyncio.run(coroutine)

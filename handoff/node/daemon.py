@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from handoff.address import is_loopback, seen_from_here
 from handoff.columns import ints
 from handoff.errors import ConnectionLost, HandoffError
 from handoff.ids import COORDINATOR, NOBODY, RunId
@@ -178,7 +179,8 @@ class Daemon:
                     self._codes[digest] = bytes(body[at : at + size])
                     at += size
             case Peers():
-                self._exchange.learn(message)
+                here = tuple(seen_from_here(address, self._coordinator[0]) for address in message.addresses)
+                self._exchange.learn(replace(message, addresses=here))
             case DropCode(digests):
                 for digest in digests:
                     self._codes.pop(digest, None)
@@ -225,6 +227,6 @@ class Daemon:
 
 def _default_host(coordinator: str) -> str:
     """Peers must reach us: everywhere, unless the whole cluster lives on this machine's loopback."""
-    return "127.0.0.1" if coordinator in ("127.0.0.1", "localhost", "::1") else "0.0.0.0"
+    return "127.0.0.1" if is_loopback(coordinator) else "0.0.0.0"
 
 

@@ -141,8 +141,9 @@ class Exchange:
                 await self._send_value(peer, *queue.popleft())
         except (OSError, MemoryError) as error:  # a value that can't be mapped now; with its link broken, the peer asks again
             log.error("value.not_sent", peer=peer, name=self.name(peer), error=error)
-            for link in list(self._links.get(peer, ())):
-                link.abort()
+            if links := self._links.get(peer):
+                links[0].close("a value can't be sent now")
+                self.lost(links[0], f"a value can't be sent now: {error}")
         finally:
             self._streams.pop(peer, None)
 

@@ -7,6 +7,8 @@ import fcntl
 import itertools
 import mmap
 import os
+import resource
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +18,9 @@ _ADD_SEALS, _GET_SEALS = 1033, 1034                      # fcntl commands; the f
 _SEAL_SHRINK, _SEAL_GROW, _SEAL_WRITE, _SEAL_FUTURE_WRITE = 2, 4, 8, 16
 _PARTS_PER_WRITE = 512                                   # the kernel takes 1,024
 _BYTES_PER_WRITE = 1 << 30                               # the kernel takes just under 2 GiB
+_RESERVED_MAX = 1024                                    # descriptors kept free of values, for links, workers and what is on its way;
+_RESERVED_SHARE = 4                                      # a quarter where there are few
+_COPIED_BYTES_MAX = 64 * 1024 * 1024                     # of larger values, memory runs out before descriptors do
 _serials = itertools.count(1)
 
 
@@ -27,13 +32,15 @@ class SharedValue:
     def __init__(self, fd: int, nbytes: int) -> None:
         self.fd, self.nbytes = fd, nbytes
         self.serial = next(_serials)  # names this very copy, for whoever remembers having it mapped
-        self._view: memoryview | None = None
+        self._view: weakref.ref[memoryview] | None = None
 
     def view(self) -> memoryview:
-        """The bytes, read-only, mapped when first asked for."""
-        if self._view is None:
-            self._view = map_readonly(self.fd, self.nbytes)
-        return self._view
+        """The bytes, read-only, mapped as long as somebody looks at them: a mapping of Python's holds a descriptor of its own."""
+        view = self._view() if self._view is not None else None
+        if view is None:
+            view = map_readonly(self.fd, self.nbytes)
+            self._view = weakref.ref(view)
+        return view
 
     def __len__(self) -> int:
         return self.nbytes
@@ -80,6 +87,17 @@ def writable_shared(nbytes: int) -> tuple[SharedValue, memoryview]:
         return value, memoryview(mmap.mmap(fd, nbytes))
     except (OSError, ValueError, OverflowError) as error:
         raise MemoryError(f"no room for a value of {nbytes:,} bytes on this node: {error}") from error
+
+
+def with_few_descriptors(value: SharedValue) -> SharedValue | bytes:
+    """The value itself; or a copy that needs no descriptor, once nearly all that this process may have are in use.
+
+    Every large value holds one. A node that runs out of them can neither start a worker nor accept a peer.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY or value.fd < limit - min(_RESERVED_MAX, limit // _RESERVED_SHARE):  # the lowest free one is taken
+        return value
+    return value if value.nbytes > _COPIED_BYTES_MAX else bytes(value.view())
 
 
 def seal_received(value: SharedValue) -> None:

@@ -1,4 +1,4 @@
-"""The results that lie on this node: small ones as bytes, large ones in shared memory. The first value of a task wins."""
+"""The results that lie on this node: small ones as bytes, large ones in shared memory while there are descriptors. The first one wins."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from handoff.ids import RunId
-from handoff.node.shared_memory import SharedValue, seal_received, writable_shared
+from handoff.node.shared_memory import SharedValue, seal_received, with_few_descriptors, writable_shared
 
 Value: TypeAlias = bytes | SharedValue
 
@@ -28,7 +28,7 @@ class ResultStore:
         """Keep this value; a second one for the same task is ignored."""
         values = self._runs.setdefault(run, {})
         if task not in values:
-            values[task] = value
+            values[task] = with_few_descriptors(value) if type(value) is SharedValue else value
             self.resident_bytes += len(value)
 
     def put_many(self, run: RunId, tasks: Sequence[int], values: Sequence[Value]) -> None:
@@ -37,7 +37,7 @@ class ResultStore:
         size = 0
         for task, value in zip(tasks, values, strict=True):
             if task not in kept:
-                kept[task] = value
+                kept[task] = with_few_descriptors(value) if type(value) is SharedValue else value
                 size += len(value)
         self.resident_bytes += size
 

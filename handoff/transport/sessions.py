@@ -69,6 +69,12 @@ class SessionServer:
         assert self._listener is not None, "listen() comes first"
         return self._listener.port
 
+    @property
+    def listens_on(self) -> str:
+        """At which of this machine's addresses."""
+        assert self._listener is not None, "listen() comes first"
+        return self._listener.address[0]
+
     async def listen(self, host: str, port: int, sock: socket.socket | None = None) -> None:
         """Begin to let peers in."""
         self._listener = await listen(host, port, self._identity, "coordinator", self._welcome, self, self._settings, sock=sock)

@@ -105,7 +105,7 @@ class Identity:
         self.cluster_id = self._authorities[0].cluster_id
         self.hostname = hostname(self.cluster_id)   # what a dialler expects in the other side's certificate
         self._own = b""
-        self._old_at = 0.0                          # monotonic; then a new certificate is due
+        self._minted_at = 0.0                       # on the clock that others judge a certificate by: it goes on while a machine sleeps
         self._contexts: dict[bool, ssl.SSLContext] = {}
 
     def server_context(self) -> ssl.SSLContext:
@@ -121,11 +121,11 @@ class Identity:
         return peer_role(ssl_object)
 
     def _context(self, *, is_server: bool) -> ssl.SSLContext:
-        now = time.monotonic()
-        if now >= self._old_at:
+        now = time.time()
+        if not -BACKDATED.total_seconds() / 2 < now - self._minted_at < LIFETIME.total_seconds() / 2:
             first, *others = self._authorities
             self._own = first.mint(self.role, self.name, also=tuple(each.cluster_id for each in others))
-            self._old_at = now + LIFETIME.total_seconds() / 2
+            self._minted_at = now
             self._contexts.clear()
         if is_server not in self._contexts:
             self._contexts[is_server] = context("".join(each.pem for each in self._authorities), self._own, is_server=is_server)

@@ -23,9 +23,18 @@ def test_the_readme_names_the_front_door() -> None:
 def test_importing_handoff_is_light() -> None:
     """Importing starts nothing and pulls in none of the heavy libraries."""
     heavy = ["asyncio", "ssl", "cryptography", "msgpack", "uvloop", "typer", "rich", "pydantic", "numpy"]
-    program = f"import sys, handoff; print([name for name in {heavy} if name in sys.modules])"
+    program = f"""if True:
+        import logging, os, signal, sys, threading
+        def state():
+            handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)]
+            return threading.active_count(), handlers, len(os.listdir("/proc/self/fd")), logging.root.handlers[:], list(os.environ)
+        before = state()
+        import handoff
+        children = open(f"/proc/self/task/{{os.getpid()}}/children").read()
+        print([name for name in {heavy} if name in sys.modules], state() == before, children)
+    """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.split() == ["[]", "True"]
 
 
 def test_the_readme_examples_run(tmp_path: Path) -> None:

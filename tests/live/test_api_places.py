@@ -35,8 +35,11 @@ def test_collocated_functions_follow_a_target_that_moved(cluster: handoff.LocalC
     diary, gate = Diary(tmp_path / "diary"), tmp_path / "gate"
     dag = DAG()
     dag.add(Function("target", code=step, extra_args=[diary.path, "target"]))
-    dag.add(Function("near", ["target"], lambda made, *args: step(*args, made, gate=str(gate)), [diary.path, "near"], node=collocated("target")))
-    dag.add(Function("nearer", ["near"], lambda made, *args: step(*args, made), [diary.path, "nearer"], node=collocated("near")))
+    for name, before, code in (
+        ("near", "target", lambda made, *args: step(*args, made, gate=str(gate))),
+        ("nearer", "near", lambda made, *args: step(*args, made)),
+    ):
+        dag.add(Function(name, [before], code, [diary.path, name], node=collocated(before)))
     run = client.start(dag)
     diary.wait_for("near")
     [first] = {record.node for record in run.timeline() if record.function == "target"}

@@ -26,6 +26,7 @@ import pytest
 from handoff.graph.calls import Call, NodeName, Slot
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
 from handoff.node.events import Broke, CancelTask, Execute, Finished, WorkerGone, WorkerReady
+from handoff.node.phrases import BROKE, OUTPUT, RESULTS
 from handoff.node.pool import WorkerPool
 from handoff.node.shared_memory import SharedValue
 from handoff.node.store import ResultStore
@@ -511,8 +512,20 @@ async def test_a_worker_that_can_not_start_is_reported() -> None:
     await house.pool.close()
 
 
-async def test_a_worker_that_talks_nonsense_is_killed(house: House) -> None:
-    """A frame that no worker sends ends that worker, and nothing else."""
+@pytest.mark.parametrize("said", [
+    [RESULTS, 1, 0, [5], b"", b""],
+    [RESULTS, 7, 0, [b"x"], b"", b""],
+    [RESULTS, 1, 0, [b"x"], b"", b""],
+    [BROKE, 1, 0, "exception", 5, "text", "traceback", 0.0, b""],
+    [BROKE, 1, 0, "exception", "type", None, "traceback", 0.0, b""],
+    [BROKE, 1, 0, "exception", "type", "text", "traceback", 0.0, "body"],
+    [OUTPUT, [1], b"\0\0\0\0", ["stdout"], [b"bytes"]],
+    [OUTPUT, [1, 1], b"\0\0\0\0", ["stdout"], ["text"]],
+    [99],
+    5,
+], ids=repr)
+async def test_a_worker_that_talks_nonsense_is_killed(house: House, said: Any) -> None:
+    """A frame that no worker sends ends that worker, and nothing else: no task ends by it, and nobody else is told of it."""
     def nonsense(said: Any) -> None:
         from handoff.node.pipe import frame
 
@@ -522,8 +535,9 @@ async def test_a_worker_that_talks_nonsense_is_killed(house: House) -> None:
                     os.write(int(link.name), frame(said))
         time.sleep(1000)
 
-    house.call(nonsense, [17, 1, 0, [5], b"", b""])
+    house.call(nonsense, said)
     assert "said what no worker says" in (await house.event(WorkerGone)).reason
+    assert not house.of(Finished) and not house.of(Broke) and not house.lines
 
 
 async def test_workers_die_with_their_node() -> None:

@@ -89,8 +89,11 @@ def factorial(x: int) -> int:
     (Asynchronous(), 2, 14),
     (lambda x: increased(x), 1, 2),
     (lambda x: (lambda y: y * x)(x), 3, 9),
-], ids=["module", "recursive", "builtin", "method of a type", "itemgetter", "closure", "partial of a closure", "partial coroutine", "bound method",
-        "asynchronous method", "class method", "static method", "partial of a method", "asynchronous object", "lambda with a coroutine", "nested lambda"])
+], ids=[
+    "module", "recursive", "builtin", "method of a type", "itemgetter", "closure", "partial of a closure", "partial coroutine",
+    "bound method", "asynchronous method", "class method", "static method", "partial of a method", "asynchronous object",
+    "lambda with a coroutine", "nested lambda",
+])
 def test_code_of_every_kind(place: Any, code: Any, argument: Any, expected: Any) -> None:
     """The same alone, as a function of a graph, as an inline one, and here."""
     args = [] if argument is None else [argument]
@@ -172,8 +175,8 @@ def main(place):
     print("as a program: good")
 
     # As in a notebook: no file holds the source, and a cell that runs again counts from then on.
-    cells = ["import math", "def area(r): return math.floor(math.pi * r * r) + LIMIT", "def both(x): return area(x), helper(x)", "LIMIT = 5"]
-    for cell in cells:
+    area = "def area(r): return math.floor(math.pi * r * r) + LIMIT"
+    for cell in ["import math", area, "def both(x): return area(x), helper(x)", "LIMIT = 5"]:
         exec(compile(cell, "<cell>", "exec"), globals())
     assert place.submit(both, 1).result(30) == (8, 11)
     exec(compile("def area(r): return 'again'\\nOFFSET = 20", "<cell>", "exec"), globals())
@@ -199,5 +202,6 @@ def test_functions_of_a_program_and_of_a_notebook(place: Any, tmp_path: Path) ->
         create_file(tmp_path / "secret", place.cluster.secret)
         environment["HANDOFF_SECRET_FILE"] = str(tmp_path / "secret")
         address = [place.cluster.address]
-    ran = subprocess.run([sys.executable, program, *address], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    command = [sys.executable, program, *address]
+    ran = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (ran.stdout, ran.returncode) == ("as a program: good\nas a notebook: good\n", 0), ran.stderr

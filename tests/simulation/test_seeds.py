@@ -20,6 +20,8 @@ def test_every_promise_holds_whatever_goes_wrong(profile: str) -> None:
 ONCE_FAILED = [
     (9, "everything"), (65, "cuts"), (112, "joins"), (1028, "vanish"), (3009, "kills"), (3093, "everything"), (5081, "calm"),
     (7019, "everything"), (9040, "everything"), (9183, "kills"), (208, "everything"),
+    (30085, "vanish"), (40235, "kills"), (43045, "kills"), (43216, "vanish"), (43839, "everything"), (46029, "everything"),
+    (46329, "everything"), (48865, "kills"), (51055, "kills"), (52099, "everything"), (53714, "pauses"), (70, "kills"), (60039, "late"),
 ]
 
 

@@ -22,9 +22,10 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "vanish": ("vanish", "joins"),
     "joins": ("joins", "mishaps"),
     "clients": ("client_kills", "resets"),
+    "late": ("kills", "vanish", "mishaps", "late"),
     "everything": ("mishaps", "resets", "cuts", "pauses", "kills", "vanish", "joins", "client_kills"),
 }
-HARMLESS = {"mishaps", "resets", "joins"}  # no node is ever lost by these
+HARMLESS = {"mishaps", "resets", "joins", "late"}  # no node is ever lost by these
 
 
 def default_allocator() -> Any:
@@ -47,6 +48,7 @@ class Options:
     fault_seconds: float          # faults strike before this moment
     delay_seconds: float
     link_seconds: float           # how much longer values may take between nodes, and from nodes to clients
+    news_seconds: float           # how much longer what nodes and coordinator say to each other may take
     encoded: bool                 # through the codec
     spawn_trouble: float
     settings: Settings
@@ -82,6 +84,7 @@ def draw_options(seed: int, profile: str | None = None) -> Options:
         fault_seconds=lots.choice((2.0, 10.0, 30.0)),
         delay_seconds=lots.choice((0.0001, 0.0005, 0.01)),
         link_seconds=lots.choice((0.0, 0.0, 0.01, 0.3)),
+        news_seconds=Random(f"{seed}/news").choice((0.05, 0.5)) if "late" in faults else 0.0,
         encoded=lots.random() < 0.2,
         spawn_trouble=lots.choice((0.0, 0.0, 0.1)),
         settings=settings,

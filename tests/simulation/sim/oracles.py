@@ -49,7 +49,7 @@ class Watch:
     made_on: dict[int, dict[str, None]] = field(default_factory=dict)
     received: dict[int, bytes] = field(default_factory=dict)
     losses: int = 0                                            # nodes lost, results unreachable: each may repeat a task
-    missing: Counter[int] = field(default_factory=Counter)     # outputs that the client asked for again
+    missing: Counter[int] = field(default_factory=Counter)     # times the client asked again for it, or for what takes it
     over: RunOver | None = None
 
 
@@ -139,7 +139,7 @@ class Oracles:
             for task in range(len(watch.job.seconds) - 1, -1, -1):   # what they take may have been let go of, and is made again for them
                 if task in again:
                     again.update(dict.fromkeys(watch.job.inputs[task]))
-            watch.missing.update(again)
+            watch.missing.update(list(again))
 
     def unreachable(self, run: RunId) -> None:
         """A node could not have an input from where it was sent to."""
@@ -304,6 +304,8 @@ class Oracles:
         allowed = {"AllocationError"} if job.impossible else {"NodeTimeout"} if job.absent_pin else set()
         if self.options.has_losses:
             allowed.add("ConnectionLost")
+            if not job.submit.wait_for_nodes:
+                allowed.add("AllocationError")   # the one node that could may be away just then
         sure(over.failure.code in allowed, f"{client.host}: {job.submit.name} was refused without need: {over.failure}")
 
     def _true_failure(self, run: RunId, watch: Watch, failure: Failure) -> None:

@@ -51,6 +51,7 @@ class SessionServer:
     def received(self, end: End, frame: Any) -> None:
         """A frame on any connection; the first is a Hello."""
         if end.facts is None:
+            end.slowness = self.process.options.news_seconds
             self._greeted(end, self.letters.read(frame))
             return
         peer = end.facts
@@ -168,7 +169,7 @@ class SessionClient:
             self.heard(Received(COORDINATOR, self.letters.read(frame.letter)))
 
     def _answered(self, end: End, answer: Message) -> None:
-        end.facts = "answered"
+        end.facts, end.slowness = "answered", self.process.options.news_seconds
         if not isinstance(answer, Welcome):
             end.close()
             self._again("refused")

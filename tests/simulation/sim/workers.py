@@ -216,7 +216,7 @@ class Worker:
     def cancel(self, run: RunId, task: int) -> None:
         """Cancel a coroutine; half of the stuck ones do not listen."""
         work = self._now.get((run, task))
-        if work is None or (work.stuck and self.lots.random() < 0.5):
+        if work is None or self.node.workers.alive.get(self.worker) is not self or (work.stuck and self.lots.random() < 0.5):
             return
         del self._now[(run, task)]
         self._broke(work, "cancelled", "CancelledError", self.node.clock.now - work.began)

@@ -237,6 +237,20 @@ def test_a_fetch_survives_the_loss_of_the_holder(bench: Bench) -> None:
     assert not of(effects, events.RunOver)
 
 
+def test_what_was_made_again_and_announced_before_its_loss_was_told_is_not_missing(bench: Bench) -> None:
+    """A node that makes something again may say so sooner than the coordinator that the first one is gone; it is fetched there."""
+    bench.running()
+    bench.hear(COORDINATOR, Placed(RUN, ints([2])))
+    bench.hear(ONE, Announce(RUN, ints([0, 1]), longs([10, 20])))
+    bench.tell(events.Fetch(1, 0))
+    assert bench.hear(TWO, Announce(RUN, ints([0]), longs([10]))) == []
+    effects = bench.hear(COORDINATOR, NodeGone(RUN, ONE))
+
+    assert sent(effects, Want) == [(TWO, Want(RUN, ints([0])))]
+    assert sent(effects, Missing) == [(COORDINATOR, Missing(RUN, ints([1])))]
+    assert sent(bench.hear(COORDINATOR, NodeGone(RUN, TWO)), Missing) == [(COORDINATOR, Missing(RUN, ints([0, 1])))]
+
+
 def test_a_holder_that_has_lost_the_value_is_reported(bench: Bench) -> None:
     """Absent makes an announced output missing again."""
     bench.running()

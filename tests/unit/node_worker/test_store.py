@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 
 import pytest
 
@@ -92,6 +93,46 @@ def test_an_absurd_size_is_refused() -> None:
     with pytest.raises(MemoryError, match="no room for a value of"):
         store.receive(RUN, 1, 1 << 62)
     assert store.resident_bytes == 0
+
+
+def test_without_descriptors_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many open files is the same error as too little memory, and is not counted either."""
+    def exhausted(*_: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "memfd_create", exhausted)
+    store = ResultStore()
+    with pytest.raises(MemoryError, match="Too many open files"):
+        store.receive(RUN, 1, 100)
+    assert store.resident_bytes == 0
+
+
+def test_values_give_up_their_descriptors_when_those_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Near the limit a large value is copied into plain memory, however it came; one that is too large for that stays as it is."""
+    store, small, huge = ResultStore(), write_shared([b"x" * 100], 100), SharedValue(os.memfd_create("huge"), 65 * 1024 * 1024)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (small.fd + 1, small.fd + 1))
+    store.put(RUN, 1, small)
+    store.put_many(RUN, [2, 3], [b"y", write_shared([b"z" * 50], 50)])
+    store.put(RUN, 4, huge)
+    store.receive(RUN, 5, 3)[:] = b"abc"
+    assert store.received(RUN, 5)
+    assert [store.get(RUN, task) for task in range(1, 6)] == [b"x" * 100, b"y", b"z" * 50, huge, b"abc"]
+    assert store.resident_bytes == 154 + huge.nbytes
+    store.drop_run(RUN)
+    assert store.resident_bytes == 0
+
+
+def test_a_value_that_nobody_looks_at_costs_one_descriptor() -> None:
+    """Its mapping, which has one of its own, goes with the last look."""
+    value = write_shared([b"x" * 100], 100)
+    before = len(os.listdir("/proc/self/fd"))
+    view = value.view()
+    assert value.view() is view and len(os.listdir("/proc/self/fd")) == before + 1
+    part = view[:10]
+    del view
+    assert part == b"x" * 10
+    del part
+    assert len(os.listdir("/proc/self/fd")) == before and value.view() == b"x" * 100
 
 
 def test_a_view_outlives_its_value() -> None:

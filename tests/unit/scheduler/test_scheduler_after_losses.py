@@ -153,3 +153,21 @@ def test_what_waits_for_work_that_nobody_has_is_taken_back_with_all_that_waits_f
     assert [task for task in range(6) if table.is_planned(task)] == [0]
     cluster.join("n1")
     cluster.finish(run)
+
+
+def test_what_may_still_run_counts_for_the_limit_of_its_run() -> None:
+    """A serializer whose consumer has to move is planned anew, but may run on until its node speaks: nothing takes its place before."""
+    cluster = Cluster().client().join("n1", cpu=4).join("n2", cpu=4, gpu=1).join("n3", cpu=4, gpu=1)
+    start, between = kind("start", flags=0, node="n1"), kind("between", {}, flags=Flag.SERIALIZER)
+    cluster.submit(program([(start, ()), (between, (0,)), (kind("end", {"gpu": 1}), (1,)), (kind("other"), ())]), max_concurrency=1)
+    if cluster.planned.keys() == {(1, 3)}:
+        cluster.done(3)
+    cluster.done(0)
+    assert cluster.where(1) == "n1"
+    (target,) = cluster.scheduler.ledger.runs[1].promised.values()
+    cluster.lose(cluster.names[target])
+
+    assert cluster.attempt(1) == 1 and cluster.plans() == []
+    cluster.done(1)
+    assert cluster.plans() == [1] or cluster.plans() == [3]
+    cluster.finish()

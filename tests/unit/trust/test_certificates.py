@@ -131,15 +131,20 @@ def test_secrets_are_replaced_without_a_gap() -> None:
 
 def test_contexts_are_kept_until_half_of_the_certificates_life(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same context serves all connections; after three and a half days a new certificate takes its place."""
-    now = 1000.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
+    now = 1e9
+    monkeypatch.setattr("time.time", lambda: now)
     identity = Identity(OURS, "node", "n")
     first = identity.server_context()
 
     now += 3.4 * 86400
     assert identity.server_context() is first
     now += 0.2 * 86400
-    assert identity.server_context() is not first
+    second = identity.server_context()
+    assert second is not first
+    now -= 0.4 * 86400
+    assert identity.server_context() is second
+    now -= 0.2 * 86400  # the clock was set right: what was made in the future would not be good yet
+    assert identity.server_context() is not second
 
 
 def test_sessions_are_not_resumed_and_keys_are_not_logged(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
