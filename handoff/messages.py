@@ -256,7 +256,7 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """These results will come from these nodes instead: ask there."""
+    """These results come from these nodes instead: ask there. (To a client: outputs of lost nodes, of which these have copies.)"""
 
     run: RunId
     tasks: Ints

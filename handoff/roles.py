@@ -43,7 +43,8 @@ from handoff.messages import (
 ALLOWED: dict[tuple[str, str], tuple[type, ...]] = {
     ("client", "coordinator"): (Submit, Cancel, Forget, Missing, Ask, Alive, Bye),
     ("coordinator", "client"): (
-        Accepted, Refused, Answer, Peers, Placed, Upload, Progress, NodeGone, RunDone, RunFailed, Output, Alive, Bye,
+        Accepted, Refused, Answer, Peers, Placed, Upload, Progress, NodeGone, Redirect, RunDone, RunFailed, Output,
+        Alive, Bye,
     ),
     ("coordinator", "node"): (Plan, Recall, Redirect, Release, EndRun, DropCode, Peers, Refused, Alive, Bye),
     ("node", "coordinator"): (Report, Failed, Recalled, Unreachable, Output, Alive, Bye),

@@ -11,9 +11,9 @@ from typing import Any
 
 from handoff import messages
 from handoff.client import events
-from handoff.client.reach import Reach
-from handoff.client.table import ANNOUNCED, MISSING, Table, nbytes_of, part_of
-from handoff.columns import ints, longs
+from handoff.client.reach import Reach, out_of_reach
+from handoff.client.table import ANNOUNCED, MISSING, Table, by_node, nbytes_of, part_of
+from handoff.columns import Ints, Longs, ints, longs
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Dropped, Joined, Lost, Received, Resumed, Send, Tick
 from handoff.settings import ClientSettings
@@ -195,6 +195,10 @@ class ClientBrain:
                 self._upload(table, run, tasks, nodes)
             case messages.NodeGone(_, node):
                 self._node_gone(table, run, node)
+            case messages.Redirect(_, tasks, nodes):  # the node that made them is lost; these have copies, and do not push them
+                for node, column in by_node(tasks, nodes).items():
+                    self._announced(table, run, node, column, longs([0]) * len(column))
+                self._look_whether_over(table)
             case _:
                 pass
 
@@ -205,8 +209,8 @@ class ClientBrain:
         table.run = run
         self._runs[run] = table
         self._effects.append(events.RunAccepted(token, run))
-        if self._missed:
-            self._missed = {key: None for key in self._missed if key[1] >= run}  # runs count upward, and are accepted in that order
+        if self._missed:  # runs are accepted in order of number, but several may be before the first of them is placed
+            self._missed = {key: None for key in self._missed if key[1] >= run or key[1] in self._runs}
         if table.cancelled is not None:
             self._say(COORDINATOR, messages.Cancel(run, table.cancelled))
 
@@ -232,11 +236,8 @@ class ClientBrain:
         self._look_whether_over(table)
 
     def _upload(self, table: Table, run: RunId, tasks: array[int], nodes: array[int]) -> None:
-        by_node: dict[PeerId, array[int]] = {}
-        for task, node in zip(tasks, map(PeerId, nodes), strict=True):
-            by_node.setdefault(node, ints()).append(task)
-            table.uploads.setdefault(node, {})[task] = None
-        for node, column in by_node.items():
+        for node, column in by_node(tasks, nodes).items():
+            table.uploads.setdefault(node, {}).update(dict.fromkeys(column))
             self._effects.append(events.UploadValue(node, table.token, run, column))
 
     def _node_gone(self, table: Table, run: RunId, node: PeerId) -> None:
@@ -271,13 +272,7 @@ class ClientBrain:
                 if offset + nbytes_of(body) == total and table.arrive((task,)):
                     self._effects.append(events.Assembled(table.token, peer, task, total))
             case messages.Announce(run, tasks, sizes):
-                fresh = table.announce(peer, tasks)
-                if fresh:
-                    size = dict(zip(tasks, sizes, strict=True))
-                    self._effects.append(events.Available(table.token, ints(fresh), longs(map(size.__getitem__, fresh))))
-                    again = [task for task in fresh if task in table.fetching]
-                    if again:
-                        self._say(peer, messages.Want(run, ints(again)))
+                self._announced(table, run, peer, tasks, sizes)
             case messages.Absent(run, tasks):
                 gone = table.withdraw(peer, tasks)
                 self._effects += table.follow(run)
@@ -286,6 +281,15 @@ class ClientBrain:
             case _:
                 pass
         self._look_whether_over(table)
+
+    def _announced(self, table: Table, run: RunId, peer: PeerId, tasks: Ints, sizes: Longs) -> None:
+        fresh = table.announce(peer, tasks)
+        if fresh:
+            size = dict(zip(tasks, sizes, strict=True))
+            self._effects.append(events.Available(table.token, ints(fresh), longs(map(size.__getitem__, fresh))))
+            again = [task for task in fresh if task in table.fetching]
+            if again:
+                self._say(peer, messages.Want(run, ints(again)))
 
     def _look_whether_over(self, table: Table) -> None:
         """The one place where a run ends well."""
@@ -342,9 +346,7 @@ class ClientBrain:
 
     def _needs(self, table: Table, peer: PeerId) -> bool:
         """Whether this run still waits for something that only a link to that node brings."""
-        if peer in table.uploads:
-            return True
-        if peer in table.nodes and table.missing:
+        if peer in table.uploads or (peer in table.nodes and table.missing):
             return True
         return any(table.holders.get(task) == peer for task in table.fetching)
 
@@ -355,9 +357,8 @@ class ClientBrain:
             return
         if self._reach.lost(now, peer):
             return
-        name, (host, port) = self.peers.get(peer, (f"#{peer}", ("?", 0)))
-        text = (f"node {name!r} at {host}:{port} is out of this client's reach: {reason}; results lie there, "
-                "and they go straight from nodes to clients, so its port has to be open to this machine")
+        name, address = self.peers.get(peer, (f"#{peer}", ("?", 0)))
+        text = out_of_reach(name, address, reason)
         for table in waiting:
             if table.run is not None and not table.is_over:
                 self._say(COORDINATOR, messages.Cancel(table.run, text))

@@ -63,3 +63,11 @@ class Reach:
         for peer in due:
             del self._again[peer]
         return due
+
+
+def out_of_reach(name: str, address: tuple[str, int], reason: str) -> str:
+    """What people are told when a node is given up."""
+    return (
+        f"node {name!r} at {address[0]}:{address[1]} is out of this client's reach: {reason}; results lie there, "
+        "and they go straight from nodes to clients, so its port has to be open to this machine"
+    )

@@ -140,6 +140,14 @@ class Table:
         assert all(self.state[task] != HERE for task in self.fetching), f"run {self.run}: fetches what is here"
 
 
+def by_node(tasks: Ints, nodes: Ints) -> dict[PeerId, Ints]:
+    """A column of tasks and one of nodes, as one column of tasks for each node."""
+    found: dict[PeerId, Ints] = {}
+    for task, node in zip(tasks, map(PeerId, nodes), strict=True):
+        found.setdefault(node, ints()).append(task)
+    return found
+
+
 def nbytes_of(body: Body) -> int:
     """How long a body is."""
     return sum(map(len, body)) if isinstance(body, tuple) else len(body)

@@ -10,6 +10,7 @@ from handoff.messages import Answer, Ask, Placed, Refused, RunFailed
 from handoff.scheduler import views
 from handoff.scheduler.endings import say_done
 from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.losses import tell_where_moved
 from handoff.scheduler.runs import Run
 
 
@@ -64,6 +65,7 @@ def attach(ledger: Ledger, peer: PeerId, run: Run, token: int) -> None:
     for task in range(run.total) if not run.plain else ():
         if run.is_object(task) and run.is_planned(task):
             ledger.out.upload(run, task)
+    tell_where_moved(ledger, run, run.ran)
     if run.is_over:
         say_done(ledger, run)
     ledger.touch(run)

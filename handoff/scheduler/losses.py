@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterable
+
 from handoff.ids import NOBODY
-from handoff.messages import NodeGone, RunFailed, Unreachable
+from handoff.messages import NodeGone, Redirect, RunFailed, Unreachable
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, Run
@@ -175,8 +178,17 @@ def _move_consumers(ledger: Ledger, run: Run, task: int, asker: Node) -> None:
 
 
 def missing_outputs(ledger: Ledger, run: Run, tasks: list[int]) -> None:
-    """The client did not get these, and their node is gone: make them again."""
+    """The client did not get these, and their node is gone: make them again, or say who has a copy."""
+    tell_where_moved(ledger, run, tasks)
     for task in tasks:
         if run.state[task] == GONE and run.is_output[run.kind[task]]:
             ledger.remake(run, task)
 
+
+def tell_where_moved(ledger: Ledger, run: Run, tasks: Iterable[int]) -> None:
+    """Outputs of lost nodes that another node has a copy of: that one does not push them to the client, which must ask."""
+    moved = [task for task in tasks if run.state[task] == DONE and task in run.ran and run.is_output[run.kind[task]]]
+    if moved and run.client is not None:
+        nodes = array("I", [run.node[task] for task in moved])
+        ledger.out.introduce_to_client(run.client, nodes)
+        ledger.out.send(run.client, Redirect(run.run, array("I", moved), nodes))

@@ -22,7 +22,7 @@ SEED = 20
 
 def descriptors(pid: int) -> int:
     """How many files a process has open."""
-    return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def test_fifty_runs_leave_nothing_behind() -> None:

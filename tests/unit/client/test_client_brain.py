@@ -28,6 +28,7 @@ from handoff.messages import (
     Peers,
     Placed,
     Progress,
+    Redirect,
     Refused,
     Results,
     RunDone,
@@ -235,6 +236,18 @@ def test_a_fetch_survives_the_loss_of_the_holder(bench: Bench) -> None:
     effects = bench.hear(TWO, Announce(RUN, ints([0, 1]), longs([10, 20])))
     assert sent(effects, Want) == [(TWO, Want(RUN, ints([0])))]
     assert not of(effects, events.RunOver)
+
+
+def test_a_copy_of_a_lost_output_is_fetched_where_it_lies(bench: Bench) -> None:
+    """A node that took an output as input has it, too; the coordinator says so, and the run is over without making it again."""
+    bench.running()
+    bench.results(0)
+    done = RunDone(RUN, ints([1, 1]))
+    bench.hear(COORDINATOR, done)
+    assert bench.hear(COORDINATOR, NodeGone(RUN, ONE)) == [Send(COORDINATOR, Missing(RUN, ints([1])))]
+    effects = bench.hear(COORDINATOR, Redirect(RUN, ints([1]), ints([2])))
+    assert effects == [events.Available(1, ints([1]), longs([0])), events.RunOver(1, RUN, done=done)]
+    assert sent(bench.tell(events.Fetch(1, 1)), Want) == [(TWO, Want(RUN, ints([1])))]
 
 
 def test_what_was_made_again_and_announced_before_its_loss_was_told_is_not_missing(bench: Bench) -> None:

@@ -43,3 +43,16 @@ def test_a_node_whose_values_came_too_early_is_asked_for_them_again() -> None:
 
     assert brain.handle(0.0, Received(COORDINATOR, Placed(RUN, ints([NODE, OTHER])))) == [Send(NODE, Collect(RUN))]
     assert brain.handle(0.0, Received(NODE, early)) == [events.Arrived(1, ints([0]), longs([1]), b"v")]
+
+
+def test_early_values_are_remembered_while_other_runs_are_accepted() -> None:
+    """Of two runs submitted at once both are accepted before either is placed: what came early for the first is not forgotten."""
+    brain = started()
+    program = Program(((b"c" * 16, 1),), (Kind((b"c" * 16,), "f", flags=Flag.OUTPUT),), ints([0]), Blobs.of([b""]), ints([0]), ints())
+    brain.handle(0.0, events.Start(Submit(2, "dag", program)))
+    brain.handle(0.0, Received(NODE, Results(RUN, ints([0]), longs([1]), b"v")))
+    brain.handle(0.0, Received(COORDINATOR, Accepted(1, RUN)))
+    brain.handle(0.0, Received(COORDINATOR, Accepted(2, RunId(RUN + 1))))
+
+    assert brain.handle(0.0, Received(COORDINATOR, Placed(RUN, ints([NODE])))) == [Send(NODE, Collect(RUN))]
+    assert brain.handle(0.0, Received(COORDINATOR, Placed(RunId(RUN + 1), ints([NODE])))) == []

@@ -7,7 +7,7 @@ from dataclasses import replace
 from scheduler_story import CPU, Cluster, Flag, Recall, Recalled, Redirect, Release, RunDone, Unreachable, ints, kind, many, program
 
 from handoff.ids import RunId
-from handoff.messages import EndRun, Forget
+from handoff.messages import EndRun, Forget, Missing
 
 
 def test_an_output_made_again_where_it_was_to_be_fetched_is_kept() -> None:
@@ -120,6 +120,21 @@ def test_the_allocation_names_where_a_task_ran_not_where_its_result_is() -> None
     done = [message for _, message in cluster.said if isinstance(message, RunDone)][-1]
     assert done.run == run
     assert list(done.nodes) == [n1, n2, n2]
+
+
+def test_a_client_that_misses_a_moved_output_is_told_who_has_a_copy() -> None:
+    """The node that made an output is lost, another one took it as input: the client is sent there, and nothing runs again."""
+    cluster = Cluster().client().join("n1").join("n2", gpu=1)
+    use = kind("use", {"gpu": 1})
+    run = cluster.submit(program([(kind("start", node="n1"), ()), (use, (0,)), (use, (0,))]))
+    cluster.done(0)
+    cluster.done(1)
+    cluster.lose("n1")
+    cluster.hear("client", Missing(run, ints([0])))
+    [redirect] = cluster.told(Redirect, "client")
+
+    assert (list(redirect.tasks), list(redirect.nodes)) == ([0], [cluster.peers["n2"]])
+    assert cluster.attempt(0) == 1
 
 
 def test_a_dependent_that_can_not_move_is_told_to_ask_again() -> None:
