@@ -42,6 +42,7 @@ def test_collocated_functions_follow_a_target_that_moved(cluster: handoff.LocalC
         dag.add(Function(name, [before], code, [diary.path, name], node=collocated(before)))
     run = client.start(dag)
     diary.wait_for("near")
+    until(lambda: run.status().done == 1, "the target is reported")
     [first] = {record.node for record in run.timeline() if record.function == "target"}
     os.kill(cluster.processes[first], signal.SIGKILL)
     until(lambda: diary.counts()["near"] == 2, lambda: f"near runs again: {diary.lines()}")
