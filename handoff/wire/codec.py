@@ -48,19 +48,6 @@ def _read(data: Buffer, length_max: int = LENGTH_MAX) -> Any:
 # ── plain data ──────────────────────────────────────────────────────────────
 
 
-def pack(obj: Any) -> bytes:
-    """Plain data (numbers, strings, bytes, sequences, dicts with string or bytes keys, None) as bytes."""
-    return _packer.pack(obj)  # type: ignore[no-any-return]
-
-
-def unpack(data: Buffer) -> Any:
-    """What `pack` was given, with tuples for sequences. Raises ProtocolError, whatever the bytes."""
-    try:
-        return _read(data)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ProtocolError(f"{len(data)} bytes are not MessagePack data: {error or type(error).__name__}") from None
-
-
 # ── one field ───────────────────────────────────────────────────────────────
 
 
