@@ -9,69 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, Union
 
-from handoff.columns import Blobs, Body, Floats, Ints, Longs, ints
+from handoff.columns import Blobs, Body, Floats, Ints, Longs, floats, ints
+from handoff.greetings import Alive, Bye, Hello, Refused, Welcome
 from handoff.ids import NO_RUN, NOBODY, PeerId, RunId
 from handoff.program import Kind, Program
-from handoff.resources import Amounts
-
-# ── first words, before anything else, in both directions ───────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """Who I am. The first frame on every connection."""
-
-    protocol: int                 # PROTOCOL
-    version: str                  # Handoff's
-    python: str                   # "3.11"; code is shipped as bytecode, so it must be the same everywhere
-    role: str                     # "node" | "client", as in the certificate
-    name: str                     # a node's name; a client's description
-    boot: bytes                   # 16 random bytes of this process
-    pid: int = 0
-    peer: PeerId = NOBODY         # who I already am, when coming back or when talking to a node
-    received: int = 0             # when coming back: the last frame that I have from you
-    address: tuple[str, int] = ("", 0)  # where a node listens for peers; empty host: where I come from
-    capacity: Amounts = ()
-    labels: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Welcome:
-    """You are in; nothing before this counts as connected."""
-
-    peer: PeerId                  # who you are from now on
-    resumed: bool = False         # your session goes on; otherwise forget all that came before
-    received: int = 0             # the last frame that I have from you
-    name: str = ""
-    me: PeerId = NOBODY           # who I am, if I know it: a node that was started anew at the same address is another one
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """You are not in, or what you asked (token) is not done; `code` names an error class of `handoff.errors`."""
-
-    code: str
-    text: str
-    token: int = 0
-    task: int = 0xFFFFFFFF        # the task in question, where there is one
-
-
-@dataclass(frozen=True, slots=True)
-class Bye:
-    """I leave now and do not come back."""
-
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Alive:
-    """A heartbeat; from a node with what is free now. Carries acknowledgements when nothing else does."""
-
-    free: Amounts = ()
-    running: int = 0
-    queued: int = 0
-    resident_bytes: int = 0
-
 
 # ── client -> coordinator ───────────────────────────────────────────────────
 
@@ -88,6 +29,10 @@ class Submit:
     detach: bool = False          # goes on when the client leaves
     wait_for_nodes: bool = False  # wait for a node that can, instead of refusing a cost that nobody meets
     ids: bytes = b""              # pickled function ids, for who attaches later; opaque here
+    weight: float = 1.0           # its share of the cluster beside other runs of the same priority
+    follow: Ints = field(default_factory=ints)      # a plan to follow, per task: index into follow_names, or NOBODY; empty: none
+    follow_names: tuple[str, ...] = ()              # names of nodes
+    follow_ranks: Floats = field(default_factory=floats)  # per task: the higher the sooner
     body: Body = b""              # code, in the order of program.codes
 
 
@@ -116,11 +61,22 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question about the state of things: topic is "nodes", "runs", "run", "timeline" or "attach"."""
+    """A question about the state of things: topic is "nodes", "runs", "run", "timeline", "attach", "explain" or "outlook"."""
 
     token: int
     topic: str
     run: RunId = NO_RUN
+    task: int = 0xFFFFFFFF        # for "explain"
+    codes: tuple[tuple[bytes, ...], ...] = ()   # for "outlook": of each kind, what is called
+    names: tuple[str, ...] = ()   # for "outlook": of each kind, its name
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """This node is to take no new work and to leave when nothing needs it any more; also from a node, about itself (name empty)."""
+
+    name: str = ""
+    token: int = 0                # answered by Answer or Refused, unless 0
 
 
 # ── coordinator -> client ───────────────────────────────────────────────────
@@ -242,12 +198,22 @@ class Plan:
     new_kinds: tuple[tuple[int, Kind], ...] = ()  # kinds that this node has not seen in this run
     codes: tuple[tuple[bytes, int], ...] = ()     # code that this node has not seen: digest and size; bytes in body
     collector: PeerId = NOBODY    # the run's client: if a link with it stands, it need not say Collect
+    choices: Ints = field(default_factory=ints)   # pairs (task, alternative): tasks that are to claim Kind.alternatives[alternative]
     body: Body = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
     """Give back those of these tasks that have not started."""
+
+    run: RunId
+    tasks: Ints
+    attempts: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """These attempts are of no use any more: end them if they run, give them back if they do not; nothing is reported of them."""
 
     run: RunId
     tasks: Ints
@@ -299,6 +265,8 @@ class Report:
     seconds: Floats               # how long each ran
     ages: Floats                  # how long before this report each ended
     fetched_bytes: int = 0        # taken from other nodes since the last report
+    workers: Ints = field(default_factory=ints)     # which of the node's workers ran it
+    waited: Floats = field(default_factory=floats)  # seconds from when its inputs were here to its start
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,4 +365,5 @@ Message: TypeAlias = Union[
     Accepted, Answer, Peers, Placed, Upload, Progress, NodeGone, RunDone, RunFailed, Output,
     Plan, Recall, Redirect, Release, EndRun, DropCode,
     Report, Failed, Recalled, Unreachable, Want, Collect, Results, Announce, Chunk, Absent,
+    Drain, Abandon,
 ]  # the order is the wire's tag: add at the end, never reorder within a protocol

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 
-from handoff.columns import Blobs, Ints, Longs, ints, longs
+from handoff.columns import Blobs, Floats, Ints, Longs, floats, ints, longs
 from handoff.resources import Amounts
 
 
@@ -25,6 +25,7 @@ class Flag(IntFlag):
     OBJECT = 4      # no code: the client uploads the value to the node that is chosen
     SERIALIZER = 8  # runs beside its one input, told the node of its one consumer, which is chosen first
     ALONE = 16      # killed its worker before: gets one of its own, so that no bystander is blamed
+    IDEMPOTENT = 32 # may run twice at once: a straggler gets a second attempt beside the first (`speculate=True`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,9 @@ class Kind:
     timeout: float = 0.0          # seconds one attempt may take; 0: no limit
     priority: int = 0             # above any rank
     node: str = ""                # the only node that may run it; empty: any
+    alternatives: tuple[Amounts, ...] = ()        # other costs that would do as well as `cost`, in the order of preference
+    where: tuple[tuple[str, str], ...] = ()       # labels that its node must have, sorted by key
+    spread: str = ""              # a group whose tasks go to different nodes as far as there are enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +59,6 @@ class Program:
     groups: tuple[Ints, ...] = () # tasks that must share a node
     object_tasks: Ints = field(default_factory=ints)   # tasks whose value the client uploads
     object_sizes: Longs = field(default_factory=longs)
+    near: Ints = field(default_factory=ints)           # pairs (task, other): better on the other's node, if that costs nothing
+    seconds: Floats = field(default_factory=floats)    # per task: expected on a node of usual speed, below 0: not known; or empty
+    nbytes: Floats = field(default_factory=floats)     # per task: expected size of its result, below 0: not known; or empty

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 SCALE = 10_000                        # one unit of any resource, in steps
@@ -34,6 +34,15 @@ def amounts(costs: Mapping[str, float | int | str]) -> Amounts:
         if amount:
             steps[name] = amount
     return tuple(sorted(steps.items()))
+
+
+def costs(cost: Mapping[str, float | int | str] | Sequence[Mapping[str, float | int | str]]) -> tuple[Amounts, ...]:
+    """Exact amounts of one cost, or of each alternative of a list of them, the preferred first. Raises ValueError as `amounts` does."""
+    if isinstance(cost, Mapping):
+        return (amounts(cost),)
+    if not isinstance(cost, (list, tuple)) or not cost:
+        raise ValueError(f"a cost is a mapping such as {{'cpu': 1}}, or a list of such alternatives, not {cost!r}")
+    return tuple(map(amounts, cost))
 
 
 def _steps(name: str, value: float | int | str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from handoff.messages import (
+    Abandon,
     Absent,
     Accepted,
     Alive,
@@ -13,6 +14,7 @@ from handoff.messages import (
     Cancel,
     Chunk,
     Collect,
+    Drain,
     DropCode,
     EndRun,
     Failed,
@@ -41,13 +43,13 @@ from handoff.messages import (
 
 # (role of the speaker, role of the listener): what may be said. Anything else closes the connection.
 ALLOWED: dict[tuple[str, str], tuple[type, ...]] = {
-    ("client", "coordinator"): (Submit, Cancel, Forget, Missing, Ask, Alive, Bye),
+    ("client", "coordinator"): (Submit, Cancel, Forget, Missing, Ask, Drain, Alive, Bye),
     ("coordinator", "client"): (
         Accepted, Refused, Answer, Peers, Placed, Upload, Progress, NodeGone, Redirect, RunDone, RunFailed, Output,
         Alive, Bye,
     ),
-    ("coordinator", "node"): (Plan, Recall, Redirect, Release, EndRun, DropCode, Peers, Refused, Alive, Bye),
-    ("node", "coordinator"): (Report, Failed, Recalled, Unreachable, Output, Alive, Bye),
+    ("coordinator", "node"): (Plan, Recall, Abandon, Redirect, Release, EndRun, DropCode, Peers, Refused, Alive, Bye),
+    ("node", "coordinator"): (Report, Failed, Recalled, Unreachable, Output, Drain, Alive, Bye),
     ("node", "node"): (Want, Results, Chunk, Absent, Bye),
     ("client", "node"): (Collect, Want, Results, Chunk, Bye),
     ("node", "client"): (Results, Announce, Chunk, Absent, Refused, Bye),

@@ -17,7 +17,7 @@ from handoff.graph.links import Links, near
 from handoff.graph.references import Reference, references_in, replaced
 from handoff.graph.validate import check, given_inputs, refuse_streaming, roots
 from handoff.program import Flag, Form, Kind, Program
-from handoff.resources import DEFAULT_COST, amounts
+from handoff.resources import DEFAULT_COST, costs
 from handoff.wire.failures import without_our_frames
 from handoff.wire.values import Packed, pack, unpicklable_part
 
@@ -61,7 +61,7 @@ class _Lowering:
         self.number = [-1] * len(links.functions)                  # per function: its task; -1: it has none (yet)
         self.root = roots(links) if any(isinstance(each.node, Collocated) for each in links.examples) else {}
         self._kinds: dict[Any, int] = {}
-        self._costs = [amounts(each.cost) if each.cost is not None else DEFAULT_COST for each in links.examples]
+        self._costs = [costs(each.cost) if each.cost is not None else (DEFAULT_COST,) for each in links.examples]
 
     def lowered(self) -> Lowered:
         """All of it."""
@@ -155,12 +155,14 @@ class _Lowering:
         code = self.codes.add(function.code, function.id)
         flags = (Flag.OUTPUT if output else 0) | (Flag.ASYNC if is_async or code.is_async else 0)
         pinned = self.links.functions[self.root.get(place, place)].node
+        first, *others = self._costs[self.links.shapes[place]]
         return self.columns.kind_number(Kind(
             codes=codes or (code.digest,),
             name=code.name,
             form=int(form),
             flags=int(flags),
-            cost=self._costs[self.links.shapes[place]],
+            cost=first,
+            alternatives=tuple(others),
             max_retries=self.max_retries if function.max_retries is None else function.max_retries,
             timeout=float(function.timeout or 0),
             priority=function.priority,

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from handoff.errors import DuplicateFunction, InvalidFunction
-from handoff.graph.function import Collocated, Function, name_of
-from handoff.graph.options import Cost, options_of
+from handoff.graph.function import Collocated, Cost, Function, Near, name_of
+from handoff.graph.options import options_of
 from handoff.graph.references import Reference, may_hold, references_in
 
 _numbers = count(1)
@@ -60,7 +60,7 @@ class DAG:
         *args: Any,
         id: Hashable = None,
         cost: Cost | None = None,
-        node: str | Collocated | None = None,
+        node: str | Collocated | Near | None = None,
         max_retries: int | None = None,
         timeout: float | None = None,
         priority: int | None = None,

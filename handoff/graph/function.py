@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
+Cost: TypeAlias = "Mapping[str, float | int | str] | Sequence[Mapping[str, float | int | str]]"
 Step: TypeAlias = "Callable[..., Any] | tuple[Callable[..., Any], Sequence[Any]] | None"  # one side of an Argument
 
 
@@ -29,6 +30,17 @@ class Collocated(NamedTuple):
     """Stands in `Function.node` for "wherever this function runs"."""
 
     id: Hashable
+
+
+class Near(NamedTuple):
+    """Stands in `Function.node` for "where this function runs, unless that costs time"."""
+
+    id: Hashable
+
+
+def near(id: Hashable) -> Near:
+    """For `Function(node=...)`: run on the same node as the function of this id where that is not slower than elsewhere."""
+    return Near(id)
 
 
 def collocated(id: Hashable) -> Collocated:
@@ -61,13 +73,18 @@ class Function:
     code: Callable[..., Any] | None = None                # any callable, `async def` included
     extra_args: Sequence[Any] = ()
     extra_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    cost: Mapping[str, float | int | str] | None = None   # {"cpu": 2, "memory": 1000}; None: one cpu. Of no effect when inline
-    node: str | Collocated | None = None                  # the only node that may run it, or collocated(id)
+    cost: Cost | None = None                              # {"cpu": 2, "memory": 1000}; or alternatives; None: one cpu. Unused when inline
+    node: str | Collocated | Near | None = None           # the only node that may run it, or collocated(id), or near(id)
     type: str = "regular"
     argument_inclusion: str = "variadic"
     max_retries: int | None = None                        # None: the run's
     timeout: float | None = None                          # seconds that one attempt may take
     priority: int = 0                                     # the higher the sooner, above all else
+    where: Mapping[str, str] | None = None                # labels that its node must have
+    spread: str | None = None                             # a group whose functions go to different nodes as far as there are enough
+    speculate: bool = False                               # may run twice at once, when one attempt takes far too long
+    expected_seconds: float | None = None                 # on a node of usual speed; None: learned
+    expected_bytes: float | None = None                   # size of its result; None: learned
     init: Callable[..., Any] | None = None                # this and what follows: for streaming only
     parallelism: int = 1
     batch_size: int | None = None

@@ -43,7 +43,7 @@ class Links:
         for function in self.functions:
             cost = function.cost
             try:
-                key = _shape(function), id(function.code), None if cost is None else tuple(cost.items())
+                key = _shape(function), id(function.code), None if cost is None else _cost_key(cost)
                 shape = known.get(key)
             except (AttributeError, TypeError):  # not hashable or not a mapping: certainly wrong, and refused by the check of the shape
                 key = shape = None
@@ -104,6 +104,10 @@ class Links:
                 return in_order([(*some, *others) for some, others in zip(self.arguments, self.references, strict=True)], self.functions,
                                 "functions wait for each other")
         return range(len(self.functions))
+
+
+def _cost_key(cost: Any) -> Any:
+    return tuple(cost.items()) if isinstance(cost, Mapping) else tuple([tuple(each.items()) for each in cost])
 
 
 def in_order(needs: Sequence[Iterable[int]], functions: Sequence[Function], what: str) -> list[int]:

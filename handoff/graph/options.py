@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, TypeVar, overload
 
-from handoff.graph.function import Collocated
+from handoff.graph.function import Collocated, Cost, Near
 
-Cost: TypeAlias = "Mapping[str, float | int | str]"
 Code = TypeVar("Code", bound=Callable[..., Any])
 
 _ATTRIBUTE = "__handoff__"           # a plain dict: code that travels by value must not drag anything along
@@ -21,7 +20,7 @@ def function(code: Code, /) -> Code: ...
 def function(
     *,
     cost: Cost | None = None,
-    node: str | Collocated | None = None,
+    node: str | Collocated | Near | None = None,
     max_retries: int | None = None,
     timeout: float | None = None,
     priority: int | None = None,

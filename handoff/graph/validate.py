@@ -7,9 +7,9 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from handoff.errors import InvalidFunction
-from handoff.graph.function import Argument, ArgumentInclusion, Collocated, Function, FunctionType
+from handoff.graph.function import Argument, ArgumentInclusion, Collocated, Function, FunctionType, Near
 from handoff.graph.links import Links, in_order, near
-from handoff.resources import amounts
+from handoff.resources import costs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -106,11 +106,11 @@ def _check_fields(function: Function) -> None:
         if function.parallelism != 1:
             raise _wrong(function, "an inline function runs wherever its dependents run; leave out parallelism")
     node = function.node
-    if node is not None and not isinstance(node, Collocated) and not (isinstance(node, str) and node):
-        raise _wrong(function, f"node={node!r} is neither the name of a node nor collocated(id)")
+    if node is not None and not isinstance(node, (Collocated, Near)) and not (isinstance(node, str) and node):
+        raise _wrong(function, f"node={node!r} is neither the name of a node nor collocated(id) nor near(id)")
     if function.cost is not None:
         try:
-            amounts(function.cost)
+            costs(function.cost)
         except ValueError as error:
             raise _wrong(function, f"its cost is wrong: {error}") from None
     _check_numbers(function)

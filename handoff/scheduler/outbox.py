@@ -188,7 +188,7 @@ class Outbox:
             self._introduce(node, (*dict.fromkeys(sources), *targets[1::2]))
         self.send(peer, Plan(
             run.run, numbers, attempts, kind, literals, fan_in, inputs, sources, urgencies, targets, tuple(new_kinds), codes,
-            NOBODY if run.client is None else run.client, body,
+            NOBODY if run.client is None else run.client, body=body,
         ))
 
     def _introduce(self, node: Node, peers: Iterable[int]) -> None:

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import msgpack
 
-from handoff import messages
+from handoff import greetings, messages
 from handoff.columns import Blobs, Body
 from handoff.errors import ProtocolError
 from handoff.messages import Message
@@ -193,7 +193,7 @@ def _rule(annotation: Any) -> Rule:
 
 # ── one class ───────────────────────────────────────────────────────────────
 
-_ANNOTATIONS = {**vars(messages), "Ints": _Column("I"), "Longs": _Column("Q"), "Floats": _Column("d"), "Body": Body}
+_ANNOTATIONS = {**vars(greetings), **vars(messages), "Ints": _Column("I"), "Longs": _Column("Q"), "Floats": _Column("d"), "Body": Body}
 
 
 class _Shape:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handoff import messages
+from handoff import greetings, messages
 from handoff.columns import Blobs, Body, floats, ints, longs
 from handoff.errors import ProtocolError
 from handoff.ids import PeerId, RunId
@@ -33,7 +33,7 @@ class _Longs: ...
 class _Floats: ...
 
 
-NAMES = {**vars(messages), "Ints": _Ints, "Longs": _Longs, "Floats": _Floats}
+NAMES = {**vars(greetings), **vars(messages), "Ints": _Ints, "Longs": _Longs, "Floats": _Floats}
 NUMBER = st.integers(-(2**63), 2**64 - 1)
 PLAIN = st.recursive(
     st.none() | st.booleans() | NUMBER | st.floats(allow_nan=False) | st.text(max_size=5) | st.binary(max_size=5),

@@ -1,0 +1,69 @@
+"""The first words on every connection, and those that keep it: who I am, whether I am in, that I live, that I leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from handoff.columns import Floats, Ints, Longs, floats, ints, longs
+from handoff.ids import NOBODY, PeerId
+from handoff.resources import Amounts
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who I am. The first frame on every connection."""
+
+    protocol: int                 # PROTOCOL
+    version: str                  # Handoff's
+    python: str                   # "3.11"; code is shipped as bytecode, so it must be the same everywhere
+    role: str                     # "node" | "client", as in the certificate
+    name: str                     # a node's name; a client's description
+    boot: bytes                   # 16 random bytes of this process
+    pid: int = 0
+    peer: PeerId = NOBODY         # who I already am, when coming back or when talking to a node
+    received: int = 0             # when coming back: the last frame that I have from you
+    address: tuple[str, int] = ("", 0)  # where a node listens for peers; empty host: where I come from
+    capacity: Amounts = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """You are in; nothing before this counts as connected."""
+
+    peer: PeerId                  # who you are from now on
+    resumed: bool = False         # your session goes on; otherwise forget all that came before
+    received: int = 0             # the last frame that I have from you
+    name: str = ""
+    me: PeerId = NOBODY           # who I am, if I know it: a node that was started anew at the same address is another one
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """You are not in, or what you asked (token) is not done; `code` names an error class of `handoff.errors`."""
+
+    code: str
+    text: str
+    token: int = 0
+    task: int = 0xFFFFFFFF        # the task in question, where there is one
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """I leave now and do not come back."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """A heartbeat; from a node with what is free now. Carries acknowledgements when nothing else does."""
+
+    free: Amounts = ()
+    running: int = 0
+    queued: int = 0
+    resident_bytes: int = 0
+    # What came from other nodes since the last heartbeat: per peer, bytes of large values and the seconds in which they flowed.
+    sources: Ints = field(default_factory=ints)
+    moved_bytes: Longs = field(default_factory=longs)
+    moved_seconds: Floats = field(default_factory=floats)
