@@ -149,6 +149,10 @@ class Node:
             self.seconds_sum = self.seconds_sum * 0.95 + ratio * 0.05 * SPEED_PRIOR
             self.speed = SPEED_PRIOR / self.seconds_sum
 
+    def declare_speed(self, speed: float) -> None:
+        """It is known to be so fast, which little that it does will change."""
+        self.speed, self.seconds_sum = speed, SPEED_PRIOR / speed
+
     def room_at(self, need: Amounts, now: float, estimates: Estimates, booked: Iterable[tuple[float, Amounts]] = ()) -> float:
         """When this will fit, by what is known of the tasks that hold their costs here; `booked` are waits decided in this pass."""
         capacity = self.capacity
