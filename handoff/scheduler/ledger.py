@@ -13,7 +13,8 @@ from handoff.program import Flag
 from handoff.resources import Amounts
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.estimates import Estimates
-from handoff.scheduler.nodes import Node
+from handoff.scheduler.groups import Group
+from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
 from handoff.scheduler.outbox import Outbox
 from handoff.scheduler.ready import Ready, Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, WAITING, Run
@@ -42,14 +43,18 @@ class Ledger:
     def __init__(self, settings: SchedulerSettings) -> None:
         self.settings = settings
         self.horizon = max(HORIZON_SECONDS_MIN, settings.round_trip_seconds * settings.horizon_round_trips)
+        self.latency = settings.round_trip_seconds / 2
+        self.bandwidth = settings.bandwidth_bytes_per_second
         self.short = self.horizon / 2          # a task of at most this long may be planned ahead
         self.estimates = Estimates()
         self.ready = Ready(self.estimates)
         self.codes = CodeStore()
         self.nodes: dict[int, Node] = {}
         self.by_name: dict[str, Node] = {}
-        self.open_nodes: list[Node] = []       # those that take work, as of the last pass
-        self.open_version = 0                  # counts how often that list changed
+        self.open_nodes: list[tuple[Node, int]] = []   # those that take work, with the step of their speed, as of the last pass
+        self.groups: list[Group] = []          # the same, grouped
+        self.open_version = 0                  # counts how often that list changed, or what is known of the speed of its nodes
+        self.plans_all = False                 # the allocator wants every task whose inputs are planned, however long
         self.clients: dict[int, Client] = {}
         self.client_knows: dict[int, set[int]] = {}
         self.runs: dict[int, Run] = {}
@@ -84,6 +89,31 @@ class Ledger:
         function = shape.function
         return function.count > 0 and function.seconds + function.spread <= self.short
 
+    def seconds_of(self, run: Run, task: int, shape: Shape) -> float:
+        """How long it will run on a node of usual speed: as the user says, else as learned."""
+        if run.told:
+            told = run.told[task]
+            if told >= 0.0:
+                return told
+        return self.estimates.seconds(shape.function)
+
+    def is_soon_done(self, run: Run, task: int, shape: Shape) -> bool:
+        """Whether this task is known to be short, so that it may be planned ahead."""
+        if run.told and run.told[task] >= 0.0:
+            return run.told[task] <= self.short
+        function = shape.function
+        return function.count > 0 and function.seconds + function.spread <= self.short
+
+    def bytes_of(self, run: Run, task: int) -> float:
+        """How large its result is, or will be."""
+        if run.state[task] == DONE:
+            return run.nbytes[task]
+        if run.told_bytes:
+            told = run.told_bytes[task]
+            if told >= 0.0:
+                return told
+        return self.estimates.nbytes(run.shapes[run.kind[task]].function)
+
     def consider(self, run: Run, task: int) -> None:
         """The one place that decides whether a task may be planned now; if so, it is put into its queue."""
         if run.state[task] != WAITING:
@@ -92,18 +122,17 @@ class Ledger:
         if run.linked:
             if run.unplanned[task]:
                 return
-            if run.missing[task]:
-                function = shape.function
+            if run.missing[task] and not self.plans_all:
                 if run.max_concurrency:
                     return   # a waiting task would count as one of those that run
-                if not (function.count and function.seconds + function.spread <= self.short) and not self._is_next_link(run, task, shape):
+                if not self.is_soon_done(run, task, shape) and not self._is_next_link(run, task, shape):
                     return
         run.state[task] = READY
         self.ready.push(shape, run.key(task))
 
     def _is_next_link(self, run: Run, task: int, shape: Shape) -> bool:
         """Whether a function never seen may be planned before its inputs exist: as the next link of a chain, its node would else idle."""
-        if shape.function.count:
+        if shape.function.count or run.told:
             return False
         nodes = {run.node[each] for each in run.inputs_of(task)}
         return len(nodes) == 1 and not run.is_serializer(task)
@@ -144,23 +173,31 @@ class Ledger:
 
     # ── planning ────────────────────────────────────────────────────────────
 
-    def plan(self, now: float, run: Run, task: int, node: Node, held: bool) -> None:
-        """Give this task to this node."""
+    def plan(self, now: float, run: Run, task: int, node: Node, held: bool, there: float = 0.0) -> None:
+        """Give this task to this node; its inputs are `there` at that time."""
         peer = node.peer
         shape = run.shapes[run.kind[task]]
         run.state[task] = HELD if held else AHEAD
         attempt = run.attempt[task] = run.attempt[task] + 1
         run.node[task] = peer
         run.planned += 1
+        share = node.shares.get(shape.need)
+        if share is None:
+            share = node.share(shape.need)
         if held:
+            seconds = self.seconds_of(run, task, shape) / node.speed
             node.take(shape, 1, True)
-            node.holding[run.run, task] = (now, shape)
-            run.started[task] = now - run.submitted + self.estimates.seconds(shape.function) / node.speed
+            node.holding[run.run, task] = (now, shape, seconds)
+            run.started[task] = node.book(seconds, share, there if there > now else now) - run.submitted
         else:   # as node.take does it
+            seconds = (self.seconds_of(run, task, shape) + OVERHEAD_SECONDS) / node.speed
             node.planned += 1
             node.ahead[shape] = node.ahead.get(shape, 0) + 1
             node.backlog += node.units.get(shape) or node.unit(shape, self.estimates)
-            run.started[task] = now - run.submitted + node.backlog
+            if there < now:
+                there = now
+            node.queue[run.run, task] = (seconds, share, there)
+            run.started[task] = node.book(seconds, share, there) - run.submitted
         if run.linked:
             where = run.node
             for each in run.inputs[run.starts[task] : run.starts[task + 1]]:
@@ -203,13 +240,18 @@ class Ledger:
         node.take(shape, count, held)
         if held:
             for task in tasks:
-                node.holding[run.run, task] = (now, shape)
+                seconds = self.seconds_of(run, task, shape) / node.speed
+                node.holding[run.run, task] = (now, shape, seconds)
+                run.started[task] = node.book(seconds, node.share(shape.need), now) - run.submitted
         else:
-            node.backlog += count * node.unit(shape, self.estimates)
+            stream = count * node.unit(shape, self.estimates)
+            node.backlog += stream
+            node.lanes[:] = [max(now, free) + stream for free in node.lanes]
+            if run.linked:
+                until = node.lanes[-1] - run.submitted
+                for task in tasks:
+                    run.started[task] = until
         if run.linked:
-            until = now - run.submitted + (self.estimates.seconds(shape.function) / node.speed if held else node.backlog)
-            for task in tasks:
-                run.started[task] = until
             unplanned, starts, consumers = run.unplanned, run.consumer_starts, run.consumers
             for task in tasks:
                 for each in consumers[starts[task] : starts[task + 1]]:
@@ -254,6 +296,8 @@ class Ledger:
             node.give(run.shapes[run.kind[task]], 1, held)
             if held:
                 del node.holding[run.run, task]
+            else:
+                node.queue.pop((run.run, task), None)
 
     def remake(self, run: Run, task: int) -> None:
         """A result that is needed is nowhere any more: make it again, with those of its ancestors whose results are gone as well."""

@@ -10,6 +10,7 @@ from handoff.ids import RunId
 from handoff.program import Flag, Kind
 from handoff.resources import Amounts
 from handoff.scheduler.estimates import Estimates, Function
+from handoff.scheduler.groups import Option
 
 COROUTINES_PER_PLACE = 100           # coroutines that cost nothing wait most of the time: so many take the place of one function
 FREE_OF_COST: Amounts = (("", COROUTINES_PER_PLACE),)  # a task that costs nothing still takes one of the node's places for such tasks
@@ -23,7 +24,7 @@ class Shape:
 
     __slots__ = (
         "able", "able_of", "blocked_since", "cost", "full", "function", "heap", "identity", "listed", "need", "node",
-        "number", "priority", "runs", "stack",
+        "number", "options", "options_of", "priority", "runs", "stack",
     )
 
     def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, function: Function) -> None:
@@ -41,6 +42,8 @@ class Shape:
         self.listed = False                 # offered in this pass, or already known to be blocked in it
         self.able: list[Any] = []           # the open nodes that could ever hold it, as of ...
         self.able_of = -1                   # ... this version of the list of open nodes
+        self.options: list[Option] = []     # the groups of such nodes, as of ...
+        self.options_of = -1
         self.full: dict[int, int] = {}      # nodes that had no room for it when they last freed something, by its count
         self.blocked_since: float | None = None  # its head has not found room since then
 

@@ -57,6 +57,9 @@ def _mark_done(now: float, run: Run, node: Node, report: Report) -> list[int]:
     if not done:
         return done
     left, shapes = run.left, run.shapes
+    if node.queue:
+        for task in done:
+            node.queue.pop((number, task), None)
     for task in held:
         del node.holding[number, task]
     if len(shapes) == 1:

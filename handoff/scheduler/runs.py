@@ -36,6 +36,8 @@ def check_program(program: Program) -> None:
         raise ProtocolError(f"a task is of kind {max(program.kind)}, but the program has {len(program.kinds)} kinds")
     if sum(program.fan_in) != len(program.inputs):
         raise ProtocolError(f"the tasks have {sum(program.fan_in)} inputs together, but {len(program.inputs)} are listed")
+    if len(program.seconds) not in (0, total) or len(program.nbytes) not in (0, total) or len(program.near) % 2:
+        raise ProtocolError("the columns seconds, nbytes and near of a program do not fit its tasks")
     if sum(program.literals.sizes) != len(program.literals.data):
         raise ProtocolError("the sizes of the literals do not add up to their bytes")
     digests = {digest for digest, _ in program.codes}
@@ -127,6 +129,8 @@ class Run:
         self.is_over = False                          # every task is done, and the client was told
         self.seconds_total = 0.0                      # how long it took
         self.failed: RunFailed | None = None          # kept for who attaches to a detached run later
+        self.told = program.seconds                   # per task: expected seconds, below 0: not known; or empty
+        self.told_bytes = program.nbytes              # the same for the size of its result
         self.rank_seconds: list[float] = []           # per kind: what the ranks were worked out with
         self.rank_again = 16                          # work them out anew when so many tasks are done
         self.plain = not (self.groups or any(kind.flags & (Flag.SERIALIZER | Flag.OBJECT) for kind in self.kinds))
@@ -243,17 +247,17 @@ class Run:
             return
         moving = [estimates.nbytes(shape.function) * transfer_per_byte for shape in self.shapes]
         best = [0.0] * self.total
-        kind, starts, inputs = self.kind, self.starts, self.inputs
+        kind, starts, inputs, told, told_bytes = self.kind, self.starts, self.inputs, self.told, self.told_bytes
         end = len(inputs)
         for task in range(self.total - 1, -1, -1):
             of = kind[task]
-            rank = best[task] + seconds[of]
+            rank = best[task] + (told[task] if told and told[task] >= 0.0 else seconds[of])
             best[task] = rank
             start = starts[task]
             if start != end:
-                rank += moving[of]
                 for each in inputs[start:end]:
-                    best[each] = max(best[each], rank)
+                    moved = told_bytes[each] * transfer_per_byte if told_bytes and told_bytes[each] >= 0.0 else moving[kind[each]]
+                    best[each] = max(best[each], rank + moved)
                 end = start
         self.rank = array("d", best)
 

@@ -50,6 +50,7 @@ class Scheduler:
         self.settings = settings
         self.allocator: Allocator = allocator or Greedy()
         self.ledger = Ledger(settings)
+        self.ledger.plans_all = getattr(self.allocator, "plans_all", False)
         self._next_run = first_run
         self._look_at = float("inf")                  # when to look for silent nodes again
 
@@ -350,6 +351,10 @@ class Scheduler:
             case "retry" if run is not None:
                 if run.state[second] == DELAYED and run.attempt[second] == third:
                     run.state[second] = WAITING
+                    self.ledger.consider(run, second)
+                    self.ledger.is_changed = True
+            case "near" if run is not None:
+                if run.state[second] == WAITING and not run.unplanned[second]:
                     self.ledger.consider(run, second)
                     self.ledger.is_changed = True
             case "timeout" if run is not None and not run.is_over:
