@@ -99,8 +99,8 @@ class Greedy:
         if not run.plain and not desk.settle_consumer(run, task):
             return KEPT
         waits = run.linked and run.missing[task] > 0
-        is_short = ledger.is_soon_done(run, task, shape)
-        if waits and (run.max_concurrency or (not is_short and (shape.function.count or run.told))):
+        reach = ledger.reach(run, task, shape)
+        if waits and (run.max_concurrency or (not reach and shape.function.count)):
             run.state[task] = WAITING       # it turned out to be long since it was queued: it comes back when its inputs exist
             return GONE
         inputs = inputs_of(ledger, run, task, now) if run.linked and run.fan_in[task] else None
@@ -122,10 +122,10 @@ class Greedy:
             node = self._home_of_object(desk, run, task, only or desk.nodes_for(shape))
             ledger.plan(now, run, task, node, held=True)
             return PLACED
-        if is_short or waits:
-            became = self._ahead(now, desk, run, task, shape, options, only, inputs, is_short)
+        if (waits and not reach) or (reach and ledger.seconds_of(run, task, shape) <= ledger.short):
+            became = self._ahead(now, desk, run, task, shape, options, only, inputs, reach)
         else:
-            became = self._late(now, desk, run, task, shape, options, only, inputs)
+            became = self._late(now, desk, run, task, shape, options, only, inputs, reach)
         if became != PLACED and run.attempt[task] and run.blocks_planned(task):
             # Tasks that are planned already wait for it, maybe those that take up all the room: it must not wait for them.
             chosen = min(only or desk.nodes_for(shape), key=lambda node: (node.backlog, node.planned, node.peer))
@@ -134,7 +134,7 @@ class Greedy:
         return became
 
     def _late(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], only: list[Node] | None,
-              inputs: Inputs | None, ahead: float = 0.0) -> int:
+              inputs: Inputs | None, reach: float, ahead: float = 0.0) -> int:
         """Where a long task would be done first, if that node has room for it now; else it had better wait.
 
         `ahead` are seconds that a busy node will still need for more urgent tasks that wait here.
@@ -142,6 +142,7 @@ class Greedy:
         ledger, need, booked = desk.ledger, shape.need, self._booked
         seconds = ledger.seconds_of(run, task, shape)
         is_known = shape.function.count > 0 or bool(run.told)
+        near = now + ledger.horizon
         best: Node | None = None
         best_score, best_start = float("inf"), now
         has_room = False
@@ -151,11 +152,11 @@ class Greedy:
                 node = option.open_node(need, desk.reserved, shape)
                 if node is not None:
                     has_room = True
-                    if len(options) == 1 and inputs is None:
+                    if len(options) == 1 and inputs is None and not node.queue:
                         option.turn(node)
                         ledger.plan(now, run, task, node, held=True)
                         return PLACED
-                    start = now
+                    start = node.free_at(node.share(need)) if node.queue else now
                 elif is_known:
                     node = option.group.least()
                     if node.lanes[0] + ahead + spent >= best_score or desk.reserved.get(node.peer, shape) is not shape:
@@ -172,20 +173,27 @@ class Greedy:
                 continue
             room = node.has_room(need)
             has_room |= room
-            start = now if room else node.room_at(need, now, booked.get(node.peer, ())) + ahead
+            start = node.room_at(need, now, booked.get(node.peer, ())) + ahead if not room else node.free_at(node.share(need)) if node.queue else now
             spent = seconds / node.speed * (1.0 if only is not None else desk.penalty_of(shape, node))
             score = start + spent if inputs is None else self._finish(desk, node, start, spent, inputs)
             if score < best_score:
                 best, best_score, best_start = node, score, start
         if best is None:
             return FULL
-        if best_start <= now and best.has_room(need):
+        if run.linked and run.missing[task]:
+            there = inputs.there if inputs is not None else now
+            if there > now + reach:
+                run.state[task] = WAITING      # its inputs are still far: it is looked at again when they are near, or there
+                ledger.remind(there - reach / 2, "near", run.run, task)
+                return GONE
+            best_start = max(best_start, there)
+        if (best_start <= near and best.has_room(need)) or best_start <= now + reach:
             if inputs is not None:
                 fetch(ledger, best, inputs, now)
             for option in options:
                 if option.group is best.group:
                     option.turn(best)
-            ledger.plan(now, run, task, best, held=True)
+            ledger.plan(now, run, task, best, held=True, there=best_start)
             return PLACED
         # It waits for that node: the next one that thinks of waiting there sees it.
         if not ahead:
@@ -215,22 +223,21 @@ class Greedy:
             ahead = len(shape) * ledger.seconds_of(run, task, shape) / rate
             plain = run.plain and not run.avoid and not (run.linked and run.missing[task]) and not run.max_concurrency
             if plain and self._late(now, desk, run, task, shape, options, None, inputs_of(ledger, run, task, now) if run.linked else None,
-                                    ahead) == PLACED:
+                                    0.0, ahead) == PLACED:
                 continue
             heappush(shape.heap, key)
             return
 
     def _ahead(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], only: list[Node] | None,
-               inputs: Inputs | None, is_short: bool) -> int:
-        """Where a short task would be done first; it waits when every node has enough work for now."""
-        ledger, need, count = desk.ledger, shape.need, shape.function.count
+               inputs: Inputs | None, reach: float) -> int:
+        """Where it would be done first, though its inputs or its room are still to come; it waits when every node has enough work for now."""
+        ledger, need = desk.ledger, shape.need
         soon = now + ledger.latency
         if inputs is not None and inputs.there > soon:
             soon = inputs.there
-        reach = ledger.horizon if run.told else ledger.horizon * count / (count + STEADY_RUNS) if count else ledger.horizon
-        limit = now + reach
+        limit = now + (reach or ledger.horizon)
         waits = run.linked and run.missing[task] > 0
-        if soon > limit and is_short and only is None:
+        if soon > limit and reach and only is None:
             run.state[task] = WAITING      # its inputs are still far: it is looked at again when they are near, or there
             ledger.remind(soon - reach / 2, "near", run.run, task)
             return GONE
@@ -250,7 +257,7 @@ class Greedy:
             # Beside inputs that are still being made, room is not asked for: it will be theirs when they are done.
             if not (node.has_room(need) or (is_home and waits)):
                 continue
-            if not is_short and (not is_home or node.planned - len(node.holding) >= int(1.0 / (node.share(need) or 1.0)) + UNKNOWN_AHEAD):
+            if not reach and (not is_home or node.planned - len(node.holding) >= int(1.0 / (node.share(need) or 1.0)) + UNKNOWN_AHEAD):
                 continue
             start = node.free_at(node.share(need))
             if start > limit:

@@ -21,6 +21,8 @@ from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, WAIT
 from handoff.settings import SchedulerSettings
 
 HORIZON_SECONDS_MIN = 0.04   # below this a node runs dry between two turns of a busy coordinator
+STEADY_AFTER = 8             # a function seen so often, whose runs differ from their mean by no more than ...
+STEADY_SPREAD = 0.25         # ... this part of it, is so well known that even long tasks may be bound a little ahead
 STEADY_RUNS = 4.0            # after so many runs of a function, half of the horizon is used; after many, all of it
 
 
@@ -97,12 +99,17 @@ class Ledger:
                 return told
         return self.estimates.seconds(shape.function)
 
-    def is_soon_done(self, run: Run, task: int, shape: Shape) -> bool:
-        """Whether this task is known to be short, so that it may be planned ahead."""
+    def reach(self, run: Run, task: int, shape: Shape) -> float:
+        """How many seconds before its start this task may be bound to a node: the better it is known, and the shorter, the earlier."""
         if run.told and run.told[task] >= 0.0:
-            return run.told[task] <= self.short
+            return self.horizon
         function = shape.function
-        return function.count > 0 and function.seconds + function.spread <= self.short
+        count = function.count
+        if not count:
+            return 0.0
+        if function.seconds + function.spread <= self.short or (count >= STEADY_AFTER and function.spread <= STEADY_SPREAD * function.seconds):
+            return self.horizon * count / (count + STEADY_RUNS)
+        return 0.0
 
     def bytes_of(self, run: Run, task: int) -> float:
         """How large its result is, or will be."""
@@ -125,7 +132,7 @@ class Ledger:
             if run.missing[task] and not self.plans_all:
                 if run.max_concurrency:
                     return   # a waiting task would count as one of those that run
-                if not self.is_soon_done(run, task, shape) and not self._is_next_link(run, task, shape):
+                if not self.reach(run, task, shape) and not self._is_next_link(run, task, shape):
                     return
         run.state[task] = READY
         self.ready.push(shape, run.key(task))
@@ -187,8 +194,9 @@ class Ledger:
         if held:
             seconds = self.seconds_of(run, task, shape) / node.speed
             node.take(shape, 1, True)
-            node.holding[run.run, task] = (now, shape, seconds)
-            run.started[task] = node.book(seconds, share, there if there > now else now) - run.submitted
+            end = node.book(seconds, share, there if there > now else now)
+            node.holding[run.run, task] = (end - seconds, shape, seconds)
+            run.started[task] = end - run.submitted
         else:   # as node.take does it
             seconds = (self.seconds_of(run, task, shape) + OVERHEAD_SECONDS) / node.speed
             node.planned += 1
@@ -196,8 +204,9 @@ class Ledger:
             node.backlog += node.units.get(shape) or node.unit(shape, self.estimates)
             if there < now:
                 there = now
-            node.queue[run.run, task] = (seconds, share, there)
-            run.started[task] = node.book(seconds, share, there) - run.submitted
+            end = node.book(seconds, share, there)
+            node.queue[run.run, task] = (seconds, share, there, end - seconds)
+            run.started[task] = end - run.submitted
         if run.linked:
             where = run.node
             for each in run.inputs[run.starts[task] : run.starts[task + 1]]:

@@ -52,7 +52,7 @@ class Node:
         self.ahead: dict[Shape, int] = {}
         self.committed: dict[str, int] = dict.fromkeys(self.capacity, 0)
         self.holding: dict[tuple[int, int], tuple[float, Shape, float]] = {}  # held tasks: (run, task) -> given when, what, for how long
-        self.queue: dict[tuple[int, int], tuple[float, float, float]] = {}    # ahead, one by one: seconds, share, when its inputs are there
+        self.queue: dict[tuple[int, int], tuple[float, float, float, float]] = {}   # ahead, one by one: seconds, share, inputs there, start
         self.ends: list[tuple[float, float, Amounts]] | None = None   # of the held tasks: (end, start, cost), sorted; None: to be worked out
         self.lanes: list[float] = [0.0] * max(1, min(LANES_MAX, cpus))   # when each core is through with what was planned here, sorted
         self.down_at = self.up_at = 0.0         # when its link has moved what was decided, either way
@@ -107,12 +107,18 @@ class Node:
         lanes = self.lanes
         count = len(lanes)
         walked = self.queue if len(self.queue) <= QUEUE_WALKED else {}
-        stream = max(0.0, self.backlog - sum([seconds * share for seconds, share, _ in walked.values()]))
+        stream = max(0.0, self.backlog - sum([each[0] * each[1] for each in walked.values()]))
         lanes[:] = [now + stream] * count
         for end, _, cost in self.ends_of(now):
             self.occupy(max(1, round(self.share(cost) * count)), max(end, now) + stream)
-        for seconds, share, there in walked.values():
-            self.book(seconds, share, there)
+        waiting = []
+        for key, (seconds, share, there, start) in walked.items():
+            if start < now:     # it should run by now
+                self.occupy(max(1, round(share * count)), max(start + seconds, now) + stream)
+            else:
+                waiting.append((key, seconds, share, there))
+        for key, seconds, share, there in waiting:
+            self.queue[key] = (seconds, share, there, self.book(seconds, share, there) - seconds)
 
     def occupy(self, wide: int, until: float) -> None:
         """So many cores, those that are free first, are busy until then."""
