@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from handoff.address import DEFAULT_PORT
 from handoff.coordinator.coordinator import Coordinator
 from handoff.scheduler.allocator import Allocator
 from handoff.service import parser, serve
+from handoff.trust.secret import Secret
 
 EXAMPLE = """example, two machines:
   alpha$ handoff coordinator --host 0.0.0.0            makes ~/.config/handoff/secret when there is none
@@ -32,6 +34,10 @@ def options(arguments: Sequence[str] | None = None, prog: str = "handoff coordin
     made.add_argument(
         "--allocator", type=allocator, metavar="NAME",
         help='what places functions on nodes: "greedy" (default), "first-fit", or MODULE:CLASS for one of your own')
+    made.add_argument(
+        "--state", metavar="DIR",
+        help="where to keep what was learned of functions, nodes and links, in a directory per cluster; empty to keep nothing"
+             " (default: $XDG_STATE_HOME/handoff or ~/.local/state/handoff; delete it to forget all)")
     made.add_argument("--listen-fd", type=int, help=argparse.SUPPRESS)   # an inherited socket that listens already
     return made.parse_args(arguments)
 
@@ -64,8 +70,23 @@ def main(arguments: Sequence[str] | None = None, prog: str = "handoff coordinato
     """Run a coordinator until it is stopped; the exit status."""
     said = options(arguments, prog)
     listening = socket.socket(fileno=said.listen_fd) if said.listen_fd is not None else None
-    return serve(
-        said, lambda settings, secret: Coordinator(settings, secret, said.host, said.port, listening, said.allocator), create_secret=True)
+    return serve(said, lambda settings, secret: Coordinator(
+        settings, secret, said.host, said.port, listening, said.allocator, state_directory(said, secret)), create_secret=True)
+
+
+def state_directory(said: argparse.Namespace, secret: Secret) -> Path | None:
+    """Where this cluster's coordinator keeps what it learned. One whose secret is thrown away keeps nothing unless asked to."""
+    is_throwaway = said.secret_fd is not None
+    if said.state == "" or (said.state is None and is_throwaway):
+        return None
+    return (Path(said.state) if said.state else default_state()) / ("local" if is_throwaway else secret.cluster_id)
+
+
+def default_state() -> Path:
+    """Where a user's coordinators keep what they learned, unless told otherwise."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    # The XDG specification says to ignore a relative path: it would mean another file in every directory.
+    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "handoff"
 
 
 if __name__ == "__main__":

@@ -13,10 +13,12 @@ from handoff.program import Flag
 from handoff.resources import Amounts
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.estimates import Estimates
+from handoff.scheduler.links import Links
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.outbox import Outbox
 from handoff.scheduler.ready import Ready, Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, WAITING, Run
+from handoff.scheduler.speeds import Speeds
 from handoff.settings import SchedulerSettings
 
 HORIZON_SECONDS_MIN = 0.04   # below this a node runs dry between two turns of a busy coordinator
@@ -44,6 +46,9 @@ class Ledger:
         self.horizon = max(HORIZON_SECONDS_MIN, settings.round_trip_seconds * settings.horizon_round_trips)
         self.short = self.horizon / 2          # a task of at most this long may be planned ahead
         self.estimates = Estimates()
+        self.speeds = Speeds()                 # of nodes, by name
+        self.links = Links(settings.bandwidth_bytes_per_second)
+        self.allocator = ""                    # what places tasks, for people
         self.ready = Ready(self.estimates)
         self.codes = CodeStore()
         self.nodes: dict[int, Node] = {}

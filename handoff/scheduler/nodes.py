@@ -11,9 +11,9 @@ from handoff.resources import SCALE, Amounts
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.ready import COROUTINES_PER_PLACE, Shape
 from handoff.scheduler.runs import AHEAD, HELD, Run
+from handoff.scheduler.speeds import Speed
 
 OVERHEAD_SECONDS = 20e-6   # what even an empty task takes of a node: messages, a queue, a worker's turn
-SPEED_PRIOR = 8.0          # runs at the usual speed that a node is credited with, before its own say more
 LINDY = 0.5                # a task that is over its time is expected to take half as long again
 
 
@@ -22,8 +22,8 @@ class Node:
 
     __slots__ = (
         "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "dropped_at", "free", "freed", "heard",
-        "held", "holding", "is_stale", "kinds", "knows", "labels", "name", "order", "peer", "pid", "planned", "queued",
-        "recalled_at", "running", "seconds_sum", "sent", "shares", "speed", "state", "units",
+        "held", "holding", "is_stale", "kinds", "knows", "labels", "name", "order", "pace", "peer", "pid", "planned", "queued",
+        "recalled_at", "running", "sent", "shares", "speed", "state", "units",
     )
 
     def __init__(self, peer: PeerId, hello: Hello, now: float, zero_cost_per_cpu: int) -> None:
@@ -59,8 +59,8 @@ class Node:
         self.codes: set[bytes] = set()          # code that it has
         self.knows: set[int] = set()            # peers that it was told about
         self.recalled_at = float("-inf")
+        self.pace = Speed()                     # what its speed is learned by; `speed` is its value
         self.speed = 1.0                        # a task of one usual second takes 1/speed here
-        self.seconds_sum = SPEED_PRIOR          # for the speed: what tasks took here, in usual seconds
 
     def share(self, need: Amounts) -> float:
         """The largest part of any of the node's resources that this takes; above 1 when the node can never hold it."""
@@ -142,12 +142,14 @@ class Node:
         state, where, peer = run.state, run.node, self.peer
         return [task for task in dict.fromkeys(self.sent.get(run.run, ())) if AHEAD <= state[task] <= HELD and where[task] == peer]
 
-    def learn_speed(self, took: float, expected: float) -> None:
-        """Tasks that usually take `expected` took `took` here."""
-        if expected > 0.0 and took > 0.0:
-            ratio = min(10.0, max(0.1, took / expected))
-            self.seconds_sum = self.seconds_sum * 0.95 + ratio * 0.05 * SPEED_PRIOR
-            self.speed = SPEED_PRIOR / self.seconds_sum
+    def go_at(self, pace: Speed) -> None:
+        """Be as fast as was learned of it before."""
+        self.pace, self.speed = pace, pace.value
+
+    def learn_speed(self, away: float, count: int) -> None:
+        """`count` tasks took exp(`away`) times what they should have taken on a node of this speed."""
+        self.pace.learn(away, count)
+        self.speed = self.pace.value
 
     def room_at(self, need: Amounts, now: float, estimates: Estimates, booked: Iterable[tuple[float, Amounts]] = ()) -> float:
         """When this will fit, by what is known of the tasks that hold their costs here; `booked` are waits decided in this pass."""

@@ -98,7 +98,7 @@ class Ready:
         found = self.shapes.get(identity)
         if found is None:
             self._next += 1
-            function = self.estimates.of(kind.codes or (kind.name.encode(),))
+            function = self.estimates.of(kind.codes or (kind.name.encode(),), kind.name)
             found = self.shapes[identity] = Shape(identity, self._next, kind, function)
         found.runs += 1
         return found

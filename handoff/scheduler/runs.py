@@ -23,6 +23,8 @@ HELD = 4      # planned because its node has room: its cost is committed there
 DONE = 5      # its result is on `node`
 GONE = 6      # was done; its result is nowhere any more
 
+INPUTS_MAX = 64   # of a task, that are counted one by one
+
 STATES = ("waiting", "ready", "delayed", "planned ahead", "planned", "done", "done, result gone")
 
 
@@ -177,6 +179,15 @@ class Run:
     def inputs_of(self, task: int) -> Sequence[int]:
         """The tasks whose results it takes."""
         return self.inputs[self.starts[task] : self.starts[task + 1]] if self.linked else ()
+
+    def input_bytes(self, task: int) -> int:
+        """What it takes in: its literal, and the results that are there (of very many, what the first ones say)."""
+        taken = self.literals.sizes[task]
+        inputs = self.inputs_of(task)
+        if inputs:
+            looked_at = inputs[:INPUTS_MAX]
+            taken += sum([self.nbytes[each] for each in looked_at]) * len(inputs) // len(looked_at)
+        return taken
 
     def consumers_of(self, task: int) -> Sequence[int]:
         """The tasks that take its result."""
