@@ -7,9 +7,11 @@ import os
 import platform
 import socket
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from handoff.address import is_loopback
 from handoff.errors import HandoffError, InvariantViolation, ProtocolError
@@ -29,8 +31,9 @@ from handoff.trust.secret import Secret
 from handoff.version import VERSION
 
 if TYPE_CHECKING:
-    from handoff.coordinator.memory import Memory   # imports sqlite3, which most embedded clusters do without
+    from handoff.coordinator.memory import Memory
 
+T = TypeVar("T")
 ROWS_AT_ONCE = 2000   # functions of which rows are made in one turn of the loop: a few milliseconds
 
 
@@ -52,6 +55,7 @@ class Coordinator:
         self._scheduler = Scheduler(settings.scheduler, allocator)
         self._state = state                   # the directory in which what was learned is kept; None: nowhere
         self._memory: Memory | None = None
+        self._disk = ThreadPoolExecutor(1, "handoff-memory")   # no thread before it is used
         self._remembering: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
         self._failure: Exception | None = None
@@ -101,10 +105,10 @@ class Coordinator:
         """Begin with what was kept."""
         if self._state is None:
             return
-        from handoff.coordinator.memory import Memory
+        from handoff.coordinator.memory import Memory  # imports sqlite3, which embedded clusters do without
 
         self._memory = Memory(self._state)
-        rows = await asyncio.to_thread(self._memory.load)
+        rows = await self._on_disk(self._memory.load)
         learned.recall(self._scheduler.ledger, rows)
         if rows:
             log.info("memory.recalled", path=self._memory.path, **{table: len(several) for table, several in rows.items()})
@@ -118,7 +122,7 @@ class Coordinator:
     async def _save(self, most: int) -> None:
         rows = learned.remembered(self._scheduler.ledger, most)
         if rows and self._memory is not None:
-            await asyncio.to_thread(self._memory.save, rows)
+            await self._on_disk(self._memory.save, rows)
 
     async def _end_memory(self) -> None:
         if self._remembering is None or self._memory is None:
@@ -127,7 +131,12 @@ class Coordinator:
         await asyncio.wait([self._remembering])
         if self._failure is None:   # a brain that is half changed may have learned nonsense
             await self._save(sys.maxsize)
-        await asyncio.to_thread(self._memory.close)
+        await self._on_disk(self._memory.close)
+        self._disk.shutdown(wait=False)
+
+    async def _on_disk(self, what: Callable[..., T], *about: Any) -> T:
+        """The loop never waits for the disk; the disk's work is done one by one."""
+        return await asyncio.get_running_loop().run_in_executor(self._disk, what, *about)
 
     def _failed(self, error: Exception) -> None:
         self._failure = error

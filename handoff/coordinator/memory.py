@@ -1,4 +1,4 @@
-"""What the coordinator keeps between its runs: a small database in its state directory. Nothing depends on it: without, all is learned anew.
+"""What the coordinator keeps between its runs: a small database in its state directory. Nothing depends on it: without, it learns anew.
 
 All methods wait for the disk and are called in a thread of their own, one at a time. None of them raises for a disk that fails: that is
 told in one line of the log, and nothing more is kept.
