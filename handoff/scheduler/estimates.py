@@ -26,6 +26,7 @@ MET_MAX = 1024           # workers remembered per function; by then its cold sta
 SIZED_SECONDS = 0.001    # shorter functions are not told apart by the size of what they take
 SIZED_RUNS = 8           # of one size, before they count
 SIZED_APART = 0.25       # and so far from the function's mean
+GRADED_LEAN = 8.0
 GRADED = 16.0            # reports after which a function's level, beside which nodes are compared, follows the last ones
 
 Codes = tuple[bytes, ...]
@@ -35,7 +36,7 @@ Row = tuple[Any, ...]    # a function as it is kept: see Function.row
 class Function(Mean):
     """What is known about one function (or one function with others folded into it)."""
 
-    __slots__ = ("_first", "_prior", "cold", "colds", "graded", "key", "level", "met", "name", "nbytes", "sizes", "warm")
+    __slots__ = ("_first", "_prior", "cold", "colds", "graded", "key", "lean", "level", "met", "name", "nbytes", "sizes", "warm")
 
     def __init__(self, key: str = "", name: str = "") -> None:
         super().__init__()
@@ -46,6 +47,7 @@ class Function(Mean):
         self.cold = 0.0         # how many seconds longer these took
         self.level = 0.0        # mean logarithm of its seconds, beside which the speed of a node shows
         self.graded = 0         # reports that made it
+        self.lean = 0.0         # mean distance of the last ones from it: how far it lags behind
         self.sizes: dict[int, Mean] = {}   # by the number of bits of the bytes that it takes
         self.met: set[int] = set()         # workers that have run it: peer << 32 | worker
         self._first = 0.0       # mean of the first runs, while these are all or nearly all that is known
@@ -96,7 +98,10 @@ class Function(Mean):
         found.add(seconds)
 
     def grade(self, seconds: float) -> float:
-        """How far (in logarithms) a report is from what the function takes on usual nodes; 0 for the first. The level follows."""
+        """How far (in logarithms) a report is from what the function takes on usual nodes; 0 for the first. The level follows.
+
+        While the function itself becomes slower, all reports are above the level; what they have in common is not told.
+        """
         at = log(seconds)
         self.graded += 1
         if self.graded == 1:
@@ -104,7 +109,9 @@ class Function(Mean):
             return 0.0
         away = at - self.level
         self.level += away / min(GRADED, self.graded)
-        return away
+        lean = self.lean
+        self.lean = lean + (away - lean) / min(GRADED_LEAN, self.graded)
+        return away - lean
 
     def start_from(self, others: Sequence[Function]) -> None:
         """Begin with what is known of other versions of it: the code changed, and is most likely not quite another."""
