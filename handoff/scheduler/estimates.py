@@ -23,7 +23,6 @@ STEADY = 4               # until so many runs that were not the first, the cold 
 COLD_RECENT = 8.0        # of so many first runs the mean is taken
 COLD_SECONDS_MAX = 60.0  # what takes longer than this is no import: the function itself takes longer
 MET_MAX = 1024           # workers remembered per function; by then its cold start is known
-SIZED_SECONDS = 0.001    # shorter functions are not told apart by the size of what they take
 SIZED_RUNS = 8           # of one size, before they count
 SIZED_APART = 0.25       # and so far from the function's mean
 GRADED_LEAN = 8.0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from handoff.messages import Report
-from handoff.scheduler.estimates import MET_MAX, SIZED_SECONDS, Estimates, Function
+from handoff.scheduler.estimates import MET_MAX, Estimates, Function
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, WAITING, Run
+
+LONG_SECONDS = 0.001   # all is learned of functions that take this long; of shorter ones, what costs little beside them:
+SHORT_GRADED = 5       # nodes are compared by one report in so many (more than SAMPLES_KNOWN, or it could be the same one for ever)
 
 
 def take_report(now: float, ledger: Ledger, node: Node, report: Report) -> Run | None:
@@ -133,12 +136,13 @@ def _learn(ledger: Ledger, run: Run, node: Node, done: list[int], report: Report
                 continue
         sample = estimates.sample(function, tasks)
         seconds = [run.seconds[task] * speed for task in sample]
+        is_long = function.seconds >= LONG_SECONDS
         mean = sum(seconds) / len(seconds)
-        if mean > 0.0:
+        if mean > 0.0 and (is_long or function.warm % SHORT_GRADED == 0):
             away = function.grade(mean)
             if len(ledger.nodes) > 1 and function.graded > 1:
                 node.learn_speed(away, len(sample))
-        if function.seconds >= SIZED_SECONDS and (run.linked or len(run.literals.data)):
+        if is_long and (run.linked or run.literals.data):
             for task, spent in zip(sample, seconds, strict=True):
                 function.observe_sized(spent, run.input_bytes(task))
         estimates.observe(function, seconds, [run.nbytes[task] for task in sample])

@@ -141,4 +141,5 @@ def test_another_scheduler_begins_with_what_was_learned() -> None:
     assert after["functions"] == before["functions"]
     assert after["links"] == before["links"]
     assert {node["name"]: node["speed"] for node in after["nodes"]} == {node["name"]: node["speed"] for node in before["nodes"]}
-    assert after["nodes"][0]["speed"] < 0.7 < 1.0 < after["nodes"][1]["speed"]
+    assert after["nodes"][0]["speed"] < 0.7
+    assert after["nodes"][1]["speed"] > 1.0
