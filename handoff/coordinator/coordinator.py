@@ -74,11 +74,15 @@ class Coordinator:
             boot=os.urandom(16),
             pid=os.getpid(),
         )
-        await self._recall()
+        recalled = await self._recall()
         self._driver = Driver(self._scheduler, self._perform, Tick(), self._failed)
         self._sessions = SessionServer(identity, self._settings.wire, emit=self._happened, admit=self._admit, mine=mine)
         await self._sessions.listen(self._host, self._port, sock=self._sock)
         log.info("coordinator.listening", host=self._host, port=self.port, cluster=identity.cluster_id, version=VERSION)
+        if self._memory is not None:
+            if recalled:
+                log.info("memory.recalled", path=self._memory.path, **recalled)
+            self._remembering = asyncio.create_task(self._remember(), name="handoff-remember")
 
     @property
     def port(self) -> int:
@@ -101,18 +105,16 @@ class Coordinator:
 
     # ── what is kept between runs ───────────────────────────────────────────
 
-    async def _recall(self) -> None:
-        """Begin with what was kept."""
+    async def _recall(self) -> dict[str, int]:
+        """Begin with what was kept: how much of what."""
         if self._state is None:
-            return
+            return {}
         from handoff.coordinator.memory import Memory  # imports sqlite3, which embedded clusters do without
 
         self._memory = Memory(self._state)
         rows = await self._on_disk(self._memory.load)
         learned.recall(self._scheduler.ledger, rows)
-        if rows:
-            log.info("memory.recalled", path=self._memory.path, **{table: len(several) for table, several in rows.items()})
-        self._remembering = asyncio.create_task(self._remember(), name="handoff-remember")
+        return {table: len(several) for table, several in rows.items()}
 
     async def _remember(self) -> None:
         while True:

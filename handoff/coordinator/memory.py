@@ -51,11 +51,11 @@ class Memory:
             with database:
                 for table, several in rows.items():
                     places = ", ".join("?" * len(COLUMNS[table]))
-                    database.executemany(f"REPLACE INTO {table} VALUES ({places})", several)
+                    database.executemany(f"REPLACE INTO {table} VALUES ({places})", map(_writable, several))
                     database.execute(
                         f"DELETE FROM {table} WHERE rowid <= (SELECT rowid FROM {table} ORDER BY rowid DESC LIMIT 1 OFFSET {ROWS_MAX})"
                     )
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError, OverflowError) as error:
             self._give_up(error)
 
     def close(self) -> None:
@@ -107,6 +107,11 @@ def _prepare(database: sqlite3.Connection) -> None:
             keys = ", ".join(columns[: KEYS[table]])
             database.execute(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(columns)}, PRIMARY KEY ({keys}))")
         database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _writable(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The row, with names as a file can have them: user code may be called anything, lone surrogates included."""
+    return tuple(cell.encode(errors="replace").decode() if isinstance(cell, str) else cell for cell in row)
 
 
 def _all(database: sqlite3.Connection, table: str, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:

@@ -7,6 +7,7 @@ imported modules and filled caches; it is told apart, as `cold_seconds`, so that
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from math import isfinite, log
 from typing import Any
 
@@ -19,8 +20,10 @@ SAMPLES_MAX = 64         # looked at in one report of a function little known
 SAMPLES_KNOWN = 4        # and of a well-known one: hundreds of equal tasks say little more than these
 PRIOR_RUNS = 2           # what another version of a function says about it is worth so many runs
 VERSIONS_MAX = 8         # versions of a function that are asked
+CODES_MAX = 4            # of a function that are written out to name it; of more, a digest is
 STEADY = 4               # until so many runs that were not the first, the cold start is worked out anew
 COLD_RECENT = 8.0        # of so many first runs the mean is taken
+COLD_FACTOR = 1.5        # first runs that took so many times as long as the next one are no part of the mean
 COLD_SECONDS_MAX = 60.0  # what takes longer than this is no import: the function itself takes longer
 MET_MAX = 1024           # workers remembered per function; by then its cold start is known
 SIZED_RUNS = 8           # of one size, before they count
@@ -35,7 +38,9 @@ Row = tuple[Any, ...]    # a function as it is kept: see Function.row
 class Function(Mean):
     """What is known about one function (or one function with others folded into it)."""
 
-    __slots__ = ("_first", "_prior", "cold", "colds", "graded", "key", "lean", "level", "met", "name", "nbytes", "sizes", "warm")
+    __slots__ = (
+        "_first", "_prior", "cold", "colds", "graded", "is_listed", "key", "lean", "level", "met", "name", "nbytes", "sizes", "warm",
+    )
 
     def __init__(self, key: str = "", name: str = "") -> None:
         super().__init__()
@@ -48,6 +53,7 @@ class Function(Mean):
         self.graded = 0         # reports that made it
         self.lean = 0.0         # mean distance of the last ones from it: how far it lags behind
         self.sizes: dict[int, Mean] = {}   # by the number of bits of the bytes that it takes
+        self.is_listed = False             # among the versions of its name
         self.met: set[int] = set()         # workers that have run it: peer << 32 | worker
         self._first = 0.0       # mean of the first runs, while these are all or nearly all that is known
         self._prior: tuple[int, float, float] = (0, 0.0, 0.0)   # count, seconds and spread that another version of it lends
@@ -60,8 +66,8 @@ class Function(Mean):
     def observe(self, seconds: float, nbytes: float) -> None:
         """Take in one run."""
         self.warm = warm = self.warm + 1
-        if warm == 1 and self.colds:      # until now there were first runs only, and one had to believe them
-            self.start_over(*self._prior)
+        if warm == 1 and self.colds and seconds * COLD_FACTOR < self.seconds:
+            self.start_over(*self._prior)  # until now there were first runs only, and one had to believe them
         before = self.count
         self.add(seconds)
         count = self.count
@@ -167,7 +173,9 @@ class Estimates:
         found = self.functions.pop(key, None) or self._new(key, name)
         if len(self.functions) >= FUNCTIONS_MAX:
             self._forget(next(iter(self.functions)))
-        self._keep(found)
+        self.functions[key] = found
+        if found.is_listed:
+            self._list(found)
         return found
 
     def look(self, codes: Codes, name: str = "") -> Function:
@@ -178,21 +186,27 @@ class Estimates:
     def _new(self, key: str, name: str) -> Function:
         made = Function(key, name)
         if name in self._versions:
-            made.start_from([other for other in self._versions[name].values() if other.count][-VERSIONS_MAX:])
+            made.start_from(list(self._versions[name].values()))
         return made
 
-    def _keep(self, function: Function) -> None:
-        self.functions[function.key] = function
-        if function.name and not function.name.endswith("<lambda>"):   # lambdas of one name have nothing else in common
-            self._versions.setdefault(function.name, {})[function.key] = function
+    def _list(self, function: Function) -> None:
+        """Among the versions of its name, as the latest; of those only a few are kept, since there may be thousands of closures."""
+        function.is_listed = True
+        if function.name and not function.name.endswith("<lambda>"):   # lambdas have nothing but their name in common
+            versions = self._versions.setdefault(function.name, {})
+            versions.pop(function.key, None)
+            versions[function.key] = function
+            if len(versions) > VERSIONS_MAX:
+                versions.pop(next(iter(versions))).is_listed = False
 
     def _forget(self, key: str) -> None:
         function = self.functions.pop(key)
         self.changed.pop(function, None)
+        function.is_listed = True   # whoever still holds it may go on to fill it; it is not listed again
         versions = self._versions.get(function.name, {})
         versions.pop(key, None)
-        if not versions:
-            self._versions.pop(function.name, None)
+        if function.name in self._versions and not versions:
+            del self._versions[function.name]
 
     # ── learning ────────────────────────────────────────────────────────────
 
@@ -214,6 +228,8 @@ class Estimates:
 
     def _note(self, function: Function, seconds: float, nbytes: float) -> None:
         self.changed[function] = None
+        if not function.is_listed:
+            self._list(function)
         every = self.all
         every.count += 1
         weight = 1.0 / min(RECENT, every.count)
@@ -261,7 +277,7 @@ class Estimates:
                 continue
             if len(self.functions) >= FUNCTIONS_MAX:
                 self._forget(next(iter(self.functions)))
-            self._keep(function)
+            self.functions[function.key] = function
             self._note(function, function.seconds, function.nbytes)
         self.changed.clear()
 
@@ -273,4 +289,6 @@ def is_apart(sized: Mean, function: Function) -> bool:
 
 
 def _key(codes: Codes) -> str:
-    return " ".join([code.hex() for code in codes])
+    if len(codes) <= CODES_MAX:
+        return " ".join([code.hex() for code in codes])
+    return f"{len(codes)} {blake2b(b''.join(codes), digest_size=16).hexdigest()}"

@@ -82,4 +82,5 @@ class Speeds:
 
 
 def _hardware(capacity: Mapping[str, int]) -> str:
-    return " ".join(f"{name}={amount / SCALE:g}" for name, amount in sorted(capacity.items()) if name)
+    # What a machine says of its memory differs a little from boot to boot.
+    return " ".join(f"{name}={amount / SCALE:{'.2g' if 'memory' in name else 'g'}}" for name, amount in sorted(capacity.items()) if name)

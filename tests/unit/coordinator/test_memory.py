@@ -73,6 +73,16 @@ def test_it_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row[0] for row in kept(tmp_path)["functions"]] == ["02", "00", "03"]
 
 
+def test_names_that_no_file_can_have_are_written_otherwise(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:
+    """User code may be called anything; the rest is kept as it is."""
+    memory = Memory(tmp_path)
+    memory.load()
+    memory.save({"functions": [("ab", "bad \ud800 name", *row_of("ab")[2:]), row_of("cd")]})
+    memory.close()
+    assert [row[:2] for row in kept(tmp_path)["functions"]] == [("ab", "bad ? name"), ("cd", "name")]
+    assert not said.messages
+
+
 @pytest.mark.parametrize("spoil", ["garbage", "empty tables of others", "another version", "damaged"])
 def test_a_file_that_makes_no_sense_is_set_aside(tmp_path: Path, spoil: str, said: pytest.LogCaptureFixture) -> None:
     """One line in the log, the file under another name, and a new one from then on."""

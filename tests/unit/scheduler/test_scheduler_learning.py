@@ -49,11 +49,10 @@ def test_a_node_that_does_not_tell_its_workers_has_one_first_run() -> None:
     """Then it is the node's first report that counts as cold."""
     cluster = Cluster().join("a").join("b").client()
     cluster.submit(many(8))
+    run = cluster.scheduler.ledger.runs[1]
     for seconds in (2.0, 0.5, 0.5):
-        for name in ("a", "b"):
-            report(cluster, name, [next(task for task, (node, _) in cluster.planned.items() if node == name)[1]], seconds)
-            cluster.planned = {key: place for key, place in cluster.planned.items()
-                               if cluster.scheduler.ledger.runs[1].is_planned(key[1])}
+        for task in [task for task in range(8) if run.is_planned(task)][:2]:
+            report(cluster, cluster.where(task), [task], seconds)
     [work] = outlook(cluster, "work")["functions"]
     assert work["seconds"] == pytest.approx(0.5, rel=0.1)
     assert work["cold"] == pytest.approx(1.5, rel=0.1)
