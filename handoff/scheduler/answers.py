@@ -11,6 +11,7 @@ from handoff.scheduler import views
 from handoff.scheduler.endings import say_done
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.losses import tell_where_moved
+from handoff.scheduler.outlook import outlook
 from handoff.scheduler.runs import Run
 
 
@@ -26,6 +27,8 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
             data = {**views.run_line(ledger, run, now), "waits_for": views.waits_for(ledger, run)}
         case "run" if ask.run in ledger.history:
             data = {**ledger.history[ask.run], "waits_for": ""}
+        case "outlook":
+            data = outlook(ledger, ask.codes, ask.names)
         case "timeline" if run is not None:
             data = views.timeline(ledger, run)
         case "attach" if run is not None and not run.detach and run.client != peer:

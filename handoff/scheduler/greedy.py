@@ -52,7 +52,8 @@ class Greedy:
             run, task = head
             if run.max_concurrency and run.room() <= 0:
                 break
-            if placed >= turn and bound is not None and shape.head() >> 64 > bound:
+            if placed >= (turn if shape.is_tried else 1) and bound is not None and shape.head() >> 64 > bound:
+                shape.is_tried = True
                 again = True
                 break
             if run.plain and not run.fan_in[task] and not run.avoid and not run.told and blocks.is_worth_it(ledger, shape):
@@ -74,6 +75,7 @@ class Greedy:
                     break
         for key in aside:
             heappush(shape.heap, key)
+        shape.is_tried |= placed > 0
         if not len(shape):
             shape.listed = False
         self._watch_for_starvation(now, desk, shape, placed)

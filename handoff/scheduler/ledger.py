@@ -14,13 +14,17 @@ from handoff.resources import Amounts
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.groups import Group
+from handoff.scheduler.links import Links
 from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
 from handoff.scheduler.outbox import Outbox
 from handoff.scheduler.ready import Ready, Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, WAITING, Run
+from handoff.scheduler.speeds import Speeds
 from handoff.settings import SchedulerSettings
 
 HORIZON_SECONDS_MIN = 0.04   # below this a node runs dry between two turns of a busy coordinator
+RANK_GROWTH = 1.5            # ranks are worked out anew when so many times as many tasks are done, ...
+RANK_OFTEN_MAX = 20_000      # in runs of at most so many tasks; in larger ones at every fourfold
 STEADY_AFTER = 8             # a function seen so often, whose runs differ from their mean by no more than ...
 STEADY_SPREAD = 0.25         # ... this part of it, is so well known that even long tasks may be bound a little ahead
 STEADY_RUNS = 4.0            # after so many runs of a function, half of the horizon is used; after many, all of it
@@ -49,6 +53,9 @@ class Ledger:
         self.bandwidth = settings.bandwidth_bytes_per_second
         self.short = self.horizon / 2          # a task of at most this long may be planned ahead
         self.estimates = Estimates()
+        self.speeds = Speeds()                 # of nodes, by name
+        self.links = Links(settings.bandwidth_bytes_per_second)
+        self.allocator = ""                    # what places tasks, for people
         self.ready = Ready(self.estimates)
         self.codes = CodeStore()
         self.nodes: dict[int, Node] = {}
@@ -97,7 +104,10 @@ class Ledger:
             told = run.told[task]
             if told >= 0.0:
                 return told
-        return self.estimates.seconds(shape.function)
+        function = shape.function
+        if function.sizes and run.linked and not run.missing[task]:
+            return self.estimates.seconds(function, run.input_bytes(task))
+        return self.estimates.seconds(function)
 
     def reach(self, run: Run, task: int, shape: Shape) -> float:
         """How many seconds before its start this task may be bound to a node: the better it is known, and the shorter, the earlier."""
@@ -139,7 +149,8 @@ class Ledger:
 
     def _is_next_link(self, run: Run, task: int, shape: Shape) -> bool:
         """Whether a function never seen may be planned before its inputs exist: as the next link of a chain, its node would else idle."""
-        if shape.function.count or run.told:
+        every = self.estimates.all
+        if shape.function.count or run.told or not every.count or every.seconds > self.short:
             return False
         nodes = {run.node[each] for each in run.inputs_of(task)}
         return len(nodes) == 1 and not run.is_serializer(task)
@@ -380,11 +391,11 @@ class Ledger:
 
     def rank_again(self, run: Run) -> None:
         """Work out the ranks anew when what was learned since changed them much."""
-        run.rank_again *= 4
+        run.rank_again = 1 + int(max(run.done, run.rank_again) * (RANK_GROWTH if run.total <= RANK_OFTEN_MAX else 4))
         if len(run.shapes) < 2:
             return    # one kind of task: the order is the same whatever it takes
         now = [self.estimates.seconds(shape.function) for shape in run.shapes]
-        if all(0.75 * old <= new <= 1.25 * old for old, new in zip(run.rank_seconds, now, strict=True)):
+        if all(0.9 * old <= new <= 1.1 * old for old, new in zip(run.rank_seconds, now, strict=True)):
             return
         run.work_out_ranks(self.estimates, 1.0 / self.settings.bandwidth_bytes_per_second)
         for shape in dict.fromkeys(run.shapes):

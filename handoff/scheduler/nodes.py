@@ -13,11 +13,11 @@ from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.groups import Group
 from handoff.scheduler.ready import COROUTINES_PER_PLACE, Shape
 from handoff.scheduler.runs import AHEAD, HELD, Run
+from handoff.scheduler.speeds import RECENT, Speed
 
 QUEUE_WALKED = 64          # of so many tasks planned ahead it is worked out which core runs which; more are taken as one stream
 LANES_MAX = 64             # cores of a node that are told apart
 OVERHEAD_SECONDS = 20e-6   # what even an empty task takes of a node: messages, a queue, a worker's turn
-SPEED_PRIOR = 8.0          # runs at the usual speed that a node is credited with, before its own say more
 LINDY = 0.5                # a task that is over its time is expected to take half as long again
 
 
@@ -25,9 +25,9 @@ class Node:
     """What the scheduler knows about one node."""
 
     __slots__ = (
-        "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "down_at", "dropped_at", "ends", "free", "freed", "group", "heard",
-        "held", "holding", "is_stale", "kinds", "knows", "labels", "lanes", "name", "peer", "pid", "planned", "queue", "queued",
-        "recalled_at", "running", "seconds_sum", "sent", "shares", "speed", "state", "units", "up_at",
+        "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "down_at", "dropped_at", "ends", "free", "freed", "group",
+        "heard", "held", "holding", "is_stale", "kinds", "knows", "labels", "lanes", "name", "pace", "peer", "pid", "planned", "queue",
+        "queued", "recalled_at", "running", "sent", "shares", "speed", "state", "units", "up_at",
     )
 
     def __init__(self, peer: PeerId, hello: Hello, now: float, zero_cost_per_cpu: int) -> None:
@@ -68,8 +68,8 @@ class Node:
         self.codes: set[bytes] = set()          # code that it has
         self.knows: set[int] = set()            # peers that it was told about
         self.recalled_at = float("-inf")
+        self.pace = Speed()                     # what its speed is learned by; `speed` is its value
         self.speed = 1.0                        # a task of one usual second takes 1/speed here
-        self.seconds_sum = SPEED_PRIOR          # for the speed: what tasks took here, in usual seconds
 
     def share(self, need: Amounts) -> float:
         """The largest part of any of the node's resources that this takes; above 1 when the node can never hold it."""
@@ -214,16 +214,19 @@ class Node:
         state, where, peer = run.state, run.node, self.peer
         return [task for task in dict.fromkeys(self.sent.get(run.run, ())) if AHEAD <= state[task] <= HELD and where[task] == peer]
 
-    def learn_speed(self, took: float, expected: float) -> None:
-        """Tasks that usually take `expected` took `took` here."""
-        if expected > 0.0 and took > 0.0:
-            ratio = min(10.0, max(0.1, took / expected))
-            self.seconds_sum = self.seconds_sum * 0.95 + ratio * 0.05 * SPEED_PRIOR
-            self.speed = SPEED_PRIOR / self.seconds_sum
+    def go_at(self, pace: Speed) -> None:
+        """Be as fast as was learned of it before."""
+        self.pace, self.speed = pace, pace.value
+
+    def learn_speed(self, away: float, count: int) -> None:
+        """`count` tasks took exp(`away`) times what they should have taken on a node of this speed."""
+        self.pace.learn(away, count)
+        self.speed = self.pace.value
 
     def declare_speed(self, speed: float) -> None:
         """It is known to be so fast, which little that it does will change."""
-        self.speed, self.seconds_sum = speed, SPEED_PRIOR / speed
+        self.pace.value, self.pace.runs = speed, RECENT
+        self.speed = speed
 
     def room_at(self, need: Amounts, now: float, booked: Iterable[tuple[float, Amounts]] = ()) -> float:
         """When this will fit, by what is known of the tasks that hold their costs here; `booked` are waits decided in this pass."""

@@ -23,7 +23,7 @@ class Shape:
     """Tasks that are alike to the allocator: equal cost, priority, pin and function."""
 
     __slots__ = (
-        "able", "able_of", "blocked_since", "cost", "full", "function", "heap", "identity", "listed", "need", "node",
+        "able", "able_of", "blocked_since", "cost", "full", "function", "heap", "identity", "is_tried", "listed", "need", "node",
         "number", "options", "options_of", "priority", "runs", "stack",
     )
 
@@ -39,6 +39,7 @@ class Shape:
         self.runs = 0                       # runs that use it
         self.stack: list[int] = []          # keys sorted once, the most urgent last
         self.heap: list[int] = []           # keys that came later
+        self.is_tried = False               # something of it was placed
         self.listed = False                 # offered in this pass, or already known to be blocked in it
         self.able: list[Any] = []           # the open nodes that could ever hold it, as of ...
         self.able_of = -1                   # ... this version of the list of open nodes
@@ -57,6 +58,10 @@ class Shape:
         if not self.stack:
             return self.heap[0]
         return min(self.stack[-1], self.heap[0])
+
+    def first(self) -> int:
+        """How urgent the shape is: as its most urgent key; the first task of a function never seen goes before all others, since it teaches."""
+        return self.head() if self.is_tried or self.function.count else -1
 
     def pop(self) -> int:
         """Take the most urgent key."""
@@ -101,7 +106,7 @@ class Ready:
         found = self.shapes.get(identity)
         if found is None:
             self._next += 1
-            function = self.estimates.of(kind.codes or (kind.name.encode(),))
+            function = self.estimates.of(kind.codes or (kind.name.encode(),), kind.name)
             found = self.shapes[identity] = Shape(identity, self._next, kind, function)
         found.runs += 1
         return found
@@ -123,7 +128,7 @@ class Ready:
         heappush(shape.heap, key)
         if not shape.listed:
             shape.listed = True
-            heappush(self.heads, (-shape.priority, shape.head(), shape.number, shape))
+            heappush(self.heads, (-shape.priority, shape.first(), shape.number, shape))
 
     def extend(self, shape: Shape, keys: Iterable[int]) -> None:
         """Many more tasks may be planned: one sort instead of many pushes."""
@@ -133,7 +138,7 @@ class Ready:
         shape.heap = []
         if not shape.listed and len(shape):
             shape.listed = True
-            heappush(self.heads, (-shape.priority, shape.head(), shape.number, shape))
+            heappush(self.heads, (-shape.priority, shape.first(), shape.number, shape))
 
     def rekey(self, shape: Shape, run: RunId, key: Callable[[int], int]) -> None:
         """The ranks of this run changed."""
@@ -148,12 +153,12 @@ class Ready:
         for shape in self.shapes.values():
             shape.listed = len(shape) > 0
             if shape.listed:
-                self.heads.append((-shape.priority, shape.head(), shape.number, shape))
+                self.heads.append((-shape.priority, shape.first(), shape.number, shape))
         heapify(self.heads)
 
     def again(self, shape: Shape) -> None:
         """Offer this shape again in this pass."""
         if len(shape):
-            heappush(self.heads, (-shape.priority, shape.head(), shape.number, shape))
+            heappush(self.heads, (-shape.priority, shape.first(), shape.number, shape))
         else:
             shape.listed = False

@@ -23,6 +23,8 @@ HELD = 4      # planned because its node has room: its cost is committed there
 DONE = 5      # its result is on `node`
 GONE = 6      # was done; its result is nowhere any more
 
+INPUTS_MAX = 64   # of a task, that are counted one by one
+
 STATES = ("waiting", "ready", "delayed", "planned ahead", "planned", "done", "done, result gone")
 
 
@@ -132,7 +134,7 @@ class Run:
         self.told = program.seconds                   # per task: expected seconds, below 0: not known; or empty
         self.told_bytes = program.nbytes              # the same for the size of its result
         self.rank_seconds: list[float] = []           # per kind: what the ranks were worked out with
-        self.rank_again = 16                          # work them out anew when so many tasks are done
+        self.rank_again = 1 if total <= 20_000 else 16                          # work them out anew when so many tasks are done
         self.plain = not (self.groups or any(kind.flags & (Flag.SERIALIZER | Flag.OBJECT) for kind in self.kinds))
         for index in range(len(self.kinds)):
             self.left[index] = self.kind.count(index) if len(self.kinds) <= 8 else 0
@@ -181,6 +183,15 @@ class Run:
     def inputs_of(self, task: int) -> Sequence[int]:
         """The tasks whose results it takes."""
         return self.inputs[self.starts[task] : self.starts[task + 1]] if self.linked else ()
+
+    def input_bytes(self, task: int) -> int:
+        """What it takes in: its literal, and the results that are there (of very many, what the first ones say)."""
+        taken = self.literals.sizes[task]
+        inputs = self.inputs_of(task)
+        if inputs:
+            looked_at = inputs[:INPUTS_MAX]
+            taken += sum([self.nbytes[each] for each in looked_at]) * len(inputs) // len(looked_at)
+        return taken
 
     def consumers_of(self, task: int) -> Sequence[int]:
         """The tasks that take its result."""

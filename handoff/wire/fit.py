@@ -12,7 +12,9 @@ from typing import Any
 
 from handoff.errors import ProtocolError
 from handoff.messages import (
+    Alive,
     Announce,
+    Ask,
     Chunk,
     Message,
     Output,
@@ -38,6 +40,8 @@ _COLUMNS: dict[type, tuple[str, ...]] = {
     Recalled: ("tasks", "attempts"),
     Results: ("tasks", "sizes"),
     Announce: ("tasks", "sizes"),
+    Alive: ("sources", "moved_bytes", "moved_seconds"),
+    Ask: ("codes", "names"),
 }
 _PICKS: dict[type, Callable[[Any], tuple[Any, ...]]] = {kind: attrgetter(*names) for kind, names in _COLUMNS.items()}
 
