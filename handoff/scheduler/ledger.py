@@ -27,6 +27,7 @@ RANK_GROWTH = 1.5            # ranks are worked out anew when so many times as m
 RANK_OFTEN_MAX = 20_000      # in runs of at most so many tasks; in larger ones at every fourfold
 STEADY_AFTER = 8             # a function seen so often, whose runs differ from their mean by no more than ...
 STEADY_SPREAD = 0.25         # ... this part of it, is so well known that even long tasks may be bound a little ahead
+AHEAD_PER_RUN = 2            # for each run seen, so many tasks may be ahead at once: one quick run among slow ones must not mislead
 STEADY_RUNS = 4.0            # after so many runs of a function, half of the horizon is used; after many, all of it
 
 
@@ -115,7 +116,7 @@ class Ledger:
             return self.horizon
         function = shape.function
         count = function.count
-        if not count:
+        if not count or shape.ahead > AHEAD_PER_RUN * count:
             return 0.0
         if function.seconds + function.spread <= self.short or (count >= STEADY_AFTER and function.spread <= STEADY_SPREAD * function.seconds):
             return self.horizon * count / (count + STEADY_RUNS)
@@ -211,6 +212,7 @@ class Ledger:
         else:   # as node.take does it
             seconds = (self.seconds_of(run, task, shape) + OVERHEAD_SECONDS) / node.speed
             node.planned += 1
+            shape.ahead += 1
             node.ahead[shape] = node.ahead.get(shape, 0) + 1
             node.backlog += node.units.get(shape) or node.unit(shape, self.estimates)
             if there < now:

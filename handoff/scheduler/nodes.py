@@ -180,6 +180,7 @@ class Node:
             for name, amount in shape.need:
                 self.committed[name] = self.committed.get(name, 0) + amount * count
         else:
+            shape.ahead += count
             self.ahead[shape] = self.ahead.get(shape, 0) + count
 
     def give(self, shape: Shape, count: int, held: bool) -> None:
@@ -192,7 +193,9 @@ class Node:
             where[shape] = left
         else:
             del where[shape]
-        if held:
+        if not held:
+            shape.ahead -= count
+        else:
             self.ends = None
             self.freed += 1
             if self.group is not None:

@@ -23,7 +23,7 @@ class Shape:
     """Tasks that are alike to the allocator: equal cost, priority, pin and function."""
 
     __slots__ = (
-        "able", "able_of", "blocked_since", "cost", "full", "function", "heap", "identity", "is_tried", "listed", "need", "node",
+        "able", "able_of", "ahead", "blocked_since", "cost", "full", "function", "heap", "identity", "is_tried", "listed", "need", "node",
         "number", "options", "options_of", "priority", "runs", "stack",
     )
 
@@ -39,6 +39,7 @@ class Shape:
         self.runs = 0                       # runs that use it
         self.stack: list[int] = []          # keys sorted once, the most urgent last
         self.heap: list[int] = []           # keys that came later
+        self.ahead = 0                      # tasks that are planned ahead, on all nodes
         self.is_tried = False               # something of it was placed
         self.listed = False                 # offered in this pass, or already known to be blocked in it
         self.able: list[Any] = []           # the open nodes that could ever hold it, as of ...
