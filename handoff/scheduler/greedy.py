@@ -143,7 +143,7 @@ class Greedy:
         """
         ledger, need, booked = desk.ledger, shape.need, self._booked
         seconds = ledger.seconds_of(run, task, shape)
-        is_known = shape.function.count > 0 or bool(run.told)
+        is_known = shape.function.count > 0 or bool(run.told) or ledger.estimates.all.count > 0
         near = now + ledger.horizon
         best: Node | None = None
         best_score, best_start = float("inf"), now
@@ -239,9 +239,9 @@ class Greedy:
             soon = inputs.there
         limit = now + (reach or ledger.horizon)
         waits = run.linked and run.missing[task] > 0
-        if soon > limit and reach and only is None:
+        if inputs is not None and inputs.there > limit and reach and only is None:
             run.state[task] = WAITING      # its inputs are still far: it is looked at again when they are near, or there
-            ledger.remind(soon - reach / 2, "near", run.run, task)
+            ledger.remind(inputs.there - reach / 2, "near", run.run, task)
             return GONE
         seconds = ledger.seconds_of(run, task, shape)
         best: Node | None = None

@@ -27,6 +27,9 @@ RANK_GROWTH = 1.5            # ranks are worked out anew when so many times as m
 RANK_OFTEN_MAX = 20_000      # in runs of at most so many tasks; in larger ones at every fourfold
 STEADY_AFTER = 8             # a function seen so often, whose runs differ from their mean by no more than ...
 STEADY_SPREAD = 0.25         # ... this part of it, is so well known that even long tasks may be bound a little ahead
+REACH = 1.0
+UNSURE = 2.0
+REACH_TRIPS_MIN = 0.0
 AHEAD_PER_RUN = 2            # for each run seen, so many tasks may be ahead at once: one quick run among slow ones must not mislead
 STEADY_RUNS = 4.0            # after so many runs of a function, half of the horizon is used; after many, all of it
 
@@ -50,7 +53,8 @@ class Ledger:
     def __init__(self, settings: SchedulerSettings) -> None:
         self.settings = settings
         self.horizon = max(HORIZON_SECONDS_MIN, settings.round_trip_seconds * settings.horizon_round_trips)
-        self.latency = settings.round_trip_seconds / 2
+        self.round_trip = settings.round_trip_seconds
+        self.latency = self.round_trip / 2
         self.bandwidth = settings.bandwidth_bytes_per_second
         self.short = self.horizon / 2          # a task of at most this long may be planned ahead
         self.estimates = Estimates()
@@ -118,9 +122,15 @@ class Ledger:
         count = function.count
         if not count or shape.ahead > AHEAD_PER_RUN * count:
             return 0.0
-        if function.seconds + function.spread <= self.short or (count >= STEADY_AFTER and function.spread <= STEADY_SPREAD * function.seconds):
-            return self.horizon * count / (count + STEADY_RUNS)
-        return 0.0
+        seconds, spread = function.seconds, max(function.spread, function.seconds * UNSURE / (count + 1.0))
+        if seconds + spread > self.short and not (count >= STEADY_AFTER and spread <= STEADY_SPREAD * seconds):
+            return 0.0
+        # Of n tasks the end is known to spread * sqrt(n). It should be known about as well as a round trip is long.
+        reach = self.horizon
+        if spread > 0.0:
+            reach = min(reach, max(REACH_TRIPS_MIN * self.round_trip, (REACH * self.round_trip / spread) ** 2 * seconds))
+        reach *= count / (count + STEADY_RUNS)
+        return reach if reach > self.round_trip else 0.0
 
     def bytes_of(self, run: Run, task: int) -> float:
         """How large its result is, or will be."""

@@ -109,12 +109,13 @@ class Node:
         walked = self.queue if len(self.queue) <= QUEUE_WALKED else {}
         stream = max(0.0, self.backlog - sum([each[0] * each[1] for each in walked.values()]))
         lanes[:] = [now + stream] * count
-        for end, _, cost in self.ends_of(now):
-            self.occupy(max(1, round(self.share(cost) * count)), max(end, now) + stream)
+        for end, since, cost in self.ends_of(now):
+            self.occupy(max(1, round(self.share(cost) * count)), (end if end > now else now + LINDY * (now - since)) + stream)
         waiting = []
         for key, (seconds, share, there, start) in walked.items():
             if start < now:     # it should run by now
-                self.occupy(max(1, round(share * count)), max(start + seconds, now) + stream)
+                end = start + seconds
+                self.occupy(max(1, round(share * count)), (end if end > now else now + LINDY * (now - start)) + stream)
             else:
                 waiting.append((key, seconds, share, there))
         for key, seconds, share, there in waiting:
