@@ -245,7 +245,7 @@ class Greedy:
             return GONE
         seconds = ledger.seconds_of(run, task, shape)
         best: Node | None = None
-        best_score = float("inf")
+        best_score, best_start = float("inf"), now
         if only is not None:
             looked_at = only
         else:
@@ -262,15 +262,13 @@ class Greedy:
             if not reach and (not is_home or node.planned - len(node.holding) >= int(1.0 / (node.share(need) or 1.0)) + UNKNOWN_AHEAD):
                 continue
             start = node.free_at(node.share(need))
-            if start > limit:
-                continue
             if start < soon:
                 start = soon
             spent = seconds / node.speed
             score = start + spent if is_home or inputs is None else self._finish(desk, node, start, spent, inputs)
             if score < best_score:
-                best, best_score = node, score
-        if best is None:
+                best, best_score, best_start = node, score, start
+        if best is None or best_start > limit:
             return KEPT if inputs is not None or only is not None else FULL
         if inputs is not None and not inputs.is_all_on(best):
             soon = max(soon, inputs.arrival(ledger, best)[0])
