@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from handoff.scheduler.allocator import Desk
-from handoff.scheduler.ledger import AHEAD_PER_RUN, STEADY_RUNS, Ledger
+from handoff.scheduler.ledger import AHEAD_PER_RUN, WELL_KNOWN, STEADY_RUNS, Ledger
 from handoff.scheduler.nodes import OVERHEAD_SECONDS
 from handoff.scheduler.ready import LOW, Shape
 from handoff.scheduler.runs import READY, Run
@@ -16,7 +16,10 @@ BLOCK_MIN = 8            # fewer are better looked at one by one
 
 def is_worth_it(ledger: Ledger, shape: Shape) -> bool:
     """Whether tasks of this shape are so short, or so unknown, that looking at each by itself would cost more than it brings."""
-    return (ledger.is_short(shape) and shape.ahead <= AHEAD_PER_RUN * shape.function.count) or (not shape.function.count and len(shape) >= BLOCK_MIN)
+    count = shape.function.count
+    if not count:
+        return len(shape) >= BLOCK_MIN
+    return ledger.is_short(shape) and (count >= WELL_KNOWN or shape.ahead <= AHEAD_PER_RUN * count)
 
 
 def spread(desk: Desk, run: Run, shape: Shape, bound: int | None) -> int:
@@ -46,7 +49,7 @@ def spread(desk: Desk, run: Run, shape: Shape, bound: int | None) -> int:
             units.append(node.share(need))
             rooms.append(max(0, fit + extra - node.ahead.get(shape, 0)))
     wanted = min(len(shape), sum(rooms))
-    if is_short:
+    if is_short and function.count < WELL_KNOWN:
         wanted = min(wanted, 1 + AHEAD_PER_RUN * function.count - shape.ahead)
     if run.max_concurrency:
         wanted = min(wanted, run.room())

@@ -30,6 +30,7 @@ STEADY_SPREAD = 0.25         # ... this part of it, is so well known that even l
 REACH = 1.0
 UNSURE = 2.0
 REACH_TRIPS_MIN = 0.0
+WELL_KNOWN = 32              # until a function was seen so often, its stream starts slowly:
 AHEAD_PER_RUN = 2            # for each run seen, so many tasks may be ahead at once: one quick run among slow ones must not mislead
 STEADY_RUNS = 4.0            # after so many runs of a function, half of the horizon is used; after many, all of it
 
@@ -120,7 +121,7 @@ class Ledger:
             return self.horizon
         function = shape.function
         count = function.count
-        if not count or shape.ahead > AHEAD_PER_RUN * count:
+        if not count or (count < WELL_KNOWN and shape.ahead > AHEAD_PER_RUN * count):
             return 0.0
         seconds, spread = function.seconds, max(function.spread, function.seconds * UNSURE / (count + 1.0))
         if seconds + spread > self.short and not (count >= STEADY_AFTER and spread <= STEADY_SPREAD * seconds):
@@ -215,9 +216,10 @@ class Ledger:
             share = node.share(shape.need)
         if held:
             seconds = self.seconds_of(run, task, shape) / node.speed
+            early = not node.has_room(shape.need)
             node.take(shape, 1, True)
             end = node.book(seconds, share, there if there > now else now)
-            node.holding[run.run, task] = (end - seconds, shape, seconds)
+            node.holding[run.run, task] = (end - seconds, shape, seconds, early)
             run.started[task] = end - run.submitted
         else:   # as node.take does it
             seconds = (self.seconds_of(run, task, shape) + OVERHEAD_SECONDS) / node.speed
@@ -273,7 +275,7 @@ class Ledger:
         if held:
             for task in tasks:
                 seconds = self.seconds_of(run, task, shape) / node.speed
-                node.holding[run.run, task] = (now, shape, seconds)
+                node.holding[run.run, task] = (now, shape, seconds, False)
                 run.started[task] = node.book(seconds, node.share(shape.need), now) - run.submitted
         else:
             stream = count * node.unit(shape, self.estimates)

@@ -51,7 +51,8 @@ class Node:
         self.held: dict[Shape, int] = {}
         self.ahead: dict[Shape, int] = {}
         self.committed: dict[str, int] = dict.fromkeys(self.capacity, 0)
-        self.holding: dict[tuple[int, int], tuple[float, Shape, float]] = {}  # held tasks: (run, task) -> given when, what, for how long
+        # Held tasks: (run, task) -> start, what, for how long, and whether it is early: bound shortly before its room opens.
+        self.holding: dict[tuple[int, int], tuple[float, Shape, float, bool]] = {}
         self.queue: dict[tuple[int, int], tuple[float, float, float, float]] = {}   # ahead, one by one: seconds, share, inputs there, start
         self.ends: list[tuple[float, float, Amounts]] | None = None   # of the held tasks: (end, start, cost), sorted; None: to be worked out
         self.lanes: list[float] = [0.0] * max(1, min(LANES_MAX, cpus))   # when each core is through with what was planned here, sorted
@@ -161,7 +162,7 @@ class Node:
     def ends_of(self, now: float) -> list[tuple[float, float, Amounts]]:
         """When the held tasks should end, as (end, start, cost), the first one first."""
         if self.ends is None:
-            self.ends = sorted([(since + seconds, since, shape.need) for since, shape, seconds in self.holding.values()])
+            self.ends = sorted([(since + seconds, since, shape.need) for since, shape, seconds, _ in self.holding.values()])
         return self.ends
 
     def unit(self, shape: Shape, estimates: Estimates) -> float:
