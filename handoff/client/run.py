@@ -154,13 +154,13 @@ def status_of(state: RunState, answer: Any) -> RunStatus:
 
 def timeline_of(state: RunState, answer: Any) -> list[TaskRecord]:
     """From the coordinator's columns."""
-    names = state.core.names()
     columns = zip(
-        answer["task"], answer["node"], answer["attempt"], answer["started"], answer["seconds"], answer["nbytes"], strict=True
+        answer["task"], answer["node"], answer["attempt"], answer["started"], answer["seconds"], answer["nbytes"], answer["worker"],
+        answer["waited"], answer["planned"], strict=True
     )
     records = [
-        TaskRecord(state.name_of(task), node if isinstance(node, str) else names.get(node, ""), attempt, started, seconds, nbytes)
-        for task, node, attempt, started, seconds, nbytes in columns
+        TaskRecord(state.name_of(task), node, attempt, started, seconds, nbytes, worker, waited, planned)
+        for task, node, attempt, started, seconds, nbytes, worker, waited, planned in columns
     ]
     return sorted(records, key=lambda record: record.started)
 
