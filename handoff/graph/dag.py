@@ -104,7 +104,7 @@ class DAG:
     # ── looked at, and exchanged with others ────────────────────────────────
 
     def to_mermaid(self, *, by_function: bool = False) -> str:
-        """The graph as a Mermaid flowchart; with `by_function`, one box for each function's calls. Also of a graph that is not right yet."""
+        """The graph as a Mermaid flowchart; with `by_function`, one box for each function's calls. Also of a graph that is not right."""
         from handoff.graph import draw, picture
 
         made = picture.picture_of(self)

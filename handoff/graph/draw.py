@@ -105,15 +105,17 @@ def _back(x: float, y: float, to_x: float, to_y: float) -> str:
     y, to_y = y + _HEIGHT / 2, to_y + _HEIGHT / 2 + 1
     low = max(y, to_y) + 46
     line = f"M{x:.1f} {y:.1f}C{x:.1f} {low:.1f} {to_x:.1f} {low:.1f} {to_x:.1f} {to_y:.1f}"
-    return (f'<path class="arrow marked" stroke-dasharray="5 3" d="{line}" marker-end="url(#handoff-tip)"><title>closes a circle</title></path>')
+    return (f'<path class="arrow marked" stroke-dasharray="5 3" d="{line}" marker-end="url(#handoff-tip)">'
+            "<title>closes a circle</title></path>")
 
 
 def _drawn(box: Box, left: float, middle: float, colour: str) -> str:
     width, top = _width(box), middle - _HEIGHT / 2
     edge = "#d1342b" if box.is_marked or box.kind == "missing" else colour
     fill = "#fff" if box.kind in ("hidden", "missing") else colour
+    dashes = f' stroke-dasharray="{_DASHES[box.kind]}"' if box.kind in _DASHES else ""
     shape = (f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{_HEIGHT}" rx="{19 if box.kind == "input" else 6}" '
-             f'fill="{fill}" fill-opacity=".13" stroke="{edge}" stroke-width="{2.6 if box.is_marked else 1.3}" stroke-dasharray="{_DASHES.get(box.kind, "none")}"/>')
+             f'fill="{fill}" fill-opacity=".13" stroke="{edge}" stroke-width="{2.6 if box.is_marked else 1.3}"{dashes}/>')
     bar = "" if box.kind in ("input", "hidden", "missing") else (
         f'<rect x="{left:.1f}" y="{top + 5:.1f}" width="4" height="{_HEIGHT - 10}" rx="2" fill="{colour}"/>')
     label = f'<text x="{left + 13:.1f}" y="{middle + (-2 if box.detail else 4.5):.1f}">{_said(_cut(box.label, width, _LETTER))}</text>'
@@ -166,7 +168,8 @@ def _entities(text: str) -> str:
 
 
 _DOT = {
-    "inline": ' style="rounded,dashed"', "input": " shape=ellipse", "hidden": ' style="rounded,dotted"', "missing": ' style="rounded,dashed"',
+    "inline": ' style="rounded,dashed"', "input": " shape=ellipse",
+    "hidden": ' style="rounded,dotted"', "missing": ' style="rounded,dashed"',
 }
 
 
