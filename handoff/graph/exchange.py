@@ -55,7 +55,7 @@ def _steps(function: Function, where: list[int]) -> dict[str, Any]:
 
 def from_networkx(graph: Any) -> DAG:
     """See `DAG.from_networkx`."""
-    if not all(hasattr(graph, name) for name in ("is_directed", "is_multigraph", "nodes", "pred")):
+    if not all(hasattr(graph, name) for name in ("is_directed", "is_multigraph", "nodes", "edges")):
         raise InvalidDAG(f"from_networkx takes a networkx.DiGraph, not {type(graph).__name__}")
     if not graph.is_directed():
         raise InvalidDAG("from_networkx takes a directed graph, and this one is not: an edge has to say which of the two comes first")

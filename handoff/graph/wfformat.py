@@ -15,6 +15,7 @@ from handoff.errors import InvalidDAG
 from handoff.graph.busy import Busy
 from handoff.graph.dag import DAG
 from handoff.graph.function import Function
+from handoff.graph.validate import check
 
 _SERIAL = re.compile(r"[._-]?(ID)?\d+$")  # at the end of a task's name: mProject_ID0000001, blastall_00000012
 
@@ -58,10 +59,14 @@ def read(path: str | os.PathLike[str], scale: float = 1.0, byte_scale: float = 1
             cost={"cpu": task.cpus, "memory": task.megabytes}, expected_seconds=seconds, expected_bytes=float(nbytes),
         ))
     try:
-        dag.validate()
+        order = check(dag).order
     except InvalidDAG as error:
         raise InvalidDAG(f"{path}: {error}") from None
-    return dag
+    functions = list(dag)
+    ordered = DAG(dag.id)                # parents first, as one reads it; a file may have them in any order
+    for position in order:
+        ordered.add(functions[position])
+    return ordered
 
 
 def _tasks(data: Any) -> tuple[str, list[Recorded]]:
