@@ -20,8 +20,9 @@ MB = 1_000_000
 def old(**changes: Any) -> dict[str, Any]:
     """1.4: parents by name; b reads one of the two files of a."""
     a = {"name": "split_ID01", "id": "ID01", "parents": [], "children": ["merge_ID02"], "runtimeInSeconds": 4.0, "cores": 2,
-         "memoryInBytes": 500 * MB, "files": [{"name": "in", "link": "input", "sizeInBytes": 7}, {"name": "x", "link": "output", "sizeInBytes": 3000},
-                                              {"name": "log", "link": "output", "sizeInBytes": 50}]}
+         "memoryInBytes": 500 * MB, "files": [
+             {"name": "in", "link": "input", "sizeInBytes": 7}, {"name": "x", "link": "output", "sizeInBytes": 3000},
+             {"name": "log", "link": "output", "sizeInBytes": 50}]}
     b = {"name": "merge_ID02", "id": "ID02", "parents": ["split_ID01"], "runtimeInSeconds": 1.5,
          "files": [{"name": "x", "link": "input", "sizeInBytes": 3000}, {"name": "end", "link": "output", "sizeInBytes": 9}]}
     a.update(changes.get("a", {}))
@@ -48,7 +49,7 @@ def new(**changes: Any) -> dict[str, Any]:
         {"name": "merge", "id": "t2", "parents": ["t1"], "children": [], "inputFiles": ["x"], "outputFiles": ["end"]},
         {"name": "split", "id": "t1", "parents": [], "children": ["t2"], "inputFiles": ["in"], "outputFiles": ["x", "log"]},
     ]
-    files = [{"id": "in", "sizeInBytes": 7}, {"id": "x", "sizeInBytes": 3000}, {"id": "log", "sizeInBytes": 50}, {"id": "end", "sizeInBytes": 9}]
+    files = [{"id": name, "sizeInBytes": size} for name, size in (("in", 7), ("x", 3000), ("log", 50), ("end", 9))]
     ran = [{"id": "t1", "runtimeInSeconds": 4.0, "coreCount": 2, "memoryInBytes": 500 * MB, "command": {"program": "/bin/split"}},
            {"id": "t2", "runtimeInSeconds": 1.5}]
     specification = {"tasks": changes.get("tasks", tasks), "files": changes.get("files", files)}
