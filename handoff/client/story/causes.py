@@ -47,7 +47,7 @@ def _cause(story: Story, done: Done, previous: Done | None, load: _Load) -> Caus
     room = previous if previous is not None and previous.ended > fed else None
     if room is None and done.worker:
         room = load.freed(fed, done, story.cores.get(done.node, 0.0))
-    if room is not None and room.ended < here and done.planned < room.ended and is_fetched:
+    if room is not None and done.planned < room.ended <= here and is_fetched:
         room = None                                                     # there was room before the inputs were there
     behind = previous.task if previous is not None else None
     if room is None:
