@@ -55,6 +55,9 @@ def run(  # options of a command line
     """
     dag = load_dag(target)
     dag.validate()   # before anything is started for it
+    for option, path in (("--trace", trace), ("--save", save)):
+        if path is not None and not path.parent.is_dir():
+            raise ConfigError(f"{option} {path}: there is no folder {path.parent}")
     wanted = chosen(dag, returns)
     with cluster(coordinator, secret_file) as client, display(sys.stderr) as shown:
         try:
