@@ -68,7 +68,7 @@ def timeline(ledger: Ledger, run: Run) -> dict[str, Any]:
         "task": tasks,
         "node": [names.get(places[task], "") for task in tasks],
         "attempt": [run.attempt[task] for task in tasks],
-        "started": [run.started[task] for task in tasks],
+        "started": _starts(run, tasks),
         "seconds": [run.seconds[task] for task in tasks],
         "nbytes": [run.nbytes[task] for task in tasks],
         "worker": [run.worker[task] for task in tasks],
@@ -76,6 +76,19 @@ def timeline(ledger: Ledger, run: Run) -> dict[str, Any]:
         "planned": [run.given_at[task] for task in tasks],
         "cpus": {node.name: plain(tuple(node.capacity.items())).get("cpu", 0.0) for node in ledger.nodes.values()},
     }
+
+
+def _starts(run: Run, tasks: list[int]) -> list[float]:
+    """When these started, none before its inputs ended: starts are reckoned from reports, which come some milliseconds late or later."""
+    started = list(run.started)
+    for task in tasks if run.linked else ():
+        at = started[task]
+        for each in run.inputs_of(task):
+            made_again = run.attempt[each] > 1 and started[each] >= at + run.seconds[task]   # after it had been taken
+            if run.state[each] in (DONE, GONE) and not made_again:
+                at = max(at, started[each] + run.seconds[each])
+        started[task] = at
+    return [started[task] for task in tasks]
 
 
 def waits_for(ledger: Ledger, run: Run) -> str:

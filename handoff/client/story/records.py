@@ -67,8 +67,8 @@ class Story:
         return sorted({*self.cores, *(each.node for each in self.tasks.values())})
 
     def inputs_of(self, done: Done) -> list[Done]:
-        """The inputs that are known."""
-        return [self.tasks[each] for each in done.inputs if each in self.tasks]
+        """Whose results it took, as far as they are told of."""
+        return [self.tasks[each] for each in done.inputs]
 
     def is_moved(self, source: Done, target: Done) -> bool:
         """Whether the result had to go from one node to another."""
@@ -86,13 +86,15 @@ def _straightened(tasks: dict[int, Done]) -> dict[int, Done]:
         heappush(heap, (done.started, number))
     ordered: dict[int, Done] = {}
     free: dict[tuple[str, int], float] = {}          # per worker: when it is through
+    for done in tasks.values():                      # a result that was made again after it had been taken is no cause
+        done.inputs = [each for each in done.inputs if each in tasks and each < done.task
+                       and not (tasks[each].attempt > 1 and tasks[each].started >= done.ended)]
     while heap:
         started, number = heappop(heap)
         done = tasks[number]
         later = started
         for each in done.inputs:
-            if each in tasks and each < number:
-                later = max(later, tasks[each].ended)
+            later = max(later, tasks[each].ended)
         worker = (done.node, done.worker)
         is_single = done.worker and not done.is_shared
         if is_single:

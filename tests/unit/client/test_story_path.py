@@ -104,6 +104,13 @@ def test_starts_that_contradict_their_causes_are_straightened() -> None:
     assert {each.row for each in story.tasks.values()} == {0}
 
 
+def test_a_result_that_was_made_again_later_is_no_cause() -> None:
+    """Its node was lost after the consumer had run: that one did not wait for the second attempt."""
+    story = Story("s", [done(0, 5.0, 1.0, attempt=2), done(1, 1.0, 1.0, 0, node="n2"), done(2, 6.5, 1.0, 0, 1, node="n2")])
+    assert [(each.task, each.started) for each in story.tasks.values()] == [(1, 1.0), (0, 5.0), (2, 6.5)]
+    assert [leg.reason for leg in critical_path(story, causes_of(story))] == ["the submission", "input t0"]
+
+
 def test_a_worker_that_runs_many_at_once_has_many_rows() -> None:
     """As few as there are at once."""
     story = Story("s", [done(task, 0.1 * task, 0.25, is_shared=True) for task in range(6)])

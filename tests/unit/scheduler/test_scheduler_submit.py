@@ -166,6 +166,19 @@ def test_a_timeline_says_who_ran_a_task_and_since_when_it_waited() -> None:
     assert answer.data["planned"] == [0.0, 1.0]   # there was no room for the second before
 
 
+def test_nothing_starts_before_its_inputs_end() -> None:
+    """A report that comes late makes its task look late; what takes its result is moved behind it."""
+    cluster = Cluster().client().join("n1")
+    run = cluster.submit(chain(2))
+    cluster.now = 1.0
+    cluster.done(0, seconds=0.5)
+    cluster.now = 1.25
+    cluster.done(1, seconds=0.5)
+    cluster.hear("client", Ask(5, "timeline", run))
+    [answer] = cluster.told(Answer)
+    assert answer.data["started"] == [0.5, 1.0]
+
+
 def test_a_detached_run_can_be_attached_to() -> None:
     """The new client gets ids, outputs, the nodes that work for it, and the end."""
     cluster = ready()
