@@ -31,6 +31,8 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
             data = outlook(ledger, ask.codes, ask.names)
         case "timeline" if run is not None:
             data = views.timeline(ledger, run)
+        case "graph" if run is not None:
+            data = views.graph(run)
         case "attach" if run is not None and not run.detach and run.client != peer:
             text = f"run {ask.run} is not detached: only the client that started it can wait for it"
             ledger.out.send(peer, Refused("ExecutionError", text, ask.token))
@@ -44,7 +46,7 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
             ledger.out.send(peer, failed)
             return
     if data is None:
-        is_about_run = ask.topic in ("run", "timeline", "attach")
+        is_about_run = ask.topic in ("run", "timeline", "graph", "attach")
         text = f"there is no run {ask.run}" if is_about_run else f"there is nothing to say about {ask.topic!r}"
         ledger.out.send(peer, Refused("ExecutionError", text, ask.token))
     else:

@@ -210,6 +210,7 @@ class Ledger:
         run.state[task] = HELD if held else AHEAD
         attempt = run.attempt[task] = run.attempt[task] + 1
         run.node[task] = peer
+        run.given_at[task] = now - run.submitted
         run.planned += 1
         share = node.shares.get(shape.need)
         if share is None:
@@ -265,11 +266,13 @@ class Ledger:
             state[first:end] = bytes((new,)) * count
             where[first:end] = array("I", (peer,)) * count
             attempt[first:end] = array("I", [each + 1 for each in attempt[first:end]])
+            run.given_at[first:end] = array("f", (now - run.submitted,)) * count
         else:
             for task in tasks:
                 state[task] = new
                 where[task] = peer
                 attempt[task] += 1
+                run.given_at[task] = now - run.submitted
         run.planned += count
         node.take(shape, count, held)
         if held:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
 from handoff.messages import Report
 from handoff.scheduler.estimates import MET_MAX, Estimates, Function
 from handoff.scheduler.ledger import Ledger
@@ -42,10 +44,13 @@ def _mark_done(now: float, run: Run, node: Node, report: Report) -> list[int]:
     """The tasks that this report is right about, now marked as done and booked off their node."""
     state, attempt, where, kind, total = run.state, run.attempt, run.node, run.kind, run.total
     nbytes, seconds, started = run.nbytes, run.seconds, run.started
+    worker, waited, workers, waits = run.worker, run.waited, report.workers or repeat(0), report.waited or repeat(0.0)
     peer, base, number = node.peer, now - run.submitted, run.run
     done: list[int] = []
     held: list[int] = []
-    for task, tried, size, spent, age in zip(report.tasks, report.attempts, report.nbytes, report.seconds, report.ages, strict=False):
+    for task, tried, size, spent, age, who, wait in zip(
+        report.tasks, report.attempts, report.nbytes, report.seconds, report.ages, workers, waits, strict=False   # repeat has no end
+    ):
         if task >= total or attempt[task] != tried or where[task] != peer:
             continue
         was = state[task]
@@ -57,6 +62,8 @@ def _mark_done(now: float, run: Run, node: Node, report: Report) -> list[int]:
         nbytes[task] = size
         seconds[task] = spent
         started[task] = base - age - spent
+        worker[task] = who
+        waited[task] = wait
         done.append(task)
     if not done:
         return done

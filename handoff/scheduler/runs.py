@@ -97,6 +97,9 @@ class Run:
         self.nbytes = array("Q", bytes(8 * total))
         self.seconds = array("d", bytes(8 * total))
         self.started = array("d", bytes(8 * total))   # seconds after submission; while it is planned: when it should end
+        self.given_at = array("f", bytes(4 * total))  # seconds after submission: when it was last planned
+        self.worker = array("I", bytes(4 * total))    # which of its node's workers ran it; 0: none
+        self.waited = array("f", bytes(4 * total))    # seconds from when its inputs were at its node to its start
         self.linked = bool(program.inputs)            # without inputs the columns below are empty
         self.starts: array[int] = array("I")          # where the inputs of a task begin
         self.consumers: array[int] = array("I")       # all consumers, task after task

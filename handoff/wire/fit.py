@@ -61,6 +61,10 @@ def check_fit(message: Message, body_bytes: int) -> None:
     match message:
         case Results(_, _, sizes):
             _adds_up("Results", sum(sizes), body_bytes)
+        case Report():
+            for name, column in (("workers", message.workers), ("waited", message.waited)):
+                if column and len(column) != len(message.tasks):
+                    raise ProtocolError(f"Report has {len(message.tasks)} tasks and {len(column)} {name}")
         case Chunk(_, _, offset, total):
             if not 0 <= offset <= offset + body_bytes <= total:
                 raise ProtocolError(f"Chunk has {body_bytes} bytes from {offset} of a value of {total}")

@@ -39,6 +39,8 @@ def test_what_fits_is_let_through() -> None:
     (Recalled(RUN, ONE, TWO), 0, "1 tasks, 2 attempts"),
     (Redirect(RUN, ONE, TWO), 0, "1 tasks, 2 nodes"),
     (Report(RUN, ONE, ONE, longs([1, 2]), floats([1]), floats([0])), 0, "1 tasks, 1 attempts, 2 nbytes, 1 seconds, 1 ages"),
+    (Report(RUN, ONE, ONE, longs([1]), floats([1]), floats([0]), 0, TWO, floats([0])), 0, "Report has 1 tasks and 2 workers"),
+    (Report(RUN, ONE, ONE, longs([1]), floats([1]), floats([0]), 0, ONE, floats([0, 0])), 0, "Report has 1 tasks and 2 waited"),
     (Announce(RUN, ONE, longs([1, 2])), 0, "1 tasks, 2 sizes"),
     (Alive(sources=ONE, moved_bytes=longs([1, 2]), moved_seconds=floats([1])), 0, "1 sources, 2 moved_bytes, 1 moved_seconds"),
     (Ask(1, "outlook", codes=((b"a",), (b"b",)), names=("a",)), 0, "2 codes, 1 names"),
