@@ -17,7 +17,6 @@ from handoff.scheduler.nodes import Node
 from handoff.scheduler.ready import LOW, Shape
 from handoff.scheduler.runs import DONE, READY, WAITING, Run
 
-
 HOLDERS_MAX = 3          # nodes that hold inputs and are looked at, those with the most bytes first
 SCARCITY = 0.5           # what it costs to leave a scarce resource of a node unused
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from handoff.scheduler.allocator import Desk
-from handoff.scheduler.ledger import AHEAD_PER_RUN, WELL_KNOWN, STEADY_RUNS, Ledger
+from handoff.scheduler.foresight import AHEAD_PER_RUN, WELL_KNOWN
+from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import OVERHEAD_SECONDS
 from handoff.scheduler.ready import LOW, Shape
 from handoff.scheduler.runs import READY, Run
@@ -19,33 +20,35 @@ def is_worth_it(ledger: Ledger, shape: Shape) -> bool:
     count = shape.function.count
     if not count:
         return len(shape) >= BLOCK_MIN
-    return ledger.is_short(shape) and (count >= WELL_KNOWN or shape.ahead <= AHEAD_PER_RUN * count)
+    if count < WELL_KNOWN and shape.ahead > AHEAD_PER_RUN * count:
+        return False
+    return ledger.foresight.is_short(shape) and ledger.foresight.reach_of(shape.function) > 0.0
 
 
 def spread(desk: Desk, run: Run, shape: Shape, bound: int | None) -> int:
     """Share the head of the queue out over the nodes; how many were placed."""
     now, ledger, need = desk.now, desk.ledger, shape.need
     function = shape.function
-    is_short = ledger.is_short(shape)
+    is_short = ledger.foresight.is_short(shape)
     nodes = desk.nodes_with_room(shape, desk.nodes_for(shape))
     levels, units, rooms, slots = [], [], [], []
     if is_short:
-        horizon = ledger.horizon * function.count / (function.count + STEADY_RUNS)
+        reach = ledger.foresight.reach_of(function)
         each = function.seconds + OVERHEAD_SECONDS
         for node in nodes:
             unit = each * node.share(need) / node.speed
             level = max(node.backlog, node.lanes[0] - now)
             levels.append(level)
             units.append(unit)
-            rooms.append(int((horizon - level) / unit) + 1 if level < horizon else 0)
+            rooms.append(int((reach - level) / unit) + 1 if level < reach else 0)
     else:
-        all_short = ledger.estimates.all.count and ledger.estimates.all.seconds <= ledger.short
+        all_short = ledger.estimates.all.count and ledger.estimates.all.seconds <= ledger.foresight.short
         extra = UNKNOWN_AHEAD if not function.count and all_short else 0
         for node in nodes:
             fit = node.slots(need)
             slots.append(fit)
             load = max((node.committed[name] / node.capacity[name] for name, _ in need), default=0.0)
-            levels.append(load + node.backlog / ledger.horizon + desk.penalty_of(shape, node) - node.speed)
+            levels.append(load + node.backlog / ledger.foresight.horizon + desk.penalty_of(shape, node) - node.speed)
             units.append(node.share(need))
             rooms.append(max(0, fit + extra - node.ahead.get(shape, 0)))
     wanted = min(len(shape), sum(rooms))

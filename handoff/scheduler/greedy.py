@@ -13,7 +13,6 @@ from handoff.scheduler import blocks
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.groups import Option
 from handoff.scheduler.inputs import Inputs, fetch, inputs_of
-from handoff.scheduler.ledger import STEADY_RUNS
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.ready import LOW, Shape
 from handoff.scheduler.runs import WAITING, Run
@@ -47,7 +46,7 @@ class Greedy:
         bound = desk.next_rank(shape)
         ledger = desk.ledger
         placed, again = 0, False
-        turn = TURN if ledger.is_short(shape) else 1
+        turn = TURN if ledger.foresight.is_short(shape) else 1
         while options and (head := desk.head(shape)) is not None:
             run, task = head
             if run.max_concurrency and run.room() <= 0:
@@ -101,7 +100,7 @@ class Greedy:
         if not run.plain and not desk.settle_consumer(run, task):
             return KEPT
         waits = run.linked and run.missing[task] > 0
-        reach = ledger.reach(run, task, shape)
+        reach = ledger.foresight.reach(run, task, shape)
         if waits and (run.max_concurrency or (not reach and shape.function.count)):
             run.state[task] = WAITING       # it turned out to be long since it was queued: it comes back when its inputs exist
             return GONE
@@ -124,7 +123,7 @@ class Greedy:
             node = self._home_of_object(desk, run, task, only or desk.nodes_for(shape))
             ledger.plan(now, run, task, node, held=True)
             return PLACED
-        if (waits and not reach) or (reach and ledger.seconds_of(run, task, shape) <= ledger.short):
+        if (waits and not reach) or (reach and ledger.foresight.seconds(run, task, shape) <= ledger.foresight.short):
             became = self._ahead(now, desk, run, task, shape, options, only, inputs, reach)
         else:
             became = self._late(now, desk, run, task, shape, options, only, inputs, reach)
@@ -142,9 +141,9 @@ class Greedy:
         `ahead` are seconds that a busy node will still need for more urgent tasks that wait here.
         """
         ledger, need, booked = desk.ledger, shape.need, self._booked
-        seconds = ledger.seconds_of(run, task, shape)
+        seconds = ledger.foresight.seconds(run, task, shape)
         is_known = shape.function.count > 0 or bool(run.told) or ledger.estimates.all.count > 0
-        near = now + ledger.horizon
+        near = now + ledger.foresight.horizon
         best: Node | None = None
         best_score, best_start = float("inf"), now
         has_room = False
@@ -175,7 +174,10 @@ class Greedy:
                 continue
             room = node.has_room(need)
             has_room |= room
-            start = node.room_at(need, now, booked.get(node.peer, ())) + ahead if not room else node.free_at(node.share(need)) if node.queue else now
+            if room:
+                start = node.free_at(node.share(need)) if node.queue else now
+            else:
+                start = node.room_at(need, now, booked.get(node.peer, ())) + ahead
             spent = seconds / node.speed * (1.0 if only is not None else desk.penalty_of(shape, node))
             score = start + spent if inputs is None else self._finish(desk, node, start, spent, inputs)
             if score < best_score:
@@ -222,7 +224,7 @@ class Greedy:
             run, task = ledger.runs.get(key >> 32 & LOW), key & LOW
             if run is None or not desk.is_offered(run, task, shape):
                 continue
-            ahead = len(shape) * ledger.seconds_of(run, task, shape) / rate
+            ahead = len(shape) * ledger.foresight.seconds(run, task, shape) / rate
             plain = run.plain and not run.avoid and not (run.linked and run.missing[task]) and not run.max_concurrency
             if plain and self._late(now, desk, run, task, shape, options, None, inputs_of(ledger, run, task, now) if run.linked else None,
                                     0.0, ahead) == PLACED:
@@ -232,18 +234,18 @@ class Greedy:
 
     def _ahead(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], only: list[Node] | None,
                inputs: Inputs | None, reach: float) -> int:
-        """Where it would be done first, though its inputs or its room are still to come; it waits when every node has enough work for now."""
+        """Where it would be done first, though inputs or room are still to come; it waits when every node has enough work for now."""
         ledger, need = desk.ledger, shape.need
-        soon = now + ledger.latency
+        soon = now + ledger.foresight.latency
         if inputs is not None and inputs.there > soon:
             soon = inputs.there
-        limit = now + (reach or ledger.horizon)
+        limit = now + (reach or ledger.foresight.horizon)
         waits = run.linked and run.missing[task] > 0
         if inputs is not None and inputs.there > limit and reach and only is None:
             run.state[task] = WAITING      # its inputs are still far: it is looked at again when they are near, or there
             ledger.remind(inputs.there - reach / 2, "near", run.run, task)
             return GONE
-        seconds = ledger.seconds_of(run, task, shape)
+        seconds = ledger.foresight.seconds(run, task, shape)
         best: Node | None = None
         best_score, best_start = float("inf"), now
         if only is not None:
@@ -262,8 +264,7 @@ class Greedy:
             if not reach and (not is_home or node.planned - len(node.holding) >= int(1.0 / (node.share(need) or 1.0)) + UNKNOWN_AHEAD):
                 continue
             start = node.free_at(node.share(need))
-            if start < soon:
-                start = soon
+            start = max(start, soon)
             spent = seconds / node.speed
             score = start + spent if is_home or inputs is None else self._finish(desk, node, start, spent, inputs)
             if score < best_score:

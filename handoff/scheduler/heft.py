@@ -111,10 +111,10 @@ def schedule(ledger: Ledger, run: Run, nodes: list[Node], now: float) -> list[in
     profiles = {node.peer: Profile(node) for node in nodes}
     ends = [0.0] * run.total
     chosen: list[int] = [NOBODY] * run.total
-    rank = run.rank if run.linked else [ledger.seconds_of(run, task, run.shapes[run.kind[task]]) for task in range(run.total)]
+    rank = run.rank if run.linked else [ledger.foresight.seconds(run, task, run.shapes[run.kind[task]]) for task in range(run.total)]
     for task in sorted(range(run.total), key=lambda each: (-rank[each], each)):
         shape = run.shapes[run.kind[task]]
-        seconds = ledger.seconds_of(run, task, shape)
+        seconds = ledger.foresight.seconds(run, task, shape)
         allowed = ledger.allowed(run, task)
         best: tuple[float, float, Node, list[int]] | None = None
         for node in nodes:
@@ -124,7 +124,7 @@ def schedule(ledger: Ledger, run: Run, nodes: list[Node], now: float) -> list[in
             for each in run.inputs_of(task):
                 there = ends[each]
                 if chosen[each] != node.peer:
-                    there += 2 * ledger.latency + ledger.bytes_of(run, each) / ledger.bandwidth
+                    there += 2 * ledger.foresight.latency + ledger.foresight.nbytes(run, each) / ledger.foresight.bandwidth
                 ready = max(ready, there)
             wanted = dict(shape.need)
             profile = profiles[node.peer]

@@ -31,9 +31,9 @@ class Inputs:
         missing = self.total - self.bytes_on.get(peer, 0.0)
         if missing < 0.5:
             return self.there, 0.0
-        rate = ledger.bandwidth
+        rate = ledger.foresight.bandwidth
         moving = missing / rate
-        hop = ledger.latency
+        hop = ledger.foresight.latency
         begin = self.there + hop if self.there > self.now + 2 * hop else self.now + 3 * hop
         if moving < hop:
             return begin + moving, moving
@@ -62,10 +62,9 @@ def inputs_of(ledger: Ledger, run: Run, task: int, now: float) -> Inputs:
         if state[each] == DONE:
             size = run.nbytes[each] + 1.0
         else:
-            size = ledger.bytes_of(run, each) + 1.0
+            size = ledger.foresight.nbytes(run, each) + 1.0
             ends = run.started[each] + run.submitted
-            if ends > there:
-                there = ends
+            there = max(there, ends)
         total += size
         home = where[each]
         bytes_on[home] = bytes_on.get(home, 0.0) + size
@@ -85,8 +84,8 @@ def inputs_of(ledger: Ledger, run: Run, task: int, now: float) -> Inputs:
 def fetch(ledger: Ledger, node: Node, inputs: Inputs, now: float) -> None:
     """They are to be moved there: the links are busy with them from now on."""
     peer = node.peer
-    rate = ledger.bandwidth
-    if (inputs.total - inputs.bytes_on.get(peer, 0.0)) / rate < ledger.latency:
+    rate = ledger.foresight.bandwidth
+    if (inputs.total - inputs.bytes_on.get(peer, 0.0)) / rate < ledger.foresight.latency:
         return
     at = max(node.down_at, inputs.there, now)
     for nbytes, home, others in inputs.parts:

@@ -13,6 +13,7 @@ from handoff.program import Flag
 from handoff.resources import Amounts
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.estimates import Estimates
+from handoff.scheduler.foresight import Foresight
 from handoff.scheduler.groups import Group
 from handoff.scheduler.links import Links
 from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
@@ -22,17 +23,8 @@ from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, WAIT
 from handoff.scheduler.speeds import Speeds
 from handoff.settings import SchedulerSettings
 
-HORIZON_SECONDS_MIN = 0.04   # below this a node runs dry between two turns of a busy coordinator
 RANK_GROWTH = 1.5            # ranks are worked out anew when so many times as many tasks are done, ...
 RANK_OFTEN_MAX = 20_000      # in runs of at most so many tasks; in larger ones at every fourfold
-STEADY_AFTER = 8             # a function seen so often, whose runs differ from their mean by no more than ...
-STEADY_SPREAD = 0.25         # ... this part of it, is so well known that even long tasks may be bound a little ahead
-REACH = 1.0
-UNSURE = 2.0
-REACH_TRIPS_MIN = 0.0
-WELL_KNOWN = 32              # until a function was seen so often, its stream starts slowly:
-AHEAD_PER_RUN = 2            # for each run seen, so many tasks may be ahead at once: one quick run among slow ones must not mislead
-STEADY_RUNS = 4.0            # after so many runs of a function, half of the horizon is used; after many, all of it
 
 
 class Client:
@@ -53,12 +45,8 @@ class Ledger:
 
     def __init__(self, settings: SchedulerSettings) -> None:
         self.settings = settings
-        self.horizon = max(HORIZON_SECONDS_MIN, settings.round_trip_seconds * settings.horizon_round_trips)
-        self.round_trip = settings.round_trip_seconds
-        self.latency = self.round_trip / 2
-        self.bandwidth = settings.bandwidth_bytes_per_second
-        self.short = self.horizon / 2          # a task of at most this long may be planned ahead
         self.estimates = Estimates()
+        self.foresight = Foresight(settings, self.estimates)
         self.speeds = Speeds()                 # of nodes, by name
         self.links = Links(settings.bandwidth_bytes_per_second)
         self.allocator = ""                    # what places tasks, for people
@@ -99,50 +87,6 @@ class Ledger:
 
     # ── what may be planned ─────────────────────────────────────────────────
 
-    def is_short(self, shape: Shape) -> bool:
-        """Whether such tasks are known to be short beside what a decision costs, so that they may be planned ahead."""
-        function = shape.function
-        return function.count > 0 and function.seconds + function.spread <= self.short
-
-    def seconds_of(self, run: Run, task: int, shape: Shape) -> float:
-        """How long it will run on a node of usual speed: as the user says, else as learned."""
-        if run.told:
-            told = run.told[task]
-            if told >= 0.0:
-                return told
-        function = shape.function
-        if function.sizes and run.linked and not run.missing[task]:
-            return self.estimates.seconds(function, run.input_bytes(task))
-        return self.estimates.seconds(function)
-
-    def reach(self, run: Run, task: int, shape: Shape) -> float:
-        """How many seconds before its start this task may be bound to a node: the better it is known, and the shorter, the earlier."""
-        if run.told and run.told[task] >= 0.0:
-            return self.horizon
-        function = shape.function
-        count = function.count
-        if not count or (count < WELL_KNOWN and shape.ahead > AHEAD_PER_RUN * count):
-            return 0.0
-        seconds, spread = function.seconds, max(function.spread, function.seconds * UNSURE / (count + 1.0))
-        if seconds + spread > self.short and not (count >= STEADY_AFTER and spread <= STEADY_SPREAD * seconds):
-            return 0.0
-        # Of n tasks the end is known to spread * sqrt(n). It should be known about as well as a round trip is long.
-        reach = self.horizon
-        if spread > 0.0:
-            reach = min(reach, max(REACH_TRIPS_MIN * self.round_trip, (REACH * self.round_trip / spread) ** 2 * seconds))
-        reach *= count / (count + STEADY_RUNS)
-        return reach if reach > self.round_trip else 0.0
-
-    def bytes_of(self, run: Run, task: int) -> float:
-        """How large its result is, or will be."""
-        if run.state[task] == DONE:
-            return run.nbytes[task]
-        if run.told_bytes:
-            told = run.told_bytes[task]
-            if told >= 0.0:
-                return told
-        return self.estimates.nbytes(run.shapes[run.kind[task]].function)
-
     def consider(self, run: Run, task: int) -> None:
         """The one place that decides whether a task may be planned now; if so, it is put into its queue."""
         if run.state[task] != WAITING:
@@ -154,7 +98,7 @@ class Ledger:
             if run.missing[task] and not self.plans_all:
                 if run.max_concurrency:
                     return   # a waiting task would count as one of those that run
-                if not self.reach(run, task, shape) and not self._is_next_link(run, task, shape):
+                if not self.foresight.reach(run, task, shape) and not self._is_next_link(run, task, shape):
                     return
         run.state[task] = READY
         self.ready.push(shape, run.key(task))
@@ -162,7 +106,7 @@ class Ledger:
     def _is_next_link(self, run: Run, task: int, shape: Shape) -> bool:
         """Whether a function never seen may be planned before its inputs exist: as the next link of a chain, its node would else idle."""
         every = self.estimates.all
-        if shape.function.count or run.told or not every.count or every.seconds > self.short:
+        if shape.function.count or run.told or not every.count or every.seconds > self.foresight.short:
             return False
         nodes = {run.node[each] for each in run.inputs_of(task)}
         return len(nodes) == 1 and not run.is_serializer(task)
@@ -216,20 +160,19 @@ class Ledger:
         if share is None:
             share = node.share(shape.need)
         if held:
-            seconds = self.seconds_of(run, task, shape) / node.speed
+            seconds = self.foresight.seconds(run, task, shape) / node.speed
             early = not node.has_room(shape.need)
             node.take(shape, 1, True)
             end = node.book(seconds, share, there if there > now else now)
             node.holding[run.run, task] = (end - seconds, shape, seconds, early)
             run.started[task] = end - run.submitted
         else:   # as node.take does it
-            seconds = (self.seconds_of(run, task, shape) + OVERHEAD_SECONDS) / node.speed
+            seconds = (self.foresight.seconds(run, task, shape) + OVERHEAD_SECONDS) / node.speed
             node.planned += 1
             shape.ahead += 1
             node.ahead[shape] = node.ahead.get(shape, 0) + 1
             node.backlog += node.units.get(shape) or node.unit(shape, self.estimates)
-            if there < now:
-                there = now
+            there = max(there, now)
             end = node.book(seconds, share, there)
             node.queue[run.run, task] = (seconds, share, there, end - seconds)
             run.started[task] = end - run.submitted
@@ -277,7 +220,7 @@ class Ledger:
         node.take(shape, count, held)
         if held:
             for task in tasks:
-                seconds = self.seconds_of(run, task, shape) / node.speed
+                seconds = self.foresight.seconds(run, task, shape) / node.speed
                 node.holding[run.run, task] = (now, shape, seconds, False)
                 run.started[task] = node.book(seconds, node.share(shape.need), now) - run.submitted
         else:

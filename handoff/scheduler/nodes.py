@@ -54,7 +54,7 @@ class Node:
         # Held tasks: (run, task) -> start, what, for how long, and whether it is early: bound shortly before its room opens.
         self.holding: dict[tuple[int, int], tuple[float, Shape, float, bool]] = {}
         self.queue: dict[tuple[int, int], tuple[float, float, float, float]] = {}   # ahead, one by one: seconds, share, inputs there, start
-        self.ends: list[tuple[float, float, Amounts]] | None = None   # of the held tasks: (end, start, cost), sorted; None: to be worked out
+        self.ends: list[tuple[float, float, Amounts]] | None = None   # of the held tasks: (end, start, cost), sorted; None: not known
         self.lanes: list[float] = [0.0] * max(1, min(LANES_MAX, cpus))   # when each core is through with what was planned here, sorted
         self.down_at = self.up_at = 0.0         # when its link has moved what was decided, either way
         self.planned = 0                        # all of them
@@ -243,7 +243,7 @@ class Node:
                 missing[name] = lacks
         ends = self.ends_of(now)
         if booked:
-            for until, cost in booked:
+            for _, cost in booked:
                 for name, amount in cost:
                     if name in missing:
                         missing[name] += amount
@@ -255,8 +255,7 @@ class Node:
                 return at
             if end < now:
                 end = now + LINDY * (now - since)   # over its time
-            if end > at:
-                at = end
+            at = max(at, end)
             for name, amount in cost:
                 if name in missing:
                     before = missing[name]

@@ -61,7 +61,7 @@ class Shape:
         return min(self.stack[-1], self.heap[0])
 
     def first(self) -> int:
-        """How urgent the shape is: as its most urgent key; the first task of a function never seen goes before all others, since it teaches."""
+        """Its most urgent key; the first task of a function never seen goes before all others, since it teaches."""
         return self.head() if self.is_tried or self.function.count else -1
 
     def pop(self) -> int:

@@ -258,6 +258,7 @@ def test_a_silent_node_gets_no_work_and_is_given_up_later() -> None:
     for _ in range(7):
         closed += [name for name, message in cluster.wait(1.0) if isinstance(message, Close)]
         cluster.hear(other, Alive())
+    cluster.finish()
     assert closed == [quiet] and cluster.where(0) == other
 
 
