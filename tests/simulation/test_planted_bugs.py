@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from sim.world import Sim, SimulationFailed
 
 from handoff.client.table import Table
 from handoff.columns import ints
+from handoff.messages import Report
 from handoff.node.answers import Answers
 from handoff.node.brain import NodeBrain
 from handoff.node.claims import Claims
@@ -18,6 +20,7 @@ from handoff.node.wants import Wants
 from handoff.scheduler import losses
 from handoff.scheduler import scheduler as scheduler_module
 from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.nodes import Node
 from handoff.scheduler.outbox import Outbox
 from handoff.scheduler.runs import Run
 from handoff.wire.session import Session
@@ -179,6 +182,30 @@ def a_node_reports_nothing_after_a_failure(patch: pytest.MonkeyPatch) -> None:
     def mute(self: NodeBrain, now: float) -> list[Any]:
         return [effect for effect in original(self, now) if type(getattr(effect, "message", None)).__name__ != "Failed"]
     patch.setattr(NodeBrain, "settle", mute)
+
+
+@plant("apart")
+def a_report_of_a_stale_attempt_is_believed(patch: pytest.MonkeyPatch) -> None:
+    """Neither attempt nor node are compared: a task that was planned anew elsewhere is done when its first node says so."""
+    original = scheduler_module.take_report
+
+    def credulous(now: float, ledger: Ledger, node: Node, report: Report) -> Run | None:
+        run = ledger.runs.get(report.run)
+        for place, task in enumerate(report.tasks) if run is not None else ():
+            home = ledger.nodes.get(run.node[task])
+            if home is not None and home is not node and run.is_planned(task):
+                column = slice(place, place + 1)
+                original(now, ledger, home, replace(
+                    report, tasks=report.tasks[column], attempts=ints([run.attempt[task]]), nbytes=report.nbytes[column],
+                    seconds=report.seconds[column], ages=report.ages[column], fetched_bytes=0))
+        return original(now, ledger, node, report)
+    patch.setattr(scheduler_module, "take_report", credulous)
+
+
+@plant("apart")
+def news_of_a_stale_attempt_is_believed(patch: pytest.MonkeyPatch) -> None:
+    """Neither attempt nor node are compared: the failure of an attempt that was given up is taken for that of the current one."""
+    patch.setattr(Run, "is_current", lambda self, _peer, task, _attempt: task < self.total and self.is_planned(task))
 
 
 @pytest.mark.parametrize("bug", PLANTS)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from handoff.machine import Close, Joined, Lost, Note, Received, Send
-from handoff.messages import Report
+from handoff.messages import Report, RunDone
 from handoff.scheduler.scheduler import Scheduler
+from handoff.scheduler.views import timeline
 from sim.oracles import Bug
 from sim.process import Process
 from sim.sessions import SessionServer
@@ -31,6 +32,8 @@ class Coordinator(Process):
                 self.oracles.forgotten(peer)
             case Received(peer, Report() as report):
                 self.oracles.reported(peer, report)
+            case Received(_, message):
+                self.oracles.attempts.heard(message)
             case _:
                 pass
         self.post(event)
@@ -40,10 +43,14 @@ class Coordinator(Process):
         match effect:
             case Send(peer, message):
                 self.oracles.coordinator_said(peer, message)
+                if isinstance(message, RunDone):
+                    self.oracles.told(message.run, timeline(self.brain.ledger, self.brain.ledger.runs[message.run]))
                 self.sessions.send(peer, message)
             case Close(peer, reason):
                 self.oracles.forgotten(peer)
                 self.sessions.close(peer, reason)
+            case Note(_, "node.lost"):
+                self.oracles.attempts.upset()
             case Note():
                 pass  # for people
             case _:

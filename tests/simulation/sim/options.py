@@ -23,9 +23,10 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "joins": ("joins", "mishaps"),
     "clients": ("client_kills", "resets"),
     "late": ("kills", "vanish", "mishaps", "late"),
+    "apart": ("apart", "relays", "mishaps"),
     "everything": ("mishaps", "resets", "cuts", "pauses", "kills", "vanish", "joins", "client_kills"),
 }
-HARMLESS = {"mishaps", "resets", "joins", "late"}  # no node is ever lost by these
+HARMLESS = {"mishaps", "resets", "joins", "late", "relays"}  # no node is ever lost by these
 
 
 def default_allocator() -> Any:
@@ -71,6 +72,10 @@ def draw_options(seed: int, profile: str | None = None) -> Options:
     offers = tuple(_offer(lots, f"node-{number}", number) for number in range(1, lots.choice((1, 2, 3, 3, 4, 5)) + 1))
     joiners = tuple(_offer(lots, f"late-{number}", 0) for number in range(lots.randint(1, 2))) if "joins" in faults else ()
     node = NodeSettings(inline_bytes=lots.choice((64, 400)), push_bytes=lots.choice((200, 800)), batch_max=lots.choice((3, 256)))
+    if "relays" in faults:
+        while len(offers) < 3:
+            offers += (_offer(lots, f"node-{len(offers) + 1}", 1),)
+        node = replace(node, peer_lost_seconds=6.0)
     settings = replace(Settings(), node=node)
     return Options(
         seed=seed,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from handoff.client.events import Failure, RunOver
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
 from handoff.messages import Accepted, Hello, Message, Missing, Peers, Plan, Progress, Report
 from handoff.program import Flag
+from sim.attempts import Attempts
 from sim.claims import Claims
 from sim.clock import Clock
-from sim.workload import Job, code_of
+from sim.workload import MARK, Job, code_of
 
 if TYPE_CHECKING:
     from sim.client import Client
@@ -65,6 +66,7 @@ class Oracles:
         self.nodes: dict[int, Node] = {}
         self.jobs: dict[tuple[str, int], tuple[Client, Job]] = {}
         self.claims = Claims()
+        self.attempts = Attempts()
         self.moved_at = 0.0                                  # when something last moved: a run that stands still will not end
         self.executions = 0
         self.repeated = 0
@@ -89,6 +91,7 @@ class Oracles:
 
     def forgotten(self, peer: PeerId) -> None:
         """The coordinator does not count on that peer any more."""
+        self.attempts.upset()
         if peer in self.lost or peer not in self.node_peers:
             return
         self.lost[peer] = self.clock.now
@@ -112,6 +115,7 @@ class Oracles:
             job.run = message.run
             sure(message.run not in self.watches, f"run {message.run} was given twice")
             self.watches[message.run] = Watch(job, client)
+        self.attempts.said(self.names.get(peer, "?"), message)
 
     def planned(self, node: Node, plan: Plan) -> None:
         """A plan arrived at a node."""
@@ -182,6 +186,7 @@ class Oracles:
             if job.kind(source).flags & Flag.SERIALIZER:
                 value, _, target = value.rpartition(b"@")
                 sure(target.decode() == node.host, f"{where}: its serializer {source} was told that it would run on {target.decode()}")
+            value = job.bare(value)
             sure(value == job.values[source], f"{where}: its input {source} is wrong: {value[:20]!r}")
         ended = node.ended.get(work.run)
         sure(ended is None or node.frozen or node.clock.now < ended + KILL_SECONDS, f"{where} starts although its run is over")
@@ -209,9 +214,19 @@ class Oracles:
         """What a right execution gives."""
         job = self.watches[work.run].job
         value = job.values[work.task]
+        if job.is_fickle:
+            value += MARK + b"." * (7 * work.attempt + len(self.names) + node.me)
         if job.kind(work.task).flags & Flag.SERIALIZER:
             return value + b"@" + self.names[work.target].encode()
         return value
+
+    def made(self, node: Node, work: Work, nbytes: int) -> None:
+        """An execution ended well, and its daemon heard of it."""
+        self.attempts.made(work.run, work.task, work.attempt, node.host, nbytes)
+
+    def told(self, run: RunId, timeline: dict[str, list[Any]]) -> None:
+        """What the coordinator would tell of a run, now that it is done."""
+        self.attempts.told(run, dict.fromkeys(self.watches[run].job.program.object_tasks), timeline)
 
     def over(self, node: Node, worker: WorkerId, work: Work, cause: str) -> None:
         """The daemon hears that a task ended in its worker."""
@@ -261,6 +276,7 @@ class Oracles:
         job = self.jobs[client.host, token][1]
         watch = self.watches[RunId(job.run)]
         sure(task in set(job.outputs), f"{client.host} received task {job.run}/{task}, which is no output")
+        value = job.bare(value)
         sure(value == job.values[task], f"{client.host} received a wrong value for task {job.run}/{task}: {value[:20]!r}")
         sure(task not in watch.received, f"{client.host} was handed task {job.run}/{task} twice")
         watch.received[task] = value

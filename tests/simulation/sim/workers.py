@@ -200,6 +200,8 @@ class Worker:
         for work, *_ in some:
             node.store.setdefault((run, work.task), work.batch[work.task])
             node.oracles.over(node, self.worker, work, "killed" if self.is_dying else "ok")
+        for work, nbytes, *_ in some:
+            node.oracles.made(node, work, nbytes)
         node.post(Finished(
             self.worker, run,
             tuple(work.task for work, *_ in some),

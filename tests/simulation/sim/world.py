@@ -14,6 +14,7 @@ from sim.network import End, Network
 from sim.node import Node
 from sim.options import draw_options
 from sim.oracles import Bug, Oracles
+from sim.relays import draw_relay
 from sim.stage import Stage
 from sim.trace import Trace
 from sim.workload import Job, Offer, draw_job
@@ -58,7 +59,11 @@ class Sim:
         for number in range(1, options.jobs + 1):
             at = lots.workload.choice((0.0, 0.3, 1.0)) + lots.workload.random() * options.fault_seconds * 0.3
             client, tasks = lots.workload.randrange(options.clients), lots.workload.randint(1, options.tasks_max)
-            job = draw_job(lots.workload, number, list(options.offers), client=client, at=at, trouble=trouble, tasks=tasks)
+            job = (
+                draw_relay(lots.workload, number, list(options.offers), client=client, at=at, trouble=trouble)
+                if "relays" in options.faults and lots.workload.random() < 0.8
+                else draw_job(lots.workload, number, list(options.offers), client=client, at=at, trouble=trouble, tasks=tasks)
+            )
             if lots.workload.random() < 0.08:
                 job.cancel_after = lots.workload.random() * 3
             self.jobs.append(job)
