@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, Union
 
 from handoff.columns import Blobs, Body, Floats, Ints, Longs, floats, ints
+from handoff.greetings import DRAINED as DRAINED
 from handoff.greetings import Alive, Bye, Hello, Refused, Welcome
 from handoff.ids import NO_RUN, NOBODY, PeerId, RunId
 from handoff.program import Kind, Program
@@ -77,6 +78,7 @@ class Drain:
 
     name: str = ""
     token: int = 0                # answered by Answer or Refused, unless 0
+    seconds: float = 0.0          # at most so long; 0: as long as the coordinator's settings say
 
 
 # ── coordinator -> client ───────────────────────────────────────────────────

@@ -33,7 +33,7 @@ from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.log import log
 from handoff.loop import Driver, new_event_loop
 from handoff.machine import Close, Dropped, Lost, Received, Resumed, Send, Tick
-from handoff.messages import PROTOCOL, Hello, Refused, Submit, Welcome
+from handoff.messages import PROTOCOL, Ask, Drain, Hello, Refused, Submit, Welcome
 from handoff.settings import Settings
 from handoff.transport.link import Link
 from handoff.transport.sessions import SessionClient
@@ -213,9 +213,18 @@ class Core:
     def ask(self, topic: str, run: int = 0) -> Future[Any]:
         """Ask the coordinator."""
         self.check_open(f"{topic!r} can't be asked for")
-        token, future = self.token(), Future[Any]()
-        self._questions[token] = future
-        self.post(events.Question(token, topic, RunId(run)))
+        return self._question(Ask(self.token(), topic, RunId(run)))
+
+    def drain(self, node: str, seconds: float | None) -> Future[Any]:
+        """Have a node leave when nothing needs it any more."""
+        self.check_open(f"node {node!r} can't be drained")
+        if seconds is not None and not seconds > 0:
+            raise errors.ConfigError(f"seconds={seconds!r}: the seconds within which the node leaves, above 0, or None for the default")
+        return self._question(Drain(node, self.token(), seconds or 0.0))
+
+    def _question(self, message: Ask | Drain) -> Future[Any]:
+        future = self._questions[message.token] = Future[Any]()
+        self.post(events.Question(message))
         return future
 
     def fetch(self, token: int, task: int, future: Future[None]) -> None:

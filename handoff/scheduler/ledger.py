@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 from heapq import heappush
+from typing import TYPE_CHECKING
 
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.messages import EndRun, RunFailed
@@ -18,6 +19,9 @@ from handoff.scheduler.outbox import Outbox
 from handoff.scheduler.ready import Ready, Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, WAITING, Run
 from handoff.settings import SchedulerSettings
+
+if TYPE_CHECKING:
+    from handoff.scheduler.draining import Leaving
 
 HORIZON_SECONDS_MIN = 0.04   # below this a node runs dry between two turns of a busy coordinator
 STEADY_RUNS = 4.0            # after so many runs of a function, half of the horizon is used; after many, all of it
@@ -60,6 +64,7 @@ class Ledger:
         self.is_changed = False                # something may be placed that could not be before
         self.touched: dict[int, Run] = {}      # runs about which there may be something to say
         self.stranded: dict[tuple[int, int], None] = {}   # (run, task): planned, while an input of it came to be planned nowhere
+        self.leaving: dict[int, Leaving] = {}  # nodes that drain
         self.kept: dict[int, tuple[RunFailed, dict[str, object]]] = {}    # runs that failed without a client: for who attaches later
         self.history: dict[int, dict[str, object]] = {}   # runs that are over and forgotten, for people
 
@@ -128,7 +133,8 @@ class Ledger:
             if group in run.group_node:
                 return run.group_node[group]
         if run.is_serializer(task):
-            return run.node[run.inputs_of(task)[0]]
+            home = run.node[run.inputs_of(task)[0]]
+            return None if home in self.leaving else home
         return None
 
     def need_of(self, run: Run, task: int) -> Amounts:

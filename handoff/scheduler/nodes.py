@@ -22,7 +22,7 @@ class Node:
 
     __slots__ = (
         "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "dropped_at", "free", "freed", "heard",
-        "held", "holding", "is_stale", "kinds", "knows", "labels", "name", "order", "peer", "pid", "planned", "queued",
+        "held", "holding", "is_stale", "kinds", "knows", "labels", "leaves", "name", "order", "peer", "pid", "planned", "queued",
         "recalled_at", "running", "seconds_sum", "sent", "shares", "speed", "state", "units",
     )
 
@@ -36,7 +36,8 @@ class Node:
         self.capacity: dict[str, int] = dict(hello.capacity)
         cpus = -(-self.capacity.get("cpu", 0) // SCALE)
         self.capacity[""] = max(1, zero_cost_per_cpu * max(1, cpus)) * COROUTINES_PER_PLACE  # places for tasks that cost nothing
-        self.state = "ready"                    # "ready" | "suspect": gets no new work
+        self.state = "ready"                    # "ready" | "suspect": silent | "draining": these two get no new work
+        self.leaves = False                     # it drains, whether or not it is heard just now
         self.heard = now                        # when it last said anything
         self.dropped_at: float | None = None    # since when its connection is broken
         self.free: Amounts = hello.capacity     # what it said is free, for people

@@ -7,6 +7,7 @@ from heapq import heappop
 from typing import Any
 
 from handoff.errors import ProtocolError
+from handoff.greetings import DRAINED
 from handoff.ids import PeerId, RunId
 from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick
 from handoff.messages import (
@@ -15,6 +16,7 @@ from handoff.messages import (
     Ask,
     Bye,
     Cancel,
+    Drain,
     Failed,
     Forget,
     Hello,
@@ -27,7 +29,7 @@ from handoff.messages import (
     Submit,
     Unreachable,
 )
-from handoff.scheduler import losses, retries
+from handoff.scheduler import draining, losses, retries
 from handoff.scheduler.allocator import Allocator, Desk
 from handoff.scheduler.answers import answer
 from handoff.scheduler.endings import complete, end, fail, tell_progress
@@ -95,6 +97,8 @@ class Scheduler:
         while ledger.timers and ledger.timers[0][0] <= now:
             _, _, what, first, second, third = heappop(ledger.timers)
             self._remember(now, what, first, second, third)
+        if ledger.leaving:
+            self._see_off(now)
         if ledger.is_changed:
             ledger.is_changed = False
             self._allocate(now)
@@ -140,6 +144,8 @@ class Scheduler:
                 run = self.ledger.runs.get(message.run)
                 if run is not None:
                     self.ledger.out.send(run.client, replace(message, node=node.name))
+            case Drain():
+                draining.begin(self.ledger, now, node, message.seconds)
             case Bye():
                 self._lose(now, node.peer, message.reason or "it left")
 
@@ -154,6 +160,8 @@ class Scheduler:
         task = failed.task
         kind = run.kinds[run.kind[task]]
         self.ledger.unplan(run, task)
+        if node.leaves:
+            draining.unbind(self.ledger, run, task)
         may_again = retries.count_failure(run, kind, failed, self.settings)
         failures = run.failures[task]
         if not may_again:
@@ -183,6 +191,8 @@ class Scheduler:
                 self.ledger.unplan(run, task)
                 back.append(task)
         for task in back:
+            if node.leaves:
+                draining.unbind(self.ledger, run, task)
             self.ledger.consider(run, task)
         self.ledger.touch(run)
 
@@ -210,6 +220,8 @@ class Scheduler:
                     self.ledger.touch(run)
             case Ask():
                 answer(ledger, now, peer, message)
+            case Drain():
+                draining.drain_named(ledger, now, peer, message)
             case Bye(reason):
                 self._lose(now, peer, reason or "it left")
 
@@ -229,7 +241,7 @@ class Scheduler:
         except ProtocolError as wrong:
             ledger.out.send(peer, Refused("ProtocolError", str(wrong), submit.token))
             return
-        nodes = list(ledger.nodes.values())
+        nodes = [node for node in ledger.nodes.values() if not node.leaves]
         if nodes and not submit.wait_for_nodes:
             found = obstacle(program, [index for index, left in enumerate(run.left) if left], nodes)
             if found is not None and not found.is_absence:
@@ -260,6 +272,8 @@ class Scheduler:
         node = Node(peer, hello, now, self.settings.zero_cost_per_cpu)
         ledger.nodes[peer] = ledger.by_name[hello.name] = node
         ledger.out.names[peer] = (hello.name, hello.address)
+        if ledger.leaving:
+            draining.ask_back_again(ledger)
         self._look_at = min(self._look_at, now + self.settings.suspect_seconds)
         see_what_is_unmet_everywhere(self.ledger, now)
         self.ledger.is_changed = True
@@ -267,7 +281,7 @@ class Scheduler:
     def _hear(self, now: float, node: Node) -> None:
         node.heard = now
         if node.state == "suspect" and node.dropped_at is None:
-            node.state = "ready"
+            node.state = "draining" if node.leaves else "ready"
             self.ledger.is_changed = True
             self._look_at = min(self._look_at, now + self.settings.suspect_seconds)
 
@@ -297,8 +311,15 @@ class Scheduler:
         elif peer in self.ledger.clients:
             self._lose_client(now, peer)
 
+    def _see_off(self, now: float) -> None:
+        """Nodes that drain leave when nothing needs them, or when their time is over."""
+        for node in draining.leavers(self.ledger, now):
+            self.ledger.out.close(node.peer, DRAINED)
+            self._lose_node(now, node, "it was drained")
+
     def _lose_node(self, now: float, node: Node, reason: str) -> None:
-        self.ledger.out.note("warning", "node.lost", node=node.name, peer=node.peer, reason=reason)
+        if self.ledger.leaving.pop(node.peer, None) is None:
+            self.ledger.out.note("warning", "node.lost", node=node.name, peer=node.peer, reason=reason)
         concerned = [run for run in self.ledger.runs.values() if node.peer in run.nodes]
         for run, failed in losses.lose_node(self.ledger, node, reason):
             fail(self.ledger, now, run, failed)

@@ -17,7 +17,7 @@ from handoff.errors import Refused as RefusedError
 from handoff.ids import COORDINATOR, NOBODY, PeerId
 from handoff.log import log
 from handoff.machine import Dropped, Joined, Lost, Received, Resumed
-from handoff.messages import Chunk, Hello, Message, Refused, Welcome
+from handoff.messages import DRAINED, Chunk, Hello, Message, Refused, Welcome
 from handoff.settings import WireSettings
 from handoff.transport.dial import dial
 from handoff.transport.link import Link
@@ -338,8 +338,8 @@ class SessionClient:
             return
         self._link = None
         if link.farewell is not None or link.violation is not None:
-            if self._identity.role != "node":
-                self._end(reason)
+            if self._identity.role != "node" or link.farewell == DRAINED:
+                self._end(link.farewell or reason)
                 return
             self._me, self._session = NOBODY, Session(self._settings.unacknowledged_bytes_max)  # a forgotten node joins anew
         log.info("session.dropped", reason=reason)

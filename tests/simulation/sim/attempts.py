@@ -52,6 +52,10 @@ class Attempts:
                 raise Groundless(f"{host} gets task {run}/{task} as attempt {attempt}, though nothing is known to be wrong with {before}")
             self._planned[run, task] = (attempt, self._upsets)
 
+    def is_current(self, run: RunId, task: int, attempt: int) -> bool:
+        """Whether no later attempt was planned."""
+        return self._planned.get((run, task), (0, 0))[0] == attempt
+
     def made(self, run: RunId, task: int, attempt: int, host: str, nbytes: int) -> None:
         """An attempt ended well there."""
         self._made.setdefault((run, task, attempt), {})[host, nbytes] = None

@@ -24,6 +24,8 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "clients": ("client_kills", "resets"),
     "late": ("kills", "vanish", "mishaps", "late"),
     "apart": ("apart", "relays", "mishaps"),
+    "drains": ("drains", "joins", "mishaps", "resets"),
+    "hasty drains": ("drains", "hasty", "relays", "kills", "pauses", "resets"),
     "everything": ("mishaps", "resets", "cuts", "pauses", "kills", "vanish", "joins", "client_kills"),
 }
 HARMLESS = {"mishaps", "resets", "joins", "late", "relays"}  # no node is ever lost by these
@@ -76,7 +78,8 @@ def draw_options(seed: int, profile: str | None = None) -> Options:
         while len(offers) < 3:
             offers += (_offer(lots, f"node-{len(offers) + 1}", 1),)
         node = replace(node, peer_lost_seconds=6.0)
-    settings = replace(Settings(), node=node)
+    limit = Random(f"{seed}/drains").choice((0.5, 5.0)) if "hasty" in faults else 30.0
+    settings = replace(Settings(), node=node, scheduler=replace(Settings().scheduler, drain_seconds=limit))
     return Options(
         seed=seed,
         profile=profile,

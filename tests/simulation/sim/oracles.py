@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from handoff.client.events import Failure, RunOver
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
-from handoff.messages import Accepted, Hello, Message, Missing, Peers, Plan, Progress, Report
+from handoff.messages import Accepted, Drain, EndRun, Hello, Message, Missing, Peers, Plan, Progress, Report
 from handoff.program import Flag
 from sim.attempts import Attempts
 from sim.claims import Claims
@@ -63,6 +63,8 @@ class Oracles:
         self.names: dict[int, str] = {}
         self.lost: dict[int, float] = {}                     # peers that the coordinator has forgotten, and when
         self.node_peers: dict[int, None] = {}
+        self.draining: dict[int, None] = {}
+        self.ended: dict[RunId, None] = {}                   # runs of which the coordinator knows nothing any more
         self.nodes: dict[int, Node] = {}
         self.jobs: dict[tuple[str, int], tuple[Client, Job]] = {}
         self.claims = Claims()
@@ -98,6 +100,23 @@ class Oracles:
         for watch in self.watches.values():
             watch.losses += 1
 
+    def told_to_drain(self, asker: PeerId, drain: Drain) -> None:
+        """From now on a node gets no new work."""
+        for peer in self.node_peers:
+            if peer not in self.lost and (self.names[peer] == drain.name or (not drain.name and peer == asker)):
+                self.draining[peer] = None
+                self.attempts.upset()
+                for watch in self.watches.values():   # what was serialized for that node is serialized again for another one
+                    watch.losses += any(kind.flags & Flag.SERIALIZER for kind in watch.job.program.kinds)
+
+    def let_go(self, peer: PeerId) -> None:
+        """A node that was to drain may leave, before its time is over: nothing is lost with it."""
+        sure(peer in self.draining, f"peer {peer} is let go, though nobody asked for it")
+        busy = self.claims.busy(self.nodes[peer]) if peer in self.nodes else []
+        current = [key for key in busy if key[0] not in self.ended and self.attempts.is_current(*key)]
+        sure(not current, f"{self.names[peer]} is let go, while it executes {current}")
+        self.lost[peer] = self.clock.now
+
     # ── runs ────────────────────────────────────────────────────────────────
 
     def submitted(self, client: Client, job: Job) -> None:
@@ -115,6 +134,9 @@ class Oracles:
             job.run = message.run
             sure(message.run not in self.watches, f"run {message.run} was given twice")
             self.watches[message.run] = Watch(job, client)
+        if isinstance(message, EndRun):
+            self.ended[message.run] = None
+        sure(not isinstance(message, Plan) or peer not in self.draining, f"{self.names.get(peer)} drains, and gets {message}")
         self.attempts.said(self.names.get(peer, "?"), message)
 
     def planned(self, node: Node, plan: Plan) -> None:
@@ -309,7 +331,7 @@ class Oracles:
                 continue
             sure(peer in self.names, f"run {over.run}: task {task} ran on peer {peer}, which never was")
             sure(self.names[peer] in watch.made_on.get(task, {}), f"run {over.run}: task {task} did not run on {self.names[peer]}")
-        if not watch.losses:
+        if not (watch.losses or self.draining):
             for group in job.program.groups:
                 places = [nodes[task] for task in group]
                 sure(len(set(places)) == 1, f"run {over.run}: the group {list(group)} ran on {places}")
@@ -344,7 +366,7 @@ class Oracles:
             case "NodeTimeout":
                 sure(job.absent_pin or self.options.has_losses, text)
             case "AllocationError":
-                sure(job.impossible, text)
+                sure(job.impossible or (self.draining and not job.submit.wait_for_nodes), text)
             case "ConnectionLost":
                 sure(self.options.has_losses, text)
             case _:

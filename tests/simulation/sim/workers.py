@@ -147,7 +147,7 @@ class Worker:
 
     def _begin(self, work: Work) -> None:
         node, key = self.node, (work.run, work.task)
-        values = work.batch | work.given
+        values = work.given | work.batch   # what an earlier task of the message makes counts more than what was here
         lacking = [source for source in work.inputs if source not in values]
         if lacking and work.mates.keys() >= set(lacking):
             node.run(self._broke, work, "skipped", "", 0.0)  # an earlier task of the batch failed: this one is left out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from handoff.ids import NOBODY
 from sim.client import Client
 from sim.clock import Clock, Lots
 from sim.coordinator import Coordinator
@@ -76,7 +77,7 @@ class Sim:
         before = self.nodes.get(offer.name)
         if before is not None and before.alive:
             return
-        self.nodes[offer.name] = Node(self.stage, offer.name, offer.capacity)
+        self.nodes[offer.name] = Node(self.stage, offer.name, offer.capacity, self._left)
 
     def _submit(self, job: Job) -> None:
         client = self.clients[f"client-{job.client}"]
@@ -106,12 +107,30 @@ class Sim:
                 if node is not None and node.alive:
                     node.kill(silently=fault.kind == "vanish")
                     self.clock.at(until, self._start_node, self.offers[fault.subject])
+            case "drain" | "terminate":
+                self._drain(fault, until)
             case "join":
                 self._start_node(self.offers[fault.subject])
             case "kill-client":
                 self.clients[fault.subject].kill()
             case _:
                 raise ValueError(fault.kind)
+
+    def _drain(self, fault: Fault, until: float) -> None:
+        """A client asks for it, or the node itself; it comes back some time after it has left."""
+        node = self.nodes.get(fault.subject)
+        askers = [client for client in self.clients.values() if client.alive and client.me != NOBODY]
+        if node is None or not node.alive or (fault.kind == "drain" and not askers):
+            return
+        node.returns_after = fault.seconds
+        if fault.kind == "drain":
+            askers[0].run(askers[0].drain, fault.subject)
+        else:
+            node.run(node.drain)
+
+    def _left(self, node: Node) -> None:
+        """A node has left in order."""
+        self.clock.after(node.returns_after, self._start_node, self.offers[node.host])
 
     def _thaw(self, process: Any) -> None:
         if self.clock.now >= self._frozen_until[process]:
