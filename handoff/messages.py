@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, Union
 
 from handoff.columns import Blobs, Body, Floats, Ints, Longs, floats, ints
-from handoff.greetings import DRAINED as DRAINED
 from handoff.greetings import Alive, Bye, Hello, Refused, Welcome
 from handoff.ids import NO_RUN, NOBODY, PeerId, RunId
 from handoff.program import Kind, Program
