@@ -12,6 +12,7 @@ from handoff.ids import NOBODY, PeerId, RunId
 from handoff.messages import EndRun, RunFailed
 from handoff.program import Flag
 from handoff.resources import Amounts
+from handoff.scheduler import twins
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.nodes import Node
@@ -234,8 +235,7 @@ class Ledger:
         """It is no longer with its node, and not done; its planned dependents stay where they are and will be redirected."""
         held = run.state[task] == HELD
         self._book_off(run, task, held)
-        run.state[task] = WAITING
-        run.node[task] = NOBODY
+        run.unplace(task)
         for each in run.consumers_of(task):
             if run.state[each] >= DONE:
                 continue
@@ -247,6 +247,9 @@ class Ledger:
 
     def take_back(self, run: Run, task: int) -> None:
         """It is to be planned anew at once; what its node may have started of it counts for the limit of the run until its end is heard."""
+        if task in run.twins:
+            twins.promote(self, run, task)
+            return
         peer = run.node[task]
         self.out.recall(peer, run, (task,))
         if run.max_concurrency and peer in self.nodes:
@@ -273,8 +276,7 @@ class Ledger:
             again[each] = None
             if run.state[each] == DONE:     # it may have been kept for others; a copy too many is dropped
                 self.release_all(run, each)
-            run.state[each] = WAITING
-            run.node[each] = NOBODY
+            run.unplace(each)
             run.ran.pop(each, None)
             run.done -= 1
             run.left[run.kind[each]] += 1
@@ -292,6 +294,8 @@ class Ledger:
                 if state >= DONE or consumer in touched:
                     continue
                 touched[consumer] = None
+                if consumer in run.twins:
+                    twins.drop(self, run, consumer)
                 if AHEAD <= state <= HELD:
                     self.stranded[run.run, consumer] = None
                 if state == HELD or (state == AHEAD and run.max_concurrency):
@@ -360,6 +364,7 @@ class Ledger:
 
     def end_run(self, run: Run) -> None:
         """Nothing of it is left anywhere: its nodes forget it, its queues and code go."""
+        twins.forget(self, run)
         for peer in run.nodes:
             node = self.nodes.get(peer)
             if node is None:

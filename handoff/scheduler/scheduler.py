@@ -29,7 +29,7 @@ from handoff.messages import (
     Submit,
     Unreachable,
 )
-from handoff.scheduler import draining, losses, retries
+from handoff.scheduler import draining, losses, retries, speculation, twins
 from handoff.scheduler.allocator import Allocator, Desk
 from handoff.scheduler.answers import answer
 from handoff.scheduler.endings import complete, end, fail, tell_progress
@@ -38,7 +38,7 @@ from handoff.scheduler.greedy import Greedy
 from handoff.scheduler.invariants import check
 from handoff.scheduler.ledger import Client, Ledger
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.recall import recall_for_idle_nodes, recall_stranded
+from handoff.scheduler.recall import recall_for_idle_nodes, recall_stranded, take_back
 from handoff.scheduler.reports import take_report
 from handoff.scheduler.runs import DELAYED, DONE, GONE, WAITING, Run, check_program
 from handoff.scheduler.waiting import give_up_waiting, see_what_is_unmet, see_what_is_unmet_everywhere
@@ -136,7 +136,7 @@ class Scheduler:
             case Failed():
                 self._fail_attempt(now, node, message)
             case Recalled():
-                self._take_back(node, message)
+                take_back(self.ledger, node, message)
             case Unreachable():
                 losses.unreachable(self.ledger, node, message)
                 self.ledger.touch(self.ledger.runs.get(message.run))
@@ -155,6 +155,9 @@ class Scheduler:
             return
         if run.ghosts.pop((node.peer, failed.task), failed) is None:
             self.ledger.touch(run)
+        if run.twins and twins.ended(self.ledger, run, node.peer, failed.task, failed.attempt):
+            self.ledger.touch(run)
+            return
         if not run.is_current(node.peer, failed.task, failed.attempt):
             return
         task = failed.task
@@ -178,22 +181,6 @@ class Scheduler:
         if run.crashes.get(task, 0) >= 2:
             self.ledger.make_alone(run, task)
         self.ledger.delay(run, task, now + retries.pause(failures, self.settings))
-        self.ledger.touch(run)
-
-    def _take_back(self, node: Node, recalled: Recalled) -> None:
-        run = self.ledger.runs.get(recalled.run)
-        if run is None:
-            return
-        back = []
-        for task, attempt in zip(recalled.tasks, recalled.attempts, strict=False):
-            run.ghosts.pop((node.peer, task), None)
-            if run.is_current(node.peer, task, attempt):
-                self.ledger.unplan(run, task)
-                back.append(task)
-        for task in back:
-            if node.leaves:
-                draining.unbind(self.ledger, run, task)
-            self.ledger.consider(run, task)
         self.ledger.touch(run)
 
     # ── what clients say ────────────────────────────────────────────────────
@@ -252,6 +239,7 @@ class Scheduler:
         ledger.out.send(peer, Accepted(submit.token, number))
         ledger.add_run(run)
         ledger.clients[peer].runs[number] = None
+        speculation.watch(ledger, now, run)
         see_what_is_unmet(ledger, now, run)
         if run.timeout > 0.0:
             ledger.remind(now + run.timeout, "timeout", number)
@@ -376,6 +364,8 @@ class Scheduler:
             case "timeout" if run is not None and not run.is_over:
                 fail(self.ledger, now, run, RunFailed(
                     run.run, "RunTimeout", f"the run took longer than {run.timeout:g} s; {run.done} of {run.total} tasks were done"))
+            case "stragglers" if run is not None:
+                speculation.look(self.ledger, now, run)
             case "unmet" if run is not None:
                 give_up_waiting(self.ledger, now, run)
             case "progress" if run is not None:

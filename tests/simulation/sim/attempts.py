@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from handoff.ids import RunId
-from handoff.messages import Failed, Message, Missing, Plan, Recalled, Unreachable
+from handoff.messages import Abandon, Failed, Message, Missing, Plan, Recalled, Unreachable
 
 
 class Groundless(AssertionError):
@@ -14,12 +14,14 @@ class Groundless(AssertionError):
 
 
 class Attempts:
-    """All runs."""
+    """All runs. `may_double` says of which tasks two attempts may be at once."""
 
-    def __init__(self) -> None:
-        self._upsets = 0                                             # what may have any task made again: losses, results out of reach
-        self._planned: dict[tuple[RunId, int], tuple[int, int]] = {} # the latest attempt, and how many upsets there had been
-        self._ended: dict[tuple[RunId, int, int], str] = {}          # attempts that failed or were given back, as the coordinator heard
+    def __init__(self, may_double: Callable[[RunId, int], bool]) -> None:
+        self._may_double = may_double
+        self._upsets = 0                                              # what may have any task made again: losses, results out of reach
+        self._latest: dict[tuple[RunId, int], int] = {}
+        self._open: dict[tuple[RunId, int], dict[int, int]] = {}      # attempts that seem to be well: upsets at their start
+        self._doubled: dict[tuple[RunId, int], None] = {}
         self._made: dict[tuple[RunId, int, int], dict[tuple[str, int], None]] = {}  # what attempts gave: where, and how many bytes
 
     def upset(self) -> None:
@@ -30,10 +32,9 @@ class Attempts:
         """The coordinator was told this."""
         match message:
             case Failed(run, task, attempt):
-                self._ended[run, task, attempt] = "failed"
+                self._open.get((run, task), {}).pop(attempt, None)
             case Recalled(run, tasks, attempts):
-                for task, attempt in zip(tasks, attempts, strict=True):
-                    self._ended[run, task, attempt] = "was given back"
+                self._end(run, tasks, attempts)
             case Unreachable() | Missing():
                 self._upsets += 1
             case _:
@@ -41,20 +42,30 @@ class Attempts:
 
     def said(self, host: str, message: Message) -> None:
         """The coordinator said this to that host."""
+        if isinstance(message, Abandon):
+            self._end(message.run, message.tasks, message.attempts)
         if not isinstance(message, Plan):
             return
-        run = message.run
         for task, attempt in zip(message.tasks, message.attempts, strict=True):
-            before, upsets = self._planned.get((run, task), (0, 0))
-            if attempt <= before:
-                raise Groundless(f"{host} gets task {run}/{task} as attempt {attempt}; attempt {before} was planned before")
-            if before and upsets == self._upsets and (run, task, before) not in self._ended:
-                raise Groundless(f"{host} gets task {run}/{task} as attempt {attempt}, though nothing is known to be wrong with {before}")
-            self._planned[run, task] = (attempt, self._upsets)
+            key = (message.run, task)
+            latest = self._latest.get(key, 0)
+            if attempt <= latest:
+                raise Groundless(f"{host} gets task {key} as attempt {attempt}; attempt {latest} was planned before")
+            alive = {each: upsets for each, upsets in self._open.get(key, {}).items() if upsets == self._upsets}
+            if alive and (len(alive) > 1 or key in self._doubled or not self._may_double(*key)):
+                raise Groundless(f"{host} gets task {key} as attempt {attempt}, though nothing is known to be wrong with {list(alive)}")
+            if alive:
+                self._doubled[key] = None
+            self._latest[key] = attempt
+            self._open[key] = {**alive, attempt: self._upsets}
 
-    def is_current(self, run: RunId, task: int, attempt: int) -> bool:
-        """Whether no later attempt was planned."""
-        return self._planned.get((run, task), (0, 0))[0] == attempt
+    def is_open(self, run: RunId, task: int, attempt: int) -> bool:
+        """Whether it counts: nothing is known to be wrong with it, and no other one has taken its place."""
+        return attempt in self._open.get((run, task), {})
+
+    def is_doubled(self, run: RunId, task: int) -> bool:
+        """Whether it was given to two nodes at once."""
+        return (run, task) in self._doubled
 
     def made(self, run: RunId, task: int, attempt: int, host: str, nbytes: int) -> None:
         """An attempt ended well there."""
@@ -66,3 +77,7 @@ class Attempts:
             made = self._made.get((run, task, attempt), {})
             if task not in objects and (node, nbytes) not in made:
                 raise Groundless(f"task {run}/{task} is said to have given {nbytes} B on {node!r} in attempt {attempt}; not {list(made)}")
+
+    def _end(self, run: RunId, tasks: Any, attempts: Any) -> None:
+        for task, attempt in zip(tasks, attempts, strict=True):
+            self._open.get((run, task), {}).pop(attempt, None)

@@ -40,7 +40,7 @@ def draw_faults(lots: Random, options: Options, jobs: list[Job]) -> list[Fault]:
                     kind = "cut" if lots.random() < 0.7 else "cut-one-way"
                     seconds = lots.choice((0.1, 1.0, 4.0, 12.0, 20.0)) * lots.uniform(0.5, 1.5)
                     plan.append(Fault(at, kind, subject, other, seconds))
-                case "apart":
+                case "apart" if len(hosts) > 1:
                     subject, other = lots.sample(hosts, 2)
                     kind = "cut" if lots.random() < 0.7 else "cut-one-way"
                     plan.append(Fault(at, kind, subject, other, lots.uniform(5.0, 40.0)))

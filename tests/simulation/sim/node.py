@@ -7,7 +7,7 @@ from typing import Any
 
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Close, Received, Send
-from handoff.messages import PROTOCOL, Drain, DropCode, EndRun, Hello, Peers, Plan, Unreachable
+from handoff.messages import PROTOCOL, Abandon, Drain, DropCode, EndRun, Hello, Peers, Plan, Unreachable
 from handoff.node.brain import NodeBrain
 from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Execute, Kill, Spawn, Stream, Welcomed
 from handoff.resources import Amounts
@@ -30,6 +30,7 @@ class Node(Process):
         self.codes: dict[bytes, bytes] = {}
         self.me: PeerId = NOBODY
         self.ended: dict[RunId, float] = {}
+        self.abandoned: dict[tuple[RunId, int, int], float] = {}
         self.returns_after = 1.0                 # when it has left in order
         self._left = left
         self._is_draining = False
@@ -78,6 +79,8 @@ class Node(Process):
                 case DropCode(digests):
                     for digest in digests:
                         self.codes.pop(digest, None)
+                case Abandon(run, tasks, attempts):
+                    self.abandoned.update(dict.fromkeys(((run, *each) for each in zip(tasks, attempts, strict=True)), self.clock.now))
                 case EndRun(run):
                     self.ended[run] = self.clock.now
                 case _:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sim.workers import Work
 
 
+STRAGGLERS = 0.3     # of what executes on the slow host
 KILL_SECONDS = 0.05  # from the end of a run to the death of what still executed of it
 
 
@@ -68,7 +69,7 @@ class Oracles:
         self.nodes: dict[int, Node] = {}
         self.jobs: dict[tuple[str, int], tuple[Client, Job]] = {}
         self.claims = Claims()
-        self.attempts = Attempts()
+        self.attempts = Attempts(lambda run, task: bool(self.watches[run].job.kind(task).flags & Flag.IDEMPOTENT))
         self.moved_at = 0.0                                  # when something last moved: a run that stands still will not end
         self.executions = 0
         self.repeated = 0
@@ -113,7 +114,7 @@ class Oracles:
         """A node that was to drain may leave, before its time is over: nothing is lost with it."""
         sure(peer in self.draining, f"peer {peer} is let go, though nobody asked for it")
         busy = self.claims.busy(self.nodes[peer]) if peer in self.nodes else []
-        current = [key for key in busy if key[0] not in self.ended and self.attempts.is_current(*key)]
+        current = [key for key in busy if key[0] not in self.ended and self.attempts.is_open(*key)]
         sure(not current, f"{self.names[peer]} is let go, while it executes {current}")
         self.lost[peer] = self.clock.now
 
@@ -212,6 +213,7 @@ class Oracles:
             sure(value == job.values[source], f"{where}: its input {source} is wrong: {value[:20]!r}")
         ended = node.ended.get(work.run)
         sure(ended is None or node.frozen or node.clock.now < ended + KILL_SECONDS, f"{where} starts although its run is over")
+        self._not_abandoned(node, work, where)
         watch.begun[task] += 1
         self.executions += 1
         self.moved_at = self.clock.now
@@ -220,13 +222,25 @@ class Oracles:
             limit = job.submit.max_concurrency
             sure(not limit or self._now(work.run) <= limit, f"{where}: {self._now(work.run)} tasks of its run at once; at most {limit} may")
         allowed = 1 + watch.losses + watch.missing[task] + watch.stopped[task] + watch.failures[task]
+        allowed += self.attempts.is_doubled(work.run, task)
         sure(watch.begun[task] <= allowed, f"{where} begins for the {watch.begun[task]}th time; {allowed} would do")
         mishaps = job.mishaps.get(task, [])
         behind = watch.mishaps[task]
         if task in job.doomed:    # it never ends well: news of a failure may be lost with its node, and then does not count
             behind = min(behind, len(mishaps) - 1)
         ending = mishaps[behind] if behind < len(mishaps) else "ok"
-        return ending, job.seconds[task]
+        seconds = job.seconds[task]
+        if node.host == self.options.slow_host and node.lots.random() < STRAGGLERS:
+            seconds += node.lots.uniform(*job.straggler_seconds)
+            if ending == "ok" and job.kind(task).max_retries > watch.failures[task] and node.lots.random() < 0.2:
+                ending = "exception"
+        return ending, seconds
+
+    def _not_abandoned(self, node: Node, work: Work, where: str) -> None:
+        """What another attempt has won ends at once; a coroutine may take its time."""
+        when = node.abandoned.get((work.run, work.task, work.attempt), node.clock.now)
+        is_slow = node.frozen or work.kind.flags & Flag.ASYNC
+        sure(is_slow or node.clock.now < when + KILL_SECONDS, f"{where} goes on although it was abandoned at {when}")
 
     def _now(self, run: RunId) -> int:
         """How many of a run execute on nodes that the coordinator counts on."""
@@ -255,6 +269,7 @@ class Oracles:
         self.claims.give_back(node, worker, work)
         self.moved_at = self.clock.now
         watch, task = self.watches[work.run], work.task
+        self._not_abandoned(node, work, f"{node.host}: task {work.run}/{task}#{work.attempt}")
         if cause == "ok":
             watch.ended_well[task] += 1
             watch.made_on.setdefault(task, {})[node.host] = None
@@ -283,7 +298,7 @@ class Oracles:
             watch.stopped[task] += 1
 
     def _no_waste(self, run: RunId, watch: Watch, task: int) -> None:
-        allowed = 1 + watch.losses + watch.missing[task]
+        allowed = 1 + watch.losses + watch.missing[task] + self.attempts.is_doubled(run, task)
         sure(
             watch.ended_well[task] <= allowed,
             f"task {run}/{task} was executed {watch.ended_well[task]} times with success; {allowed} would do ({watch.losses} losses)",

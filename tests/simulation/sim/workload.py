@@ -41,6 +41,7 @@ class Job:
     impossible: bool = False                 # asks for what nobody has
     absent_pin: bool = False                 # asks for a node that is not there
     doomed: tuple[int, ...] = ()             # tasks that fail more often than they may
+    straggler_seconds: tuple[float, float] = (0.0, 0.0)   # how much longer what straggles may take
     is_fickle: bool = False                  # each execution of a task gives something else, though as good
     run: int = 0                             # the id, once accepted
     outputs: list[int] = field(default_factory=list)
@@ -61,7 +62,8 @@ class Job:
     @property
     def work(self) -> float:
         """Seconds of all tasks, one after the other, mishaps included."""
-        return sum(self.seconds[task] * (1 + len(self.mishaps.get(task, ()))) for task in range(len(self.seconds)))
+        again = sum(self.seconds[task] * (1 + len(self.mishaps.get(task, ()))) for task in range(len(self.seconds)))
+        return again + len(self.seconds) * self.straggler_seconds[1]
 
 
 def value_of(parts: tuple[bytes, ...], size: int) -> bytes:
@@ -96,6 +98,18 @@ def draw_job(lots: Random, number: int, offers: list[Offer], *, client: int, at:
     elif draw < 0.12:
         job.submit = replace(job.submit, timeout=lots.uniform(0.05, 4.0))
     return job
+
+
+def let_straggle(lots: Random, job: Job) -> None:
+    """Its functions call the same code, most of them may run twice at once, and some executions take far too long."""
+    code = next((kind.codes for kind in job.program.kinds if not kind.flags & (Flag.OBJECT | Flag.SERIALIZER)), ())
+    kinds = [
+        kind if kind.flags & (Flag.OBJECT | Flag.SERIALIZER)
+        else replace(kind, codes=code, timeout=0.0, flags=kind.flags | (Flag.IDEMPOTENT if lots.random() < 0.8 else 0))
+        for kind in job.program.kinds
+    ]
+    job.submit = replace(job.submit, program=replace(job.program, kinds=tuple(kinds)))
+    job.straggler_seconds, job.is_fickle = lots.choice(((0.1, 1.0), (1.0, 20.0))), True
 
 
 def _change_a_kind(job: Job, **fields: Any) -> None:

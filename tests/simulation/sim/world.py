@@ -18,7 +18,7 @@ from sim.oracles import Bug, Oracles
 from sim.relays import draw_relay
 from sim.stage import Stage
 from sim.trace import Trace
-from sim.workload import Job, Offer, draw_job
+from sim.workload import Job, Offer, draw_job, let_straggle
 
 QUIET_SECONDS = 90.0  # beyond every window: lost, orphaned, unreachable, pinned nodes
 LOOK_EVERY = 25       # happenings between two looks at whether all is over
@@ -65,6 +65,8 @@ class Sim:
                 if "relays" in options.faults and lots.workload.random() < 0.8
                 else draw_job(lots.workload, number, list(options.offers), client=client, at=at, trouble=trouble, tasks=tasks)
             )
+            if "stragglers" in options.faults:
+                let_straggle(lots.workload, job)
             if lots.workload.random() < 0.08:
                 job.cancel_after = lots.workload.random() * 3
             self.jobs.append(job)
