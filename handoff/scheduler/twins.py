@@ -6,6 +6,7 @@ place of the first in the columns. The loser is told `Abandon`; what it has made
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,7 @@ def promote(ledger: Ledger, run: Run, task: int, is_over: bool = False) -> None:
     if node is not None and not is_over:
         _note_copy(run, task, peer)
         ledger.out.abandon(peer, run, task, tried)
+    ledger.nodes[home].note_sent(run, array("I", (task,)))   # it may have been swept out while the columns told of the first one
     if home in run.copies.get(task, ()):
         run.copies[task].remove(home)
     for consumer in run.consumers_of(task):
