@@ -239,7 +239,7 @@ def a_second_attempt_is_never_booked_off(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(twins, "_book_off", nothing)
 
 
-@plant("lost stragglers")
+@plant("lost-stragglers")
 def second_attempts_are_lost_with_the_node_of_the_first(patch: pytest.MonkeyPatch) -> None:
     """A node is gone, and nobody looks where else its tasks run."""
     patch.setattr(twins, "lose", nothing)

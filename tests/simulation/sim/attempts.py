@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from handoff.ids import RunId
-from handoff.messages import Abandon, Failed, Message, Missing, Plan, Recalled, Unreachable
+from handoff.messages import Abandon, Failed, Message, Missing, Plan, Recalled, Report, Unreachable
 
 
 class Groundless(AssertionError):
@@ -21,6 +21,7 @@ class Attempts:
         self._upsets = 0                                              # what may have any task made again: losses, results out of reach
         self._latest: dict[tuple[RunId, int], int] = {}
         self._open: dict[tuple[RunId, int], dict[int, int]] = {}      # attempts that seem to be well: upsets at their start
+        self._beside: dict[tuple[RunId, int], None] = {}              # planned again though nothing was heard of the attempt before
         self._doubled: dict[tuple[RunId, int], None] = {}
         self._made: dict[tuple[RunId, int, int], dict[tuple[str, int], None]] = {}  # what attempts gave: where, and how many bytes
 
@@ -33,6 +34,11 @@ class Attempts:
         match message:
             case Failed(run, task, attempt):
                 self._open.get((run, task), {}).pop(attempt, None)
+            case Report(run, tasks, attempts):
+                for task, attempt in zip(tasks, attempts, strict=True):
+                    alive = self._open.get((run, task), {})
+                    if attempt in alive or ((run, task) in self._latest and self._may_double(run, task)):
+                        self._open[run, task] = {attempt: alive.get(attempt, self._upsets)}   # another one has lost
             case Recalled(run, tasks, attempts):
                 self._end(run, tasks, attempts)
             case Unreachable() | Missing():
@@ -56,6 +62,8 @@ class Attempts:
                 raise Groundless(f"{host} gets task {key} as attempt {attempt}, though nothing is known to be wrong with {list(alive)}")
             if alive:
                 self._doubled[key] = None
+            if self._open.get(key):
+                self._beside[key] = None
             self._latest[key] = attempt
             self._open[key] = {**alive, attempt: self._upsets}
 
@@ -64,8 +72,8 @@ class Attempts:
         return attempt in self._open.get((run, task), {})
 
     def is_doubled(self, run: RunId, task: int) -> bool:
-        """Whether it was given to two nodes at once."""
-        return (run, task) in self._doubled
+        """Whether it may have been given to two nodes at once."""
+        return (run, task) in self._beside and self._may_double(run, task)
 
     def made(self, run: RunId, task: int, attempt: int, host: str, nbytes: int) -> None:
         """An attempt ended well there."""

@@ -36,8 +36,8 @@ class Coordinator(Process):
                 self.oracles.reported(peer, report)
             case Received(peer, Drain() as drain):
                 self.oracles.told_to_drain(peer, drain)
-            case Received(_, message):
-                self.oracles.attempts.heard(message)
+            case Received(peer, message):
+                self.oracles.heard(peer, message)
             case _:
                 pass
         self.post(event)

@@ -25,9 +25,9 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "late": ("kills", "vanish", "mishaps", "late"),
     "apart": ("apart", "relays", "mishaps"),
     "stragglers": ("stragglers", "joins", "resets"),
-    "lost stragglers": ("stragglers", "kills", "apart", "drains"),
+    "lost-stragglers": ("stragglers", "kills", "apart", "drains"),
     "drains": ("drains", "joins", "mishaps", "resets"),
-    "hasty drains": ("drains", "hasty", "relays", "kills", "pauses", "resets"),
+    "hasty-drains": ("drains", "hasty", "relays", "kills", "pauses", "resets"),
     "everything": ("mishaps", "resets", "cuts", "pauses", "kills", "vanish", "joins", "client_kills"),
 }
 HARMLESS = {"mishaps", "resets", "joins", "late", "relays", "stragglers"}  # no node is ever lost by these

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from handoff.client.events import Failure, RunOver
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
-from handoff.messages import Accepted, Drain, EndRun, Hello, Message, Missing, Peers, Plan, Progress, Report
+from handoff.messages import Accepted, Drain, EndRun, Failed, Hello, Message, Missing, Peers, Plan, Progress, Recalled, Report
 from handoff.program import Flag
 from sim.attempts import Attempts
 from sim.claims import Claims
@@ -106,15 +106,25 @@ class Oracles:
         for peer in self.node_peers:
             if peer not in self.lost and (self.names[peer] == drain.name or (not drain.name and peer == asker)):
                 self.draining[peer] = None
-                self.attempts.upset()
-                for watch in self.watches.values():   # what was serialized for that node is serialized again for another one
-                    watch.losses += any(kind.flags & Flag.SERIALIZER for kind in watch.job.program.kinds)
+                self._unbound()
+
+    def heard(self, peer: PeerId, message: Message) -> None:
+        """The coordinator was told of attempts."""
+        self.attempts.heard(message)
+        if isinstance(message, (Failed, Recalled)) and peer in self.draining:
+            self._unbound()
+
+    def _unbound(self) -> None:
+        """What was serialized for a node that drains is serialized again for another one."""
+        self.attempts.upset()
+        for watch in self.watches.values():
+            watch.losses += any(kind.flags & Flag.SERIALIZER for kind in watch.job.program.kinds)
 
     def let_go(self, peer: PeerId) -> None:
         """A node that was to drain may leave, before its time is over: nothing is lost with it."""
         sure(peer in self.draining, f"peer {peer} is let go, though nobody asked for it")
         busy = self.claims.busy(self.nodes[peer]) if peer in self.nodes else []
-        current = [key for key in busy if key[0] not in self.ended and self.attempts.is_open(*key)]
+        current = [key for key in busy if key[0] not in self.ended and self.attempts.is_open(*key) and not self.watches[key[0]].losses]
         sure(not current, f"{self.names[peer]} is let go, while it executes {current}")
         self.lost[peer] = self.clock.now
 
@@ -151,6 +161,7 @@ class Oracles:
         """A node said what is done."""
         columns = (report.attempts, report.nbytes, report.seconds, report.ages)
         sure(all(len(column) == len(report.tasks) for column in columns), "a report's columns differ")
+        self.attempts.heard(report)
 
     def progressed(self, token: int, progress: Progress) -> None:
         """The coordinator counted."""
