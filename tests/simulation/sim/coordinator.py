@@ -35,7 +35,7 @@ class Coordinator(Process):
             case Received(peer, Report() as report):
                 self.oracles.reported(peer, report)
             case Received(peer, Drain() as drain):
-                self.oracles.told_to_drain(peer, drain)
+                self.oracles.departures.begin(peer, drain)
             case Received(peer, message):
                 self.oracles.heard(peer, message)
             case _:
@@ -52,7 +52,7 @@ class Coordinator(Process):
                 self.sessions.send(peer, message)
             case Close(peer, reason):
                 if reason == DRAINED and not self._is_overdue:
-                    self.oracles.let_go(peer)
+                    self.oracles.departures.end(peer)
                 else:
                     self.oracles.forgotten(peer)
                 self._is_overdue = False

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from handoff.client.events import Failure, RunOver
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
-from handoff.messages import Accepted, Drain, EndRun, Failed, Hello, Message, Missing, Peers, Plan, Progress, Recalled, Report
+from handoff.messages import Accepted, EndRun, Hello, Message, Missing, Peers, Plan, Progress, Report
 from handoff.program import Flag
 from sim.attempts import Attempts
 from sim.claims import Claims
 from sim.clock import Clock
+from sim.departures import Departures
 from sim.workload import MARK, Job, code_of
 
 if TYPE_CHECKING:
@@ -64,11 +65,11 @@ class Oracles:
         self.names: dict[int, str] = {}
         self.lost: dict[int, float] = {}                     # peers that the coordinator has forgotten, and when
         self.node_peers: dict[int, None] = {}
-        self.draining: dict[int, None] = {}
         self.ended: dict[RunId, None] = {}                   # runs of which the coordinator knows nothing any more
         self.nodes: dict[int, Node] = {}
         self.jobs: dict[tuple[str, int], tuple[Client, Job]] = {}
         self.claims = Claims()
+        self.departures = Departures(self)
         self.attempts = Attempts(lambda run, task: bool(self.watches[run].job.kind(task).flags & Flag.IDEMPOTENT))
         self.moved_at = 0.0                                  # when something last moved: a run that stands still will not end
         self.executions = 0
@@ -101,32 +102,10 @@ class Oracles:
         for watch in self.watches.values():
             watch.losses += 1
 
-    def told_to_drain(self, asker: PeerId, drain: Drain) -> None:
-        """From now on a node gets no new work."""
-        for peer in self.node_peers:
-            if peer not in self.lost and (self.names[peer] == drain.name or (not drain.name and peer == asker)):
-                self.draining[peer] = None
-                self._unbound()
-
     def heard(self, peer: PeerId, message: Message) -> None:
         """The coordinator was told of attempts."""
         self.attempts.heard(message)
-        if isinstance(message, (Failed, Recalled)) and peer in self.draining:
-            self._unbound()
-
-    def _unbound(self) -> None:
-        """What was serialized for a node that drains is serialized again for another one."""
-        self.attempts.upset()
-        for watch in self.watches.values():
-            watch.losses += any(kind.flags & Flag.SERIALIZER for kind in watch.job.program.kinds)
-
-    def let_go(self, peer: PeerId) -> None:
-        """A node that was to drain may leave, before its time is over: nothing is lost with it."""
-        sure(peer in self.draining, f"peer {peer} is let go, though nobody asked for it")
-        busy = self.claims.busy(self.nodes[peer]) if peer in self.nodes else []
-        current = [key for key in busy if key[0] not in self.ended and self.attempts.is_open(*key) and not self.watches[key[0]].losses]
-        sure(not current, f"{self.names[peer]} is let go, while it executes {current}")
-        self.lost[peer] = self.clock.now
+        self.departures.heard(peer, message)
 
     # ── runs ────────────────────────────────────────────────────────────────
 
@@ -147,7 +126,7 @@ class Oracles:
             self.watches[message.run] = Watch(job, client)
         if isinstance(message, EndRun):
             self.ended[message.run] = None
-        sure(not isinstance(message, Plan) or peer not in self.draining, f"{self.names.get(peer)} drains, and gets {message}")
+        self.departures.said(peer, message)
         self.attempts.said(self.names.get(peer, "?"), message)
 
     def planned(self, node: Node, plan: Plan) -> None:
@@ -357,7 +336,7 @@ class Oracles:
                 continue
             sure(peer in self.names, f"run {over.run}: task {task} ran on peer {peer}, which never was")
             sure(self.names[peer] in watch.made_on.get(task, {}), f"run {over.run}: task {task} did not run on {self.names[peer]}")
-        if not (watch.losses or self.draining):
+        if not (watch.losses or self.departures.draining):
             for group in job.program.groups:
                 places = [nodes[task] for task in group]
                 sure(len(set(places)) == 1, f"run {over.run}: the group {list(group)} ran on {places}")
@@ -392,7 +371,7 @@ class Oracles:
             case "NodeTimeout":
                 sure(job.absent_pin or self.options.has_losses, text)
             case "AllocationError":
-                sure(job.impossible or (self.draining and not job.submit.wait_for_nodes), text)
+                sure(job.impossible or (self.departures.draining and not job.submit.wait_for_nodes), text)
             case "ConnectionLost":
                 sure(self.options.has_losses, text)
             case _:
