@@ -120,8 +120,10 @@ class Greedy:
             if not only:
                 return KEPT
         if not run.plain and run.is_object(task):
-            node = self._home_of_object(desk, run, task, only or desk.nodes_for(shape))
-            ledger.plan(now, run, task, node, held=True)
+            able = only or desk.nodes_for(shape)
+            if not able:
+                return KEPT
+            ledger.plan(now, run, task, self._home_of_object(desk, run, task, able), held=True)
             return PLACED
         if (waits and not reach) or (reach and ledger.foresight.seconds(run, task, shape) <= ledger.foresight.short):
             became = self._ahead(now, desk, run, task, shape, options, only, inputs, reach)
@@ -129,9 +131,10 @@ class Greedy:
             became = self._late(now, desk, run, task, shape, options, only, inputs, reach)
         if became != PLACED and run.attempt[task] and run.blocks_planned(task):
             # Tasks that are planned already wait for it, maybe those that take up all the room: it must not wait for them.
-            chosen = min(only or desk.nodes_for(shape), key=lambda node: (node.backlog, node.planned, node.peer))
-            ledger.plan(now, run, task, chosen, held=False)
-            return PLACED
+            chosen = min(only or desk.nodes_for(shape), key=lambda node: (node.backlog, node.planned, node.peer), default=None)
+            if chosen is not None:
+                ledger.plan(now, run, task, chosen, held=False)
+                return PLACED
         return became
 
     def _late(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], only: list[Node] | None,
