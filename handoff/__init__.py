@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from handoff import errors
 from handoff.graph.dag import DAG
-from handoff.graph.function import Argument, Function, collocated
+from handoff.graph.function import Argument, Function, collocated, near
 from handoff.graph.options import function
 from handoff.version import VERSION as __version__
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DAG", "Argument", "Client", "Function", "LocalCluster", "NodeInfo", "Run", "RunResult", "RunStatus", "TaskRecord", "__version__",
-    "aio", "collocated", "connect", "errors", "execute", "execute_local", "function", "submit",
+    "aio", "collocated", "connect", "errors", "execute", "execute_local", "function", "near", "submit",
 ]
 
 _LATER = {
