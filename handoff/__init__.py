@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from handoff.client.run import Run
     from handoff.local import LocalCluster, execute, submit
     from handoff.local_run import execute_local
+    from handoff.node.current import current_task
 
 __all__ = [
     "DAG", "Argument", "Client", "Function", "LocalCluster", "NodeInfo", "Run", "RunResult", "RunStatus", "TaskRecord", "__version__",
-    "aio", "collocated", "connect", "errors", "execute", "execute_local", "function", "near", "submit",
+    "aio", "collocated", "connect", "current_task", "errors", "execute", "execute_local", "function", "near", "submit",
 ]
 
 _LATER = {
@@ -42,6 +43,7 @@ _LATER = {
     "RunStatus": "handoff.client.result",
     "TaskRecord": "handoff.client.result",
     "connect": "handoff.client.connect",
+    "current_task": "handoff.node.current",
     "execute": "handoff.local",
     "execute_local": "handoff.local_run",
     "submit": "handoff.local",

@@ -6,16 +6,14 @@ Plain argparse, since an embedded cluster starts this for every program that use
 from __future__ import annotations
 
 import argparse
-import importlib
 import socket
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from handoff.address import DEFAULT_PORT
 from handoff.coordinator.coordinator import Coordinator
 from handoff.scheduler.allocator import Allocator
-from handoff.service import parser, serve
+from handoff.service import named_in_module, parser, serve
 
 EXAMPLE = """example, two machines:
   alpha$ handoff coordinator --host 0.0.0.0            makes ~/.config/handoff/secret when there is none
@@ -47,16 +45,12 @@ def allocator(text: str) -> Allocator | None:
     """One of ours, or one of the user's own; None for the default."""
     if text == "greedy":
         return None
-    module, _, name = ("handoff.scheduler.first_fit:FirstFit" if text == "first-fit" else text).partition(":")
-    sys.path.insert(0, here := str(Path.cwd()))
     try:
-        made: Allocator = getattr(importlib.import_module(module), name)()
+        made: Allocator = named_in_module("handoff.scheduler.first_fit:FirstFit" if text == "first-fit" else text)()
         if not callable(made.allocate):
             raise TypeError("its allocate is no method")
     except Exception as error:   # whatever a user's module does when it is imported
         raise argparse.ArgumentTypeError(f"{text!r} is neither greedy nor first-fit nor MODULE:CLASS of an allocator: {error!r}") from error
-    finally:
-        sys.path.remove(here)
     return made
 
 

@@ -11,6 +11,7 @@ from handoff.node.claims import Claims
 from handoff.node.events import Kill, Spawn
 from handoff.node.lanes import Lane
 from handoff.node.tables import Mode
+from handoff.resources import SCALE, Amounts, is_gpu
 from handoff.settings import NodeSettings
 
 DEATHS_MAX = 10              # this many deaths within DEATHS_SECONDS, and nothing finished in between: new workers come slowly
@@ -39,10 +40,11 @@ class Batch:
 class Worker:
     """One process. While it has batches, it holds one claim of their cost."""
 
-    __slots__ = ("batches", "claim", "has_finished", "id", "is_asyncio", "is_killed", "is_ready", "open")
+    __slots__ = ("batches", "claim", "gpus", "has_finished", "id", "is_asyncio", "is_killed", "is_ready", "open")
 
-    def __init__(self, number: WorkerId, is_asyncio: bool) -> None:
+    def __init__(self, number: WorkerId, is_asyncio: bool, gpus: tuple[int, ...] | None) -> None:
         self.id = number
+        self.gpus = gpus                                       # what it runs with, always the same; None: it has not run anything yet
         self.is_asyncio = is_asyncio
         self.is_ready = False
         self.is_killed = False
@@ -69,6 +71,7 @@ class Crew:
         self._pause = 0.0                                      # seconds between two starts while workers keep dying; 0: they do not
         self._start_after = 0.0
         self._short_since: float | None = None                 # when work first waited for a worker, if it still does
+        self._is_short_of_fresh = False                        # something fits, but every idle worker is bound to other GPUs
         self.deadline: float | None = None
 
     # ── coming and going ────────────────────────────────────────────────────
@@ -85,6 +88,11 @@ class Crew:
             while self._living < self.warm:
                 self._spawn(False)
             self._grow(now, unserved if is_worth_it else 0)
+            if self._is_short_of_fresh and not self._starting:
+                if self._living >= self.most:
+                    self.kill(next(iter(self.idle.values())), "it is bound to GPUs that nobody asks for now")
+                self._spawn(False)
+        self._is_short_of_fresh = False
         if wants_asyncio and self.asyncio is None and not (self._pause and now < self._start_after):
             self.asyncio = self._spawn(True)
 
@@ -105,7 +113,8 @@ class Crew:
 
     def _spawn(self, is_asyncio: bool) -> Worker:
         self._last += 1
-        worker = self.workers[WorkerId(self._last)] = Worker(WorkerId(self._last), is_asyncio)
+        gpus = None if self._claims.has_gpus and not is_asyncio else ()
+        worker = self.workers[WorkerId(self._last)] = Worker(WorkerId(self._last), is_asyncio, gpus)
         if not is_asyncio:
             self._living += 1
             self._starting += 1
@@ -137,7 +146,7 @@ class Crew:
             if not worker.has_finished:
                 self._mourn(now)
         if worker.claim is not None:
-            self._claims.give_back(worker.claim.cost)
+            self._claims.give_back(worker.claim.cost, worker.gpus or ())
             worker.claim = None
         if worker.is_asyncio:
             for batch in worker.batches:
@@ -172,6 +181,30 @@ class Crew:
 
     # ── work ────────────────────────────────────────────────────────────────
 
+    def suited(self, cost: Amounts) -> Worker | None:
+        """The idle worker that should run something of this cost; None: all of them are bound to other GPUs, and another will come.
+
+        CUDA looks once per process which GPUs it may use, and what a process has put on them stays there: a worker is for the GPUs that
+        it had first, or for none.
+        """
+        if not self._claims.has_gpus:
+            return next(reversed(self.idle.values()))
+        wanted, fresh = self._claims.gpus_for(cost), None
+        for worker in reversed(self.idle.values()):
+            if worker.gpus == wanted:
+                return worker
+            if worker.gpus is None and fresh is None:
+                fresh = worker
+        self._is_short_of_fresh |= fresh is None
+        return fresh
+
+    def _clear(self, worker: Worker, cost: Amounts) -> None:
+        """What idle workers keep on GPUs that this one is given would be in its way; those that share parts of the same GPU stay."""
+        is_whole = any(is_gpu(name) and steps >= SCALE for name, steps in cost)
+        for other in list(self.idle.values()):
+            if other.gpus and not set(other.gpus).isdisjoint(worker.gpus or ()) and (is_whole or other.gpus != worker.gpus):
+                self.kill(other, "its GPUs are given to another worker")
+
     def give(self, batch: Batch) -> None:
         """The worker has this to do now, under a claim of its cost."""
         worker = batch.worker
@@ -182,8 +215,10 @@ class Crew:
             return
         if worker.claim is None:
             worker.claim = batch.lane
-            self._claims.take(batch.lane.cost)
+            worker.gpus = self._claims.take(batch.lane.cost)
             del self.idle[worker.id]
+            if worker.gpus:
+                self._clear(worker, batch.lane.cost)
         self.feed(worker, batch.lane)
 
     def take_back(self, batch: Batch) -> None:
@@ -198,7 +233,7 @@ class Crew:
         elif worker.batches:
             self.feed(worker, batch.lane)
         else:
-            self._claims.give_back(batch.lane.cost)
+            self._claims.give_back(batch.lane.cost, worker.gpus or ())
             batch.lane.hungry.pop(worker.id, None)
             worker.claim = None
             self.idle[worker.id] = worker

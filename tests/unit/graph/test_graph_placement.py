@@ -58,7 +58,8 @@ def test_all_that_may_be_said_is_valid_together() -> None:
     ({"type": "inline", "spread": "g"}, "an inline function runs wherever its dependents run; leave out spread"),
     ({"type": "inline", "node": near("y")}, "an inline function runs wherever its dependents run; leave out node"),
     ({"type": "inline", "speculate": True}, 'a function of type "inline" has no attempts of its own; leave out speculate'),
-    ({"type": "input", "code": None, "where": {"zone": "a"}}, 'a function of type "input" stands for a value and does not run; leave out where'),
+    ({"type": "input", "code": None, "where": {"zone": "a"}},
+     'a function of type "input" stands for a value and does not run; leave out where'),
     ({"node": 7}, "node=7 is neither the name of a node nor collocated(id) nor near(id)"),
 ])
 def test_nonsense_is_named_with_its_function(fields: dict[str, Any], text: str) -> None:
