@@ -36,6 +36,7 @@ class RunInfo:
     total: int
     client: str = ""
     seconds: float = 0.0
+    waits_for: str = ""                # why nothing of it runs now, if nothing does
 
 
 def node_info(data: Mapping[str, Any]) -> NodeInfo:
@@ -53,7 +54,7 @@ def run_info(data: Mapping[str, Any]) -> RunInfo:
     """One entry of the answer about runs."""
     return RunInfo(
         run=data["run"], name=data.get("name", ""), state=data.get("state", ""), done=data.get("done", 0), total=data.get("total", 0),
-        client=str(data.get("client", "")), seconds=data.get("seconds", 0.0),
+        client=str(data.get("client", "")), seconds=data.get("seconds", 0.0), waits_for=str(data.get("waits_for", "")),
     )
 
 

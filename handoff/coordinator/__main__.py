@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from handoff.address import DEFAULT_PORT
 from handoff.coordinator.coordinator import Coordinator
+from handoff.resources import CLUSTER, Amounts, amounts
 from handoff.scheduler.allocator import Allocator
-from handoff.service import named_in_module, parser, serve
+from handoff.service import named_in_module, parser, serve, setting
 
 EXAMPLE = """example, two machines:
   alpha$ handoff coordinator --host 0.0.0.0            makes ~/.config/handoff/secret when there is none
@@ -30,8 +31,25 @@ def options(arguments: Sequence[str] | None = None, prog: str = "handoff coordin
     made.add_argument(
         "--allocator", type=allocator, metavar="NAME",
         help='what places functions on nodes: "greedy" (default), "first-fit", or MODULE:CLASS for one of your own')
+    made.add_argument(
+        "--resource", metavar="NAME=AMOUNT", type=setting, action="append", default=[],
+        help='what the whole cluster shares, such as license=5; functions ask for it as "cluster:license"; repeatable')
     made.add_argument("--listen-fd", type=int, help=argparse.SUPPRESS)   # an inherited socket that listens already
-    return made.parse_args(arguments)
+    said = made.parse_args(arguments)
+    try:
+        said.cluster = shared(said.resource)
+    except ValueError as error:
+        made.error(f"--resource: {error}")
+    return said
+
+
+def shared(said: Sequence[tuple[str, str]]) -> Amounts:
+    """What the whole cluster shares; ValueError says what is wrong."""
+    names = [name.removeprefix(CLUSTER) for name, _ in said]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"the amount of {name} is said twice")
+    return amounts({name: amount for name, (_, amount) in zip(names, said, strict=True)})
 
 
 def port(text: str) -> int:
@@ -59,7 +77,9 @@ def main(arguments: Sequence[str] | None = None, prog: str = "handoff coordinato
     said = options(arguments, prog)
     listening = socket.socket(fileno=said.listen_fd) if said.listen_fd is not None else None
     return serve(
-        said, lambda settings, secret: Coordinator(settings, secret, said.host, said.port, listening, said.allocator), create_secret=True)
+        said, lambda settings, secret: Coordinator(
+            settings, secret, said.host, said.port, listening, said.allocator, said.cluster),
+        create_secret=True)
 
 
 if __name__ == "__main__":

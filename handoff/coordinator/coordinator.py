@@ -16,7 +16,7 @@ from handoff.log import log
 from handoff.loop import Driver
 from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick
 from handoff.messages import PROTOCOL, Accepted, Answer, Hello, Message, Refused, RunDone, RunFailed, Submit
-from handoff.resources import describe
+from handoff.resources import Amounts, describe
 from handoff.scheduler.allocator import Allocator
 from handoff.scheduler.scheduler import Scheduler
 from handoff.settings import Settings
@@ -37,10 +37,11 @@ class Coordinator:
         port: int,
         sock: socket.socket | None = None,
         allocator: Allocator | None = None,
+        cluster: Amounts = (),
     ) -> None:
         self._settings, self._secret = settings, secret
         self._host, self._port, self._sock = host, port, sock
-        self._scheduler = Scheduler(settings.scheduler, allocator)
+        self._scheduler = Scheduler(settings.scheduler, allocator, cluster=cluster)
         self._stopped = asyncio.Event()
         self._failure: Exception | None = None
         self._here: dict[PeerId, Hello] = {}  # who is in

@@ -7,6 +7,7 @@ from heapq import heapify, heappop, heappush
 
 from handoff.resources import Amounts
 from handoff.scheduler.allocator import Desk
+from handoff.scheduler.choices import serve_choices
 from handoff.scheduler.ledger import STEADY_RUNS
 from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
 from handoff.scheduler.ready import LOW, Shape
@@ -47,6 +48,9 @@ class Greedy:
 
     def _serve(self, now: float, desk: Desk, shape: Shape) -> bool:
         """Place what can be placed of it; True when it is to be offered again after more urgent ones."""
+        if len(shape.needs) > 1:
+            serve_choices(now, desk, shape)
+            return False
         nodes = desk.nodes_for(shape)
         aside: list[int] = []
         bound = desk.next_rank(shape)
@@ -57,7 +61,7 @@ class Greedy:
         horizon, hop = ledger.horizon * count / (count + STEADY_RUNS), ledger.settings.round_trip_seconds / 2
         while nodes and len(aside) < PATIENCE and (head := desk.head(shape)) is not None:
             run, task = head
-            if run.max_concurrency and run.room() <= 0:
+            if (run.max_concurrency and run.room() <= 0) or (shape.cluster and ledger.cluster_room(shape) <= 0):
                 break
             if placed >= TURN and bound is not None and shape.head() >> 64 > bound:
                 again = True
@@ -92,8 +96,11 @@ class Greedy:
             shape.listed = False
         if placed or not len(shape):
             shape.blocked_since = None
+            ledger.cluster.served(shape)
         elif shape.blocked_since is None:
             shape.blocked_since = now
+        elif shape.cluster and now - shape.blocked_since > STARVED_SECONDS and ledger.cluster_room(shape) <= 0:
+            ledger.cluster.keep(shape)
         elif nodes and now - shape.blocked_since > STARVED_SECONDS and not any(node.has_room(shape.need) for node in nodes):
             # Small tasks would take every gap for ever: the node that is free first takes nothing else until this one has run.
             first = min(nodes, key=lambda node: (node.room_at(shape.need, now, desk.ledger.estimates), node.peer))
@@ -131,6 +138,8 @@ class Greedy:
         wanted = min(len(shape), sum(rooms))
         if run.max_concurrency:
             wanted = min(wanted, run.room())
+        if shape.cluster:
+            wanted = min(wanted, ledger.cluster_room(shape))
         if wanted <= 0:
             return 0
         tasks = self._take_block(run, shape, wanted, bound)
@@ -194,12 +203,11 @@ class Greedy:
         candidates = nodes
         if allowed is not None:
             only = ledger.nodes.get(allowed)
-            if only is None or only.state != "ready":
+            if only is None or only.state != "ready" or not only.matches(shape.where):
                 return False
             candidates = (only,)
         elif not run.plain or shunned:
-            need = ledger.need_of(run, task)
-            candidates = [node for node in nodes if node.can_hold(need)]
+            candidates = [node for node in nodes if ledger.can_run(run, task, node)]
             candidates = [node for node in candidates if not shunned or node.peer not in shunned] or candidates
             if not candidates:
                 return False

@@ -7,40 +7,30 @@ from collections.abc import Sequence
 from dataclasses import replace
 from heapq import heappush
 
-from handoff.ids import NOBODY, PeerId, RunId
+from handoff.ids import NOBODY
 from handoff.messages import EndRun, RunFailed
 from handoff.program import Flag
 from handoff.resources import Amounts
+from handoff.scheduler.clients import Client
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.outbox import Outbox
 from handoff.scheduler.ready import Ready, Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, WAITING, Run
+from handoff.scheduler.semaphores import Semaphores
 from handoff.settings import SchedulerSettings
 
 HORIZON_SECONDS_MIN = 0.04   # below this a node runs dry between two turns of a busy coordinator
 STEADY_RUNS = 4.0            # after so many runs of a function, half of the horizon is used; after many, all of it
 
 
-class Client:
-    """What the scheduler knows about one client."""
-
-    __slots__ = ("knows", "lost_at", "name", "peer", "runs")
-
-    def __init__(self, peer: PeerId, name: str) -> None:
-        self.peer = peer
-        self.name = name
-        self.lost_at: float | None = None      # when it is given up, if it stays away
-        self.knows: set[int] = set()
-        self.runs: dict[RunId, None] = {}
-
-
 class Ledger:
     """The whole state of the scheduler."""
 
-    def __init__(self, settings: SchedulerSettings) -> None:
+    def __init__(self, settings: SchedulerSettings, cluster: Amounts = ()) -> None:
         self.settings = settings
+        self.cluster = Semaphores(cluster)     # what no node has, but the whole cluster shares
         self.horizon = max(HORIZON_SECONDS_MIN, settings.round_trip_seconds * settings.horizon_round_trips)
         self.short = self.horizon / 2          # a task of at most this long may be planned ahead
         self.estimates = Estimates()
@@ -94,7 +84,7 @@ class Ledger:
                 return
             if run.missing[task]:
                 function = shape.function
-                if run.max_concurrency:
+                if run.max_concurrency or shape.cluster:
                     return   # a waiting task would count as one of those that run
                 if not (function.count and function.seconds + function.spread <= self.short) and not self._is_next_link(run, task, shape):
                     return
@@ -131,30 +121,32 @@ class Ledger:
             return run.node[run.inputs_of(task)[0]]
         return None
 
-    def need_of(self, run: Run, task: int) -> Amounts:
-        """What a node must be able to hold to be chosen for it: for the first of a group, as much as any member of it."""
-        group = run.group.get(task)
-        if group is None:
-            return run.shapes[run.kind[task]].need
-        most: dict[str, int] = {}
-        for each in run.groups[group]:
-            for name, amount in run.shapes[run.kind[each]].need:
-                most[name] = max(amount, most.get(name, 0))
-        return tuple(sorted(most.items()))
+    def can_run(self, run: Run, task: int, node: Node) -> bool:
+        """Whether the node, when it ran nothing else, could run it, and whatever must follow it there."""
+        members = run.groups[run.group[task]] if task in run.group else (task,)
+        return all(node.can_run(shape) for shape in dict.fromkeys([run.shapes[run.kind[each]] for each in members]))
+
+    def cluster_room(self, shape: Shape, alternative: int = 0) -> int:
+        """How many more tasks of this shape the amounts that the whole cluster shares allow now."""
+        return self.cluster.room(shape, alternative)
 
     # ── planning ────────────────────────────────────────────────────────────
 
-    def plan(self, now: float, run: Run, task: int, node: Node, held: bool) -> None:
-        """Give this task to this node."""
+    def plan(self, now: float, run: Run, task: int, node: Node, held: bool, alternative: int = 0) -> None:
+        """Give this task to this node, at this one of its costs."""
         peer = node.peer
         shape = run.shapes[run.kind[task]]
         run.state[task] = HELD if held else AHEAD
         attempt = run.attempt[task] = run.attempt[task] + 1
         run.node[task] = peer
         run.planned += 1
+        if alternative:
+            run.choices[task] = alternative
+        if shape.cluster:
+            self.cluster.take(shape.cluster[alternative])
         if held:
-            node.take(shape, 1, True)
-            node.holding[run.run, task] = (now, shape)
+            node.take(shape, 1, True, alternative)
+            node.holding[run.run, task] = (now, shape, alternative)
             run.started[task] = now - run.submitted + self.estimates.seconds(shape.function) / node.speed
         else:   # as node.take does it
             node.planned += 1
@@ -200,10 +192,12 @@ class Ledger:
                 where[task] = peer
                 attempt[task] += 1
         run.planned += count
+        if shape.cluster:
+            self.cluster.take(shape.cluster[0], count)
         node.take(shape, count, held)
         if held:
             for task in tasks:
-                node.holding[run.run, task] = (now, shape)
+                node.holding[run.run, task] = (now, shape, 0)
         else:
             node.backlog += count * node.unit(shape, self.estimates)
         if run.linked:
@@ -240,18 +234,32 @@ class Ledger:
                 self.stranded[run.run, each] = None
 
     def take_back(self, run: Run, task: int) -> None:
-        """It is to be planned anew at once; what its node may have started of it counts for the limit of the run until its end is heard."""
-        peer = run.node[task]
+        """It is to be planned anew at once; what its node may have started of it counts for limits until its end is heard."""
+        peer, shape = run.node[task], run.shapes[run.kind[task]]
+        counted = shape.cluster[run.choices.get(task, 0)] if shape.cluster else ()
         self.out.recall(peer, run, (task,))
-        if run.max_concurrency and peer in self.nodes:
-            run.ghosts[peer, task] = None
         self.unplan(run, task)
+        if (run.max_concurrency or counted) and peer in self.nodes:
+            self.lay_ghost(run, peer, task)
+            run.ghosts[peer, task] = counted
+            self.cluster.take(counted)
+
+    def lay_ghost(self, run: Run, peer: int, task: int) -> bool:
+        """What was taken back from that node has ended there, or the node is gone; whether there was such a thing."""
+        counted = run.ghosts.pop((peer, task), None)
+        if counted:
+            self.cluster.give(counted)
+            self.is_changed = True
+        return counted is not None
 
     def _book_off(self, run: Run, task: int, held: bool) -> None:
-        node = self.nodes.get(run.node[task])
+        node, shape = self.nodes.get(run.node[task]), run.shapes[run.kind[task]]
+        alternative = run.choices.pop(task, 0) if run.choices else 0
         run.planned -= 1
+        if shape.cluster:
+            self.cluster.give(shape.cluster[alternative])
         if node is not None:
-            node.give(run.shapes[run.kind[task]], 1, held)
+            node.give(shape, 1, held, alternative)
             if held:
                 del node.holding[run.run, task]
 
@@ -288,7 +296,7 @@ class Ledger:
                 touched[consumer] = None
                 if AHEAD <= state <= HELD:
                     self.stranded[run.run, consumer] = None
-                if state == HELD or (state == AHEAD and run.max_concurrency):
+                if state == HELD or (state == AHEAD and (run.max_concurrency or run.is_counted)):
                     self.out.recall(run.node[consumer], run, (consumer,))   # or it keeps the room that what it waits for needs
         for each in touched:
             run.recount(each)
@@ -310,6 +318,7 @@ class Ledger:
         self.runs[run.run] = run
         self.tasks += run.total
         run.shapes = [self.ready.shape(kind, run.run if run.max_concurrency else 0) for kind in run.kinds]
+        run.is_counted = any(shape.cluster for shape in run.shapes)
         run.work_out_ranks(self.estimates, 1.0 / self.settings.bandwidth_bytes_per_second)
         keys: dict[Shape, list[int]] = {}
         state, kind, shapes, fan_in = run.state, run.kind, run.shapes, run.fan_in
@@ -363,6 +372,10 @@ class Ledger:
                 run.state[task] = WAITING
             node.sent.pop(run.run, None)
             node.kinds.pop(run.run, None)
+        for peer, task in list(run.ghosts):
+            self.lay_ghost(run, peer, task)
+        for task in list(run.tasks_in(AHEAD, HELD)) if run.is_counted else ():   # on a node that was lost, and the run with it
+            self._book_off(run, task, run.state[task] == HELD)
         self.out.forget_run(run.run)
         for peer in run.nodes:
             if peer in self.nodes:

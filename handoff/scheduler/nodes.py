@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from handoff.ids import PeerId, RunId
 from handoff.messages import Hello
-from handoff.resources import SCALE, Amounts
+from handoff.resources import GPU, GPU_KIND, GPU_MEMORY, SCALE, Amounts
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.ready import COROUTINES_PER_PLACE, Shape
 from handoff.scheduler.runs import AHEAD, HELD, Run
@@ -22,8 +22,8 @@ class Node:
 
     __slots__ = (
         "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "dropped_at", "free", "freed", "heard",
-        "held", "holding", "is_stale", "kinds", "knows", "labels", "name", "order", "peer", "pid", "planned", "queued",
-        "recalled_at", "running", "seconds_sum", "sent", "shares", "speed", "state", "units",
+        "held", "holding", "is_stale", "kinds", "knows", "label_set", "labels", "memory_of_a_gpu", "name", "order", "peer", "pid",
+        "planned", "queued", "recalled_at", "running", "seconds_sum", "sent", "shares", "speed", "state", "units",
     )
 
     def __init__(self, peer: PeerId, hello: Hello, now: float, zero_cost_per_cpu: int) -> None:
@@ -33,9 +33,11 @@ class Node:
         self.boot = hello.boot
         self.pid = hello.pid
         self.labels = hello.labels
+        self.label_set = frozenset(hello.labels)
         self.capacity: dict[str, int] = dict(hello.capacity)
         cpus = -(-self.capacity.get("cpu", 0) // SCALE)
         self.capacity[""] = max(1, zero_cost_per_cpu * max(1, cpus)) * COROUTINES_PER_PLACE  # places for tasks that cost nothing
+        self.memory_of_a_gpu = _memory_of_a_gpu(self.capacity)  # where all are alike; else 0
         self.state = "ready"                    # "ready" | "suspect": gets no new work
         self.heard = now                        # when it last said anything
         self.dropped_at: float | None = None    # since when its connection is broken
@@ -47,7 +49,7 @@ class Node:
         self.held: dict[Shape, int] = {}
         self.ahead: dict[Shape, int] = {}
         self.committed: dict[str, int] = dict.fromkeys(self.capacity, 0)
-        self.holding: dict[tuple[int, int], tuple[float, Shape]] = {}  # held tasks: (run, task) -> given when, and what
+        self.holding: dict[tuple[int, int], tuple[float, Shape, int]] = {}  # held tasks: (run, task) -> given when, what, alternative
         self.planned = 0                        # all of them
         self.freed = 0                          # how often room opened: what was full is so until this changes
         self.is_stale = False                   # tasks ended since the backlog was worked out
@@ -73,7 +75,22 @@ class Node:
     def can_hold(self, need: Amounts) -> bool:
         """Whether it could run this when it ran nothing else."""
         capacity = self.capacity
-        return all(capacity.get(name, 0) >= amount for name, amount in need)
+        for name, amount in need:
+            if capacity.get(name, 0) < amount:
+                return False
+            if name == GPU_MEMORY and self.memory_of_a_gpu:
+                count = max(SCALE, dict(need).get(GPU, 0)) // SCALE
+                if amount > self.memory_of_a_gpu * count:
+                    return False
+        return True
+
+    def can_run(self, shape: Shape) -> bool:
+        """Whether it could run such a task, at one of its costs, when it ran nothing else."""
+        return self.matches(shape.where) and any(self.can_hold(need) for need in shape.needs)
+
+    def matches(self, where: tuple[tuple[str, str], ...]) -> bool:
+        """Whether it has all these labels."""
+        return not where or self.label_set.issuperset(where)
 
     def has_room(self, need: Amounts) -> bool:
         """Whether this fits beside what it was given."""
@@ -103,17 +120,17 @@ class Node:
             self.units[shape] = known
         return known
 
-    def take(self, shape: Shape, count: int, held: bool) -> None:
-        """So many tasks of this shape were given to it."""
+    def take(self, shape: Shape, count: int, held: bool, alternative: int = 0) -> None:
+        """So many tasks of this shape were given to it, at this one of their costs."""
         self.planned += count
         if held:
             self.held[shape] = self.held.get(shape, 0) + count
-            for name, amount in shape.need:
+            for name, amount in shape.needs[alternative]:
                 self.committed[name] = self.committed.get(name, 0) + amount * count
         else:
             self.ahead[shape] = self.ahead.get(shape, 0) + count
 
-    def give(self, shape: Shape, count: int, held: bool) -> None:
+    def give(self, shape: Shape, count: int, held: bool, alternative: int = 0) -> None:
         """So many tasks of this shape are no longer its business."""
         self.planned -= count
         self.is_stale = True
@@ -125,8 +142,15 @@ class Node:
             del where[shape]
         if held:
             self.freed += 1
-            for name, amount in shape.need:
+            for name, amount in shape.needs[alternative]:
                 self.committed[name] -= amount * count
+
+    def count_as_first(self, shape: Shape, alternative: int) -> None:
+        """A held task that took another alternative is about to be booked off with those that took the first."""
+        for name, amount in shape.needs[0]:
+            self.committed[name] = self.committed.get(name, 0) + amount
+        for name, amount in shape.needs[alternative]:
+            self.committed[name] -= amount
 
     def note_sent(self, run: Run, tasks: array[int]) -> None:
         """Remember what lies here, for recalls and for its loss; sweep out what has ended when most of it has."""
@@ -154,10 +178,10 @@ class Node:
         capacity = self.capacity
         missing = {name: self.committed.get(name, 0) + amount - capacity.get(name, 0) for name, amount in need}
         ends = []
-        for since, shape in self.holding.values():
+        for since, shape, alternative in self.holding.values():
             seconds = estimates.seconds(shape.function) / self.speed
             end = since + seconds
-            ends.append((end if end > now else now + LINDY * (now - since), shape.need))
+            ends.append((end if end > now else now + LINDY * (now - since), shape.needs[alternative]))
         for until, cost in booked:
             for name, amount in cost:
                 if name in missing:
@@ -176,3 +200,10 @@ class Node:
 
     def __repr__(self) -> str:
         return f"Node({self.name!r}, peer {self.peer}, {self.state}, {self.planned} planned)"
+
+
+def _memory_of_a_gpu(capacity: dict[str, int]) -> int:
+    """How much each GPU has, where they share the memory evenly; 0 where there are none, or of several kinds."""
+    count = capacity.get(GPU, 0) // SCALE
+    kinds = [steps // SCALE for name, steps in capacity.items() if name.startswith(GPU_KIND)]
+    return capacity.get(GPU_MEMORY, 0) // count if count and kinds in ([], [count]) else 0

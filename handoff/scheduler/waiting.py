@@ -31,7 +31,7 @@ def see_what_is_unmet(ledger: Ledger, now: float, run: Run) -> None:
 
 def _obstacle(ledger: Ledger, run: Run) -> Obstacle | None:
     kinds = [index for index in range(len(run.program.kinds)) if run.left[index] or (index in run.alone and run.left[run.alone[index]])]
-    return obstacle(run.program, kinds, list(ledger.nodes.values()))
+    return obstacle(run.program, kinds, list(ledger.nodes.values()), ledger.cluster)
 
 
 def give_up_waiting(ledger: Ledger, now: float, run: Run) -> None:
