@@ -56,7 +56,7 @@ class Greedy:
         bound = desk.next_rank(shape)
         placed, again = 0, False
         ledger = desk.ledger
-        is_chain = ledger.is_short(shape) and not shape.node and not desk.reserved
+        is_chain = ledger.is_short(shape) and not shape.node and not shape.where and not desk.reserved
         count = shape.function.count
         horizon, hop = ledger.horizon * count / (count + STEADY_RUNS), ledger.settings.round_trip_seconds / 2
         while nodes and len(aside) < PATIENCE and (head := desk.head(shape)) is not None:

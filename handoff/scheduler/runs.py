@@ -39,6 +39,10 @@ def check_program(program: Program) -> None:
         raise ProtocolError(f"the tasks have {sum(program.fan_in)} inputs together, but {len(program.inputs)} are listed")
     if sum(program.literals.sizes) != len(program.literals.data):
         raise ProtocolError("the sizes of the literals do not add up to their bytes")
+    if len(program.near) % 2 or (program.near and max(program.near) >= total):
+        raise ProtocolError(f"near lists {len(program.near)} tasks in pairs, the last being {max(program.near, default=0)}, of {total}")
+    if {len(program.seconds), len(program.nbytes)} - {0, total}:
+        raise ProtocolError(f"the columns seconds and nbytes have {len(program.seconds)} and {len(program.nbytes)} entries, not {total}")
     digests = {digest for digest, _ in program.codes}
     for kind in program.kinds:
         if not digests.issuperset(kind.codes):

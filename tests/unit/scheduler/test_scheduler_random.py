@@ -61,6 +61,8 @@ class Play:
             self.join(name)
         self.cluster.client()
         self.old: list[tuple[str, object]] = []      # news that was true once
+        self.unanswered: list[tuple[str, int, Recall]] = []   # a node answers in the end, unless the task has started there
+        self.calm = False
         self.trace = hashlib.blake2b()
         self.program = random_program(self.draw, self.names)
         self.run = self.cluster.submit(self.program, max_concurrency=self.draw.choice((0, 0, 0, 2)))
@@ -90,9 +92,11 @@ class Play:
                 outputs = [task for task in range(self.table.total) if self.table.node[task] == message.node] if self.table else []
                 self.cluster.hear("client", MissingOutputs(self.run, ints(outputs)))
                 self.absorb()
-            elif isinstance(message, Recall) and name in self.living and self.draw.random() < 0.7:
+            elif isinstance(message, Recall) and name in self.living and (self.calm or self.draw.random() < 0.7):
                 self.cluster.hear(name, Recalled(message.run, message.tasks, message.attempts))
                 self.absorb()
+            elif isinstance(message, Recall):
+                self.unanswered.append((name, self.cluster.peers[name], message))
             elif isinstance(message, RunFailed):
                 self.alive = False
 
@@ -149,6 +153,12 @@ class Play:
         for name in self.names:
             if name not in self.living:
                 self.join(name)
+                self.absorb()
+        self.calm = True
+        for name, peer, message in self.unanswered:
+            if self.cluster.peers[name] == peer:
+                self.cluster.last = []
+                self.cluster.hear(name, Recalled(message.run, message.tasks, message.attempts))
                 self.absorb()
         for _ in range(2000):
             if self.table is None or self.table.is_over:
