@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handoff.errors import ConfigError
-from handoff.resources import SCALE, amounts
+from handoff.resources import SCALE, amounts, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def run_info(data: Mapping[str, Any]) -> RunInfo:
 def has_room(nodes: list[NodeInfo], name: str, cost: Mapping[str, float | int | str]) -> bool:
     """Whether that node has as much free now. Raises ConfigError for a node that is not there, and for a cost that makes no sense."""
     try:
-        wanted = amounts(cost)
+        wanted, _ = split(amounts(cost))   # what the whole cluster shares is on no node
     except ValueError as error:
         raise ConfigError(str(error)) from None
     for node in nodes:

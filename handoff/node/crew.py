@@ -60,7 +60,7 @@ class Crew:
     def __init__(self, settings: NodeSettings, claims: Claims, cpus: float, effects: list[object]) -> None:
         self._settings, self._claims, self._effects = settings, claims, effects
         self.warm = max(1, ceil(cpus))                         # workers that are always there
-        self.most = max(self.warm, settings.workers_max_per_cpu * self.warm)
+        self.most = max(self.warm, settings.workers_max_per_cpu * (self.warm + len(claims.gpus.all)))
         self.workers: dict[WorkerId, Worker] = {}
         self.idle: dict[WorkerId, Worker] = {}                 # the last to become idle is the first to get work: its code is warm
         self.asyncio: Worker | None = None

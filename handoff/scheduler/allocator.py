@@ -35,6 +35,8 @@ class Offer:
     priority: int
     seconds: float                             # how long it will run, as far as known
     inputs: tuple[tuple[tuple[str, ...], int], ...]  # per input: the names of the nodes that hold it, and its bytes
+    alternatives: tuple[Amounts, ...] = ()     # other costs that would do; `fits` and `place` take the first that has room
+    where: tuple[tuple[str, str], ...] = ()    # labels that its node must have; `fits` knows
 
 
 class Desk:
@@ -136,7 +138,8 @@ class Desk:
             holders = (run.node[each], *run.copies.get(each, ()))
             inputs.append((tuple(nodes[peer].name for peer in holders if peer in nodes), run.nbytes[each]))
         seconds = self.ledger.estimates.seconds(shape.function)
-        return Offer(run.run, task, run.kinds[run.kind[task]].name, shape.cost, shape.priority, seconds, tuple(inputs))
+        kind = run.kinds[run.kind[task]]
+        return Offer(run.run, task, kind.name, shape.cost, shape.priority, seconds, tuple(inputs), kind.alternatives, kind.where)
 
     # ── for the default one, which works shape by shape ─────────────────────
 

@@ -184,19 +184,35 @@ def test_a_worker_that_ran_without_gpus_is_not_given_any(hand: Callable[..., Any
 
 
 def test_at_the_limit_of_workers_one_is_replaced(hand: Callable[..., Any]) -> None:
-    """A node does not grow without end because GPUs are asked for in ever new combinations."""
-    node = hand({"cpu": 1, "gpu": 4}, workers_max_per_cpu=2)
-    for task, cost in enumerate(({"cpu": 1}, {"gpu:none": 0, "gpu": 1}, {"gpu": 2}, {"gpu": 3}, {"cpu": 1}, {"gpu": 1})):
-        node.plan({task: []}, node.kind(f"k{task}", cost))
-        for worker, _ in list(node.killed):
-            node.die(worker)
+    """A node does not grow without end because GPUs are asked for in ever new combinations: the longest idle one goes."""
+    node = hand({"cpu": 1, "gpu": 2}, workers_max_per_cpu=1)
+    node.plan({0: []}, node.kind("c", {"cpu": 1}))
+    plain_worker = node.worker_of(0)
+    node.finish(0)
+    for task in (1, 2):
+        node.plan({task: []}, node.kind("part", {"gpu": 0.6}))
+        node.wait(1)
         node.warm_up()
-        if (1, task) not in node.holds:
-            for worker, _ in list(node.killed):
-                node.die(worker)
-        assert (1, task) in node.holds
-        assert sum(not worker.is_killed for worker in node.brain._crew.workers.values()) <= 2
-        node.finish(task)
+    assert node.worker_of(1) != node.worker_of(2)
+    node.finish(1)
+    node.finish(2)
+
+    node.plan({3: []}, node.kind("both", {"gpu": 2}))
+    assert [worker for worker, _ in node.killed] == [plain_worker]
+    node.die(plain_worker)
+    node.warm_up()
+    assert executed(node)[0].gpus == (0, 1)
+
+
+def test_each_gpu_has_a_worker_however_few_cores_there_are(hand: Callable[..., Any]) -> None:
+    """Functions that cost no core are not held up for want of processes."""
+    node = hand({"cpu": 1, "gpu": 8})
+    node.plan(node.independent(range(8)), node.kind("g", {"gpu": 1}))
+    for _ in range(8):
+        node.wait(0.1)
+        node.warm_up()
+
+    assert sorted(worker.gpus for worker in node.brain._crew.workers.values() if worker.batches) == [(index,) for index in range(8)]
 
 
 def test_a_whole_gpu_is_cleared_of_idle_workers(hand: Callable[..., Any]) -> None:
