@@ -13,6 +13,7 @@ from handoff.scheduler.ready import needs_of
 from handoff.scheduler.semaphores import Semaphores
 
 NEAREST_MAX = 3   # nodes that are named with what they lack
+CLOSE = 0.7       # how alike a name must be to be suggested: gpu and cpu are not, license and licence are
 LISTED_MAX = 8    # names or values that are listed where none is close to what was asked for
 
 
@@ -148,7 +149,7 @@ def _unknown_labels(kind: Kind, nodes: Sequence[Node]) -> Iterable[str]:
 
 def _close(word: str, known: Iterable[str]) -> str:
     known = list(known)
-    close = get_close_matches(word, known, 1)
+    close = get_close_matches(word, known, 1, CLOSE)
     if close:
         return f" (did you mean {close[0]}?)"
     return f" (there is {', '.join(sorted(known))})" if 0 < len(known) <= LISTED_MAX else ""
