@@ -51,11 +51,19 @@ def look(together: int, meeting: str, number: int) -> Seen:
 
 
 def seen(client: handoff.Client, meeting: Path, count: int, **options: Any) -> list[Seen]:
-    """What so many functions, all at once, are given. Their time is limited, so that none waits for a meeting behind another one."""
+    """What so many functions, all at once, are given.
+
+    Each meeting has code of its own: of functions that are known to be short, several are given to one worker, one after the other.
+    """
     meeting.mkdir()
+    place = str(meeting)
+
+    def meet(number: int) -> Seen:
+        return look(count, place, number)
+
     dag = DAG()
     for number in range(count):
-        dag.call(look, count, str(meeting), number, timeout=40, **options)
+        dag.call(meet, number, timeout=40, **options)
     return list(client.execute(dag, timeout=60).results.values())
 
 
