@@ -18,7 +18,8 @@ DEATHS_MAX = 10              # this many deaths within DEATHS_SECONDS, and nothi
 DEATHS_SECONDS = 10.0
 PAUSE_SECONDS_MAX = 30.0
 PATIENCE_SECONDS = 0.02      # work must wait this long for a worker before one more is started: a start costs three times as much
-WORTH_SECONDS = 0.1          # and there must be this much of it for each worker there is
+WORTH_SECONDS = 0.1          # and there must be this much of it for each worker there is,
+STANDSTILL_SECONDS = 0.5     # unless it fits and nothing has ended for so long: then it may wait behind something very long
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +72,7 @@ class Crew:
         self._pause = 0.0                                      # seconds between two starts while workers keep dying; 0: they do not
         self._start_after = 0.0
         self._short_since: float | None = None                 # when work first waited for a worker, if it still does
+        self._is_moving = False                                # something has ended since the last look
         self._is_short_of_fresh = False                        # something fits, but every idle worker is bound to other GPUs
         self.deadline: float | None = None
 
@@ -87,7 +89,7 @@ class Crew:
         else:
             while self._living < self.warm:
                 self._spawn(False)
-            self._grow(now, unserved if is_worth_it else 0)
+            self._grow(now, unserved, is_worth_it)
             if self._is_short_of_fresh and not self._starting:
                 if self._living >= self.most:
                     self.kill(next(iter(self.idle.values())), "it is bound to GPUs that nobody asks for now")
@@ -96,20 +98,22 @@ class Crew:
         if wants_asyncio and self.asyncio is None and not (self._pause and now < self._start_after):
             self.asyncio = self._spawn(True)
 
-    def _grow(self, now: float, unserved: int) -> None:
+    def _grow(self, now: float, unserved: int, is_worth_it: bool) -> None:
         more = min(unserved - self._starting, self.most - self._living)
-        if more <= 0:
+        patience = PATIENCE_SECONDS if is_worth_it else STANDSTILL_SECONDS
+        is_moving, self._is_moving = self._is_moving, False
+        if more <= 0 or (is_moving and not is_worth_it):
             self._short_since = None
         elif self._short_since is None:
             self._short_since = now
         if self._short_since is None:
             return
-        if now >= self._short_since + PATIENCE_SECONDS:
-            for _ in range(more):
+        if now >= self._short_since + patience:
+            for _ in range(more if is_worth_it else 1):
                 self._spawn(False)
             self._short_since = None
         else:
-            self.deadline = self._short_since + PATIENCE_SECONDS
+            self.deadline = self._short_since + patience
 
     def _spawn(self, is_asyncio: bool) -> Worker:
         self._last += 1
@@ -174,7 +178,7 @@ class Crew:
 
     def proved(self, worker: Worker) -> None:
         """It finished something: workers do not just die here."""
-        worker.has_finished = True
+        worker.has_finished = self._is_moving = True
         if self._deaths:
             self._deaths.clear()
             self._pause = 0.0

@@ -215,6 +215,19 @@ def test_each_gpu_has_a_worker_however_few_cores_there_are(hand: Callable[..., A
     assert sorted(worker.gpus for worker in node.brain._crew.workers.values() if worker.batches) == [(index,) for index in range(8)]
 
 
+def test_short_functions_do_not_wait_behind_long_ones_for_a_process(hand: Callable[..., Any]) -> None:
+    """A GPU is free, all workers compute on the cores for long: after a while of standstill one more is started."""
+    node = hand({"cpu": 1, "gpu": 1})
+    node.learn("g", 1e-3)
+    node.plan({0: []}, node.kind("long", {"cpu": 1}))
+    node.plan({1: []}, node.kind("g", {"gpu": 1}))
+    assert (1, 1) not in node.holds
+    node.wait(0.6)
+    node.warm_up()
+
+    assert {(1, 0), (1, 1)} <= set(node.holds)
+
+
 def test_a_whole_gpu_is_cleared_of_idle_workers(hand: Callable[..., Any]) -> None:
     """What an idle process keeps in the GPU's memory would be missing to the next one."""
     node = hand({"cpu": 4, "gpu": 2})
