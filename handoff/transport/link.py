@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeAlias, Union, cast
 from handoff.errors import ConnectionLost, ProtocolError
 from handoff.ids import NOBODY, PeerId
 from handoff.log import log
+from handoff.loop import this_turn
 from handoff.messages import Alive, Bye, Chunk, Hello, Message, Welcome
 from handoff.roles import ALLOWED, LAZY
 from handoff.settings import KIB, WireSettings
@@ -73,6 +74,7 @@ class Link(asyncio.BufferedProtocol):
         self._turn: Callable[[Link], None] | None = getattr(handler, "turn", None)
         self._introduce, self._gone = introduce, gone
         self._loop = asyncio.get_running_loop()
+        self._this_turn = this_turn()
         self._transport: asyncio.Transport | None = None
         self._reader = Reader(settings, self._receive, self._place)
         self._allowed: frozenset[type] = frozenset()
@@ -186,7 +188,7 @@ class Link(asyncio.BufferedProtocol):
                     self._loop.call_later(LAZY_SECONDS, self._flush)
             else:
                 self._is_flushing = True
-                self._loop.call_soon(self._flush)
+                self._this_turn.at_end(self._flush)
         outgoing.append(start)
         outgoing.append(header)
         if body:
@@ -243,17 +245,18 @@ class Link(asyncio.BufferedProtocol):
         """Called by the transport: so much was read."""
         if self.closed:
             return
-        try:
-            self._reader.advance(nbytes)
-            if self._has_news:
-                self._has_news = False
-                if self._turn is not None:
-                    self._turn(self)
-        except ProtocolError as error:
-            self._violated(str(error))
-        except Exception as error:  # a bug of ours: what was said is half done, so nothing more may be believed on this link
-            log.exception("link.failed", role=self.role, name=self.name, address=self.address, error=error)
-            self._violated(f"it could not be handled: {type(error).__name__}: {error}")
+        with self._this_turn:
+            try:
+                self._reader.advance(nbytes)
+                if self._has_news:
+                    self._has_news = False
+                    if self._turn is not None:
+                        self._turn(self)
+            except ProtocolError as error:
+                self._violated(str(error))
+            except Exception as error:  # a bug of ours: what was said is half done, so nothing more may be believed on this link
+                log.exception("link.failed", role=self.role, name=self.name, address=self.address, error=error)
+                self._violated(f"it could not be handled: {type(error).__name__}: {error}")
 
     def _receive(self, flags: int, number: int, acknowledged: int, header: Buffer, body: Buffer) -> None:
         if self.closed:
