@@ -204,7 +204,7 @@ class ClientBrain:
 
     def _accepted(self, token: int, run: RunId) -> None:
         table = self._tables.get(token)
-        if table is None:
+        if table is None or table.run is not None:  # a node may have said it before
             return
         table.run = run
         self._runs[run] = table
@@ -252,6 +252,9 @@ class ClientBrain:
     # ── what nodes say ───────────────────────────────────────────────────────
 
     def _from_node(self, peer: PeerId, message: messages.Message) -> None:
+        if type(message) is messages.Accepted:
+            self._accepted(message.token, message.run)
+            return
         run = getattr(message, "run", RunId(0))
         table = self._runs.get(run)
         if table is None:

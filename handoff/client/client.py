@@ -120,7 +120,7 @@ class Client:
         lowered = lower(dag)
         state = new_state(self._core, dag, lowered, None, False)
         future = CallFuture(state)
-        self._core.submit(state, Submit(state.token, str(dag.id), lowered.program, body=lowered.body), forget=True)
+        self._core.submit(state, Submit(state.token, str(dag.id), lowered.program, values_only=True, body=lowered.body), forget=True)
         return future
 
     def map(

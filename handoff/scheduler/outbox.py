@@ -36,10 +36,10 @@ class Outbox:
 
     # ── saying something now ────────────────────────────────────────────────
 
-    def send(self, peer: PeerId | int | None, message: Message) -> None:
+    def send(self, peer: PeerId | int | None, message: Message, lazy: bool = False) -> None:
         """Say this, in this order."""
         if peer is not None:
-            self.effects.append(Send(PeerId(peer), message))
+            self.effects.append(Send(PeerId(peer), message, lazy))
 
     def close(self, peer: PeerId, reason: str) -> None:
         """Forget this peer."""
@@ -134,7 +134,7 @@ class Outbox:
         if peer not in run.placed and run.client is not None:
             run.placed.add(peer)
             self.introduce_to_client(run.client, (peer,))
-            self.send(run.client, Placed(run.run, array("I", (peer,))))
+            self.send(run.client, Placed(run.run, array("I", (peer,))), run.values_only)
         end = first + count
         if tasks[-1] == end - 1 and (count == 1 or tasks == list(range(first, end))):   # one piece of the table: cut it out
             starts = run.literal_starts
@@ -188,7 +188,7 @@ class Outbox:
             self._introduce(node, (*dict.fromkeys(sources), *targets[1::2]))
         self.send(peer, Plan(
             run.run, numbers, attempts, kind, literals, fan_in, inputs, sources, urgencies, targets, tuple(new_kinds), codes,
-            NOBODY if run.client is None else run.client, body=body,
+            NOBODY if run.client is None else run.client, token=run.token if run.values_only else 0, body=body,
         ))
 
     def _introduce(self, node: Node, peers: Iterable[int]) -> None:

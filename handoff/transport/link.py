@@ -82,6 +82,7 @@ class Link(asyncio.BufferedProtocol):
         self._outgoing_bytes = 0
         self._has_large = False
         self._is_flushing = False              # what is said in this turn leaves at its end
+        self._is_timed = False                 # what nobody waits for leaves at the latest when a timer rings
         self._is_paused = False
         self._is_ended = False                 # the transport is gone
         self._has_news = False
@@ -98,11 +99,12 @@ class Link(asyncio.BufferedProtocol):
         """Whether little enough is unwritten that more may be said without waiting."""
         return not self._is_paused and self._outgoing_bytes < self._settings.write_high_bytes
 
-    def send(self, message: Message) -> None:
-        """Say this after all that was said before. Nothing happens on a closed link, except that a session keeps it.
+    def send(self, message: Message, lazy: bool = False) -> None:
+        """Say this after all that was said before, at the end of this turn; if nobody waits for it (lazy), perhaps a little later.
 
-        Buffers of a body are not copied: leave them as they are.
+        Nothing happens on a closed link, except that a session keeps it. Buffers of a body are not copied: leave them as they are.
         """
+        lazy = lazy or type(message) in LAZY
         header, body = codec.encode(message)
         body_bytes = sum(map(len, body)) if body else 0
         if len(header) > self._settings.header_bytes_max or body_bytes > self._settings.body_bytes_max:
@@ -113,11 +115,11 @@ class Link(asyncio.BufferedProtocol):
         session = self.session
         if session is None:
             if not self.closed:
-                self._write(head(len(header), body_bytes), header, body, body_bytes, type(message) in LAZY)
+                self._write(head(len(header), body_bytes), header, body, body_bytes, lazy)
             return
         number = session.keep(header, body, len(header) + body_bytes)
         if not self.closed:
-            self._write(head(len(header), body_bytes, SESSION, number, session.said()), header, body, body_bytes, type(message) in LAZY)
+            self._write(head(len(header), body_bytes, SESSION, number, session.said()), header, body, body_bytes, lazy)
 
     async def drain(self) -> None:
         """Wait until the link is writable. Raises ConnectionLost when it is gone."""
@@ -184,8 +186,9 @@ class Link(asyncio.BufferedProtocol):
         outgoing = self._outgoing
         if not self._is_flushing:
             if lazy:
-                if not outgoing:
-                    self._loop.call_later(LAZY_SECONDS, self._flush)
+                if not self._is_timed:
+                    self._is_timed = True
+                    self._loop.call_later(LAZY_SECONDS, self._flush_late)
             else:
                 self._is_flushing = True
                 self._this_turn.at_end(self._flush)
@@ -197,6 +200,10 @@ class Link(asyncio.BufferedProtocol):
         self._outgoing_bytes += HEAD_BYTES + len(header) + body_bytes
         if self._outgoing_bytes >= FLUSH_BYTES:
             self._flush()
+
+    def _flush_late(self) -> None:
+        self._is_timed = False
+        self._flush()
 
     def _flush(self) -> None:
         self._is_flushing = False
