@@ -63,7 +63,7 @@ class ClientBrain:
         """One thing happened."""
         match event:
             case Received(peer, message):
-                if peer == COORDINATOR:
+                if peer == COORDINATOR or type(message) is messages.Accepted:  # which a node may say before the coordinator does
                     self._from_coordinator(message)
                 else:
                     self._from_node(peer, message)
@@ -204,7 +204,7 @@ class ClientBrain:
 
     def _accepted(self, token: int, run: RunId) -> None:
         table = self._tables.get(token)
-        if table is None or table.run is not None:  # a node may have said it before
+        if table is None or table.run is not None:  # it was said before
             return
         table.run = run
         self._runs[run] = table
@@ -252,9 +252,6 @@ class ClientBrain:
     # ── what nodes say ───────────────────────────────────────────────────────
 
     def _from_node(self, peer: PeerId, message: messages.Message) -> None:
-        if type(message) is messages.Accepted:
-            self._accepted(message.token, message.run)
-            return
         run = getattr(message, "run", RunId(0))
         table = self._runs.get(run)
         if table is None:

@@ -22,6 +22,7 @@ from handoff import greetings, messages
 from handoff.columns import Blobs, Body
 from handoff.errors import ProtocolError
 from handoff.messages import Message
+from handoff.program import Kind
 from handoff.settings import WireSettings
 
 Buffer: TypeAlias = Union[bytes, bytearray, memoryview]
@@ -31,6 +32,7 @@ Rule: TypeAlias = tuple["Encode | None", Decode]  # None: goes into the header a
 
 LENGTH_MAX = WireSettings().array_length_max
 TEXT_ERRORS = "surrogatepass"  # user code prints what it likes; a lone surrogate must not break the link
+REMEMBERED_MAX = 1024
 SWAPPED = sys.byteorder == "big"
 
 _packer = msgpack.Packer(use_bin_type=True, unicode_errors=TEXT_ERRORS)  # keeps its buffer: twice as fast as packb for small messages
@@ -184,11 +186,33 @@ def _rule(annotation: Any) -> Rule:
         return _repeated(_rule(parts[0])) if parts[-1] is Ellipsis else _fixed([_rule(part) for part in parts])
     if is_dataclass(annotation):
         shape = _Shape(annotation)  # type: ignore[arg-type]
-        return shape.write, shape.read
+        return shape.write, _remembering(shape.read) if annotation is Kind else shape.read
     annotation = getattr(annotation, "__supertype__", annotation)  # RunId is an int
     if annotation in (int, str, bytes, bool):
         return _scalar(annotation)
     raise TypeError(f"messages.py has a field of type {annotation}, for which the codec has no rule")
+
+
+def _remembering(read: Decode) -> Decode:
+    """Values that come again and again, and can't change, are made once: what equals one that was right is as right.
+
+    Reading a kind costs as much as the rest of a small message.
+    """
+    known: dict[Any, Any] = {}
+
+    def remembered(value: Any) -> Any:
+        try:
+            found = known.get(value)
+        except TypeError:  # it holds a map: `read` says what is wrong with it
+            return read(value)
+        if found is None:
+            found = read(value)
+            if len(known) >= REMEMBERED_MAX:
+                known.clear()
+            known[value] = found
+        return found
+
+    return remembered
 
 
 # ── one class ───────────────────────────────────────────────────────────────
