@@ -67,7 +67,6 @@ class Send:
 
     peer: PeerId
     message: Message
-    lazy: bool = False            # nobody waits for it: it may leave with the next message to that peer
 
 
 @dataclass(frozen=True, slots=True)

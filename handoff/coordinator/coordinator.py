@@ -130,7 +130,7 @@ class Coordinator:
 
     def _perform(self, effect: Any) -> None:
         match effect:
-            case Send(peer, message, lazy):
+            case Send(peer, message):
                 match message:
                     case Accepted(token, run):
                         log.info("run.accepted", run=run, **self._asked.pop((peer, token), {}))
@@ -141,7 +141,7 @@ class Coordinator:
                     case RunFailed(run):
                         node, attempt = message.node, message.attempt
                         log.warning("run.failed", run=run, error=message.code, text=message.text, node=node, attempt=attempt)
-                self._send(peer, message, lazy)
+                self._send(peer, message)
             case Close(peer, reason):
                 log.warning("peer.forgotten", peer=peer, name=self._leave(peer), reason=reason)
                 self._sessions.close(peer, reason)
@@ -150,9 +150,9 @@ class Coordinator:
             case _:
                 raise HandoffError(f"the scheduler asked for {effect!r}, which the coordinator can't do")
 
-    def _send(self, peer: PeerId, message: Message, lazy: bool) -> None:
+    def _send(self, peer: PeerId, message: Message) -> None:
         try:
-            self._sessions.send(peer, message, lazy)
+            self._sessions.send(peer, message)
         except ProtocolError as error:
             if not isinstance(message, Answer):
                 raise

@@ -27,6 +27,7 @@ class Outbox:
         self.client_knows = client_knows      # per client: the peers that it was told about
         self.codes = codes
         self.effects: list[Send | Close | Note] = []
+        self.held: dict[PeerId, list[Send]] = {}  # per peer: what nobody waits for
         self.plans: dict[tuple[int, int], tuple[Run, list[int]]] = {}
         self.redirects: dict[tuple[int, int], dict[int, int]] = {}
         self.releases: dict[tuple[int, int], array[int]] = {}
@@ -36,10 +37,23 @@ class Outbox:
 
     # ── saying something now ────────────────────────────────────────────────
 
-    def send(self, peer: PeerId | int | None, message: Message, lazy: bool = False) -> None:
+    def send(self, peer: PeerId | int | None, message: Message) -> None:
         """Say this, in this order."""
         if peer is not None:
-            self.effects.append(Send(PeerId(peer), message, lazy))
+            if peer in self.held:
+                self.effects += self.held.pop(PeerId(peer))
+            self.effects.append(Send(PeerId(peer), message))
+
+    def say_later(self, peer: PeerId | None, message: Message) -> None:
+        """Say this before whatever else is said to that peer, or when `say_held` is called: nobody waits for it."""
+        if peer is not None:
+            self.held.setdefault(peer, []).append(Send(peer, message))
+
+    def say_held(self) -> None:
+        """Say what was to be said later."""
+        for sends in self.held.values():
+            self.effects += sends
+        self.held.clear()
 
     def close(self, peer: PeerId, reason: str) -> None:
         """Forget this peer."""
@@ -133,8 +147,9 @@ class Outbox:
             run.nodes[peer] = None
         if peer not in run.placed and run.client is not None:
             run.placed.add(peer)
-            self.introduce_to_client(run.client, (peer,))
-            self.send(run.client, Placed(run.run, array("I", (peer,))), run.values_only)
+            is_news = self.introduce_to_client(run.client, (peer,))
+            say = self.say_later if run.values_only and not is_news else self.send
+            say(run.client, Placed(run.run, array("I", (peer,))))
         end = first + count
         if tasks[-1] == end - 1 and (count == 1 or tasks == list(range(first, end))):   # one piece of the table: cut it out
             starts = run.literal_starts
@@ -197,15 +212,16 @@ class Outbox:
             node.knows.update(new)
             self.send(node.peer, self._peers(new))
 
-    def introduce_to_client(self, client: PeerId, peers: Iterable[int]) -> None:
-        """Tell a client who these are, if it does not know."""
+    def introduce_to_client(self, client: PeerId, peers: Iterable[int]) -> bool:
+        """Tell a client who these are, if it does not know; whether it did not."""
         knows = self.client_knows.get(client)
         if knows is None:
-            return
+            return False
         new = [peer for peer in dict.fromkeys(peers) if peer not in knows and peer in self.names]
         if new:
             knows.update(new)
             self.send(client, self._peers(new))
+        return bool(new)
 
     def _peers(self, peers: list[int]) -> Peers:
         return Peers(

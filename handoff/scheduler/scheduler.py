@@ -43,6 +43,9 @@ from handoff.scheduler.waiting import give_up_waiting, see_what_is_unmet, see_wh
 from handoff.settings import SchedulerSettings
 
 
+LATER_SECONDS = 0.005   # so long may wait what nobody waits for: several runs' words then wake their client once
+
+
 class Scheduler:
     """Told what happened (`take`), it says once for all of it what to do (`settle`). `handle` does both for one event."""
 
@@ -52,13 +55,14 @@ class Scheduler:
         self.ledger = Ledger(settings)
         self._next_run = first_run
         self._look_at = float("inf")                  # when to look for silent nodes again
+        self._say_at = float("inf")                   # when to say what nobody waits for
 
     # ── the shape of a brain ────────────────────────────────────────────────
 
     @property
     def deadline(self) -> float | None:
         """When the next pause, timeout or silence is due."""
-        due = min(self.ledger.timers[0][0] if self.ledger.timers else float("inf"), self._look_at)
+        due = min(self.ledger.timers[0][0] if self.ledger.timers else float("inf"), self._look_at, self._say_at)
         return None if due == float("inf") else due
 
     def handle(self, now: float, event: Any) -> list[Send | Close | Note]:
@@ -108,8 +112,13 @@ class Scheduler:
                 elif run.client is not None and not run.is_over:
                     tell_progress(ledger, now, run)
         ledger.touched.clear()
+        if now >= self._say_at:
+            ledger.out.say_held()
+            self._say_at = float("inf")
         orphans = [(run, tasks[0]) for run, tasks in ledger.out.uploads.values() if run.client is None]
         effects = ledger.out.flush()
+        if ledger.out.held and self._say_at == float("inf"):
+            self._say_at = now + LATER_SECONDS
         for run, task in orphans:   # after what was planned is said, so that it is taken back everywhere
             text = "a value that its client uploaded was lost with its node, and that client is gone"
             fail(ledger, now, run, RunFailed(run.run, "ResultLost", text, task))
@@ -237,7 +246,7 @@ class Scheduler:
                 ledger.out.send(peer, Refused(found.code, found.text, submit.token, program.kind.index(found.kind)))
                 return
         self._next_run += 1
-        ledger.out.send(peer, Accepted(submit.token, number))
+        (ledger.out.say_later if submit.values_only else ledger.out.send)(peer, Accepted(submit.token, number))
         ledger.add_run(run)
         ledger.clients[peer].runs[number] = None
         see_what_is_unmet(ledger, now, run)
@@ -311,6 +320,7 @@ class Scheduler:
         ledger = self.ledger
         client = ledger.clients.pop(peer)
         ledger.client_knows.pop(peer, None)
+        ledger.out.held.pop(peer, None)
         for number in list(client.runs):
             run = ledger.runs[number]
             run.client = None

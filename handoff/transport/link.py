@@ -99,12 +99,12 @@ class Link(asyncio.BufferedProtocol):
         """Whether little enough is unwritten that more may be said without waiting."""
         return not self._is_paused and self._outgoing_bytes < self._settings.write_high_bytes
 
-    def send(self, message: Message, lazy: bool = False) -> None:
-        """Say this after all that was said before, at the end of this turn; if nobody waits for it (lazy), perhaps a little later.
+    def send(self, message: Message) -> None:
+        """Say this after all that was said before. Nothing happens on a closed link, except that a session keeps it.
 
-        Nothing happens on a closed link, except that a session keeps it. Buffers of a body are not copied: leave them as they are.
+        Buffers of a body are not copied: leave them as they are.
         """
-        lazy = lazy or type(message) in LAZY
+        lazy = type(message) in LAZY
         header, body = codec.encode(message)
         body_bytes = sum(map(len, body)) if body else 0
         if len(header) > self._settings.header_bytes_max or body_bytes > self._settings.body_bytes_max:

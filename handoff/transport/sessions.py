@@ -80,13 +80,13 @@ class SessionServer:
         self._listener = await listen(host, port, self._identity, "coordinator", self._welcome, self, self._settings, sock=sock)
         self._acknowledging = asyncio.create_task(self._acknowledge(), name="handoff-acknowledge")
 
-    def send(self, peer: PeerId, message: Message, lazy: bool = False) -> None:
+    def send(self, peer: PeerId, message: Message) -> None:
         """Say this to that peer, now or as soon as it is back. Who is forgotten is told nothing."""
         entry = self._peers.get(peer)
         if entry is None:
             return
         if entry.link is not None:
-            entry.link.send(message, lazy)
+            entry.link.send(message)
         else:
             _keep(entry.session, message)
         if entry.session.is_lost:
