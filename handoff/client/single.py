@@ -23,6 +23,7 @@ from handoff.wire.values import digest, pack, pack_code
 TEMPLATES_MAX = 256                  # code that travels by value is new each time it captures something new
 _LITERALS = [each.name for each in fields(Program)].index("literals")
 _OPTIONS = frozenset(signature(DAG.call).parameters) - {"self", "fn", "args", "kwargs"}
+_program: Callable[..., Program] = Program
 _NAMED = frozenset({FunctionType, BuiltinFunctionType})  # callables that are nothing but their code and name
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
@@ -40,7 +41,7 @@ class _Template:
 
     def filled(self, literal: bytes) -> Lowered:
         """The same call with these arguments."""
-        program = Program(*self.before, Blobs(ints((len(literal),)), literal), *self.after)
+        program: Program = _program(*self.before, Blobs(ints((len(literal),)), literal), *self.after)
         like = self.lowered
         return Lowered(program, like.body, like.ids, like.number, like.outputs, like.objects, like.hidden)
 

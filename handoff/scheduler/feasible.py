@@ -23,10 +23,12 @@ class Obstacle:
 
 def obstacle(program: Program, kinds: Iterable[int], nodes: Sequence[Node]) -> Obstacle | None:
     """The first thing that keeps one of these kinds (or a group) from ever running on these nodes."""
-    by_name = {node.name: node for node in nodes}
+    by_name: dict[str, Node] = {}
     absent = None
     for index in kinds:
         kind = program.kinds[index]
+        if kind.node and not by_name:
+            by_name = {node.name: node for node in nodes}
         need = kind.cost or FREE_OF_COST
         if kind.node and kind.node not in by_name:
             text = f"{kind.name} waits for node {kind.node!r}, which is not there; {_present(nodes)}"
@@ -35,6 +37,8 @@ def obstacle(program: Program, kinds: Iterable[int], nodes: Sequence[Node]) -> O
         offered = [by_name[kind.node]] if kind.node else nodes
         if not any(node.can_hold(need) for node in offered):
             return Obstacle("AllocationError", shortage(kind.name, need, offered, kind.node), index, False)
+    if program.groups and not by_name:
+        by_name = {node.name: node for node in nodes}
     for group in program.groups:
         most: dict[str, int] = {}
         pinned = ""

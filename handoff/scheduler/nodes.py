@@ -73,7 +73,10 @@ class Node:
     def can_hold(self, need: Amounts) -> bool:
         """Whether it could run this when it ran nothing else."""
         capacity = self.capacity
-        return all(capacity.get(name, 0) >= amount for name, amount in need)
+        for name, amount in need:
+            if capacity.get(name, 0) < amount:
+                return False
+        return True
 
     def has_room(self, need: Amounts) -> bool:
         """Whether this fits beside what it was given."""

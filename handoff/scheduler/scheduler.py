@@ -239,7 +239,9 @@ class Scheduler:
             ledger.out.send(peer, Refused("ProtocolError", str(wrong), submit.token))
             return
         nodes = list(ledger.nodes.values())
-        if nodes and not submit.wait_for_nodes:
+        found = None
+        is_checked = bool(nodes) and not submit.wait_for_nodes
+        if is_checked:
             found = obstacle(program, [index for index, left in enumerate(run.left) if left], nodes)
             if found is not None and not found.is_absence:
                 ledger.codes.release(program.codes)
@@ -249,7 +251,8 @@ class Scheduler:
         (ledger.out.say_later if submit.values_only else ledger.out.send)(peer, Accepted(submit.token, number))
         ledger.add_run(run)
         ledger.clients[peer].runs[number] = None
-        see_what_is_unmet(ledger, now, run)
+        if found is not None or not is_checked:
+            see_what_is_unmet(ledger, now, run)
         if run.timeout > 0.0:
             ledger.remind(now + run.timeout, "timeout", number)
         self.ledger.touch(run)
