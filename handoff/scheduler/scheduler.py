@@ -329,7 +329,7 @@ class Scheduler:
             run.client = None
             run.placed = set()
             if not run.detach:
-                end(self.ledger, now, run, "cancelled")
+                end(self.ledger, now, run, "done" if run.is_over else "cancelled")
                 continue
             for task in range(run.total) if not run.plain else ():
                 if run.is_object(task) and run.state[task] not in (DONE, GONE):

@@ -287,6 +287,7 @@ def _assembled(lots: Random, number: int, offers: list[Offer], trouble: float, g
         wait_for_nodes=True,
         detach=lots.random() < 0.1,
         ids=b"ids",
+        values_only=number % 3 == 0,
         body=b"".join(map(code_of, digests)),
     )
     outputs = [task for task in range(tasks) if kinds[chosen[task]].flags & Flag.OUTPUT]
