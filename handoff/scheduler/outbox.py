@@ -203,7 +203,7 @@ class Outbox:
             self._introduce(node, (*dict.fromkeys(sources), *targets[1::2]))
         self.send(peer, Plan(
             run.run, numbers, attempts, kind, literals, fan_in, inputs, sources, urgencies, targets, tuple(new_kinds), codes,
-            NOBODY if run.client is None else run.client, token=run.token if run.values_only else 0, body=body,
+            NOBODY if run.client is None else run.client, token=run.token if run.values_only and run.client is not None else 0, body=body,
         ))
 
     def _introduce(self, node: Node, peers: Iterable[int]) -> None:

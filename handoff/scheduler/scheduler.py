@@ -42,7 +42,6 @@ from handoff.scheduler.runs import DELAYED, DONE, GONE, WAITING, Run, check_prog
 from handoff.scheduler.waiting import give_up_waiting, see_what_is_unmet, see_what_is_unmet_everywhere
 from handoff.settings import SchedulerSettings
 
-
 LATER_SECONDS = 0.005   # so long may wait what nobody waits for: several runs' words then wake their client once
 
 
