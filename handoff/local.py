@@ -50,6 +50,7 @@ class LocalCluster:
         with LocalCluster(nodes=3, cpus=2) as cluster, cluster.client() as client: ...
 
     `nodes` is a number, or a list of dicts with the options of `add_node`. What is not said is this machine's own, shared out evenly.
+    `state` is a directory for what is learned of functions, for the next cluster; without, it is forgotten.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class LocalCluster:
         gpus: float | None = None,
         resources: Mapping[str, float] | None = None,
         labels: Mapping[str, str] | None = None,
+        state: str | Path | None = None,
         log_level: str = "warning",
     ) -> None:
         common = {"cpus": cpus, "memory": memory, "gpus": gpus, "resources": resources, "labels": labels}
@@ -80,7 +82,8 @@ class LocalCluster:
         _clusters.add(self)
         try:
             with listening:
-                self._spawn("coordinator", "handoff.coordinator", ["--listen-fd", str(listening.fileno())], [listening.fileno()])
+                keeping = ["--state", str(Path(state).absolute())] if state is not None else []
+                self._spawn("coordinator", "handoff.coordinator", ["--listen-fd", str(listening.fileno()), *keeping], [listening.fileno()])
             self._start_nodes(specs)
         except BaseException:
             self.close()

@@ -62,7 +62,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question about the state of things: topic is "nodes", "runs", "run", "timeline", "attach", "explain" or "outlook"."""
+    """A question about the state of things: topic is "nodes", "runs", "run", "timeline", "graph", "attach", "explain" or "outlook"."""
 
     token: int
     topic: str
@@ -267,7 +267,7 @@ class Report:
     seconds: Floats               # how long each ran
     ages: Floats                  # how long before this report each ended
     fetched_bytes: int = 0        # taken from other nodes since the last report
-    workers: Ints = field(default_factory=ints)     # which of the node's workers ran it
+    workers: Ints = field(default_factory=ints)     # which of the node's workers ran it, from 1; 0: none (a value that was uploaded)
     waited: Floats = field(default_factory=floats)  # seconds from when its inputs were here to its start
 
 

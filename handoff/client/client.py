@@ -183,7 +183,9 @@ def begin(
 
 def new_state(core: Core, dag_id: str, lowered: Lowered, output: OutputTaker | bool | None, detach: bool) -> RunState:
     """The record of a run that is about to be submitted."""
-    graph = Graph(dag_id, lowered.ids, lowered.outputs, lowered.number, lowered.objects, lowered.hidden)
+    program = lowered.program
+    graph = Graph(dag_id, lowered.ids, lowered.outputs, lowered.number, lowered.objects, lowered.hidden,
+                  program.kinds, program.kind, program.fan_in, program.inputs)
     return RunState(core, core.token(), graph, output=output, detached=detach)
 
 

@@ -17,7 +17,7 @@ import socket
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
@@ -34,6 +34,7 @@ from handoff.log import log
 from handoff.loop import Driver, new_event_loop, this_turn
 from handoff.machine import Close, Dropped, Lost, Received, Resumed, Send, Tick
 from handoff.messages import PROTOCOL, Hello, Refused, Submit, Welcome
+from handoff.program import Kind
 from handoff.settings import Settings
 from handoff.transport.link import Link
 from handoff.transport.sessions import SessionClient
@@ -211,12 +212,13 @@ class Core:
         self._states[state.token] = state
         self.post(events.Attach(state.token, RunId(run)))
 
-    def ask(self, topic: str, run: int = 0) -> Future[Any]:
-        """Ask the coordinator."""
+    def ask(self, topic: str, run: int = 0, kinds: Iterable[Kind] = ()) -> Future[Any]:
+        """Ask the coordinator, about a run or about these kinds of tasks."""
         self.check_open(f"{topic!r} can't be asked for")
         token, future = self.token(), Future[Any]()
         self._questions[token] = future
-        self.post(events.Question(token, topic, RunId(run)))
+        kinds = tuple(kinds)
+        self.post(events.Question(token, topic, RunId(run), tuple(kind.codes for kind in kinds), tuple(kind.name for kind in kinds)))
         return future
 
     def fetch(self, token: int, task: int, future: Future[None]) -> None:

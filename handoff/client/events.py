@@ -48,6 +48,8 @@ class Question:
     token: int
     topic: str
     run: RunId = NO_RUN
+    codes: tuple[tuple[bytes, ...], ...] = ()   # about these kinds of tasks
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

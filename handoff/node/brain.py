@@ -63,6 +63,7 @@ class NodeBrain:
 
     def take(self, now: float, event: object) -> None:
         """Note what happened. Alarms ring in `settle`, whatever the event was."""
+        self._state.now = now
         match event:
             case Finished():
                 self._endings.finished(event)
@@ -221,6 +222,7 @@ class NodeBrain:
     def settle(self, now: float) -> list[object]:
         """Act on all that was taken."""
         state = self._state
+        state.now = now
         if self._deadline is not None and now >= self._deadline:
             self._ring(now)
         self._starter.start(now)

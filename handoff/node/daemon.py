@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from handoff.address import is_loopback, seen_from_here
-from handoff.columns import ints
+from handoff.columns import floats, ints, longs
 from handoff.errors import ConnectionLost, HandoffError
 from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.log import log
@@ -190,6 +190,17 @@ class Daemon:
     def _printed(self, run: RunId, tasks: list[int], streams: list[str], texts: list[str]) -> None:
         self._session.send(Output(run, ints(tasks), tuple(streams), tuple(texts)))
 
+    def _with_what_moved(self, alive: Alive) -> Alive:
+        """A heartbeat, with what the brain does not know: how much lies here, and how fast large values came."""
+        moved = self._exchange.moved()
+        if not moved:
+            return replace(alive, resident_bytes=self._store.resident_bytes)
+        sources, nbytes, seconds = zip(*moved, strict=True)
+        return replace(
+            alive, resident_bytes=self._store.resident_bytes,
+            sources=ints(sources), moved_bytes=longs(nbytes), moved_seconds=floats(seconds),
+        )
+
     # ── what the brain asks for ─────────────────────────────────────────────
 
     def _perform(self, effect: Any) -> None:
@@ -200,7 +211,7 @@ class Daemon:
                 if peer != COORDINATOR:
                     self._exchange.send(peer, message)
                 elif isinstance(message, Alive):
-                    self._session.send(replace(message, resident_bytes=self._store.resident_bytes))
+                    self._session.send(self._with_what_moved(message))
                 else:
                     self._session.send(message)
             case Deliver():

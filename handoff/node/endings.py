@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.machine import Send
 from handoff.messages import Failed
@@ -35,6 +37,7 @@ class Endings:
         self._crew.proved(worker)
         plans, given, size, waiters, wants, asked = table.plans, table.given, table.size, table.waiters, table.wants, table.asked
         done, attempts, sizes, took, ended = table.done, table.attempts, table.nbytes, table.seconds, table.ended
+        since, waited = table.since, table.waited
         outputs: list[int] = []
         handling: Handling | None = None
         total, count, is_output = 0.0, 0, False
@@ -82,6 +85,8 @@ class Endings:
                 state.make_ready(table, task, entry)
                 continue
             del plans[task]
+            here = since.pop(task, inf)   # chained to what made its input: it did not wait
+            waited.append(when - seconds - here if here < when - seconds else 0.0)
             done.append(task)
             attempts.append(attempt)
             sizes.append(nbytes)
@@ -95,6 +100,7 @@ class Endings:
         if outputs:
             self._answers.made(table, outputs)
         if done:
+            table.workers.extend([worker.id] * (len(done) - len(table.workers)))
             state.reporting[run] = table
 
     def broke(self, event: Broke) -> None:

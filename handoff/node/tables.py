@@ -83,8 +83,8 @@ class Table:
 
     __slots__ = (
         "asked", "attempts", "bereaved", "collectors", "done", "ended", "fetched", "given", "handling", "is_planned", "missing",
-        "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds", "size", "tailored", "waiters",
-        "wants",
+        "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds", "since", "size", "tailored", "waited",
+        "waiters", "wants", "workers",
     )
 
     def __init__(self, run: RunId) -> None:
@@ -95,6 +95,7 @@ class Table:
         self.missing: dict[int, int] = {}              # per task that waits: how many distinct inputs are not here
         self.waiters: dict[int, list[int]] = {}        # per input that is not here: tasks planned here that take it
         self.ready: dict[int, int] = {}                # per task that waits for room: its order, which names its place in the lane
+        self.since: dict[int, float] = {}              # per task that is ready or given: when all it takes was here; chained ones have none
         self.given: dict[int, Batch] = {}              # per task in a worker's hands
         self.objects: dict[int, None] = {}             # planned objects whose value has not come yet
         self.recalled: dict[int, None] = {}            # taken back while they waited: `waiters` may still name them
@@ -113,3 +114,5 @@ class Table:
         self.nbytes: list[int] = []
         self.seconds: list[float] = []
         self.ended: list[float] = []
+        self.workers: list[int] = []
+        self.waited: list[float] = []

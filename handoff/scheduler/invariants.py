@@ -34,7 +34,8 @@ def check(ledger: Ledger) -> None:
             expected_use = sum(count * amount for shape, count in node.held.items() for of, amount in shape.need if of == name)
             if used != expected_use:
                 _wrong(f"{node} has committed {used} of {name!r}, its tasks take {expected_use}")
-            if not 0 <= used <= node.capacity.get(name, 0):
+            early = sum(amount for _, shape, _, is_early in node.holding.values() if is_early for of, amount in shape.need if of == name)
+            if not 0 <= used <= node.capacity.get(name, 0) + early:
                 _wrong(f"{node} has committed {used} of {name!r} and offers {node.capacity.get(name, 0)}")
     total = sum(run.total for run in ledger.runs.values() if not run.is_over)
     if ledger.tasks != total:

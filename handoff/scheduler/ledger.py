@@ -13,14 +13,18 @@ from handoff.program import Flag
 from handoff.resources import Amounts
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.estimates import Estimates
-from handoff.scheduler.nodes import Node
+from handoff.scheduler.foresight import Foresight
+from handoff.scheduler.groups import Group
+from handoff.scheduler.links import Links
+from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
 from handoff.scheduler.outbox import Outbox
 from handoff.scheduler.ready import Ready, Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, WAITING, Run
+from handoff.scheduler.speeds import Speeds
 from handoff.settings import SchedulerSettings
 
-HORIZON_SECONDS_MIN = 0.04   # below this a node runs dry between two turns of a busy coordinator
-STEADY_RUNS = 4.0            # after so many runs of a function, half of the horizon is used; after many, all of it
+RANK_GROWTH = 1.5            # ranks are worked out anew when so many times as many tasks are done, ...
+RANK_OFTEN_MAX = 20_000      # in runs of at most so many tasks; in larger ones at every fourfold
 
 
 class Client:
@@ -41,15 +45,19 @@ class Ledger:
 
     def __init__(self, settings: SchedulerSettings) -> None:
         self.settings = settings
-        self.horizon = max(HORIZON_SECONDS_MIN, settings.round_trip_seconds * settings.horizon_round_trips)
-        self.short = self.horizon / 2          # a task of at most this long may be planned ahead
         self.estimates = Estimates()
+        self.foresight = Foresight(settings, self.estimates)
+        self.speeds = Speeds()                 # of nodes, by name
+        self.links = Links(settings.bandwidth_bytes_per_second)
+        self.allocator = ""                    # what places tasks, for people
         self.ready = Ready(self.estimates)
         self.codes = CodeStore()
         self.nodes: dict[int, Node] = {}
         self.by_name: dict[str, Node] = {}
-        self.open_nodes: list[Node] = []       # those that take work, as of the last pass
-        self.open_version = 0                  # counts how often that list changed
+        self.open_nodes: list[tuple[Node, int]] = []   # those that take work, with the step of their speed, as of the last pass
+        self.groups: list[Group] = []          # the same, grouped
+        self.open_version = 0                  # counts how often that list changed, or what is known of the speed of its nodes
+        self.plans_all = False                 # the allocator wants every task whose inputs are planned, however long
         self.clients: dict[int, Client] = {}
         self.client_knows: dict[int, set[int]] = {}
         self.runs: dict[int, Run] = {}
@@ -79,11 +87,6 @@ class Ledger:
 
     # ── what may be planned ─────────────────────────────────────────────────
 
-    def is_short(self, shape: Shape) -> bool:
-        """Whether such tasks are known to be short beside what a decision costs, so that they may be planned ahead."""
-        function = shape.function
-        return function.count > 0 and function.seconds + function.spread <= self.short
-
     def consider(self, run: Run, task: int) -> None:
         """The one place that decides whether a task may be planned now; if so, it is put into its queue."""
         if run.state[task] != WAITING:
@@ -92,18 +95,18 @@ class Ledger:
         if run.linked:
             if run.unplanned[task]:
                 return
-            if run.missing[task]:
-                function = shape.function
+            if run.missing[task] and not self.plans_all:
                 if run.max_concurrency:
                     return   # a waiting task would count as one of those that run
-                if not (function.count and function.seconds + function.spread <= self.short) and not self._is_next_link(run, task, shape):
+                if not self.foresight.reach(run, task, shape) and not self._is_next_link(run, task, shape):
                     return
         run.state[task] = READY
         self.ready.push(shape, run.key(task))
 
     def _is_next_link(self, run: Run, task: int, shape: Shape) -> bool:
         """Whether a function never seen may be planned before its inputs exist: as the next link of a chain, its node would else idle."""
-        if shape.function.count:
+        every = self.estimates.all
+        if shape.function.count or run.told or not every.count or every.seconds > self.foresight.short:
             return False
         nodes = {run.node[each] for each in run.inputs_of(task)}
         return len(nodes) == 1 and not run.is_serializer(task)
@@ -144,23 +147,35 @@ class Ledger:
 
     # ── planning ────────────────────────────────────────────────────────────
 
-    def plan(self, now: float, run: Run, task: int, node: Node, held: bool) -> None:
-        """Give this task to this node."""
+    def plan(self, now: float, run: Run, task: int, node: Node, held: bool, there: float = 0.0) -> None:
+        """Give this task to this node; its inputs are `there` at that time."""
         peer = node.peer
         shape = run.shapes[run.kind[task]]
         run.state[task] = HELD if held else AHEAD
         attempt = run.attempt[task] = run.attempt[task] + 1
         run.node[task] = peer
+        run.given_at[task] = now - run.submitted
         run.planned += 1
+        share = node.shares.get(shape.need)
+        if share is None:
+            share = node.share(shape.need)
         if held:
+            seconds = self.foresight.seconds(run, task, shape) / node.speed
+            early = not node.has_room(shape.need)
             node.take(shape, 1, True)
-            node.holding[run.run, task] = (now, shape)
-            run.started[task] = now - run.submitted + self.estimates.seconds(shape.function) / node.speed
+            end = node.book(seconds, share, there if there > now else now)
+            node.holding[run.run, task] = (end - seconds, shape, seconds, early)
+            run.started[task] = end - run.submitted
         else:   # as node.take does it
+            seconds = (self.foresight.seconds(run, task, shape) + OVERHEAD_SECONDS) / node.speed
             node.planned += 1
+            shape.ahead += 1
             node.ahead[shape] = node.ahead.get(shape, 0) + 1
             node.backlog += node.units.get(shape) or node.unit(shape, self.estimates)
-            run.started[task] = now - run.submitted + node.backlog
+            there = max(there, now)
+            end = node.book(seconds, share, there)
+            node.queue[run.run, task] = (seconds, share, there, end - seconds)
+            run.started[task] = end - run.submitted
         if run.linked:
             where = run.node
             for each in run.inputs[run.starts[task] : run.starts[task + 1]]:
@@ -194,22 +209,29 @@ class Ledger:
             state[first:end] = bytes((new,)) * count
             where[first:end] = array("I", (peer,)) * count
             attempt[first:end] = array("I", [each + 1 for each in attempt[first:end]])
+            run.given_at[first:end] = array("f", (now - run.submitted,)) * count
         else:
             for task in tasks:
                 state[task] = new
                 where[task] = peer
                 attempt[task] += 1
+                run.given_at[task] = now - run.submitted
         run.planned += count
         node.take(shape, count, held)
         if held:
             for task in tasks:
-                node.holding[run.run, task] = (now, shape)
+                seconds = self.foresight.seconds(run, task, shape) / node.speed
+                node.holding[run.run, task] = (now, shape, seconds, False)
+                run.started[task] = node.book(seconds, node.share(shape.need), now) - run.submitted
         else:
-            node.backlog += count * node.unit(shape, self.estimates)
+            stream = count * node.unit(shape, self.estimates)
+            node.backlog += stream
+            node.lanes[:] = [max(now, free) + stream for free in node.lanes]
+            if run.linked:
+                until = node.lanes[-1] - run.submitted
+                for task in tasks:
+                    run.started[task] = until
         if run.linked:
-            until = now - run.submitted + (self.estimates.seconds(shape.function) / node.speed if held else node.backlog)
-            for task in tasks:
-                run.started[task] = until
             unplanned, starts, consumers = run.unplanned, run.consumer_starts, run.consumers
             for task in tasks:
                 for each in consumers[starts[task] : starts[task + 1]]:
@@ -254,6 +276,8 @@ class Ledger:
             node.give(run.shapes[run.kind[task]], 1, held)
             if held:
                 del node.holding[run.run, task]
+            else:
+                node.queue.pop((run.run, task), None)
 
     def remake(self, run: Run, task: int) -> None:
         """A result that is needed is nowhere any more: make it again, with those of its ancestors whose results are gone as well."""
@@ -327,11 +351,11 @@ class Ledger:
 
     def rank_again(self, run: Run) -> None:
         """Work out the ranks anew when what was learned since changed them much."""
-        run.rank_again *= 4
+        run.rank_again = 1 + int(max(run.done, run.rank_again) * (RANK_GROWTH if run.total <= RANK_OFTEN_MAX else 4))
         if len(run.shapes) < 2:
             return    # one kind of task: the order is the same whatever it takes
         now = [self.estimates.seconds(shape.function) for shape in run.shapes]
-        if all(0.75 * old <= new <= 1.25 * old for old, new in zip(run.rank_seconds, now, strict=True)):
+        if all(0.9 * old <= new <= 1.1 * old for old, new in zip(run.rank_seconds, now, strict=True)):
             return
         run.work_out_ranks(self.estimates, 1.0 / self.settings.bandwidth_bytes_per_second)
         for shape in dict.fromkeys(run.shapes):

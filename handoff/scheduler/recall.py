@@ -22,7 +22,7 @@ def recall_for_idle_nodes(now: float, ledger: Ledger) -> None:
         if node.state == "ready" and node.ahead and now - node.recalled_at > PAUSE_ROUND_TRIPS * trip
     ]
     for node in donors:
-        node.work_out_backlog(ledger.estimates)
+        node.work_out(now, ledger.estimates)
     donors = [node for node in donors if node.backlog > WORTH_ROUND_TRIPS * trip]
     if not donors:
         return

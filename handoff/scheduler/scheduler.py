@@ -52,6 +52,8 @@ class Scheduler:
         self.settings = settings
         self.allocator: Allocator = allocator or Greedy()
         self.ledger = Ledger(settings)
+        self.ledger.plans_all = getattr(self.allocator, "plans_all", False)
+        self.ledger.allocator = type(self.allocator).__name__
         self._next_run = first_run
         self._look_at = float("inf")                  # when to look for silent nodes again
         self._say_at = float("inf")                   # when to say what nobody waits for
@@ -137,6 +139,9 @@ class Scheduler:
                     self.ledger.touch(run)
             case Alive():
                 node.free, node.running, node.queued = message.free, message.running, message.queued
+                for source, nbytes, seconds in zip(message.sources, message.moved_bytes, message.moved_seconds, strict=True):
+                    if source in self.ledger.out.names:
+                        self.ledger.links.observe(self.ledger.out.names[source][0], node.name, nbytes, seconds)
             case Failed():
                 self._fail_attempt(now, node, message)
             case Recalled():
@@ -269,6 +274,7 @@ class Scheduler:
             ledger.out.close(before.peer, f"node {hello.name!r} came back as a new process")
             self._lose_node(now, before, "it came back as a new process")
         node = Node(peer, hello, now, self.settings.zero_cost_per_cpu)
+        node.go_at(ledger.speeds.of(hello.name, dict(hello.capacity)))
         ledger.nodes[peer] = ledger.by_name[hello.name] = node
         ledger.out.names[peer] = (hello.name, hello.address)
         self._look_at = min(self._look_at, now + self.settings.suspect_seconds)
@@ -362,6 +368,10 @@ class Scheduler:
             case "retry" if run is not None:
                 if run.state[second] == DELAYED and run.attempt[second] == third:
                     run.state[second] = WAITING
+                    self.ledger.consider(run, second)
+                    self.ledger.is_changed = True
+            case "near" if run is not None:
+                if run.state[second] == WAITING and not run.unplanned[second]:
                     self.ledger.consider(run, second)
                     self.ledger.is_changed = True
             case "timeout" if run is not None and not run.is_over:
