@@ -172,6 +172,10 @@ class Client:
         self._core.cancel_other(run_id, "cancelled by another client")
         await self._ask("runs")
 
+    async def drain(self, node: str, seconds: float | None = None) -> None:
+        """Have a node leave the cluster in order; as the blocking `drain`."""
+        await asyncio.wrap_future(self._core.drain(node, seconds))
+
     async def _ask(self, topic: str) -> Any:
         return await asyncio.wrap_future(self._core.ask(topic))
 

@@ -78,6 +78,7 @@ class Drain:
 
     name: str = ""
     token: int = 0                # answered by Answer or Refused, unless 0
+    seconds: float = 0.0          # at most so long; 0: as long as the coordinator's settings say
 
 
 # ── coordinator -> client ───────────────────────────────────────────────────

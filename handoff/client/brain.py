@@ -80,8 +80,8 @@ class ClientBrain:
                 self._cancel(token, reason)
             case events.CancelOther(run, reason):
                 self._say(COORDINATOR, messages.Cancel(run, reason))
-            case events.Question():
-                self._ask(event)
+            case events.Question(message):
+                self._ask(message)
             case events.Attach(token, run):
                 self._attach(token, run)
             case events.Welcomed(me):
@@ -121,12 +121,12 @@ class ClientBrain:
         else:
             self._say(COORDINATOR, messages.Ask(token, "attach", run))
 
-    def _ask(self, event: events.Question) -> None:
+    def _ask(self, question: messages.Ask | messages.Drain) -> None:
         if self._away:
-            self._effects.append(events.Unanswered(event.token, events.Failure("ConnectionLost", self._away)))
+            self._effects.append(events.Unanswered(question.token, events.Failure("ConnectionLost", self._away)))
         else:
-            self._questions[event.token] = None
-            self._say(COORDINATOR, messages.Ask(event.token, event.topic, event.run, codes=event.codes, names=event.names))
+            self._questions[question.token] = None
+            self._say(COORDINATOR, question)
 
     def _cancel(self, token: int, reason: str) -> None:
         table = self._tables.get(token)

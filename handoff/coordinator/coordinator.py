@@ -99,6 +99,10 @@ class Coordinator:
         if self._failure is not None:
             raise InvariantViolation(f"the coordinator can't go on: {type(self._failure).__name__}: {self._failure}") from self._failure
 
+    def drain(self) -> bool:
+        """Nobody could take over from it."""
+        return False
+
     def stop(self) -> None:
         """End `wait`."""
         self._stopped.set()

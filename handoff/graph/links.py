@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # All fields but those that differ from task to task: functions that agree in these are checked once, and become one kind.
 _shape = attrgetter("type", "argument_inclusion", "node", "max_retries", "timeout", "priority", "init", "parallelism", "batch_size",
-                    "batch_timeout")
+                    "batch_timeout", "speculate")
 _SUGGESTIONS_MAX = 10_000            # ids that are compared with a missing one
 
 

@@ -103,6 +103,8 @@ def _check_fields(function: Function) -> None:
         raise _wrong(function, f"its code is not callable: {code!r}")
     if kind == "inline":
         _refuse(function, "an inline function runs wherever its dependents run; leave out", "node", "init", "batch_size", "batch_timeout")
+        if function.speculate is True:
+            raise _wrong(function, "an inline function runs within its dependents: leave out speculate here, and set it there")
         if function.parallelism != 1:
             raise _wrong(function, "an inline function runs wherever its dependents run; leave out parallelism")
     node = function.node
@@ -120,6 +122,8 @@ def _check_numbers(function: Function) -> None:
     retries, timeout, priority = function.max_retries, function.timeout, function.priority
     if retries is not None and not (_whole(retries) and 0 <= retries < 2**31):
         raise _wrong(function, f"max_retries={retries!r} is not a whole number from 0 on")
+    if not isinstance(function.speculate, bool):
+        raise _wrong(function, f"speculate={function.speculate!r} is neither True nor False")
     if timeout is not None and not (_number(timeout) and 0 < timeout < inf):
         raise _wrong(function, f"timeout={timeout!r} is not a number of seconds above 0; for no limit leave it out")
     if not (_whole(priority) and abs(priority) < 2**31):

@@ -10,7 +10,7 @@ from math import ceil
 from handoff.columns import Ints
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Dropped, Joined, Lost, Received, Resumed, Send
-from handoff.messages import Absent, Alive, Collect, EndRun, Message, Plan, Recall, Redirect, Release, Want
+from handoff.messages import Abandon, Absent, Alive, Collect, EndRun, Message, Plan, Recall, Redirect, Release, Want
 from handoff.node.answers import Answers
 from handoff.node.claims import Claims
 from handoff.node.clocks import Clocks
@@ -125,6 +125,8 @@ class NodeBrain:
                     self._answers.expect(message.collector, message.run, message.token)
             case Recall():
                 self._plans.recall(message)
+            case Abandon():
+                self._endings.abandon(now, message)
             case Redirect():
                 self._wants.redirect(message)
             case Release(run, tasks):

@@ -17,7 +17,7 @@ class Mode(IntEnum):
     """How tasks of a kind are handed to workers."""
 
     BATCHED = 0  # one after the other, several in one message
-    ALONE = 1    # a message, and a worker, of its own: its time is limited, or it may run only once, or it has killed before
+    ALONE = 1    # a message, and a worker, of its own: it may have to be ended alone, or may run only once, or has killed before
     ASYNC = 2    # many at once, on the asyncio worker
     OBJECT = 3   # not at all: its value is uploaded
 
@@ -28,7 +28,7 @@ def mode_of(kind: Kind) -> Mode:
         return Mode.OBJECT
     if kind.flags & Flag.ASYNC:
         return Mode.ASYNC
-    if kind.timeout > 0 or kind.max_retries == 0 or kind.flags & Flag.ALONE:
+    if kind.timeout > 0 or kind.max_retries == 0 or kind.flags & (Flag.ALONE | Flag.IDEMPOTENT):
         return Mode.ALONE
     return Mode.BATCHED
 

@@ -235,7 +235,7 @@ class Desk:
             return True
         consumer = consumers[0]
         peer = self.ledger.allowed(run, consumer)
-        if peer is None or peer not in self.ledger.nodes:
+        if peer is None or peer not in self.ledger.nodes or peer in self.ledger.leaving:
             need, shunned = self.ledger.need_of(run, consumer), run.avoid.get(consumer, ())
             able = [node for node in self.nodes if node.can_hold(need)]
             able = [node for node in able if node.peer not in shunned] or able

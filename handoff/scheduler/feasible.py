@@ -21,8 +21,9 @@ class Obstacle:
     is_absence: bool   # a named node is not there, which may change by itself
 
 
-def obstacle(program: Program, kinds: Iterable[int], nodes: Sequence[Node]) -> Obstacle | None:
-    """The first thing that keeps one of these kinds (or a group) from ever running on these nodes."""
+def obstacle(program: Program, kinds: Iterable[int], nodes: Sequence[Node], leaving: Sequence[str] = ()) -> Obstacle | None:
+    """The first thing that keeps one of these kinds (or their groups) from ever running on these nodes; `leaving`: others, that drain."""
+    kinds = list(kinds)
     by_name: dict[str, Node] = {}
     absent = None
     for index in kinds:
@@ -31,15 +32,21 @@ def obstacle(program: Program, kinds: Iterable[int], nodes: Sequence[Node]) -> O
             by_name = {node.name: node for node in nodes}
         need = kind.cost or FREE_OF_COST
         if kind.node and kind.node not in by_name:
-            text = f"{kind.name} waits for node {kind.node!r}, which is not there; {_present(nodes)}"
+            how = "draining" if kind.node in leaving else "not there"
+            text = f"{kind.name} waits for node {kind.node!r}, which is {how}; {_present(nodes)}"
             absent = absent or Obstacle("NodeTimeout", text, index, True)
             continue
+        if not nodes and leaving:
+            text = f"{kind.name} needs {_shown(need)}, and every node that is here drains: {', '.join(map(repr, leaving))}"
+            return Obstacle("AllocationError", text, index, True)
         offered = [by_name[kind.node]] if kind.node else nodes
         if not any(node.can_hold(need) for node in offered):
             return Obstacle("AllocationError", shortage(kind.name, need, offered, kind.node), index, False)
     if program.groups and not by_name:
         by_name = {node.name: node for node in nodes}
     for group in program.groups:
+        if not any(program.kind[task] in kinds for task in group):
+            continue
         most: dict[str, int] = {}
         pinned = ""
         for task in group:

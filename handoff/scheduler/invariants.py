@@ -21,6 +21,7 @@ def check(ledger: Ledger) -> None:
     held: dict[tuple[int, Shape], int] = {}
     for run in ledger.runs.values():
         _check_run(ledger, run, queued, ahead, held)
+        _check_twins(ledger, run, held)
     for node in ledger.nodes.values():
         for mine, counted, word in ((node.ahead, ahead, "ahead"), (node.held, held, "held")):
             expected = {shape: count for (peer, shape), count in counted.items() if peer == node.peer}
@@ -42,6 +43,23 @@ def check(ledger: Ledger) -> None:
         _wrong(f"{ledger.tasks} unfinished tasks are counted, the runs have {total}")
     if not ledger.runs and (ledger.ready.shapes or ledger.codes.uses):
         _wrong(f"no run is left, but shapes {list(ledger.ready.shapes)} or code {list(ledger.codes.uses)} are")
+
+
+def _check_twins(ledger: Ledger, run: Run, held: dict[tuple[int, Shape], int]) -> None:
+    for task, (peer, attempt) in run.twins.items():
+        where = f"task {task} of {run} is {STATES[run.state[task]]}, and a second attempt of it"
+        shape = run.shapes[run.kind[task]]
+        held[peer, shape] = held.get((peer, shape), 0) + 1
+        if not run.is_planned(task):
+            _wrong(f"{where} is planned on peer {peer}")
+        if peer not in ledger.nodes or peer == run.node[task]:
+            _wrong(f"{where} is planned on peer {peer}, which is not there or has the first one")
+        if attempt != run.doubled.get(task) or attempt <= run.attempt[task]:
+            _wrong(f"{where} has the number {attempt}, the first one {run.attempt[task]}")
+        if (run.run, task) not in ledger.nodes[peer].holding:
+            _wrong(f"{where} is not held by {ledger.nodes[peer]}")
+        if run.linked and run.missing[task]:
+            _wrong(f"{where} lacks inputs")
 
 
 def _check_run(

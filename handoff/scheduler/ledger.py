@@ -6,11 +6,13 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 from heapq import heappush
+from typing import TYPE_CHECKING
 
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.messages import EndRun, RunFailed
 from handoff.program import Flag
 from handoff.resources import Amounts
+from handoff.scheduler import twins
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.foresight import Foresight
@@ -22,6 +24,9 @@ from handoff.scheduler.ready import Ready, Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, WAITING, Run
 from handoff.scheduler.speeds import Speeds
 from handoff.settings import SchedulerSettings
+
+if TYPE_CHECKING:
+    from handoff.scheduler.draining import Leaving
 
 RANK_GROWTH = 1.5            # ranks are worked out anew when so many times as many tasks are done, ...
 RANK_OFTEN_MAX = 20_000      # in runs of at most so many tasks; in larger ones at every fourfold
@@ -68,6 +73,7 @@ class Ledger:
         self.is_changed = False                # something may be placed that could not be before
         self.touched: dict[int, Run] = {}      # runs about which there may be something to say
         self.stranded: dict[tuple[int, int], None] = {}   # (run, task): planned, while an input of it came to be planned nowhere
+        self.leaving: dict[int, Leaving] = {}  # nodes that drain
         self.kept: dict[int, tuple[RunFailed, dict[str, object]]] = {}    # runs that failed without a client: for who attaches later
         self.history: dict[int, dict[str, object]] = {}   # runs that are over and forgotten, for people
 
@@ -131,7 +137,8 @@ class Ledger:
             if group in run.group_node:
                 return run.group_node[group]
         if run.is_serializer(task):
-            return run.node[run.inputs_of(task)[0]]
+            home = run.node[run.inputs_of(task)[0]]
+            return None if home in self.leaving else home
         return None
 
     def need_of(self, run: Run, task: int) -> Amounts:
@@ -250,8 +257,7 @@ class Ledger:
         """It is no longer with its node, and not done; its planned dependents stay where they are and will be redirected."""
         held = run.state[task] == HELD
         self._book_off(run, task, held)
-        run.state[task] = WAITING
-        run.node[task] = NOBODY
+        run.unplace(task)
         for each in run.consumers_of(task):
             if run.state[each] >= DONE:
                 continue
@@ -263,6 +269,9 @@ class Ledger:
 
     def take_back(self, run: Run, task: int) -> None:
         """It is to be planned anew at once; what its node may have started of it counts for the limit of the run until its end is heard."""
+        if task in run.twins:
+            twins.promote(self, run, task)
+            return
         peer = run.node[task]
         self.out.recall(peer, run, (task,))
         if run.max_concurrency and peer in self.nodes:
@@ -291,8 +300,7 @@ class Ledger:
             again[each] = None
             if run.state[each] == DONE:     # it may have been kept for others; a copy too many is dropped
                 self.release_all(run, each)
-            run.state[each] = WAITING
-            run.node[each] = NOBODY
+            run.unplace(each)
             run.ran.pop(each, None)
             run.done -= 1
             run.left[run.kind[each]] += 1
@@ -310,6 +318,8 @@ class Ledger:
                 if state >= DONE or consumer in touched:
                     continue
                 touched[consumer] = None
+                if consumer in run.twins:
+                    twins.drop(self, run, consumer)
                 if AHEAD <= state <= HELD:
                     self.stranded[run.run, consumer] = None
                 if state == HELD or (state == AHEAD and run.max_concurrency):
@@ -378,6 +388,7 @@ class Ledger:
 
     def end_run(self, run: Run) -> None:
         """Nothing of it is left anywhere: its nodes forget it, its queues and code go."""
+        twins.forget(self, run)
         for peer in run.nodes:
             node = self.nodes.get(peer)
             if node is None:

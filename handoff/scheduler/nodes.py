@@ -26,8 +26,8 @@ class Node:
 
     __slots__ = (
         "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "down_at", "dropped_at", "ends", "free", "freed", "group",
-        "heard", "held", "holding", "is_stale", "kinds", "knows", "labels", "lanes", "name", "pace", "peer", "pid", "planned", "queue",
-        "queued", "recalled_at", "running", "sent", "shares", "speed", "state", "units", "up_at",
+        "heard", "held", "holding", "is_stale", "kinds", "knows", "labels", "lanes", "leaves", "name", "pace", "peer", "pid", "planned",
+        "queue", "queued", "recalled_at", "running", "sent", "shares", "speed", "state", "units", "up_at",
     )
 
     def __init__(self, peer: PeerId, hello: Hello, now: float, zero_cost_per_cpu: int) -> None:
@@ -40,7 +40,8 @@ class Node:
         self.capacity: dict[str, int] = dict(hello.capacity)
         cpus = -(-self.capacity.get("cpu", 0) // SCALE)
         self.capacity[""] = max(1, zero_cost_per_cpu * max(1, cpus)) * COROUTINES_PER_PLACE  # places for tasks that cost nothing
-        self.state = "ready"                    # "ready" | "suspect": gets no new work
+        self.state = "ready"                    # "ready" | "suspect": silent | "draining": these two get no new work
+        self.leaves = False                     # it drains, whether or not it is heard just now
         self.heard = now                        # when it last said anything
         self.dropped_at: float | None = None    # since when its connection is broken
         self.free: Amounts = hello.capacity     # what it said is free, for people

@@ -9,7 +9,7 @@ from typing import Any
 from handoff.columns import Blobs
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.machine import Close, Note, Send
-from handoff.messages import DropCode, Message, Peers, Placed, Plan, Recall, Redirect, Release, Upload
+from handoff.messages import Abandon, DropCode, Message, Peers, Placed, Plan, Recall, Redirect, Release, Upload
 from handoff.program import Flag
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.nodes import Node
@@ -17,6 +17,8 @@ from handoff.scheduler.runs import Run
 
 RANK_MAX = 999_999.0      # a priority stands above every rank
 PRIORITY_WEIGHT = 1e6
+
+LATER_SECONDS = 0.005     # so long may wait what nobody waits for: the words of several runs then wake their client once
 
 
 class Outbox:
@@ -28,10 +30,13 @@ class Outbox:
         self.codes = codes
         self.effects: list[Send | Close | Note] = []
         self.held: dict[PeerId, list[Send]] = {}  # per peer: what nobody waits for
+        self.say_at = float("inf")                # when that is said at the latest
         self.plans: dict[tuple[int, int], tuple[Run, list[int]]] = {}
         self.redirects: dict[tuple[int, int], dict[int, int]] = {}
         self.releases: dict[tuple[int, int], array[int]] = {}
         self.recalls: dict[tuple[int, int], dict[int, int]] = {}   # per peer and run: tasks and their attempts
+        self.abandons: dict[tuple[int, int], dict[int, int]] = {}  # likewise
+        self.twins: list[tuple[Node, Run, int, int]] = []          # second attempts to be planned: the columns tell of the first
         self.uploads: dict[int, tuple[Run, list[int]]] = {}
         self.names: dict[int, tuple[str, tuple[str, int]]] = {}   # every node there ever was: late peers may ask about dead ones
 
@@ -45,15 +50,16 @@ class Outbox:
             self.effects.append(Send(PeerId(peer), message))
 
     def say_later(self, peer: PeerId | None, message: Message) -> None:
-        """Say this before whatever else is said to that peer, or when `say_held` is called: nobody waits for it."""
+        """Say this before whatever else is said to that peer, or a little later: nobody waits for it."""
         if peer is not None:
             self.held.setdefault(peer, []).append(Send(peer, message))
 
-    def say_held(self) -> None:
-        """Say what was to be said later."""
-        for sends in self.held.values():
-            self.effects += sends
+    def _say_held(self) -> None:
+        for peer, sends in self.held.items():
+            if peer in self.client_knows:   # else it is gone
+                self.effects += sends
         self.held.clear()
+        self.say_at = float("inf")
 
     def close(self, peer: PeerId, reason: str) -> None:
         """Forget this peer."""
@@ -89,6 +95,14 @@ class Outbox:
         for task in tasks:
             recalled[task] = run.attempt[task]
 
+    def abandon(self, peer: int, run: Run, task: int, attempt: int) -> None:
+        """That peer's attempt is of no use any more."""
+        self.abandons.setdefault((peer, run.run), {})[task] = attempt
+
+    def twin(self, node: Node, run: Run, task: int, attempt: int) -> None:
+        """A second attempt goes to that node."""
+        self.twins.append((node, run, task, attempt))
+
     def upload(self, run: Run, task: int) -> None:
         """The run's client is asked to upload this object."""
         self.uploads.setdefault(run.run, (run, []))[1].append(task)
@@ -102,21 +116,25 @@ class Outbox:
 
     def forget_run(self, run: RunId) -> None:
         """Nothing more is to be said about it."""
-        for gathered in (self.plans, self.redirects, self.releases, self.recalls):
+        for gathered in (self.plans, self.redirects, self.releases, self.recalls, self.abandons):
             for key in [key for key in gathered if key[1] == run]:
                 del gathered[key]
+        self.twins = [twin for twin in self.twins if twin[1].run != run]
         self.uploads.pop(run, None)
 
     def forget_node(self, peer: int) -> None:
         """Nobody is there to listen."""
-        for gathered in (self.plans, self.redirects, self.releases, self.recalls):
+        for gathered in (self.plans, self.redirects, self.releases, self.recalls, self.abandons):
             for key in [key for key in gathered if key[0] == peer]:
                 del gathered[key]
+        self.twins = [twin for twin in self.twins if twin[0].peer != peer]
 
     # ── handing it over ─────────────────────────────────────────────────────
 
-    def flush(self) -> list[Send | Close | Note]:
-        """Everything that is to be said; the outbox is empty afterwards."""
+    def flush(self, now: float) -> list[Send | Close | Note]:
+        """Everything that is to be said; the outbox is empty afterwards, but for what nobody waits for."""
+        if now >= self.say_at:
+            self._say_held()
         # First, since what is released may be planned again in the same pass, and must not be dropped when it is made.
         for (peer, number), column in self.releases.items():
             if peer in self.nodes:
@@ -125,6 +143,13 @@ class Outbox:
         for (peer, number), recalled in self.recalls.items():
             if peer in self.nodes:
                 self.send(peer, Recall(RunId(number), array("I", recalled), array("I", recalled.values())))
+        for node, run, task, attempt in self.twins:
+            first, run.attempt[task] = run.attempt[task], attempt
+            self._send_plan(node, run, [task])
+            run.attempt[task] = first
+        for (peer, number), abandoned in self.abandons.items():
+            if peer in self.nodes:
+                self.send(peer, Abandon(RunId(number), array("I", abandoned), array("I", abandoned.values())))
         for (peer, _), (run, tasks) in self.plans.items():
             self._send_plan(self.nodes[peer], run, tasks)
         for run, tasks in self.uploads.values():
@@ -136,8 +161,10 @@ class Outbox:
             if peer in self.nodes:
                 self._introduce(self.nodes[peer], changes.values())
                 self.send(peer, Redirect(RunId(number), array("I", changes), array("I", changes.values())))
-        for gathered in (self.plans, self.uploads, self.redirects, self.releases, self.recalls):
+        for gathered in (self.plans, self.uploads, self.redirects, self.releases, self.recalls, self.abandons, self.twins):
             gathered.clear()
+        if self.held and self.say_at == float("inf"):
+            self.say_at = now + LATER_SECONDS
         effects, self.effects = self.effects, []
         return effects
 

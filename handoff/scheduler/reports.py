@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import repeat
 
 from handoff.messages import Report
+from handoff.scheduler import twins
 from handoff.scheduler.estimates import MET_MAX, Estimates, Function
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
@@ -22,6 +23,8 @@ def take_report(now: float, ledger: Ledger, node: Node, report: Report) -> Run |
     run.bytes_moved += report.fetched_bytes
     for task in report.tasks if run.ghosts else ():
         run.ghosts.pop((node.peer, task), None)
+    if run.twins:
+        twins.first_wins(ledger, run, node.peer, report.tasks, report.attempts)
     done = _mark_done(now, run, node, report)
     if not done:
         return run

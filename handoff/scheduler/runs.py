@@ -114,6 +114,9 @@ class Run:
         self.failures: dict[int, int] = {}            # attempts that count
         self.crashes: dict[int, int] = {}             # those that killed a worker
         self.avoid: dict[int, set[int]] = {}          # nodes that could not do it, or could not hand it over
+        self.twins: dict[int, tuple[int, int]] = {}   # tasks that run twice at once: node and attempt of the second
+        self.doubled: dict[int, int] = {}             # those that ever did: the number of the second attempt
+        self.fronts: dict[tuple[int, int], float] = {}   # short tasks that should be running, with their attempts: seen so since when
         self.copies: dict[int, list[int]] = {}        # other nodes that hold, or will fetch, the result
         self.has_remade = False                       # something was made again: where older copies lie is not known for sure any more
         self.ran: dict[int, int] = {}                 # where it ran, of results that are taken from another node since
@@ -141,6 +144,7 @@ class Run:
         self.rank_seconds: list[float] = []           # per kind: what the ranks were worked out with
         self.rank_again = 1 if total <= 20_000 else 16                          # work them out anew when so many tasks are done
         self.plain = not (self.groups or any(kind.flags & (Flag.SERIALIZER | Flag.OBJECT) for kind in self.kinds))
+        self.may_double = not self.max_concurrency and any(kind.flags & Flag.IDEMPOTENT and kind.max_retries for kind in self.kinds)
         for index in range(len(self.kinds)):
             self.left[index] = self.kind.count(index) if len(self.kinds) <= 8 else 0
         if len(self.kinds) > 8:
@@ -241,6 +245,13 @@ class Run:
         return (RANK_TOP - min(RANK_TOP, int(rank * 1e6))) << 64 | self.run << 32 | task
 
     # ── keeping the table ───────────────────────────────────────────────────
+
+    def unplace(self, task: int) -> None:
+        """It is to be planned anew, with a number that no attempt had before."""
+        self.state[task] = WAITING
+        self.node[task] = NOBODY
+        if self.doubled:
+            self.attempt[task] = max(self.attempt[task], self.doubled.get(task, 0))
 
     def recount(self, task: int) -> None:
         """Count again what it waits for: after results were lost, counting on would be error-prone."""

@@ -7,6 +7,7 @@ from heapq import heappop
 from typing import Any
 
 from handoff.errors import ProtocolError
+from handoff.greetings import DRAINED
 from handoff.ids import PeerId, RunId
 from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick
 from handoff.messages import (
@@ -15,6 +16,7 @@ from handoff.messages import (
     Ask,
     Bye,
     Cancel,
+    Drain,
     Failed,
     Forget,
     Hello,
@@ -27,7 +29,7 @@ from handoff.messages import (
     Submit,
     Unreachable,
 )
-from handoff.scheduler import losses, retries
+from handoff.scheduler import draining, losses, retries, speculation, twins
 from handoff.scheduler.allocator import Allocator, Desk
 from handoff.scheduler.answers import answer
 from handoff.scheduler.endings import complete, end, fail, tell_progress
@@ -36,13 +38,11 @@ from handoff.scheduler.greedy import Greedy
 from handoff.scheduler.invariants import check
 from handoff.scheduler.ledger import Client, Ledger
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.recall import recall_for_idle_nodes, recall_stranded
+from handoff.scheduler.recall import recall_for_idle_nodes, recall_stranded, take_back
 from handoff.scheduler.reports import take_report
 from handoff.scheduler.runs import DELAYED, DONE, GONE, WAITING, Run, check_program
 from handoff.scheduler.waiting import give_up_waiting, see_what_is_unmet, see_what_is_unmet_everywhere
 from handoff.settings import SchedulerSettings
-
-LATER_SECONDS = 0.005   # so long may wait what nobody waits for: several runs' words then wake their client once
 
 
 class Scheduler:
@@ -56,14 +56,13 @@ class Scheduler:
         self.ledger.allocator = type(self.allocator).__name__
         self._next_run = first_run
         self._look_at = float("inf")                  # when to look for silent nodes again
-        self._say_at = float("inf")                   # when to say what nobody waits for
 
     # ── the shape of a brain ────────────────────────────────────────────────
 
     @property
     def deadline(self) -> float | None:
         """When the next pause, timeout or silence is due."""
-        due = min(self.ledger.timers[0][0] if self.ledger.timers else float("inf"), self._look_at, self._say_at)
+        due = min(self.ledger.timers[0][0] if self.ledger.timers else float("inf"), self._look_at, self.ledger.out.say_at)
         return None if due == float("inf") else due
 
     def handle(self, now: float, event: Any) -> list[Send | Close | Note]:
@@ -100,6 +99,8 @@ class Scheduler:
         while ledger.timers and ledger.timers[0][0] <= now:
             _, _, what, first, second, third = heappop(ledger.timers)
             self._remember(now, what, first, second, third)
+        if ledger.leaving:
+            self._see_off(now)
         if ledger.is_changed:
             ledger.is_changed = False
             self._allocate(now)
@@ -113,17 +114,12 @@ class Scheduler:
                 elif run.client is not None and not run.is_over:
                     tell_progress(ledger, now, run)
         ledger.touched.clear()
-        if now >= self._say_at:
-            ledger.out.say_held()
-            self._say_at = float("inf")
         orphans = [(run, tasks[0]) for run, tasks in ledger.out.uploads.values() if run.client is None]
-        effects = ledger.out.flush()
-        if ledger.out.held and self._say_at == float("inf"):
-            self._say_at = now + LATER_SECONDS
+        effects = ledger.out.flush(now)
         for run, task in orphans:   # after what was planned is said, so that it is taken back everywhere
             text = "a value that its client uploaded was lost with its node, and that client is gone"
             fail(ledger, now, run, RunFailed(run.run, "ResultLost", text, task))
-        return effects + ledger.out.flush() if orphans else effects
+        return effects + ledger.out.flush(now) if orphans else effects
 
     def check(self) -> None:
         """Raise InvariantViolation when the tables contradict each other; for tests."""
@@ -145,7 +141,7 @@ class Scheduler:
             case Failed():
                 self._fail_attempt(now, node, message)
             case Recalled():
-                self._take_back(node, message)
+                take_back(self.ledger, node, message)
             case Unreachable():
                 losses.unreachable(self.ledger, node, message)
                 self.ledger.touch(self.ledger.runs.get(message.run))
@@ -153,6 +149,8 @@ class Scheduler:
                 run = self.ledger.runs.get(message.run)
                 if run is not None:
                     self.ledger.out.send(run.client, replace(message, node=node.name))
+            case Drain():
+                draining.begin(self.ledger, now, node, message.seconds)
             case Bye():
                 self._lose(now, node.peer, message.reason or "it left")
 
@@ -162,11 +160,16 @@ class Scheduler:
             return
         if run.ghosts.pop((node.peer, failed.task), failed) is None:
             self.ledger.touch(run)
+        if run.twins and twins.ended(self.ledger, run, node.peer, failed.task, failed.attempt):
+            self.ledger.touch(run)
+            return
         if not run.is_current(node.peer, failed.task, failed.attempt):
             return
         task = failed.task
         kind = run.kinds[run.kind[task]]
         self.ledger.unplan(run, task)
+        if node.leaves:
+            draining.unbind(self.ledger, run, task)
         may_again = retries.count_failure(run, kind, failed, self.settings)
         failures = run.failures[task]
         if not may_again:
@@ -183,20 +186,6 @@ class Scheduler:
         if run.crashes.get(task, 0) >= 2:
             self.ledger.make_alone(run, task)
         self.ledger.delay(run, task, now + retries.pause(failures, self.settings))
-        self.ledger.touch(run)
-
-    def _take_back(self, node: Node, recalled: Recalled) -> None:
-        run = self.ledger.runs.get(recalled.run)
-        if run is None:
-            return
-        back = []
-        for task, attempt in zip(recalled.tasks, recalled.attempts, strict=False):
-            run.ghosts.pop((node.peer, task), None)
-            if run.is_current(node.peer, task, attempt):
-                self.ledger.unplan(run, task)
-                back.append(task)
-        for task in back:
-            self.ledger.consider(run, task)
         self.ledger.touch(run)
 
     # ── what clients say ────────────────────────────────────────────────────
@@ -223,6 +212,8 @@ class Scheduler:
                     self.ledger.touch(run)
             case Ask():
                 answer(ledger, now, peer, message)
+            case Drain():
+                draining.drain_named(ledger, now, peer, message)
             case Bye(reason):
                 self._lose(now, peer, reason or "it left")
 
@@ -242,20 +233,19 @@ class Scheduler:
         except ProtocolError as wrong:
             ledger.out.send(peer, Refused("ProtocolError", str(wrong), submit.token))
             return
-        nodes = list(ledger.nodes.values())
-        found = None
-        is_checked = bool(nodes) and not submit.wait_for_nodes
-        if is_checked:
-            found = obstacle(program, [index for index, left in enumerate(run.left) if left], nodes)
-            if found is not None and not found.is_absence:
-                ledger.codes.release(program.codes)
-                ledger.out.send(peer, Refused(found.code, found.text, submit.token, program.kind.index(found.kind)))
-                return
+        nodes = [node for node in ledger.nodes.values() if not node.leaves]
+        is_open = submit.wait_for_nodes or not nodes
+        found = None if is_open else obstacle(program, [index for index, left in enumerate(run.left) if left], nodes)
+        if found is not None and not found.is_absence:
+            ledger.codes.release(program.codes)
+            ledger.out.send(peer, Refused(found.code, found.text, submit.token, program.kind.index(found.kind)))
+            return
         self._next_run += 1
         (ledger.out.say_later if submit.values_only else ledger.out.send)(peer, Accepted(submit.token, number))
         ledger.add_run(run)
         ledger.clients[peer].runs[number] = None
-        if found is not None or not is_checked:
+        speculation.watch(ledger, now, run)
+        if found is not None or is_open:
             see_what_is_unmet(ledger, now, run)
         if run.timeout > 0.0:
             ledger.remind(now + run.timeout, "timeout", number)
@@ -277,6 +267,8 @@ class Scheduler:
         node.go_at(ledger.speeds.of(hello.name, dict(hello.capacity)))
         ledger.nodes[peer] = ledger.by_name[hello.name] = node
         ledger.out.names[peer] = (hello.name, hello.address)
+        if ledger.leaving:
+            draining.ask_back_again(ledger)
         self._look_at = min(self._look_at, now + self.settings.suspect_seconds)
         see_what_is_unmet_everywhere(self.ledger, now)
         self.ledger.is_changed = True
@@ -284,7 +276,7 @@ class Scheduler:
     def _hear(self, now: float, node: Node) -> None:
         node.heard = now
         if node.state == "suspect" and node.dropped_at is None:
-            node.state = "ready"
+            node.state = "draining" if node.leaves else "ready"
             self.ledger.is_changed = True
             self._look_at = min(self._look_at, now + self.settings.suspect_seconds)
 
@@ -314,8 +306,15 @@ class Scheduler:
         elif peer in self.ledger.clients:
             self._lose_client(now, peer)
 
+    def _see_off(self, now: float) -> None:
+        """Nodes that drain leave when nothing needs them, or when their time is over."""
+        for node in draining.leavers(self.ledger, now):
+            self.ledger.out.close(node.peer, DRAINED)
+            self._lose_node(now, node, "it was drained")
+
     def _lose_node(self, now: float, node: Node, reason: str) -> None:
-        self.ledger.out.note("warning", "node.lost", node=node.name, peer=node.peer, reason=reason)
+        if self.ledger.leaving.pop(node.peer, None) is None:
+            self.ledger.out.note("warning", "node.lost", node=node.name, peer=node.peer, reason=reason)
         concerned = [run for run in self.ledger.runs.values() if node.peer in run.nodes]
         for run, failed in losses.lose_node(self.ledger, node, reason):
             fail(self.ledger, now, run, failed)
@@ -328,7 +327,6 @@ class Scheduler:
         ledger = self.ledger
         client = ledger.clients.pop(peer)
         ledger.client_knows.pop(peer, None)
-        ledger.out.held.pop(peer, None)
         for number in list(client.runs):
             run = ledger.runs[number]
             run.client = None
@@ -377,6 +375,8 @@ class Scheduler:
             case "timeout" if run is not None and not run.is_over:
                 fail(self.ledger, now, run, RunFailed(
                     run.run, "RunTimeout", f"the run took longer than {run.timeout:g} s; {run.done} of {run.total} tasks were done"))
+            case "stragglers" if run is not None:
+                speculation.look(self.ledger, now, run)
             case "unmet" if run is not None:
                 give_up_waiting(self.ledger, now, run)
             case "progress" if run is not None:

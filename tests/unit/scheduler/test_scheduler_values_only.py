@@ -5,7 +5,7 @@ from __future__ import annotations
 from scheduler_story import Accepted, Cluster, Forget, Plan, RunDone, RunFailed, Submit, many
 
 from handoff.messages import Ask, NodeGone, Peers, Placed, Progress
-from handoff.scheduler.scheduler import LATER_SECONDS
+from handoff.scheduler.outbox import LATER_SECONDS
 
 WORD = (Accepted, Placed, RunDone)
 
@@ -96,8 +96,8 @@ def test_a_client_that_leaves_before_it_was_told_leaves_nothing_behind() -> None
     cluster.done(0, run=2)
     cluster.lose("client")
     assert [line["state"] for line in cluster.scheduler.ledger.history.values()] == ["done", "done"]
-    assert not cluster.scheduler.ledger.out.held
     assert cluster.wait(1.0) == []
+    assert not cluster.scheduler.ledger.out.held
 
 
 def test_the_clock_rests_when_all_is_said() -> None:
