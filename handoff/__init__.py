@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from handoff import errors
 from handoff.graph.dag import DAG
-from handoff.graph.function import Argument, Function, collocated
+from handoff.graph.function import Argument, Function, collocated, near
 from handoff.graph.options import function
 from handoff.version import VERSION as __version__
 
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from handoff.client.story.report import RunReport
     from handoff.local import LocalCluster, execute, submit
     from handoff.local_run import execute_local
+    from handoff.node.current import current_task
 
 __all__ = [
     "DAG", "Argument", "Client", "Function", "LocalCluster", "NodeInfo", "Run", "RunReport", "RunResult", "RunStatus", "TaskRecord",
-    "__version__", "aio", "collocated", "connect", "errors", "execute", "execute_local", "function", "submit",
+    "__version__", "aio", "collocated", "connect", "current_task", "errors", "execute", "execute_local", "function", "near", "submit",
 ]
 
 _LATER = {
@@ -44,6 +45,7 @@ _LATER = {
     "RunStatus": "handoff.client.result",
     "TaskRecord": "handoff.client.result",
     "connect": "handoff.client.connect",
+    "current_task": "handoff.node.current",
     "execute": "handoff.local",
     "execute_local": "handoff.local_run",
     "submit": "handoff.local",

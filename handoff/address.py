@@ -34,6 +34,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_same_machine(one: str, other: str) -> bool:
+    """Whether these two, who came to the coordinator from these hosts, are surely on one machine."""
+    one, other = (host.partition("%")[0].removeprefix("::ffff:") for host in (one, other))
+    return bool(one) and (one == other or (is_loopback(one) and is_loopback(other)))
+
+
 def seen_from_here(address: tuple[str, int], coordinator: str) -> tuple[str, int]:
     """Where a node is for us, who reach the coordinator at that host.
 

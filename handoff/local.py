@@ -41,7 +41,7 @@ POLL_SECONDS = 0.01
 POLL_SECONDS_MAX = 1.0               # for one answer of a coordinator that may have just died
 LOG_BYTES = 4000                     # of a process that failed to start: so much of the end of its log is shown
 
-_OPTIONS = ("name", "cpus", "memory", "gpus", "resources", "labels")
+_OPTIONS = ("name", "cpus", "memory", "gpus", "resources", "labels", "tracker")
 
 
 class LocalCluster:
@@ -51,6 +51,8 @@ class LocalCluster:
 
     `nodes` is a number, or a list of dicts with the options of `add_node`. What is not said is this machine's own, shared out evenly.
     `state` is a directory for what is learned of functions, for the next cluster; without, it is forgotten.
+    `shared` is what the whole cluster has together: {"license": 5} for functions that cost {"cluster:license": 1}. `allocator` and
+    `tracker` are as on the command lines: "first-fit", "MODULE:CLASS".
     """
 
     def __init__(
@@ -63,9 +65,12 @@ class LocalCluster:
         resources: Mapping[str, float] | None = None,
         labels: Mapping[str, str] | None = None,
         state: str | Path | None = None,
+        tracker: str | None = None,
+        shared: Mapping[str, float] | None = None,
+        allocator: str | None = None,
         log_level: str = "warning",
     ) -> None:
-        common = {"cpus": cpus, "memory": memory, "gpus": gpus, "resources": resources, "labels": labels}
+        common = {"cpus": cpus, "memory": memory, "gpus": gpus, "resources": resources, "labels": labels, "tracker": tracker}
         specs = _specs(nodes, {name: value for name, value in common.items() if value is not None})
         self._log_level = log_level
         self._owner = os.getpid()
@@ -82,8 +87,10 @@ class LocalCluster:
         _clusters.add(self)
         try:
             with listening:
-                keeping = ["--state", str(Path(state).absolute())] if state is not None else []
-                self._spawn("coordinator", "handoff.coordinator", ["--listen-fd", str(listening.fileno()), *keeping], [listening.fileno()])
+                arguments = ["--listen-fd", str(listening.fileno()), *_resources(shared)]
+                arguments += ["--allocator", allocator] if allocator is not None else []
+                arguments += ["--state", str(Path(state).absolute())] if state is not None else []
+                self._spawn("coordinator", "handoff.coordinator", arguments, [listening.fileno()])
             self._start_nodes(specs)
         except BaseException:
             self.close()
@@ -147,9 +154,10 @@ class LocalCluster:
         gpus: float | None = None,
         resources: Mapping[str, float] | None = None,
         labels: Mapping[str, str] | None = None,
+        tracker: str | None = None,
     ) -> str:
         """Start one more node and wait until it is in; its name."""
-        said = {"name": name, "cpus": cpus, "memory": memory, "gpus": gpus, "resources": resources, "labels": labels}
+        said = {"name": name, "cpus": cpus, "memory": memory, "gpus": gpus, "resources": resources, "labels": labels, "tracker": tracker}
         return self._start_nodes([{option: value for option, value in said.items() if value is not None}])[0]
 
     def kill_node(self, name: str) -> None:
@@ -285,6 +293,9 @@ def _specs(nodes: int | Iterable[Mapping[str, Any]], common: Mapping[str, Any]) 
     if len(specs) > 1:
         share = _share(len(specs)) if any("cpus" not in spec or "memory" not in spec for spec in specs) else {}
         specs = [{**share, **spec} for spec in specs]
+        for spec in specs:
+            if "gpus" in share and spec["gpus"] == 0 and any(name.startswith("gpu:") for name in spec.get("resources") or ()):
+                del spec["gpus"]   # those of the kinds that are said
     return list(specs)
 
 
@@ -299,14 +310,18 @@ def _share(count: int) -> dict[str, Any]:
 
 def _node_arguments(spec: Mapping[str, Any]) -> list[str]:
     arguments = []
-    for option in ("cpus", "memory", "gpus"):
+    for option in ("cpus", "memory", "gpus", "tracker"):
         if spec.get(option) is not None:
             arguments += [f"--{option}", str(spec[option])]
-    for name, amount in (spec.get("resources") or {}).items():
-        arguments += ["--resource", f"{name}={amount if isinstance(amount, str) else shown(round(amount * SCALE))}"]
+    arguments += _resources(spec.get("resources"))
     for name, text in (spec.get("labels") or {}).items():
         arguments += ["--label", f"{name}={text}"]
     return arguments
+
+
+def _resources(amounts: Mapping[str, float | str] | None) -> list[str]:
+    said = [(name, amount if isinstance(amount, str) else shown(round(amount * SCALE))) for name, amount in (amounts or {}).items()]
+    return [word for name, amount in said for word in ("--resource", f"{name}={amount}")]
 
 
 def _environment() -> dict[str, str]:

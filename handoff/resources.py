@@ -1,4 +1,8 @@
-"""Named amounts: what a function costs, what a node offers. Exact: integers of 1/10,000, so nothing drifts."""
+"""Named amounts: what a function costs, what a node offers. Exact: integers of 1/10,000, so nothing drifts.
+
+Three names mean more than a count: "memory" and "gpu_memory" are in MB and may be written as sizes; "gpu" and "gpu:KIND" are devices, of
+which a part may be asked for; what starts with "cluster:" is counted for the whole cluster, by its coordinator, and by no node.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,24 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 SCALE = 10_000                        # one unit of any resource, in steps
+STEPS_MAX = 2**53                     # more of anything is a mistake, and would not travel exactly everywhere
 Amounts: TypeAlias = tuple[tuple[str, int], ...]  # (name, steps), sorted by name, zero amounts left out
 
 DEFAULT_COST: Amounts = (("cpu", SCALE),)
+GPU, GPU_KIND, GPU_MEMORY = "gpu", "gpu:", "gpu_memory"   # any GPU; the beginning of "gpu:a100"; MB on GPUs
+CLUSTER = "cluster:"                  # the beginning of the names of what the coordinator counts
 
-_MEMORY_UNITS = {  # to MB, the unit in which memory is counted
-    "": 1.0, "b": 1e-6, "kb": 1e-3, "mb": 1.0, "gb": 1e3, "tb": 1e6,
-    "kib": 1024 / 1e6, "mib": 1024**2 / 1e6, "gib": 1024**3 / 1e6, "tib": 1024**4 / 1e6,
+_SIZES = {  # in bytes; memory is counted in MB
+    "": 10**6, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }
+_SIZED = ("memory", GPU_MEMORY)
 _AMOUNT = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*")
 
 
 def amounts(costs: Mapping[str, float | int | str]) -> Amounts:
     """Exact amounts from what a user wrote, such as {"cpu": 0.5, "memory": "2 GiB"}; memory in MB.
 
-    Raises ValueError that names the resource when an amount is negative, not a number, or not finite.
+    Raises ValueError that names the resource when an amount is negative, not a number, not finite, or absurdly large.
     """
     if not isinstance(costs, Mapping):
         raise ValueError(f"a cost is a mapping such as {{'cpu': 1}}, not {costs!r}")
@@ -30,41 +37,87 @@ def amounts(costs: Mapping[str, float | int | str]) -> Amounts:
     for name, value in costs.items():
         if not isinstance(name, str) or not name:
             raise ValueError(f"a resource is named by a string, not {name!r}")
+        if name in (GPU_KIND, CLUSTER):
+            raise ValueError(f'{name!r} names no resource; write what comes after the colon, such as "{name}{_EXAMPLES[name]}"')
         amount = _steps(name, value)
         if amount:
             steps[name] = amount
     return tuple(sorted(steps.items()))
 
 
+_EXAMPLES = {GPU_KIND: "a100", CLUSTER: "license"}
+
+
 def costs(cost: Mapping[str, float | int | str] | Sequence[Mapping[str, float | int | str]]) -> tuple[Amounts, ...]:
-    """Exact amounts of one cost, or of each alternative of a list of them, the preferred first. Raises ValueError as `amounts` does."""
+    """Exact amounts of one cost, or of each alternative of a list of them, the preferred first.
+
+    Raises ValueError as `amounts` does, for GPUs that no function can have (1.5 of them; two sorts at once), and for equal alternatives.
+    """
     if isinstance(cost, Mapping):
-        return (amounts(cost),)
+        return (_askable(amounts(cost)),)
     if not isinstance(cost, (list, tuple)) or not cost:
         raise ValueError(f"a cost is a mapping such as {{'cpu': 1}}, or a list of such alternatives, not {cost!r}")
-    return tuple(map(amounts, cost))
+    found = tuple(_askable(amounts(each)) for each in cost)
+    for place, each in enumerate(found):
+        if each in found[:place]:
+            raise ValueError(f"two of its alternatives are equal ({describe(each)}); leave one out")
+    return found
+
+
+def _askable(cost: Amounts) -> Amounts:
+    sorts = [name for name, _ in cost if is_gpu(name)]
+    if len(sorts) > 1:
+        raise ValueError(f"it asks for {' and '.join(sorts)}; a function gets GPUs of one sort, so name one of them")
+    for name, steps in cost:
+        if is_gpu(name) and steps > SCALE and steps % SCALE:
+            raise ValueError(f"{name}={shown(steps)}: a part of a GPU never straddles two; ask for less than one, or for whole ones")
+    return cost
+
+
+def is_gpu(name: str) -> bool:
+    """Whether the name means devices: any GPU, or those of one kind."""
+    return name == GPU or name.startswith(GPU_KIND)
+
+
+def split(cost: Amounts) -> tuple[Amounts, Amounts]:
+    """What of a cost a node has to have, and what the coordinator counts for the whole cluster (names without "cluster:")."""
+    if not any(name.startswith(CLUSTER) for name, _ in cost):
+        return cost, ()
+    node = tuple((name, steps) for name, steps in cost if not name.startswith(CLUSTER))
+    return node, tuple((name.removeprefix(CLUSTER), steps) for name, steps in cost if name.startswith(CLUSTER))
 
 
 def _steps(name: str, value: float | int | str) -> int:
+    from decimal import ROUND_HALF_EVEN, Decimal  # here, since most programs that import Handoff ask for whole cores
+
+    said = value
     if isinstance(value, str):
         match = _AMOUNT.fullmatch(value)
-        units = _MEMORY_UNITS if name == "memory" else {"": 1.0}
+        units = _SIZES if name in _SIZED else {"": 1}
         if match is None or match[2].lower() not in units:
-            raise ValueError(f"{name}={value!r} is not an amount; write a number"
-                             + (' or a size such as "2 GiB"' if name == "memory" else ""))
-        value = float(match[1]) * units[match[2].lower()]
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{name}={value!r} is not an amount; write a number")
-    if not math.isfinite(value):
-        raise ValueError(f"{name}={value!r} is not a finite amount")
-    if value < 0:
-        raise ValueError(f"{name}={value!r} is negative; an amount is zero or more")
-    return round(value * SCALE)
+            raise ValueError(f"{name}={said!r} is not an amount; write a number" + (' or a size such as "2 GiB"' if name in _SIZED else ""))
+        number = Decimal(match[1]) * units[match[2].lower()]
+        if name in _SIZED:
+            number /= 10**6
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{name}={said!r} is not an amount; write a number")
+    elif isinstance(value, int):
+        number = Decimal(int(value))
+    elif not math.isfinite(value):
+        raise ValueError(f"{name}={said!r} is not a finite amount")
+    else:
+        number = Decimal(float.__repr__(value))        # what a person sees: 0.1 is a tenth
+    if number < 0:
+        raise ValueError(f"{name}={said!r} is negative; an amount is zero or more")
+    if number * SCALE > STEPS_MAX:
+        raise ValueError(f"{name}={said!r} is absurd; at most {STEPS_MAX // SCALE:,} of anything can be counted")
+    return int((number * SCALE).to_integral_value(ROUND_HALF_EVEN))
 
 
 def shown(steps: int) -> str:
     """An amount as a person writes it: 10000 -> "1", 5000 -> "0.5"."""
-    return f"{steps / SCALE:.4f}".rstrip("0").rstrip(".")
+    whole, part = divmod(steps, SCALE)
+    return f"{whole}.{part:04d}".rstrip("0") if part else str(whole)
 
 
 def describe(what: Amounts) -> str:

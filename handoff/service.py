@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import importlib
 import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from handoff.config import load_settings
@@ -47,6 +49,17 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def named_in_module(text: str) -> Any:
+    """What "MODULE:NAME" means, with modules found as the user's own programs find them. Raises whatever that import raises."""
+    module, _, name = text.partition(":")
+    before = list(sys.path)
+    sys.path[:0] = [str(Path.cwd()), *filter(None, os.environ.get("HANDOFF_SYS_PATH", "").split(os.pathsep))]
+    try:
+        return getattr(importlib.import_module(module), name)
+    finally:
+        sys.path[:] = before
 
 
 def parser(prog: str, description: str, example: str) -> Parser:

@@ -55,9 +55,10 @@ def status(
     if as_json:
         write_json([asdict(each) for each in found])
         return
-    made = table("run#", "name", "state", "done#", "total#", "seconds#", "client")
+    made = table("run#", "name", "state", "done#", "total#", "seconds#", "client", "waits for")
     for each in found:
-        made.add_row(str(each.run), each.name, each.state, str(each.done), str(each.total), f"{each.seconds:.1f}", each.client)
+        made.add_row(
+            str(each.run), each.name, each.state, str(each.done), str(each.total), f"{each.seconds:.1f}", each.client, each.waits_for)
     write_table(made)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
-from handoff.columns import Blobs, ints, longs
+from handoff.columns import Blobs, Floats, floats, ints, longs
 from handoff.program import Flag, Kind, Program
 from handoff.wire.values import Packed, pack
 
 OBJECT_BYTES = 1024 * 1024           # literals over this size are put on a node instead of being sent through the coordinator
 SHARED_BYTES = 64 * 1024             # so are literals over this size that several functions take,
 LITERALS_BYTES_MAX = 16 * OBJECT_BYTES  # and all over it once literals make up this much of the submission
+UNKNOWN = -1.0                       # in a column of expectations: nothing is said of this task
 
 _OBJECT = Kind(codes=(), name="value", flags=Flag.OBJECT)
 
@@ -82,8 +83,9 @@ class Columns:
             self._kept.append(value)
         return None
 
-    def program(self, codes: Iterable[tuple[bytes, int]], groups: Iterable[Iterable[int]]) -> Program:
-        """All of it."""
+    def program(self, codes: Iterable[tuple[bytes, int]], groups: Iterable[Iterable[int]], near: Iterable[int] = (),
+                seconds: Mapping[int, float] | None = None, nbytes: Mapping[int, float] | None = None) -> Program:
+        """All of it. `near`: pairs of tasks; `seconds`, `nbytes`: what is expected of some tasks."""
         return Program(
             codes=tuple(codes),
             kinds=tuple(self.kinds),
@@ -94,4 +96,11 @@ class Columns:
             groups=tuple(map(ints, groups)),
             object_tasks=ints(self.objects),
             object_sizes=longs(packed.nbytes for packed in self.objects.values()),
+            near=ints(near),
+            seconds=self._expected(seconds),
+            nbytes=self._expected(nbytes),
         )
+
+    def _expected(self, known: Mapping[int, float] | None) -> Floats:
+        """A column of what is known of some tasks; empty when nothing is known of any."""
+        return floats(known.get(task, UNKNOWN) for task in range(len(self.kind))) if known else floats()

@@ -12,7 +12,7 @@ from handoff.client.columns import SHARED_BYTES, Columns
 from handoff.client.folding import Folding
 from handoff.errors import InvalidFunction, MissingFunction, NotSerializable
 from handoff.graph.dag import DAG
-from handoff.graph.function import Argument, Collocated, Function
+from handoff.graph.function import Argument, Collocated, Function, Near
 from handoff.graph.links import Links, near
 from handoff.graph.references import Reference, references_in, replaced
 from handoff.graph.validate import check, given_inputs, refuse_streaming, roots
@@ -60,6 +60,7 @@ class _Lowering:
         self.columns, self.codes = Columns(), CodeTable()
         self.number = [-1] * len(links.functions)                  # per function: its task; -1: it has none (yet)
         self.root = roots(links) if any(isinstance(each.node, Collocated) for each in links.examples) else {}
+        self.where = self._wheres()                                # per root of a group that asks for labels: all that it asks for
         self._kinds: dict[Any, int] = {}
         self._costs = [costs(each.cost) if each.cost is not None else (DEFAULT_COST,) for each in links.examples]
 
@@ -71,7 +72,8 @@ class _Lowering:
         wanted = [task for task in number if task >= 0] if self.returns is None else [number[place] for place in self.returns]
         codes = self.codes.bytes
         return Lowered(
-            program=columns.program(((digest, len(data)) for digest, data in codes.items()), self._groups()),
+            program=columns.program(((digest, len(data)) for digest, data in codes.items()), self._groups(), self._near(),
+                                    self._expected("expected_seconds"), self._expected("expected_bytes")),
             body=tuple(codes.values()), ids=columns.ids, number=by_id, outputs=wanted, objects=columns.objects, hidden=columns.hidden,
         )
 
@@ -93,7 +95,7 @@ class _Lowering:
             if literal is None or inputs is None:
                 number[place] = self._fold(place, output[place])
                 continue
-            key = (shape, output[place], self.root.get(place))
+            key = (shape, output[place], self._group_of(place))
             kind = kinds.get(key)
             if kind is None:
                 form = Form.AS_LIST if function.argument_inclusion == "as_list" else Form.VARIADIC
@@ -143,7 +145,7 @@ class _Lowering:
         except Exception as error:
             raise self._explained(function, error) from without_our_frames(error)
         codes = tuple(folding.codes)
-        key = (self.links.shapes[place], output, self.root.get(place), codes)
+        key = (self.links.shapes[place], output, self._group_of(place), codes)
         kind = self._kinds.get(key)
         if kind is None:
             kind = self._kinds[key] = self._kind(place, Form.TREE, output, codes, folding.is_async)
@@ -153,8 +155,10 @@ class _Lowering:
         function = self.links.functions[place]
         assert function.code is not None
         code = self.codes.add(function.code, function.id)
-        flags = (Flag.OUTPUT if output else 0) | (Flag.ASYNC if is_async or code.is_async else 0)
-        pinned = self.links.functions[self.root.get(place, place)].node
+        flags = ((Flag.OUTPUT if output else 0) | (Flag.ASYNC if is_async or code.is_async else 0)
+                 | (Flag.IDEMPOTENT if function.speculate else 0))
+        root = self.root.get(place, place)
+        pinned = self.links.functions[root].node
         first, *others = self._costs[self.links.shapes[place]]
         return self.columns.kind_number(Kind(
             codes=codes or (code.digest,),
@@ -167,13 +171,40 @@ class _Lowering:
             timeout=float(function.timeout or 0),
             priority=function.priority,
             node=pinned if isinstance(pinned, str) else "",
+            where=tuple(sorted((self.where.get(root) or function.where or {}).items())),
+            spread=function.spread or "",
         ))
+
+    def _group_of(self, place: int) -> int | None:
+        """What sets functions of one shape apart: the root that they follow, or that they ask for others' labels as well."""
+        return self.root.get(place, place if place in self.where else None)
+
+    def _wheres(self) -> dict[int, dict[str, str]]:
+        """What shares a node needs all the labels that any of it asks for."""
+        found: dict[int, dict[str, str]] = {}
+        for place in {**dict.fromkeys(self.root.values()), **self.root}:
+            where = self.links.functions[place].where
+            if where:
+                found.setdefault(self.root.get(place, place), {}).update(where)
+        return found
+
+    def _near(self) -> Iterator[int]:
+        """Pairs: a task, and the task that it had better be near."""
+        for place in self.links.near:
+            wanted = self.links.functions[place].node
+            assert isinstance(wanted, Near)
+            yield from (self.number[place], self.number[self.links.position[wanted.id]])
+
+    def _expected(self, field: str) -> dict[int, float]:
+        """What the user expects of some tasks."""
+        said = ((self.number[place], getattr(self.links.functions[place], field)) for place in self.links.expected)
+        return {task: float(value) for task, value in said if value is not None and task >= 0}
 
     def _groups(self) -> list[list[int]]:
         """Tasks that must share a node, but are not pinned to one."""
         groups: dict[int, list[int]] = {}
         for place, root in self.root.items():
-            if self.links.functions[root].node is None:
+            if not isinstance(self.links.functions[root].node, str):
                 groups.setdefault(root, [self.number[root]]).append(self.number[place])
         return [sorted(group) for group in groups.values()]
 

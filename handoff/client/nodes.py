@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handoff.errors import ConfigError
-from handoff.resources import SCALE, amounts
+from handoff.resources import SCALE, amounts, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class RunInfo:
     total: int
     client: str = ""
     seconds: float = 0.0
+    waits_for: str = ""                # why nothing of it runs now, if nothing does
 
 
 def node_info(data: Mapping[str, Any]) -> NodeInfo:
@@ -53,14 +54,14 @@ def run_info(data: Mapping[str, Any]) -> RunInfo:
     """One entry of the answer about runs."""
     return RunInfo(
         run=data["run"], name=data.get("name", ""), state=data.get("state", ""), done=data.get("done", 0), total=data.get("total", 0),
-        client=str(data.get("client", "")), seconds=data.get("seconds", 0.0),
+        client=str(data.get("client", "")), seconds=data.get("seconds", 0.0), waits_for=str(data.get("waits_for", "")),
     )
 
 
 def has_room(nodes: list[NodeInfo], name: str, cost: Mapping[str, float | int | str]) -> bool:
     """Whether that node has as much free now. Raises ConfigError for a node that is not there, and for a cost that makes no sense."""
     try:
-        wanted = amounts(cost)
+        wanted, _ = split(amounts(cost))   # what the whole cluster shares is on no node
     except ValueError as error:
         raise ConfigError(str(error)) from None
     for node in nodes:

@@ -6,7 +6,6 @@ Plain argparse, since an embedded cluster starts this for every program that use
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import socket
 import sys
@@ -15,8 +14,9 @@ from pathlib import Path
 
 from handoff.address import DEFAULT_PORT
 from handoff.coordinator.coordinator import Coordinator
+from handoff.resources import CLUSTER, Amounts, amounts
 from handoff.scheduler.allocator import Allocator
-from handoff.service import parser, serve
+from handoff.service import named_in_module, parser, serve, setting
 from handoff.trust.secret import Secret
 
 EXAMPLE = """example, two machines:
@@ -38,8 +38,25 @@ def options(arguments: Sequence[str] | None = None, prog: str = "handoff coordin
         "--state", metavar="DIR",
         help="where to keep what was learned of functions, nodes and links, in a directory per cluster; empty to keep nothing"
              " (default: $XDG_STATE_HOME/handoff or ~/.local/state/handoff; delete it to forget all)")
+    made.add_argument(
+        "--resource", metavar="NAME=AMOUNT", type=setting, action="append", default=[],
+        help='what the whole cluster shares, such as license=5; functions ask for it as "cluster:license"; repeatable')
     made.add_argument("--listen-fd", type=int, help=argparse.SUPPRESS)   # an inherited socket that listens already
-    return made.parse_args(arguments)
+    said = made.parse_args(arguments)
+    try:
+        said.cluster = shared(said.resource)
+    except ValueError as error:
+        made.error(f"--resource: {error}")
+    return said
+
+
+def shared(said: Sequence[tuple[str, str]]) -> Amounts:
+    """What the whole cluster shares; ValueError says what is wrong."""
+    names = [name.removeprefix(CLUSTER) for name, _ in said]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"the amount of {name} is said twice")
+    return amounts({name: amount for name, (_, amount) in zip(names, said, strict=True)})
 
 
 def port(text: str) -> int:
@@ -53,16 +70,12 @@ def allocator(text: str) -> Allocator | None:
     """One of ours, or one of the user's own; None for the default."""
     if text == "greedy":
         return None
-    module, _, name = ("handoff.scheduler.first_fit:FirstFit" if text == "first-fit" else text).partition(":")
-    sys.path.insert(0, here := str(Path.cwd()))
     try:
-        made: Allocator = getattr(importlib.import_module(module), name)()
+        made: Allocator = named_in_module("handoff.scheduler.first_fit:FirstFit" if text == "first-fit" else text)()
         if not callable(made.allocate):
             raise TypeError("its allocate is no method")
     except Exception as error:   # whatever a user's module does when it is imported
         raise argparse.ArgumentTypeError(f"{text!r} is neither greedy nor first-fit nor MODULE:CLASS of an allocator: {error!r}") from error
-    finally:
-        sys.path.remove(here)
     return made
 
 
@@ -71,7 +84,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "handoff coordinato
     said = options(arguments, prog)
     listening = socket.socket(fileno=said.listen_fd) if said.listen_fd is not None else None
     return serve(said, lambda settings, secret: Coordinator(
-        settings, secret, said.host, said.port, listening, said.allocator, state_directory(said, secret)), create_secret=True)
+        settings, secret, said.host, said.port, listening, said.allocator, said.cluster, state_directory(said, secret)), create_secret=True)
 
 
 def state_directory(said: argparse.Namespace, secret: Secret) -> Path | None:

@@ -20,7 +20,7 @@ from handoff.log import log
 from handoff.loop import Driver
 from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick
 from handoff.messages import PROTOCOL, Accepted, Answer, Hello, Message, Refused, RunDone, RunFailed, Submit
-from handoff.resources import describe
+from handoff.resources import Amounts, describe
 from handoff.scheduler import learned
 from handoff.scheduler.allocator import Allocator
 from handoff.scheduler.scheduler import Scheduler
@@ -48,11 +48,12 @@ class Coordinator:
         port: int,
         sock: socket.socket | None = None,
         allocator: Allocator | None = None,
+        cluster: Amounts = (),
         state: Path | None = None,
     ) -> None:
         self._settings, self._secret = settings, secret
         self._host, self._port, self._sock = host, port, sock
-        self._scheduler = Scheduler(settings.scheduler, allocator)
+        self._scheduler = Scheduler(settings.scheduler, allocator, cluster=cluster)
         self._state = state                   # the directory in which what was learned is kept; None: nowhere
         self._memory: Memory | None = None
         self._disk = ThreadPoolExecutor(1, "handoff-memory")   # no thread before it is used

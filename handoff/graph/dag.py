@@ -66,6 +66,11 @@ class DAG:
         timeout: float | None = None,
         priority: int | None = None,
         inline: bool | None = None,
+        where: Mapping[str, str] | None = None,
+        spread: str | None = None,
+        speculate: bool | None = None,
+        expected_seconds: float | None = None,
+        expected_bytes: float | None = None,
         **kwargs: Any,
     ) -> Reference:
         """Add `fn(*args, **kwargs)` and return a reference to its result, which may stand anywhere in later arguments.
@@ -81,6 +86,11 @@ class DAG:
             timeout = bound.get("timeout") if timeout is None else timeout
             priority = bound.get("priority") if priority is None else priority
             inline = bound.get("inline") if inline is None else inline
+            where = bound.get("where") if where is None else where
+            spread = bound.get("spread") if spread is None else spread
+            speculate = bound.get("speculate") if speculate is None else speculate
+            expected_seconds = bound.get("expected_seconds") if expected_seconds is None else expected_seconds
+            expected_bytes = bound.get("expected_bytes") if expected_bytes is None else expected_bytes
         if id is None:
             id = self._fresh_id(fn)
         first = 0
@@ -91,7 +101,8 @@ class DAG:
             self._check_origin(id, (args, kwargs))
         self.add(Function(
             id, [reference.id for reference in args[:first]], fn, args[first:], kwargs, cost, node,
-            "inline" if inline else "regular", "variadic", max_retries, timeout, priority or 0,
+            "inline" if inline else "regular", "variadic", max_retries, timeout, priority or 0, where, spread,
+            False if speculate is None else speculate, expected_seconds, expected_bytes,
         ))
         return Reference(id, self)
 

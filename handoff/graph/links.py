@@ -8,22 +8,23 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from handoff.errors import CyclicDependency, InvalidFunction, MissingFunction
-from handoff.graph.function import Argument, Function
+from handoff.graph.function import Argument, Function, Near
 from handoff.graph.references import Reference, may_hold, references_in
 
 if TYPE_CHECKING:
     from handoff.graph.dag import DAG
 
 # All fields but those that differ from task to task: functions that agree in these are checked once, and become one kind.
-_shape = attrgetter("type", "argument_inclusion", "node", "max_retries", "timeout", "priority", "init", "parallelism", "batch_size",
-                    "batch_timeout", "speculate")
+# (Of `node`, `cost` and `where` the parts count, see below; what is near what, and what is expected of each, differs from task to task.)
+_shape = attrgetter("type", "argument_inclusion", "max_retries", "timeout", "priority", "spread", "speculate", "init", "parallelism",
+                    "batch_size", "batch_timeout")
 _SUGGESTIONS_MAX = 10_000            # ids that are compared with a missing one
 
 
 class Links:
     """A graph with its dependencies resolved. Functions are named by their position in the order in which they were added."""
 
-    __slots__ = ("arguments", "examples", "functions", "order", "position", "references", "shapes")
+    __slots__ = ("arguments", "examples", "expected", "functions", "near", "order", "position", "references", "shapes")
 
     def __init__(self, dag: DAG) -> None:
         by_id = dag.functions
@@ -33,6 +34,8 @@ class Links:
         self.references: list[Sequence[int]] = []     # per function: the positions of the references in its other arguments
         self.shapes: list[int] = []                   # per function: an index into `examples`
         self.examples: list[Function] = []            # one function of each shape
+        self.near: list[int] = []                     # functions that say near(id)
+        self.expected: list[int] = []                 # functions that say how long they take, or how large their result is
         self._resolve(dag)
         self.order: Sequence[int] = self._order()     # dependencies first
 
@@ -40,10 +43,16 @@ class Links:
         known: dict[Any, int] = {}
         key: Any
         arguments, references, shapes, examples = self.arguments, self.references, self.shapes, self.examples
-        for function in self.functions:
-            cost = function.cost
+        for place, function in enumerate(self.functions):
+            cost, node, where = function.cost, function.node, function.where
+            if type(node) is Near:
+                self.near.append(place)
+                node = Near             # type: ignore[assignment]  # whichever it is near
+            if function.expected_seconds is not None or function.expected_bytes is not None:
+                self.expected.append(place)
             try:
-                key = _shape(function), id(function.code), None if cost is None else _cost_key(cost)
+                key = (_shape(function), node, id(function.code), None if cost is None else _cost_key(cost),
+                       frozenset(where.items()) if where else None)
                 shape = known.get(key)
             except (AttributeError, TypeError):  # not hashable or not a mapping: certainly wrong, and refused by the check of the shape
                 key = shape = None

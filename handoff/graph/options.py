@@ -12,6 +12,9 @@ Code = TypeVar("Code", bound=Callable[..., Any])
 
 _ATTRIBUTE = "__handoff__"           # a plain dict: code that travels by value must not drag anything along
 _NOTHING: Mapping[str, Any] = {}
+_OPTIONS = frozenset({
+    "cost", "node", "max_retries", "timeout", "priority", "inline", "where", "spread", "speculate", "expected_seconds", "expected_bytes",
+})
 
 
 @overload
@@ -25,6 +28,11 @@ def function(
     timeout: float | None = None,
     priority: int | None = None,
     inline: bool | None = None,
+    where: Mapping[str, str] | None = None,
+    spread: str | None = None,
+    speculate: bool | None = None,
+    expected_seconds: float | None = None,
+    expected_bytes: float | None = None,
 ) -> Callable[[Code], Code]: ...
 def function(code: Any = None, /, **options: Any) -> Any:
     """Bind defaults for `DAG.call`, `client.submit` and `client.map` to a function, which stays what it is and can be called as ever.
@@ -33,7 +41,7 @@ def function(code: Any = None, /, **options: Any) -> Any:
         def train(data): ...
     """
     if code is None:
-        unknown = options.keys() - {"cost", "node", "max_retries", "timeout", "priority", "inline"}
+        unknown = options.keys() - _OPTIONS
         if unknown:
             raise TypeError(f"@handoff.function does not know {', '.join(sorted(unknown))}")
         return lambda code: _bound(code, options)

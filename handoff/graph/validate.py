@@ -28,7 +28,11 @@ def check(dag: DAG) -> Links:
     if any(function.type == "input" for function in links.examples):
         _check_inputs(links)
     if any(isinstance(function.node, Collocated) for function in links.examples):
-        roots(links)
+        _check_groups(links, roots(links))
+    for place in links.near:
+        _check_near(links, links.functions[place])
+    for place in links.expected:
+        _check_expected(links.functions[place])
     for function, arguments in zip(links.functions, links.arguments, strict=True):
         if arguments:
             _check_steps(function)
@@ -85,6 +89,35 @@ def roots(links: Links) -> dict[int, int]:
     return found
 
 
+def _check_groups(links: Links, root: Mapping[int, int]) -> None:
+    """What shares a node can't ask for two different ones."""
+    labels: dict[int, dict[str, tuple[str, Function]]] = {}   # per root: what each label has to be, and who says so
+    for place in {**dict.fromkeys(root.values()), **root}:
+        function, leader = links.functions[place], links.functions[root.get(place, place)]
+        said = labels.setdefault(root.get(place, place), {})
+        for label, value in (function.where or {}).items():
+            before, other = said.setdefault(label, (value, function))
+            if before != value:
+                raise _wrong(function, f"it runs on the node of {other.id!r}, but asks for {label}={value!r} where that one asks for "
+                                       f"{label}={before!r}; no node has both")
+        if function is not leader and function.spread is not None and function.spread == leader.spread:
+            raise _wrong(function, f"it runs on the node of {leader.id!r}, but both are to be spread over different nodes "
+                                   f"(spread={function.spread!r}); leave out one of these")
+
+
+def _check_near(links: Links, function: Function) -> None:
+    assert isinstance(function.node, Near)
+    target = links.functions[links.find(function.node.id, function, "is to run near")]
+    if target.type != "regular":
+        raise _wrong(function, f"it is to run near {target.id!r}, which runs on no node of its own: its type is {target.type!s}")
+
+
+def _check_expected(function: Function) -> None:
+    for name, value in (("expected_seconds", function.expected_seconds), ("expected_bytes", function.expected_bytes)):
+        if value is not None and not (_number(value) and 0 <= value < inf):
+            raise _wrong(function, f"{name}={value!r} is not a finite number from 0 on; leave it out where nothing is known")
+
+
 def _wrong(function: Function, text: str) -> InvalidFunction:
     return InvalidFunction(f"{function.id!r}: {text}", function=function.id)
 
@@ -96,20 +129,21 @@ def _check_fields(function: Function) -> None:
     if function.argument_inclusion not in _INCLUSIONS:
         raise _wrong(function, f"argument_inclusion={function.argument_inclusion!r} is not one of {_listed(_INCLUSIONS)}")
     if kind == "input":
-        _refuse(function, 'a function of type "input" stands for a value and does not run; leave out', "code", "cost", "init", "node")
+        _refuse(function, 'a function of type "input" stands for a value and does not run; leave out',
+                "code", "cost", "init", "node", "where", "spread", "expected_seconds", "expected_bytes")
     elif code is None:
         raise _wrong(function, "it has no code; give it a callable")
     elif not callable(code):
         raise _wrong(function, f"its code is not callable: {code!r}")
     if kind == "inline":
-        _refuse(function, "an inline function runs wherever its dependents run; leave out", "node", "init", "batch_size", "batch_timeout")
-        if function.speculate is True:
-            raise _wrong(function, "an inline function runs within its dependents: leave out speculate here, and set it there")
+        _refuse(function, "an inline function runs wherever its dependents run; leave out",
+                "node", "where", "spread", "init", "batch_size", "batch_timeout")
         if function.parallelism != 1:
             raise _wrong(function, "an inline function runs wherever its dependents run; leave out parallelism")
     node = function.node
     if node is not None and not isinstance(node, (Collocated, Near)) and not (isinstance(node, str) and node):
         raise _wrong(function, f"node={node!r} is neither the name of a node nor collocated(id) nor near(id)")
+    _check_choice_of_node(function)
     if function.cost is not None:
         try:
             costs(function.cost)
@@ -118,12 +152,23 @@ def _check_fields(function: Function) -> None:
     _check_numbers(function)
 
 
+def _check_choice_of_node(function: Function) -> None:
+    where, spread, speculate = function.where, function.spread, function.speculate
+    is_right = isinstance(where, Mapping) and all(_text(key) and isinstance(value, str) for key, value in where.items())
+    if where is not None and not is_right:
+        raise _wrong(function, f'where={where!r} is not a dict from labels to their values, both strings, such as {{"zone": "a"}}')
+    if spread is not None and not _text(spread):
+        raise _wrong(function, f"spread={spread!r} is not the name of a group, a string that is not empty")
+    if not isinstance(speculate, bool):
+        raise _wrong(function, f"speculate={speculate!r} is neither True nor False")
+    if speculate and function.type != "regular":
+        raise _wrong(function, f'a function of type "{function.type!s}" has no attempts of its own; leave out speculate')
+
+
 def _check_numbers(function: Function) -> None:
     retries, timeout, priority = function.max_retries, function.timeout, function.priority
     if retries is not None and not (_whole(retries) and 0 <= retries < 2**31):
         raise _wrong(function, f"max_retries={retries!r} is not a whole number from 0 on")
-    if not isinstance(function.speculate, bool):
-        raise _wrong(function, f"speculate={function.speculate!r} is neither True nor False")
     if timeout is not None and not (_number(timeout) and 0 < timeout < inf):
         raise _wrong(function, f"timeout={timeout!r} is not a number of seconds above 0; for no limit leave it out")
     if not (_whole(priority) and abs(priority) < 2**31):
@@ -179,6 +224,10 @@ def _whole(value: Any) -> bool:
 
 def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def _listed(values: tuple[str, ...]) -> str:

@@ -9,14 +9,17 @@ import argparse
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from handoff.address import DEFAULT, parse_address
 from handoff.errors import ConfigError
 from handoff.node.daemon import DRAIN_SECONDS, Daemon
-from handoff.node.probe import detect
-from handoff.resources import Amounts, amounts
-from handoff.service import USAGE, Parser, parser, serve, setting
+from handoff.node.gpus import Gpu, gpus_of
+from handoff.node.probe import Detected, detect, gpu_amounts
+from handoff.node.tracker import ResourceTracker
+from handoff.resources import CLUSTER, GPU, GPU_KIND, GPU_MEMORY, SCALE, Amounts, amounts, describe, shown
+from handoff.service import USAGE, Parser, named_in_module, parser, serve, setting
 
 EXAMPLE = """examples:
   handoff-node --coordinator alpha:7070                     offers what this machine has (see: handoff node detect)
@@ -34,9 +37,10 @@ def command_line(prog: str) -> Parser:
     made.add_argument("--gpus", metavar="N", help="GPUs to offer (default: detected)")
     made.add_argument(
         "--resource", metavar="NAME=AMOUNT", type=setting, action="append", default=[],
-        help="anything else that can be counted, such as license=2; repeatable",
+        help="anything else that can be counted, such as license=2, or kinds of GPUs, such as gpu:a100=2; repeatable",
     )
     made.add_argument("--label", metavar="KEY=VALUE", type=setting, action="append", default=[], help="a note on this node; repeatable")
+    made.add_argument("--tracker", metavar="MODULE:CLASS", help="a ResourceTracker of one's own: holds back what the node would start")
     made.add_argument("--host", default="", help="address to listen on for other nodes (default: all; loopback beside a local coordinator)")
     made.add_argument("--port", type=int, default=0, help="port to listen on for other nodes (default: any)")
     made.add_argument(
@@ -47,8 +51,8 @@ def command_line(prog: str) -> Parser:
     return made
 
 
-def capacity(said: argparse.Namespace) -> Amounts:
-    """What this node offers: what is said, and what is detected where nothing is."""
+def capacity(said: argparse.Namespace) -> tuple[Amounts, tuple[Gpu, ...]]:
+    """What this node offers, and its GPUs one by one: what is said, and what is detected where nothing is."""
     asked: dict[str, str] = {}
     for name, amount in (("cpu", said.cpus), ("memory", said.memory), ("gpu", said.gpus), *said.resource):
         if amount is not None:
@@ -59,10 +63,51 @@ def capacity(said: argparse.Namespace) -> Amounts:
         offered = dict(amounts({name: _number(amount) for name, amount in asked.items()}))
     except ValueError as error:
         raise ConfigError(f"can't offer {error}") from None
-    for name, steps in (() if {"cpu", "memory", "gpu"} <= asked.keys() else detect().capacity):
-        if name not in asked:
+    found = Detected((), ()) if {"cpu", "memory", "gpu"} <= asked.keys() else detect()
+    for name, steps in found.capacity:
+        if name in ("cpu", "memory") and name not in asked:
             offered[name] = steps
-    return tuple(sorted(offered.items()))
+    for name, amount in asked.items():
+        if name.startswith(CLUSTER):
+            raise ConfigError(f"--resource {name}={amount}: what the whole cluster shares is said to its coordinator, "
+                              f"with handoff coordinator --resource {name.removeprefix(CLUSTER)}={amount}")
+    gpus = _gpus(offered, asked, found.gpus)
+    return tuple(sorted(offered.items())), gpus
+
+
+def _gpus(offered: dict[str, int], asked: Mapping[str, str], detected: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
+    """The GPUs that are offered; what follows from them is added to the offer. Those that are there, unless another number is said."""
+    kinds = {name: steps for name, steps in offered.items() if name.startswith(GPU_KIND)}
+    for name, steps in ((GPU, offered.get(GPU, 0)), *kinds.items()):
+        if steps % SCALE:
+            raise ConfigError(f"can't offer {name}={shown(steps)}: a node has whole GPUs, of which functions may ask for parts")
+    if not kinds and detected and (GPU not in asked or offered.get(GPU, 0) <= len(detected) * SCALE):
+        some = detected if GPU not in asked else detected[: offered.get(GPU, 0) // SCALE]
+        if GPU_MEMORY in asked:
+            some = tuple(replace(gpu, memory=offered.get(GPU_MEMORY, 0) // len(some)) for gpu in some)
+        offered.update((name, steps) for name, steps in gpu_amounts(some) if name not in asked)
+        return some
+    together = sum(kinds.values())
+    if GPU in asked and together > offered.get(GPU, 0):
+        raise ConfigError(f"can't offer {describe(tuple(sorted(kinds.items())))} of {GPU}={shown(offered.get(GPU, 0))}: "
+                          "every GPU of a kind is one of them")
+    if GPU not in asked:
+        offered.update({GPU: together} if together else {})
+    devices = dict(enumerate(os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")))   # those that this node may use, if that is said
+    made = gpus_of(tuple(sorted(offered.items())))
+    return tuple(replace(gpu, device=devices.get(index, "").strip() or gpu.device) for index, gpu in enumerate(made))
+
+
+def made_tracker(text: str, offered: Amounts) -> ResourceTracker:
+    """The user's own; ConfigError says what is wrong with it."""
+    try:
+        tracker: ResourceTracker = named_in_module(text)(offered)
+        for name in ("fits", "take", "give_back"):
+            if not callable(getattr(tracker, name, None)):
+                raise TypeError(f"it has no method {name}")
+    except Exception as error:   # whatever a user's module does when it is imported
+        raise ConfigError(f"--tracker {text!r} is not MODULE:CLASS of a resource tracker: {error!r}") from error
+    return tracker
 
 
 def _number(text: str) -> float | str:
@@ -86,13 +131,15 @@ def main(arguments: Sequence[str] | None = None, prog: str = "handoff-node") -> 
     try:
         where = "--coordinator" if said.coordinator else "HANDOFF_COORDINATOR"
         coordinator = parse_address(said.coordinator or os.environ.get("HANDOFF_COORDINATOR") or DEFAULT, where)
-        offered = capacity(said)
+        offered, gpus = capacity(said)
+        tracker = None if said.tracker is None else made_tracker(said.tracker, offered)
     except ConfigError as error:
         made.exit(USAGE, f"{prog}: {error}\n")
     labels = dict(said.label)
     return serve(
         said, lambda settings, secret: Daemon(
-            settings, secret, coordinator, said.name, offered, labels, said.host, said.port, drain_seconds=said.drain_seconds),
+            settings, secret, coordinator, said.name, offered, labels, said.host, said.port, gpus=gpus, tracker=tracker,
+            drain_seconds=said.drain_seconds)
     )
 
 

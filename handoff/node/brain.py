@@ -5,11 +5,12 @@ Reads from the top: what can happen, then what follows. `take` notes one event; 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 
 from handoff.columns import Ints
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
-from handoff.machine import Dropped, Joined, Lost, Received, Resumed, Send
+from handoff.machine import Dropped, Joined, Lost, Note, Received, Resumed, Send
 from handoff.messages import Abandon, Absent, Alive, Collect, EndRun, Message, Plan, Recall, Redirect, Release, Want
 from handoff.node.answers import Answers
 from handoff.node.claims import Claims
@@ -17,12 +18,14 @@ from handoff.node.clocks import Clocks
 from handoff.node.crew import Crew
 from handoff.node.endings import Endings
 from handoff.node.events import Arrived, Broke, Drop, DropRun, Finished, Started, Welcomed, WorkerGone, WorkerReady
+from handoff.node.gpus import Gpu
 from handoff.node.invariants import check
 from handoff.node.plans import Plans
 from handoff.node.reports import Reports
 from handoff.node.starter import Starter
 from handoff.node.state import State
 from handoff.node.tables import TARGET
+from handoff.node.tracker import ResourceTracker
 from handoff.node.wants import Wants
 from handoff.resources import SCALE, Amounts
 from handoff.settings import NodeSettings
@@ -31,10 +34,13 @@ from handoff.settings import NodeSettings
 class NodeBrain:
     """A node's machine. It promises nothing to anybody before it is welcome, and forgets everything when it is welcomed again."""
 
-    def __init__(self, settings: NodeSettings, capacity: Amounts, zero_cost_per_cpu: int = 4) -> None:
+    def __init__(
+        self, settings: NodeSettings, capacity: Amounts, zero_cost_per_cpu: int = 4, gpus: Sequence[Gpu] | None = None,
+        tracker: ResourceTracker | None = None,
+    ) -> None:
         cpus = dict(capacity).get("cpu", 0) / SCALE
         self._settings = settings
-        self._claims = Claims(capacity, zero_cost_per_cpu * max(1, ceil(cpus)))
+        self._claims = Claims(capacity, zero_cost_per_cpu * max(1, ceil(cpus)), gpus, tracker, self._tracker_failed)
         self._state = State(settings, self._claims)
         self._crew = Crew(settings, self._claims, cpus, self._state.effects)
         self._clocks = Clocks()
@@ -255,6 +261,11 @@ class NodeBrain:
         running = sum(len(worker.batches) if worker.is_asyncio else bool(worker.batches) for worker in self._crew.workers.values())
         planned = sum(len(table.plans) for table in self._state.runs.values())
         return Alive(self._claims.amounts(), running, max(0, planned - running))
+
+    def _tracker_failed(self, tracker: ResourceTracker, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        fields = (("tracker", type(tracker).__name__), ("reason", reason), ("note", "going on without it"))
+        self._state.effects.append(Note("error", "tracker.failed", fields))
 
     def check(self) -> None:
         """Raise InvariantViolation unless every task is in one place and the claims are those of what runs."""

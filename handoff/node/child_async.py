@@ -13,7 +13,7 @@ from handoff.node.child_batch import Batch
 from handoff.node.child_outbox import Outbox
 from handoff.node.child_output import Output
 from handoff.node.child_run import GATHER_BYTES, broke, pack_value
-from handoff.node.current import COROUTINE, CurrentTask
+from handoff.node.current import COROUTINE
 from handoff.node.phrases import BROKE, SCATTERED, STARTED
 from handoff.node.shared_memory import SharedValue
 
@@ -65,7 +65,7 @@ class Coroutines:
 
     async def _run(self, batch: Batch, index: int) -> None:
         task: Any = asyncio.current_task()
-        current = CurrentTask(batch.run, batch.tasks[index], batch.attempts[index], batch.kind(index).name, batch.here)
+        current = batch.current(index)
         COROUTINE.set(current)
         try:
             called, args, keywords = batch.call(index)

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+from handoff.node.current import CurrentTask
 from handoff.node.shared_memory import SharedValue, map_readonly
 from handoff.wire.values import unpack, unpack_code
 
+SCALE = 10_000                    # steps in one of anything, as in handoff.resources
 VARIADIC, AS_LIST, TREE = 0, 1, 2  # the numbers of program.Form, which a worker does without to start sooner
 
 Call = tuple[Callable[..., Any], Any, dict[str, Any]]  # function, positional and keyword arguments
@@ -95,11 +97,14 @@ class Batch:
 
     __slots__ = (
         "_fan_in", "_given", "_kind_of", "_kinds", "_library", "_names", "_references", "_starts",
-        "attempts", "consumed", "count", "has_coroutines", "here", "is_timed", "literals", "made", "number", "plain", "run", "tasks",
+        "attempts", "consumed", "cost", "count", "devices", "gpus", "has_coroutines", "here", "is_timed", "literals", "made", "number",
+        "plain", "run", "tasks",
     )
 
     def __init__(self, library: Library, said: list[Any]) -> None:
-        _, self.number, self.run, self.here, tasks, attempts, kinds, kind_of, literals, fan_in, references, given, names = said
+        (_, self.number, self.run, self.here, tasks, attempts, kinds, kind_of, literals, fan_in, references, given, names,
+         self.cost, gpus, self.devices) = said
+        self.gpus: tuple[int, ...] = tuple(gpus)
         self.tasks, self.attempts = array("I", tasks), array("I", attempts)
         self.count = len(self.tasks)
         self._library = library
@@ -124,6 +129,11 @@ class Batch:
     def kind(self, index: int) -> Kind:
         """What the task is."""
         return self._kinds[self._kind_of[index] if self._kind_of is not None else 0]
+
+    def current(self, index: int) -> CurrentTask:
+        """What user code is told about the task that it is."""
+        cost = {name: steps / SCALE for name, steps in self.cost}
+        return CurrentTask(self.run, self.tasks[index], self.attempts[index], self.kind(index).name, self.here, self.gpus, cost)
 
     def coroutines(self) -> list[int]:
         """Which of its tasks are coroutines."""

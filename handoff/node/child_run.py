@@ -84,7 +84,7 @@ class Runner:
         if batch is None:
             return None
         index = min(self._marker[1], batch.count - 1)
-        return CurrentTask(batch.run, batch.tasks[index], batch.attempts[index], batch.kind(index).name, batch.here)
+        return batch.current(index)
 
     def run(self, batch: Batch) -> None:
         """Every task of the batch that is not a coroutine."""

@@ -81,6 +81,9 @@ class Worker:
             self._runner.inline_bytes, self._output.bytes_per_second = said[1], said[2]
 
     def _start(self, batch: Batch) -> None:
+        if batch.devices:  # before any of its code is loaded; always the same ones in this process, since CUDA looks but once
+            os.environ["CUDA_VISIBLE_DEVICES"] = batch.devices
+            os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order in which the driver's tools, and we, count them
         coroutines = batch.coroutines()
         if coroutines:
             if self._coroutines is None:

@@ -11,13 +11,15 @@ from handoff.node.claims import Claims
 from handoff.node.events import Kill, Spawn
 from handoff.node.lanes import Lane
 from handoff.node.tables import Mode
+from handoff.resources import SCALE, Amounts, is_gpu
 from handoff.settings import NodeSettings
 
 DEATHS_MAX = 10              # this many deaths within DEATHS_SECONDS, and nothing finished in between: new workers come slowly
 DEATHS_SECONDS = 10.0
 PAUSE_SECONDS_MAX = 30.0
 PATIENCE_SECONDS = 0.02      # work must wait this long for a worker before one more is started: a start costs three times as much
-WORTH_SECONDS = 0.1          # and there must be this much of it for each worker there is
+WORTH_SECONDS = 0.1          # and there must be this much of it for each worker there is,
+STANDSTILL_SECONDS = 0.5     # unless it fits and nothing has ended for so long: then it may wait behind something very long
 
 
 @dataclass(slots=True, eq=False)
@@ -39,10 +41,11 @@ class Batch:
 class Worker:
     """One process. While it has batches, it holds one claim of their cost."""
 
-    __slots__ = ("batches", "claim", "has_finished", "id", "is_asyncio", "is_killed", "is_ready", "open")
+    __slots__ = ("batches", "claim", "gpus", "has_finished", "id", "is_asyncio", "is_killed", "is_ready", "open")
 
-    def __init__(self, number: WorkerId, is_asyncio: bool) -> None:
+    def __init__(self, number: WorkerId, is_asyncio: bool, gpus: tuple[int, ...] | None) -> None:
         self.id = number
+        self.gpus = gpus                                       # what it runs with, always the same; None: it has not run anything yet
         self.is_asyncio = is_asyncio
         self.is_ready = False
         self.is_killed = False
@@ -58,7 +61,7 @@ class Crew:
     def __init__(self, settings: NodeSettings, claims: Claims, cpus: float, effects: list[object]) -> None:
         self._settings, self._claims, self._effects = settings, claims, effects
         self.warm = max(1, ceil(cpus))                         # workers that are always there
-        self.most = max(self.warm, settings.workers_max_per_cpu * self.warm)
+        self.most = max(self.warm, settings.workers_max_per_cpu * (self.warm + len(claims.gpus.all)))
         self.workers: dict[WorkerId, Worker] = {}
         self.idle: dict[WorkerId, Worker] = {}                 # the last to become idle is the first to get work: its code is warm
         self.asyncio: Worker | None = None
@@ -69,6 +72,8 @@ class Crew:
         self._pause = 0.0                                      # seconds between two starts while workers keep dying; 0: they do not
         self._start_after = 0.0
         self._short_since: float | None = None                 # when work first waited for a worker, if it still does
+        self._is_moving = False                                # something has ended since the last look
+        self._is_short_of_fresh = False                        # something fits, but every idle worker is bound to other GPUs
         self.deadline: float | None = None
 
     # ── coming and going ────────────────────────────────────────────────────
@@ -84,28 +89,36 @@ class Crew:
         else:
             while self._living < self.warm:
                 self._spawn(False)
-            self._grow(now, unserved if is_worth_it else 0)
+            self._grow(now, unserved, is_worth_it)
+            if self._is_short_of_fresh and not self._starting:
+                if self._living >= self.most:
+                    self.kill(next(iter(self.idle.values())), "it is bound to GPUs that nobody asks for now")
+                self._spawn(False)
+        self._is_short_of_fresh = False
         if wants_asyncio and self.asyncio is None and not (self._pause and now < self._start_after):
             self.asyncio = self._spawn(True)
 
-    def _grow(self, now: float, unserved: int) -> None:
+    def _grow(self, now: float, unserved: int, is_worth_it: bool) -> None:
         more = min(unserved - self._starting, self.most - self._living)
-        if more <= 0:
+        patience = PATIENCE_SECONDS if is_worth_it else STANDSTILL_SECONDS
+        is_moving, self._is_moving = self._is_moving, False
+        if more <= 0 or (is_moving and not is_worth_it):
             self._short_since = None
         elif self._short_since is None:
             self._short_since = now
         if self._short_since is None:
             return
-        if now >= self._short_since + PATIENCE_SECONDS:
-            for _ in range(more):
+        if now >= self._short_since + patience:
+            for _ in range(more if is_worth_it else 1):
                 self._spawn(False)
             self._short_since = None
         else:
-            self.deadline = self._short_since + PATIENCE_SECONDS
+            self.deadline = self._short_since + patience
 
     def _spawn(self, is_asyncio: bool) -> Worker:
         self._last += 1
-        worker = self.workers[WorkerId(self._last)] = Worker(WorkerId(self._last), is_asyncio)
+        gpus = None if self._claims.has_gpus and not is_asyncio else ()
+        worker = self.workers[WorkerId(self._last)] = Worker(WorkerId(self._last), is_asyncio, gpus)
         if not is_asyncio:
             self._living += 1
             self._starting += 1
@@ -137,7 +150,7 @@ class Crew:
             if not worker.has_finished:
                 self._mourn(now)
         if worker.claim is not None:
-            self._claims.give_back(worker.claim.cost)
+            self._claims.give_back(worker.claim.cost, worker.gpus or ())
             worker.claim = None
         if worker.is_asyncio:
             for batch in worker.batches:
@@ -165,12 +178,36 @@ class Crew:
 
     def proved(self, worker: Worker) -> None:
         """It finished something: workers do not just die here."""
-        worker.has_finished = True
+        worker.has_finished = self._is_moving = True
         if self._deaths:
             self._deaths.clear()
             self._pause = 0.0
 
     # ── work ────────────────────────────────────────────────────────────────
+
+    def suited(self, cost: Amounts) -> Worker | None:
+        """The idle worker that should run something of this cost; None: all of them are bound to other GPUs, and another will come.
+
+        CUDA looks once per process which GPUs it may use, and what a process has put on them stays there: a worker is for the GPUs that
+        it had first, or for none.
+        """
+        if not self._claims.has_gpus:
+            return next(reversed(self.idle.values()))
+        wanted, fresh = self._claims.gpus_for(cost), None
+        for worker in reversed(self.idle.values()):
+            if worker.gpus == wanted:
+                return worker
+            if worker.gpus is None and fresh is None:
+                fresh = worker
+        self._is_short_of_fresh |= fresh is None
+        return fresh
+
+    def _clear(self, worker: Worker, cost: Amounts) -> None:
+        """What idle workers keep on GPUs that this one is given would be in its way; those that share parts of the same GPU stay."""
+        is_whole = any(is_gpu(name) and steps >= SCALE for name, steps in cost)
+        for other in list(self.idle.values()):
+            if other.gpus and not set(other.gpus).isdisjoint(worker.gpus or ()) and (is_whole or other.gpus != worker.gpus):
+                self.kill(other, "its GPUs are given to another worker")
 
     def give(self, batch: Batch) -> None:
         """The worker has this to do now, under a claim of its cost."""
@@ -182,8 +219,10 @@ class Crew:
             return
         if worker.claim is None:
             worker.claim = batch.lane
-            self._claims.take(batch.lane.cost)
+            worker.gpus = self._claims.take(batch.lane.cost)
             del self.idle[worker.id]
+            if worker.gpus:
+                self._clear(worker, batch.lane.cost)
         self.feed(worker, batch.lane)
 
     def take_back(self, batch: Batch) -> None:
@@ -198,7 +237,7 @@ class Crew:
         elif worker.batches:
             self.feed(worker, batch.lane)
         else:
-            self._claims.give_back(batch.lane.cost)
+            self._claims.give_back(batch.lane.cost, worker.gpus or ())
             batch.lane.hungry.pop(worker.id, None)
             worker.claim = None
             self.idle[worker.id] = worker

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ class CurrentTask(NamedTuple):
     attempt: int     # 1 the first time
     function: str    # the function's qualified name
     node: str        # the node's name
+    gpus: tuple[int, ...] = ()       # the GPUs that it was given, by their index on the node; CUDA shows it these alone, counted from 0
+    cost: Mapping[str, float] = {}   # what it was granted; where its cost has alternatives, the one that was chosen
 
 
 COROUTINE: ContextVar[CurrentTask | None] = ContextVar("handoff_task", default=None)  # set inside coroutine tasks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +16,15 @@ from handoff.greetings import DRAINED
 from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.log import log
 from handoff.loop import Driver
-from handoff.machine import Close, Dropped, Lost, Received, Resumed, Send, Tick
+from handoff.machine import Close, Dropped, Lost, Note, Received, Resumed, Send, Tick
 from handoff.messages import PROTOCOL, Alive, Drain, DropCode, Hello, Message, Output, Peers, Plan, Welcome
 from handoff.node.brain import NodeBrain
 from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Execute, Kill, Spawn, Stream, Welcomed, WorkerGone
 from handoff.node.exchange import Exchange
+from handoff.node.gpus import Gpu, gpus_of
 from handoff.node.pool import WorkerPool
 from handoff.node.store import ResultStore
+from handoff.node.tracker import ResourceTracker
 from handoff.resources import Amounts, describe
 from handoff.settings import Settings
 from handoff.transport.link import shown
@@ -51,6 +53,8 @@ class Daemon:
         host: str = "",
         port: int = 0,
         environment: Mapping[str, str] | None = None,
+        gpus: Sequence[Gpu] | None = None,
+        tracker: ResourceTracker | None = None,
         drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
         self._settings, self._name, self._capacity = settings, name, capacity
@@ -61,7 +65,8 @@ class Daemon:
         self._me = NOBODY
         self._codes: dict[bytes, bytes] = {}
         self._store = ResultStore()
-        self._brain = NodeBrain(settings.node, capacity, settings.scheduler.zero_cost_per_cpu)
+        self._gpus = gpus_of(capacity) if gpus is None else tuple(gpus)
+        self._brain = NodeBrain(settings.node, capacity, settings.scheduler.zero_cost_per_cpu, self._gpus, tracker)
         self._environment = dict(environment) if environment is not None else None
         self._stopped = asyncio.Event()
         self._refusal: str | None = None
@@ -79,6 +84,7 @@ class Daemon:
             output=self._printed,
             name_of=lambda peer: self._name if peer == self._me else self._exchange.name(peer),
             here=lambda: self._name,
+            devices=[gpu.device for gpu in self._gpus],
             settings=self._settings.node,
             environment=self._environment,
         )
@@ -260,6 +266,8 @@ class Daemon:
                 self._pool.kill(worker, reason)
             case CancelTask():
                 self._pool.cancel(effect)
+            case Note(level, event, fields):
+                getattr(log, level)(event, **dict(fields))
             case Close(peer, reason):
                 log.warning("peer.closed", peer=peer, reason=reason)
             case _:

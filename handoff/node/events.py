@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from handoff.columns import Body
 from handoff.ids import PeerId, RunId, WorkerId
 from handoff.program import Kind
+from handoff.resources import Amounts
 
 # ── events ──────────────────────────────────────────────────────────────────
 
@@ -120,6 +121,8 @@ class Execute:
     inputs: tuple[tuple[int, ...], ...]
     sources: tuple[tuple[PeerId, ...], ...]   # where each input was made; () where nobody will ask (kind.form is not TREE)
     targets: tuple[PeerId, ...]               # for serializers: where the consumer runs; else NOBODY
+    cost: Amounts = ()                        # what they were granted, the same for all: of alternatives, the chosen one
+    gpus: tuple[int, ...] = ()                # which GPUs go with that, by their index on this node
 
 
 @dataclass(frozen=True, slots=True)

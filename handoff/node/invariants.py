@@ -6,6 +6,7 @@ from handoff.errors import InvariantViolation
 from handoff.node.crew import Crew
 from handoff.node.state import State
 from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, Mode, Table
+from handoff.resources import SCALE, is_gpu
 
 
 def check(state: State, crew: Crew) -> None:
@@ -24,6 +25,7 @@ def check(state: State, crew: Crew) -> None:
 
 def _check_claims(state: State, crew: Crew) -> None:
     taken: dict[str, int] = {}
+    whole: dict[int, int] = {}
     for worker in crew.workers.values():
         if worker.is_asyncio:
             claims = [batch.lane for batch in worker.batches]
@@ -34,8 +36,14 @@ def _check_claims(state: State, crew: Crew) -> None:
             is_idle = worker.is_ready and not worker.is_killed and worker.claim is None
             _demand(is_idle == (worker.id in crew.idle), f"worker {worker.id}: idle and not known as such, or the reverse")
         for lane in claims:
-            for name, amount in lane.cost:
+            given = worker.gpus or ()
+            for name, amount in state.claims.charges(lane.cost, given):
                 taken[name] = taken.get(name, 0) + amount
+            for index in given:
+                share = max((min(SCALE, steps) for name, steps in lane.cost if is_gpu(name)), default=0)
+                whole[index] = whole.get(index, 0) + share
+    for index, left in enumerate(state.claims.gpus.free):
+        _demand(left == SCALE - whole.get(index, 0) >= 0, f"GPU {index}: {left} free, though {whole.get(index, 0)} are claimed")
     for name, capacity in state.claims.capacity.items():
         free = state.claims.free[name]
         _demand(free >= 0, f"{name!r}: {free} free")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from handoff.ids import RunId, WorkerId
 from handoff.node.claims import FREE_SLOT
 from handoff.node.tables import Mode, Table
-from handoff.resources import Amounts
+from handoff.resources import Amounts, split
 
 if TYPE_CHECKING:
     from handoff.node.crew import Worker
@@ -27,10 +27,11 @@ class Lane:
     first. A task that is gone since (recalled, its run ended) is skipped when it comes to the front.
     """
 
-    __slots__ = ("bypassed", "cost", "count", "current", "fresh", "held", "hungry", "mode", "strips")
+    __slots__ = ("bypassed", "cost", "count", "current", "fresh", "granted", "held", "hungry", "mode", "strips")
 
-    def __init__(self, cost: Amounts, mode: Mode) -> None:
-        self.cost, self.mode = cost, mode
+    def __init__(self, cost: Amounts, granted: Amounts, mode: Mode) -> None:
+        self.cost, self.mode = cost, mode          # what is claimed on this node
+        self.granted = granted                     # what the function is told that it got: the cluster's part as well
         self.count = 0                             # tasks that are still ready
         self.bypassed = 0                          # how often the first was overtaken by a claim that delayed it
         self.fresh: list[Key] = []                 # came in this turn, not sorted yet
@@ -84,12 +85,13 @@ class Lanes:
         self.active: dict[Lane, None] = {}
 
     def of(self, cost: Amounts, mode: Mode) -> Lane:
-        """The lane for this cost and mode. A cost of nothing takes a slot, of which there are a few per core."""
-        if not cost and mode is not Mode.ASYNC:
-            cost = ((FREE_SLOT, 1),)
+        """The lane for this cost and mode. What costs a node nothing takes a slot, of which there are a few per core."""
         lane = self._lanes.get((cost, mode))
         if lane is None:
             if len(self._lanes) >= LANES_MAX:
                 self._lanes = {name: each for name, each in self._lanes.items() if each.count or each.hungry}
-            lane = self._lanes[cost, mode] = Lane(cost, mode)
+            here, _ = split(cost)
+            if not here and mode is not Mode.ASYNC:
+                here = ((FREE_SLOT, 1),)
+            lane = self._lanes[cost, mode] = Lane(here, cost, mode)
         return lane

@@ -11,7 +11,7 @@ from handoff.machine import Send
 from handoff.messages import Failed, Plan, Recall, Recalled
 from handoff.node.reports import Reports
 from handoff.node.state import State
-from handoff.node.tables import ATTEMPT, INPUTS, SOURCES, TARGET, Entry, Mode, Table
+from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, SOURCES, TARGET, Entry, Handling, Mode, Table
 from handoff.node.wants import Wants
 
 
@@ -26,12 +26,13 @@ class Plans:
         state = self._state
         table = state.planned(plan.run)
         for index, kind in plan.new_kinds:
-            table.handling[index] = state.handling(kind)
+            table.handling[index] = state.handling(kind, kind.cost)
         run, me = plan.run, state.me
         handlings, plans, size, waiters, missing, asked = table.handling, table.plans, table.size, table.waiters, table.missing, table.asked
         targets = dict(zip(plan.targets[::2], plan.targets[1::2], strict=True)) if plan.targets else {}
         all_inputs: list[int] = plan.inputs.tolist()
         all_sources = cast("list[PeerId]", plan.sources.tolist())
+        choices = dict(zip(plan.choices[::2], plan.choices[1::2], strict=True)) if plan.choices else {}
         waited, redirected, objects, tailored = table.recalled, table.redirected, Mode.OBJECT, table.tailored
         at = 0
         inputs: tuple[int, ...] = ()
@@ -41,8 +42,11 @@ class Plans:
             plan.tasks, plan.attempts, plan.kind, plan.literals, plan.urgencies, count_of, strict=False  # repeat(0) has no end
         ):
             handling = handlings.get(index)
+            if handling is not None and task in choices:
+                handling = self._chosen(table, index, handling, choices[task])
             if handling is None:  # the coordinator forgot it: better told than waited for
-                self._refuse(run, task, attempt, f"kind {index} of run {run} was never described to this node; this is a bug in Handoff")
+                text = f"kind {index} of run {run}, or the cost that was chosen for it, was never described to this node"
+                self._refuse(run, task, attempt, f"{text}; this is a bug in Handoff")
                 at += count
                 continue
             if count:
@@ -90,11 +94,23 @@ class Plans:
             else:
                 state.make_ready(table, task, entry)
 
+    def _chosen(self, table: Table, index: int, handling: Handling, alternative: int) -> Handling | None:
+        """How tasks of this kind are handled that are to claim one of its alternatives; None when there is no such one."""
+        known = table.alternatives.get((index, alternative))
+        if known is None and alternative < len(handling.kind.alternatives):
+            known = self._state.handling(handling.kind, handling.kind.alternatives[alternative])
+            table.alternatives[index, alternative] = known
+        return known
+
     def _replace(self, table: Table, task: int, entry: Entry) -> None:
         """A later attempt takes the place of an earlier one; one that runs goes on, and what comes of it is not this attempt's."""
         if table.plans[task][ATTEMPT] >= entry[ATTEMPT]:
             return
+        old = table.plans[task][HANDLING].lane
         table.plans[task] = entry
+        if entry[HANDLING].lane is not old and table.ready.pop(task, None) is not None:
+            old.count -= 1
+            self._state.make_ready(table, task, entry)  # it waits among those of its new cost
         for each, source in zip(entry[INPUTS], entry[SOURCES], strict=True):
             if each not in table.size and table.asked.get(each) != source:
                 self._wants.ask(table, each, source)

@@ -9,7 +9,7 @@ import asyncio
 import os
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from handoff.errors import HandoffError, ProtocolError
@@ -79,10 +79,12 @@ class WorkerPool:
         here: Callable[[], str],
         settings: NodeSettings,
         environment: Mapping[str, str] | None = None,
+        devices: Sequence[str] = (),
     ) -> None:
         self._store, self._codes, self._emit, self._output = store, codes, emit, output
         self._name_of, self._here, self._settings = name_of, here, settings
         self._environment = worker_environment(environment)
+        self._devices = devices                  # what CUDA calls each GPU of this node
         self._workers: dict[WorkerId, _Worker] = {}
         self._closing = False
         self._empty = asyncio.Event()
@@ -158,6 +160,7 @@ class WorkerPool:
             [[kind.codes, int(kind.form), is_async(kind), kind.name, kind.timeout > 0] for kind in kinds], kind_of,
             work.literals if any(work.literals) else [], fan_in, references, given,
             self._names(work) if any(kind.form == Form.TREE for kind in kinds) else {},
+            work.cost, work.gpus, ",".join(self._devices[index] or str(index) for index in work.gpus),
         ]))
         pipe.send(b"".join(frames) if len(frames) > 1 else frames[0])
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from handoff.resources import Amounts, amounts
+from handoff.node.gpus import Gpu
+from handoff.resources import GPU, GPU_KIND, GPU_MEMORY, SCALE, Amounts, amounts
 
 SYSTEM_SHARE = 0.1                    # of the memory, for the system and for what Handoff itself needs
 MB = 1_000_000
@@ -25,6 +28,7 @@ class Detected:
 
     capacity: Amounts
     reasons: tuple[str, ...]
+    gpus: tuple[Gpu, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +43,38 @@ def detect(root: Path = Path("/"), environment: Mapping[str, str] | None = None)
     """The capacity that a node advertises unless told otherwise."""
     reasons: list[str] = []
     limits = cgroup_limits(root)
-    offered = {
-        "cpu": _cpus(limits, reasons),
-        "memory": _memory(limits, reasons),
-        "gpu": _gpus(root, os.environ if environment is None else environment, reasons),
-    }
-    return Detected(amounts(offered), tuple(reasons))
+    offered = amounts({"cpu": _cpus(root, limits, reasons), "memory": _memory(limits, reasons)})
+    gpus = _gpus(root, os.environ if environment is None else environment, reasons)
+    return Detected(tuple(sorted(offered + gpu_amounts(gpus))), tuple(reasons), gpus)
 
 
 # ── cores and memory ────────────────────────────────────────────────────────
 
 
-def _cpus(limits: Limits, reasons: list[str]) -> float:
+def _cpus(root: Path, limits: Limits, reasons: list[str]) -> float:
     present = os.cpu_count() or 1
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else present
-    reasons.append(f"cpu: this machine has {_counted(present, 'core')}.")
+    physical = physical_cores(root)
+    if physical and physical < present:
+        reasons.append(f"cpu: this machine has {_counted(physical, 'core')} that run {present} threads at once (SMT); each thread counts.")
+    else:
+        reasons.append(f"cpu: this machine has {_counted(present, 'core')}.")
     if allowed < present:
         reasons.append(f"cpu: this process may use {allowed} of them (its affinity mask).")
     if limits.cpus is not None and limits.cpus < allowed:
         reasons.append(f"cpu: its control group may use {limits.cpus:g} cores' worth of time.")
         return limits.cpus
     return allowed
+
+
+def physical_cores(root: Path = Path("/")) -> int:
+    """How many cores there are, those of SMT counted once; 0 where the kernel does not say."""
+    cores: set[tuple[str, str]] = set()
+    for topology in (root / "sys/devices/system/cpu").glob("cpu[0-9]*/topology"):
+        core = _read(topology / "core_id")
+        if core:
+            cores.add((_read(topology / "physical_package_id"), core))
+    return len(cores)
 
 
 def _memory(limits: Limits, reasons: list[str]) -> float:
@@ -147,14 +162,23 @@ def _read(path: Path) -> str:
 # ── GPUs ────────────────────────────────────────────────────────────────────
 
 
-def _gpus(root: Path, environment: Mapping[str, str], reasons: list[str]) -> int:
+def gpu_amounts(gpus: Sequence[Gpu]) -> Amounts:
+    """What a node with these GPUs offers: all of them, those of each kind, and their memory together."""
+    found: dict[str, int] = {}
+    for gpu in gpus:
+        for name, steps in ((GPU, SCALE), (GPU_KIND + gpu.kind if gpu.kind else "", SCALE), (GPU_MEMORY, gpu.memory)):
+            found[name] = found.get(name, 0) + steps
+    return tuple(sorted((name, steps) for name, steps in found.items() if name and steps))
+
+
+def _gpus(root: Path, environment: Mapping[str, str], reasons: list[str]) -> tuple[Gpu, ...]:
     """NVIDIA's, as far as they are visible to programs."""
     if not any((root / place).exists() for place in ("dev/nvidiactl", "proc/driver/nvidia", "dev/dxg")):
         reasons.append("gpu: there is no NVIDIA driver.")
-        return 0
+        return ()
     if importlib.util.find_spec("pynvml") is None:
         reasons.append("gpu: there is an NVIDIA driver, but nvidia-ml-py is not installed to ask it; say --gpus, or install handoff[gpu].")
-        return 0
+        return ()
     import pynvml
 
     try:
@@ -163,35 +187,66 @@ def _gpus(root: Path, environment: Mapping[str, str], reasons: list[str]) -> int
             handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
             uuids = [_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
             names = [_text(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
+            sizes = [_gpu_memory(pynvml, handle) for handle in handles]
         finally:
             pynvml.nvmlShutdown()
     except pynvml.NVMLError as error:
         reasons.append(f"gpu: the NVIDIA driver does not answer ({error}); say --gpus.")
+        return ()
+    listed = f" ({', '.join(sorted(set(names)))})" if names else ""
+    reasons.append(f"gpu: this machine has {_counted(len(names), 'NVIDIA GPU')}{listed}.")
+    choice = environment.get("CUDA_VISIBLE_DEVICES")
+    seen = visible_gpus(choice, uuids)
+    if choice is not None and len(seen) != len(uuids):
+        reasons.append(f"gpu: CUDA_VISIBLE_DEVICES={choice!r} leaves {len(seen)}.")
+    if any(at is None for _, at in seen):
+        reasons.append("gpu: slices of GPUs (MIG) count as one each, of no kind, as they are set up; Handoff makes and changes none.")
+    gpus = tuple(Gpu("" if at is None else kind_of(names[at]), 0 if at is None else sizes[at] * SCALE, device) for device, at in seen)
+    for kind in dict.fromkeys(gpu.kind for gpu in gpus if gpu.kind):
+        count = sum(gpu.kind == kind for gpu in gpus)
+        memory = min(gpu.memory for gpu in gpus if gpu.kind == kind) // SCALE
+        size = f" of {memory} MB" if memory else ", of whose memory the driver says nothing"
+        reasons.append(f"gpu: {GPU_KIND}{kind} is {_counted(count, 'GPU')}{size}.")
+    return gpus
+
+
+def _gpu_memory(pynvml: Any, handle: Any) -> int:
+    """In MB; 0 where the driver does not tell, as on GPUs that share the machine's memory."""
+    try:
+        return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total) // MB
+    except (pynvml.NVMLError, AttributeError):
         return 0
-    kinds = f" ({', '.join(sorted(set(names)))})" if names else ""
-    reasons.append(f"gpu: this machine has {_counted(len(names), 'NVIDIA GPU')}{kinds}.")
-    visible = visible_gpus(environment.get("CUDA_VISIBLE_DEVICES"), uuids)
-    if visible != len(uuids):
-        reasons.append(f"gpu: CUDA_VISIBLE_DEVICES={environment['CUDA_VISIBLE_DEVICES']!r} leaves {visible}.")
-    return visible
 
 
-def visible_gpus(choice: str | None, uuids: list[str]) -> int:
-    """How many GPUs CUDA shows under this CUDA_VISIBLE_DEVICES: those listed up to the first that is not there, each once."""
+def visible_gpus(choice: str | None, uuids: list[str]) -> list[tuple[str, int | None]]:
+    """The GPUs that CUDA shows under this CUDA_VISIBLE_DEVICES: those listed up to the first that is not there, each once.
+
+    Of each: what CUDA calls it, and which of the machine's GPUs it is; None for a slice of one.
+    """
     if choice is None:
-        return len(uuids)
-    seen: dict[str, None] = {}
+        return [(str(index), index) for index in range(len(uuids))]
+    seen: dict[str, tuple[str, int | None]] = {}
     for entry in (each.strip() for each in choice.split(",")):
         if entry.isdecimal() and int(entry) < len(uuids):
-            found = uuids[int(entry)]
-        elif entry.startswith("GPU-") and len(matching := [uuid for uuid in uuids if uuid.startswith(entry)]) == 1:
-            found = matching[0]
+            at = int(entry)
+        elif entry.startswith("GPU-") and len(matching := [index for index, uuid in enumerate(uuids) if uuid.startswith(entry)]) == 1:
+            at = matching[0]
         elif entry.startswith("MIG-"):
-            found = entry   # a slice of a GPU: the list names it, and only the driver could tell more
+            seen.setdefault(entry, (entry, None))   # the list names it, and only the driver could tell more
+            continue
         else:
             break
-        seen[found] = None
-    return len(seen)
+        seen.setdefault(uuids[at], (entry, at))
+    return list(seen.values())
+
+
+def kind_of(name: str) -> str:
+    """What costs call this kind of GPU: "NVIDIA A100-SXM4-40GB" is "a100", "NVIDIA GeForce RTX 4090" is "rtx4090"."""
+    words = re.split(r"[\s_-]+", name.lower())
+    return "".join(re.sub(r"[^a-z0-9]", "", word) for word in words if not _NOISE.fullmatch(word))
+
+
+_NOISE = re.compile(r"nvidia|tesla|geforce|quadro|graphics|generation|laptop|gpu|pcie?|nvl|sxm\d*|hbm\w*|\d+g(i?b)?")
 
 
 def _text(value: str | bytes) -> str:

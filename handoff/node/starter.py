@@ -81,9 +81,10 @@ class Starter:
                     return False
                 self._give(now, worker, lane, key, 1)
             elif crew.idle:
-                worker = next(reversed(crew.idle.values()))
-                sharers = min(len(crew.idle), claims.how_many(cost))
-                self._give(now, worker, lane, key, sharers)
+                worker = crew.suited(cost)
+                if worker is not None:
+                    sharers = min(len(crew.idle), claims.how_many(cost))
+                    self._give(now, worker, lane, key, sharers)
             if worker is not None:
                 self._overtake(lane, overtaken)
                 return True
@@ -133,7 +134,8 @@ class Starter:
             column[0].append(tasks[0])
             column[1].append(entries[0])
         else:
-            self._state.effects.append(Execute(worker.id, run, batch.tasks, attempts, kinds, literals, inputs, sources, targets))
+            self._state.effects.append(Execute(
+                worker.id, run, batch.tasks, attempts, kinds, literals, inputs, sources, targets, lane.granted, worker.gpus or ()))
 
     def _collect(self, draft: Draft, key: Key, limit: int) -> None:
         """Tasks of one run from the front of the lane: one of unknown or long duration, or several that are short together."""

@@ -7,6 +7,7 @@ from handoff.node.claims import Claims
 from handoff.node.lanes import Lanes
 from handoff.node.tables import HANDLING, URGENCY, Entry, Handling, Pace, Table, mode_of
 from handoff.program import Kind
+from handoff.resources import Amounts
 from handoff.settings import NodeSettings
 
 PACES_MAX = 10_000    # codes whose durations are remembered; the oldest is forgotten
@@ -84,9 +85,9 @@ class State:
 
     # ── tasks ───────────────────────────────────────────────────────────────
 
-    def handling(self, kind: Kind) -> Handling:
-        """What is to be known about tasks of a kind."""
-        lane = self.lanes.of(kind.cost, mode_of(kind))
+    def handling(self, kind: Kind, cost: Amounts) -> Handling:
+        """What is to be known about tasks of a kind that claim this: the kind's cost, or one of its alternatives."""
+        lane = self.lanes.of(cost, mode_of(kind, cost))
         digest = kind.codes[0] if kind.codes else b""
         pace = self._paces.get(digest)
         if pace is None:

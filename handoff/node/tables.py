@@ -6,7 +6,9 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from handoff.ids import PeerId, RunId
+from handoff.node.gpus import demand
 from handoff.program import Flag, Form, Kind
+from handoff.resources import Amounts
 
 if TYPE_CHECKING:
     from handoff.node.crew import Batch
@@ -22,12 +24,12 @@ class Mode(IntEnum):
     OBJECT = 3   # not at all: its value is uploaded
 
 
-def mode_of(kind: Kind) -> Mode:
-    """How tasks of this kind are handed to workers."""
+def mode_of(kind: Kind, cost: Amounts) -> Mode:
+    """How tasks of this kind are handed to workers when they claim this."""
     if kind.flags & Flag.OBJECT:
         return Mode.OBJECT
-    if kind.flags & Flag.ASYNC:
-        return Mode.ASYNC
+    if kind.flags & Flag.ASYNC:  # which GPUs CUDA shows is one thing for a whole process: coroutines that share one can't differ in it
+        return Mode.ALONE if demand(cost) is not None else Mode.ASYNC
     if kind.timeout > 0 or kind.max_retries == 0 or kind.flags & (Flag.ALONE | Flag.IDEMPOTENT):
         return Mode.ALONE
     return Mode.BATCHED
@@ -82,15 +84,16 @@ class Table:
     """Everything about one run on this node. A planned task is either given, ready, an object, or waits for what is missing."""
 
     __slots__ = (
-        "asked", "attempts", "bereaved", "collectors", "done", "ended", "fetched", "given", "handling", "is_planned", "missing",
-        "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds", "since", "size", "tailored", "waited",
-        "waiters", "wants", "workers",
+        "alternatives", "asked", "attempts", "bereaved", "collectors", "done", "ended", "fetched", "given", "handling", "is_planned",
+        "missing", "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds", "since", "size",
+        "tailored", "waited", "waiters", "wants", "workers",
     )
 
     def __init__(self, run: RunId) -> None:
         self.run = run
         self.is_planned = False                        # whether the coordinator ever planned anything of it here
         self.handling: dict[int, Handling] = {}        # per kind
+        self.alternatives: dict[tuple[int, int], Handling] = {}  # per kind and alternative cost, of those that were chosen
         self.plans: dict[int, Entry] = {}              # per unfinished task
         self.missing: dict[int, int] = {}              # per task that waits: how many distinct inputs are not here
         self.waiters: dict[int, list[int]] = {}        # per input that is not here: tasks planned here that take it

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from heapq import heappop
 from typing import Protocol
 
+from handoff.address import is_same_machine
 from handoff.errors import InvariantViolation
 from handoff.ids import NOBODY, RunId
 from handoff.resources import Amounts, describe
@@ -39,6 +40,8 @@ class Offer:
     priority: int
     seconds: float                             # how long it will run, as far as known
     inputs: tuple[tuple[tuple[str, ...], int], ...]  # per input: the names of the nodes that hold it, and its bytes
+    alternatives: tuple[Amounts, ...] = ()     # other costs that would do; `fits` and `place` take the first that has room
+    where: tuple[tuple[str, str], ...] = ()    # labels that its node must have; `fits` knows
 
 
 class Desk:
@@ -67,16 +70,22 @@ class Desk:
 
     # ── for allocators of one's own ─────────────────────────────────────────
 
-    def offers(self) -> Iterator[Offer]:
-        """The tasks whose inputs exist, the most urgent first. When one is not placed, none like it is offered in this pass."""
+    def offers(self, only_pinned: bool = False) -> Iterator[Offer]:
+        """The tasks whose inputs exist, the most urgent first. When one is not placed, none like it is offered again in the same call.
+
+        With `only_pinned` those alone that may run on one named node.
+        """
+        self.ledger.ready.open()
         while (shape := self.next_shape()) is not None:
+            if only_pinned and not shape.node:
+                continue
             while (head := self.head(shape)) is not None:
                 run, task = head
                 if run.linked and run.missing[task]:
                     shape.pop()
                     run.state[task] = WAITING   # planned ahead it would hold room while it waits; it comes back when its inputs exist
                     continue
-                if self.is_full(run):
+                if self.is_full(run) or not any(self.ledger.cluster_room(shape, each) for each in range(len(shape.needs))):
                     break
                 self._offered = (run, task, shape)
                 yield self._offer(run, task, shape)
@@ -87,13 +96,17 @@ class Desk:
     def fits(self, offer: Offer, node: Node) -> bool:
         """Whether the node has room for it now, and may have it."""
         run, task = self.ledger.runs[offer.run], offer.task
-        allowed = self.ledger.allowed(run, task) if self.settle_consumer(run, task) else NOBODY
-        if allowed is not None and allowed != node.peer:
-            return False
-        if not node.can_hold(self.ledger.need_of(run, task)):
+        shape = run.shapes[run.kind[task]]
+        if not self.may_have(run, task, node):
             return False
         # What planned tasks wait for must not wait for the room that they take up.
-        return node.has_room(run.shapes[run.kind[task]].need) or (run.attempt[task] > 0 and run.blocks_planned(task))
+        return self.choice(shape, node, is_waiting=run.attempt[task] > 0 and run.blocks_planned(task)) is not None
+
+    def is_home(self, number: RunId, node: Node) -> bool:
+        """Whether the node is on the machine of the client that submitted this run."""
+        run = self.ledger.runs[number]
+        client = self.ledger.clients.get(run.client) if run.client is not None else None
+        return client is not None and is_same_machine(client.host, node.address[0])
 
     def place(self, offer: Offer, node: Node) -> None:
         """Give the task that is being offered to this node; InvariantViolation when that can't be."""
@@ -102,15 +115,32 @@ class Desk:
             raise InvariantViolation(f"the allocator placed task {task} of run {offer.run}, which was not being offered")
         if self.ledger.nodes.get(node.peer) is not node or node.state != "ready":
             raise InvariantViolation(f"the allocator placed {offer.name!r} on node {node.name!r}, which takes no work")
-        allowed = self.ledger.allowed(run, task) if self.settle_consumer(run, task) else NOBODY
-        need = self.ledger.need_of(run, task)
-        if (allowed is not None and allowed != node.peer) or not node.can_hold(need):
+        shape = self._offered[2]
+        alternative, can_start = self.choice(shape, node, is_waiting=True), self.choice(shape, node)
+        if alternative is None or not self.may_have(run, task, node):
             cost = describe(offer.cost)
             raise InvariantViolation(f"the allocator placed {offer.name!r} ({cost}) on node {node.name!r}, which may never run it")
-        shape = self._offered[2]
         shape.pop()
-        self.ledger.plan(self.now, run, task, node, held=node.has_room(shape.need))
+        if can_start is not None:
+            self.ledger.plan(self.now, run, task, node, held=True, alternative=can_start)
+        else:
+            self.ledger.plan(self.now, run, task, node, held=False, alternative=alternative)
         self._offered = None
+
+    def may_have(self, run: Run, task: int, node: Node) -> bool:
+        """Whether the node is one that it may run on, and could when it ran nothing else."""
+        allowed = self.ledger.allowed(run, task) if self.settle_consumer(run, task) else NOBODY
+        return (allowed is None or allowed == node.peer) and self.ledger.can_run(run, task, node)
+
+    def choice(self, shape: Shape, node: Node, is_waiting: bool = False) -> int | None:
+        """The first of its costs for which there is room now, on the node and in what the cluster shares; None: for none.
+
+        With `is_waiting` it is enough that the node could ever hold it.
+        """
+        for alternative, need in enumerate(shape.needs):
+            if (node.can_hold(need) if is_waiting else node.has_room(need)) and self.ledger.cluster_room(shape, alternative) > 0:
+                return alternative
+        return None
 
     def _offer(self, run: Run, task: int, shape: Shape) -> Offer:
         nodes = self.ledger.nodes
@@ -119,7 +149,8 @@ class Desk:
             holders = (run.node[each], *run.copies.get(each, ()))
             inputs.append((tuple(nodes[peer].name for peer in holders if peer in nodes), run.nbytes[each]))
         seconds = self.ledger.estimates.seconds(shape.function)
-        return Offer(run.run, task, run.kinds[run.kind[task]].name, shape.cost, shape.priority, seconds, tuple(inputs))
+        kind = run.kinds[run.kind[task]]
+        return Offer(run.run, task, kind.name, shape.cost, shape.priority, seconds, tuple(inputs), kind.alternatives, kind.where)
 
     # ── for the default one, which works shape by shape ─────────────────────
 
@@ -156,7 +187,8 @@ class Desk:
     def nodes_for(self, shape: Shape) -> list[Node]:
         """The open nodes that could ever hold it and may have it, as far as its shape tells."""
         if shape.able_of != self.ledger.open_version:
-            shape.able = [node for node in self.nodes if (not shape.node or node.name == shape.node) and node.can_hold(shape.need)]
+            shape.able = [node for node in self.nodes if (not shape.node or node.name == shape.node) and node.matches(shape.where)
+                          and node.can_hold(shape.need)]
             shape.able_of = self.ledger.open_version
             shape.full = {}
         if self.reserved:
@@ -166,8 +198,9 @@ class Desk:
     def options_for(self, shape: Shape) -> list[Option]:
         """The groups of nodes that could ever hold it and may have it."""
         if shape.options_of != self.ledger.open_version:
-            able = dict.fromkeys(self.nodes_for(shape) if not self.reserved else [
-                node for node in self.nodes if (not shape.node or node.name == shape.node) and node.can_hold(shape.need)])
+            able = dict.fromkeys([
+                node for node in self.nodes
+                if (not shape.node or node.name == shape.node) and node.matches(shape.where) and node.can_hold(shape.need)])
             groups = self.ledger.groups
             if shape.node:
                 groups = [Group([node], listed=False) for node in able]
@@ -236,8 +269,8 @@ class Desk:
         consumer = consumers[0]
         peer = self.ledger.allowed(run, consumer)
         if peer is None or peer not in self.ledger.nodes or peer in self.ledger.leaving:
-            need, shunned = self.ledger.need_of(run, consumer), run.avoid.get(consumer, ())
-            able = [node for node in self.nodes if node.can_hold(need)]
+            shunned = run.avoid.get(consumer, ())
+            able = [node for node in self.nodes if self.ledger.can_run(run, consumer, node)]
             able = [node for node in able if node.peer not in shunned] or able
             if peer is not None or not able:
                 return False

@@ -24,9 +24,9 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
         case "runs":
             data = views.runs(ledger, now)
         case "run" if run is not None:
-            data = {**views.run_line(ledger, run, now), "waits_for": views.waits_for(ledger, run)}
+            data = views.run_line(ledger, run, now)
         case "run" if ask.run in ledger.history:
-            data = {**ledger.history[ask.run], "waits_for": ""}
+            data = ledger.history[ask.run]
         case "outlook":
             data = outlook(ledger, ask.codes, ask.names)
         case "timeline" if run is not None:

@@ -56,6 +56,8 @@ def spread(desk: Desk, run: Run, shape: Shape, bound: int | None) -> int:
         wanted = min(wanted, 1 + AHEAD_PER_RUN * function.count - shape.ahead)
     if run.max_concurrency:
         wanted = min(wanted, run.room())
+    if shape.cluster:
+        wanted = min(wanted, ledger.cluster_room(shape))
     if wanted <= 0:
         return 0
     tasks = _take_block(run, shape, wanted, bound)

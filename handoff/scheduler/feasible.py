@@ -4,25 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
-from handoff.program import Program
-from handoff.resources import Amounts, describe, shown
+from handoff.program import Flag, Kind, Program
+from handoff.resources import CLUSTER, GPU_MEMORY, Amounts, describe, shown, split
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.ready import FREE_OF_COST
+from handoff.scheduler.ready import needs_of
+from handoff.scheduler.semaphores import Semaphores
+
+NEAREST_MAX = 3   # nodes that are named with what they lack
+CLOSE = 0.7       # how alike a name must be to be suggested: gpu and cpu are not, license and licence are
+LISTED_MAX = 8    # names or values that are listed where none is close to what was asked for
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """What stands in the way. `code` names the error class; `task` is the first one concerned."""
+    """What stands in the way. `code` names the error class; `kind` is the first one concerned."""
 
     code: str
     text: str
     kind: int
-    is_absence: bool   # a named node is not there, which may change by itself
+    is_absence: bool          # a named node is not there, which may change by itself
+    is_final: bool = False    # no node that joins could change it
 
 
-def obstacle(program: Program, kinds: Iterable[int], nodes: Sequence[Node], leaving: Sequence[str] = ()) -> Obstacle | None:
-    """The first thing that keeps one of these kinds (or their groups) from ever running on these nodes; `leaving`: others, that drain."""
+def obstacle(
+    program: Program, kinds: Iterable[int], nodes: Sequence[Node], cluster: Semaphores, leaving: Sequence[str] = (),
+) -> Obstacle | None:
+    """The first thing that keeps one of these kinds (or their groups) from ever running on these nodes; `leaving`: others, that drain.
+
+    Without any node, only what no node could change counts.
+    """
     kinds = list(kinds)
     by_name: dict[str, Node] = {}
     absent = None
@@ -30,68 +42,141 @@ def obstacle(program: Program, kinds: Iterable[int], nodes: Sequence[Node], leav
         kind = program.kinds[index]
         if kind.node and not by_name:
             by_name = {node.name: node for node in nodes}
-        need = kind.cost or FREE_OF_COST
+        counted = [split(cost)[1] for cost in (kind.cost, *kind.alternatives)]
+        if not any(map(cluster.can_ever, counted)):
+            return Obstacle("AllocationError", _undeclared(kind, counted, cluster), index, False, True)
         if kind.node and kind.node not in by_name:
             how = "draining" if kind.node in leaving else "not there"
             text = f"{kind.name} waits for node {kind.node!r}, which is {how}; {_present(nodes)}"
             absent = absent or Obstacle("NodeTimeout", text, index, True)
             continue
         if not nodes and leaving:
-            text = f"{kind.name} needs {_shown(need)}, and every node that is here drains: {', '.join(map(repr, leaving))}"
+            text = f"{kind.name} needs {describe(split(kind.cost)[0])}, and every node that is here drains: {', '.join(map(repr, leaving))}"
             return Obstacle("AllocationError", text, index, True)
         offered = [by_name[kind.node]] if kind.node else nodes
-        if not any(node.can_hold(need) for node in offered):
-            return Obstacle("AllocationError", shortage(kind.name, need, offered, kind.node), index, False)
+        if not any(_can_run(node, kind, cluster) for node in offered):
+            return Obstacle("AllocationError", shortage(kind, offered), index, False)
     if program.groups and not by_name:
         by_name = {node.name: node for node in nodes}
     for group in program.groups:
         if not any(program.kind[task] in kinds for task in group):
             continue
-        most: dict[str, int] = {}
-        pinned = ""
-        for task in group:
-            kind = program.kinds[program.kind[task]]
-            pinned = pinned or kind.node
-            for name, amount in kind.cost:
-                most[name] = max(amount, most.get(name, 0))
-        need = tuple(sorted(most.items())) or FREE_OF_COST
+        members = [program.kinds[index] for index in dict.fromkeys(program.kind[task] for task in group)]
+        pinned = next((kind.node for kind in members if kind.node), "")
         offered = [by_name[pinned]] if pinned in by_name else [] if pinned else nodes
-        if offered and not any(node.can_hold(need) for node in offered):
+        if offered and not any(all(_can_run(node, kind, cluster) for kind in members) for node in offered):
             index = program.kind[group[0]]
+            most: dict[str, int] = {}
+            for kind in members:
+                for name, amount in kind.cost:
+                    most[name] = max(amount, most.get(name, 0))
             what = f"the {len(group)} functions that are collocated with {program.kinds[index].name}"
-            return Obstacle("AllocationError", shortage(what, need, offered, pinned), index, False)
+            together = Kind((), what, cost=tuple(sorted(most.items())), where=members[0].where, node=pinned)
+            return Obstacle("AllocationError", shortage(together, offered), index, False)
     return absent
 
 
-def shortage(what: str, need: Amounts, nodes: Sequence[Node], pinned: str = "") -> str:
-    """A cost that no node meets: the resource, what is needed, what the nearest node offers, and what would help."""
+def _can_run(node: Node, kind: Kind, cluster: Semaphores) -> bool:
+    """Whether this node, when it ran nothing else, could run such tasks with one of their costs."""
+    if not node.matches(kind.where):
+        return False
+    if kind.flags & Flag.OBJECT:
+        return True
+    costs = (kind.cost, *kind.alternatives)
+    return any(node.can_hold(need) and cluster.can_ever(split(cost)[1]) for need, cost in zip(needs_of(kind), costs, strict=True))
+
+
+# ── for people ──────────────────────────────────────────────────────────────
+
+
+def shortage(kind: Kind, nodes: Sequence[Node]) -> str:
+    """A kind that no node can run: what it needs, what the nearest nodes have instead, and what would help."""
+    asked = " or else ".join(describe(split(cost)[0]) for cost in (kind.cost, *kind.alternatives))
+    labels = ", ".join(f"{key}={value}" for key, value in kind.where)
     if not nodes:
-        return f"{what} needs {_shown(need)}, and no node has joined"
-    nearest = min(nodes, key=lambda node: (_lacks(need, node), node.name))
-    short = [(name, amount, nearest.capacity.get(name, 0)) for name, amount in need if nearest.capacity.get(name, 0) < amount]
-    offers = ", ".join(f"{name}={shown(has)}" for name, _, has in short)
-    largest = "; ".join(
-        f"most {name}: {shown(best.capacity[name])} on {best.name!r}" if best.capacity.get(name) else f"no node has any {name}"
-        for name, _, _ in short
-        for best in [max(nodes, key=lambda node: (node.capacity.get(name, 0), node.name))]
-    )
-    if pinned:
-        return (
-            f"{what} needs {_shown(need)} on node {pinned!r}, which it is pinned to; that node offers {offers}. "
-            "Ask for less, or pin it to another node"
-        )
-    return (
-        f"{what} needs {_shown(need)}, which no node can ever offer; the nearest, {nearest.name!r}, offers {offers} ({largest}). "
-        "Ask for less, start a node that has it, or submit with wait_for_nodes"
-    )
+        return f"{kind.name} needs {asked}{f' where {labels}' if labels else ''}, and no node has joined"
+    nearest = sorted(nodes, key=lambda node: (_distance(kind, node), node.name))
+    if kind.node:
+        others = _other_labels(kind, nearest[0])
+        if others:
+            return (f"{kind.name} is pinned to node {kind.node!r}, which its where ({labels}) excludes: that node has {others}. "
+                    "Leave out one of the two")
+        return (f"{kind.name} needs {asked} on node {kind.node!r}, which it is pinned to; that node offers {_lacks(kind, nearest[0])}. "
+                "Ask for less, or pin it to another node")
+    listed = ", ".join(f"{node.name!r} ({_lacks(kind, node)})" for node in nearest[:NEAREST_MAX])
+    unknown = "".join(f"; {each}" for each in (*_unknown_resources(kind, nodes), *_unknown_labels(kind, nodes)))
+    where = f" on a node where {labels}" if labels else ""
+    return (f"{kind.name} needs {asked}{where}, which no node can ever offer; nearest: {listed}{unknown}. "
+            "Ask for less, start a node that has it, or submit with wait_for_nodes")
 
 
-def _lacks(need: Amounts, node: Node) -> float:
-    return max((amount / node.capacity[name] if node.capacity.get(name) else float("inf") for name, amount in need), default=0.0)
+def _lacks(kind: Kind, node: Node) -> str:
+    """What a node has of that of which it has too little, and other labels than those that are asked for."""
+    labels = _other_labels(kind, node)
+    short = [_short(split(cost)[0], node) for cost in (kind.cost, *kind.alternatives)]
+    amounts = " or else ".join(short) if all(short) else ""
+    return ", ".join(part for part in (amounts, labels) if part) or "not that in one place"
 
 
-def _shown(need: Amounts) -> str:
-    return describe(tuple((name, amount) for name, amount in need if name))
+def _short(cost: Amounts, node: Node) -> str:
+    capacity = node.capacity
+    found = [f"{name}={shown(capacity.get(name, 0))}" for name, amount in cost if capacity.get(name, 0) < amount]
+    if not found and any(name == GPU_MEMORY for name, _ in cost) and not node.can_hold(cost):
+        found.append(f"{GPU_MEMORY}={shown(node.memory_of_a_gpu)} on each GPU")
+    return ", ".join(found)
+
+
+def _other_labels(kind: Kind, node: Node) -> str:
+    has = dict(node.labels)
+    return ", ".join(f"{key}={has[key]}" if key in has else f"no label {key}" for key, value in kind.where if has.get(key) != value)
+
+
+def _distance(kind: Kind, node: Node) -> tuple[int, float]:
+    """How far a node is from being able: first labels, then the scarcest resource of the nearest cost."""
+    has, capacity = dict(node.labels), node.capacity
+    wrong = sum(has.get(key) != value for key, value in kind.where)
+    ratios = [max((amount / capacity[name] if capacity.get(name) else float("inf") for name, amount in split(cost)[0]), default=0.0)
+              for cost in (kind.cost, *kind.alternatives)]
+    return wrong, min(ratios)
+
+
+def _unknown_resources(kind: Kind, nodes: Sequence[Node]) -> Iterable[str]:
+    known = list(dict.fromkeys(name for node in nodes for name, amount in node.capacity.items() if name and amount))
+    names = dict.fromkeys(name for cost in (kind.cost, *kind.alternatives) for name, _ in split(cost)[0])
+    for name in names:
+        if name not in known:
+            yield f"no node has any {name}{_close(name, known)}"
+
+
+def _unknown_labels(kind: Kind, nodes: Sequence[Node]) -> Iterable[str]:
+    values: dict[str, dict[str, None]] = {}
+    for node in nodes:
+        for key, value in node.labels:
+            values.setdefault(key, {})[value] = None
+    for key, value in kind.where:
+        if key not in values:
+            yield f"no node has a label {key}{_close(key, values)}"
+        elif value not in values[key]:
+            yield f"no node has {key}={value}{_close(value, values[key])}"
+
+
+def _close(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = get_close_matches(word, known, 1, CLOSE)
+    if close:
+        return f" (did you mean {close[0]}?)"
+    return f" (there is {', '.join(sorted(known))})" if 0 < len(known) <= LISTED_MAX else ""
+
+
+def _undeclared(kind: Kind, counted: Sequence[Amounts], cluster: Semaphores) -> str:
+    need = next(need for need in counted if not cluster.can_ever(need))
+    name, amount = next((name, amount) for name, amount in need if cluster.declared.get(name, 0) < amount)
+    asked = " or else ".join(describe(cost) for cost in (kind.cost, *kind.alternatives))
+    start = f"{kind.name} needs {asked}, but the whole cluster"
+    if name in cluster.declared:
+        return f"{start} has {CLUSTER}{name}={shown(cluster.declared[name])}. Ask for less, or start its coordinator with more"
+    return (f"{start} has no {name}{_close(name, cluster.declared)}. Declare it where the coordinator is started: "
+            f"handoff coordinator --resource {name}={shown(amount)}")
 
 
 def _present(nodes: Sequence[Node]) -> str:

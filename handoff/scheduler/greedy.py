@@ -11,6 +11,7 @@ from heapq import heappush
 from handoff.resources import Amounts
 from handoff.scheduler import blocks
 from handoff.scheduler.allocator import Desk
+from handoff.scheduler.choices import serve_choices
 from handoff.scheduler.groups import Option
 from handoff.scheduler.inputs import Inputs, fetch, inputs_of
 from handoff.scheduler.nodes import Node
@@ -41,6 +42,9 @@ class Greedy:
 
     def _serve(self, now: float, desk: Desk, shape: Shape) -> bool:
         """Place what can be placed of it; True when it is to be offered again after more urgent ones."""
+        if len(shape.needs) > 1:
+            serve_choices(now, desk, shape)
+            return False
         options = desk.options_for(shape)
         aside: list[int] = []
         bound = desk.next_rank(shape)
@@ -49,7 +53,7 @@ class Greedy:
         turn = TURN if ledger.foresight.is_short(shape) else 1
         while options and (head := desk.head(shape)) is not None:
             run, task = head
-            if run.max_concurrency and run.room() <= 0:
+            if (run.max_concurrency and run.room() <= 0) or (shape.cluster and ledger.cluster_room(shape) <= 0):
                 break
             if placed >= (turn if shape.is_tried else 1) and bound is not None and shape.head() >> 64 > bound:
                 shape.is_tried = True
@@ -84,8 +88,11 @@ class Greedy:
         """Small tasks would take every gap for ever: the node that is free first takes nothing else until a large one has run."""
         if placed or not len(shape):
             shape.blocked_since = None
+            desk.ledger.cluster.served(shape)
         elif shape.blocked_since is None:
             shape.blocked_since = now
+        elif shape.cluster and now - shape.blocked_since > STARVED_SECONDS and desk.ledger.cluster_room(shape) <= 0:
+            desk.ledger.cluster.keep(shape)
         elif now - shape.blocked_since > STARVED_SECONDS:
             nodes = desk.nodes_for(shape)
             if nodes and not any(node.has_room(shape.need) for node in nodes):
@@ -109,19 +116,20 @@ class Greedy:
         only: list[Node] | None = None
         if allowed is not None:
             one = ledger.nodes.get(allowed)
-            if one is None or one.state != "ready":
+            if one is None or one.state != "ready" or not one.matches(shape.where):
                 return KEPT
             only = [one]
         elif not run.plain or run.avoid:
             shunned = run.avoid.get(task, ())
-            need = ledger.need_of(run, task)
-            only = [node for node in desk.nodes_for(shape) if node.can_hold(need)]
+            only = [node for node in desk.nodes_for(shape) if ledger.can_run(run, task, node)]
             only = [node for node in only if node.peer not in shunned] or only
             if not only:
                 return KEPT
         if not run.plain and run.is_object(task):
-            node = self._home_of_object(desk, run, task, only or desk.nodes_for(shape))
-            ledger.plan(now, run, task, node, held=True)
+            able = only or desk.nodes_for(shape)
+            if not able:
+                return KEPT
+            ledger.plan(now, run, task, self._home_of_object(desk, run, task, able), held=True)
             return PLACED
         if (waits and not reach) or (reach and ledger.foresight.seconds(run, task, shape) <= ledger.foresight.short):
             became = self._ahead(now, desk, run, task, shape, options, only, inputs, reach)
@@ -129,9 +137,10 @@ class Greedy:
             became = self._late(now, desk, run, task, shape, options, only, inputs, reach)
         if became != PLACED and run.attempt[task] and run.blocks_planned(task):
             # Tasks that are planned already wait for it, maybe those that take up all the room: it must not wait for them.
-            chosen = min(only or desk.nodes_for(shape), key=lambda node: (node.backlog, node.planned, node.peer))
-            ledger.plan(now, run, task, chosen, held=False)
-            return PLACED
+            chosen = min(only or desk.nodes_for(shape), key=lambda node: (node.backlog, node.planned, node.peer), default=None)
+            if chosen is not None:
+                ledger.plan(now, run, task, chosen, held=False)
+                return PLACED
         return became
 
     def _late(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], only: list[Node] | None,

@@ -54,12 +54,12 @@ class Heft:
         allowed = ledger.allowed(run, task)
         node = ledger.nodes.get(plan[task] if allowed is None else allowed)
         shunned = run.avoid.get(task, ())
-        need = ledger.need_of(run, task)
-        if node is not None and node.state == "ready" and node.can_hold(need) and (allowed is not None or node.peer not in shunned):
+        is_fit = node is not None and node.state == "ready" and ledger.can_run(run, task, node)
+        if is_fit and node is not None and (allowed is not None or node.peer not in shunned):
             return node
         if allowed is not None:
             return None
-        able = [each for each in desk.nodes_for(run.shapes[run.kind[task]]) if each.can_hold(need)]
+        able = [each for each in desk.nodes_for(run.shapes[run.kind[task]]) if ledger.can_run(run, task, each)]
         able = [each for each in able if each.peer not in shunned] or able
         return min(able, key=lambda each: (each.backlog, each.planned, each.peer)) if able else None
 
@@ -118,7 +118,7 @@ def schedule(ledger: Ledger, run: Run, nodes: list[Node], now: float) -> list[in
         allowed = ledger.allowed(run, task)
         best: tuple[float, float, Node, list[int]] | None = None
         for node in nodes:
-            if not node.can_hold(ledger.need_of(run, task)) or (shape.node and node.name != shape.node) or allowed not in (None, node.peer):
+            if not ledger.can_run(run, task, node) or (shape.node and node.name != shape.node) or allowed not in (None, node.peer):
                 continue
             ready = 0.0
             for each in run.inputs_of(task):

@@ -32,12 +32,13 @@ def check(ledger: Ledger) -> None:
         if len(node.holding) != sum(node.held.values()):
             _wrong(f"{node} lists {len(node.holding)} held tasks, but holds {node.held}")
         for name, used in node.committed.items():
-            expected_use = sum(count * amount for shape, count in node.held.items() for of, amount in shape.need if of == name)
+            expected_use = sum(amount for _, _, _, need, _ in node.holding.values() for of, amount in need if of == name)
             if used != expected_use:
                 _wrong(f"{node} has committed {used} of {name!r}, its tasks take {expected_use}")
-            early = sum(amount for _, shape, _, is_early in node.holding.values() if is_early for of, amount in shape.need if of == name)
+            early = sum(amount for _, _, _, need, is_early in node.holding.values() if is_early for of, amount in need if of == name)
             if not 0 <= used <= node.capacity.get(name, 0) + early:
                 _wrong(f"{node} has committed {used} of {name!r} and offers {node.capacity.get(name, 0)}")
+    _check_cluster(ledger)
     total = sum(run.total for run in ledger.runs.values() if not run.is_over)
     if ledger.tasks != total:
         _wrong(f"{ledger.tasks} unfinished tasks are counted, the runs have {total}")
@@ -60,6 +61,25 @@ def _check_twins(ledger: Ledger, run: Run, held: dict[tuple[int, Shape], int]) -
             _wrong(f"{where} is not held by {ledger.nodes[peer]}")
         if run.linked and run.missing[task]:
             _wrong(f"{where} lacks inputs")
+
+
+def _check_cluster(ledger: Ledger) -> None:
+    """What the whole cluster shares is with the tasks that are planned, or that may still run where they were taken back."""
+    taken: dict[str, int] = {}
+    for run in ledger.runs.values():
+        counted = list(run.ghosts.values())
+        for task in run.tasks_in(AHEAD, HELD):
+            shape = run.shapes[run.kind[task]]
+            if shape.cluster:
+                counted.append(shape.cluster[run.choices.get(task, 0)])
+        for name, amount in [each for need in counted for each in need]:
+            taken[name] = taken.get(name, 0) + amount
+        if run.choices and not all(run.is_planned(task) for task in run.choices):
+            _wrong(f"{run} remembers chosen costs {run.choices} of tasks that are not planned")
+    for name, declared in ledger.cluster.declared.items():
+        free = ledger.cluster.free[name]
+        if free != declared - taken.get(name, 0) or free < 0:
+            _wrong(f"{free} of {declared} of the cluster's {name!r} are free, though {taken.get(name, 0)} are taken")
 
 
 def _check_run(

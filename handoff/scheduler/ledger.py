@@ -8,11 +8,12 @@ from dataclasses import replace
 from heapq import heappush
 from typing import TYPE_CHECKING
 
-from handoff.ids import NOBODY, PeerId, RunId
+from handoff.ids import NOBODY
 from handoff.messages import EndRun, RunFailed
 from handoff.program import Flag
 from handoff.resources import Amounts
 from handoff.scheduler import twins
+from handoff.scheduler.clients import Client
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.foresight import Foresight
@@ -22,6 +23,7 @@ from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
 from handoff.scheduler.outbox import Outbox
 from handoff.scheduler.ready import Ready, Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, WAITING, Run
+from handoff.scheduler.semaphores import Semaphores
 from handoff.scheduler.speeds import Speeds
 from handoff.settings import SchedulerSettings
 
@@ -32,24 +34,12 @@ RANK_GROWTH = 1.5            # ranks are worked out anew when so many times as m
 RANK_OFTEN_MAX = 20_000      # in runs of at most so many tasks; in larger ones at every fourfold
 
 
-class Client:
-    """What the scheduler knows about one client."""
-
-    __slots__ = ("knows", "lost_at", "name", "peer", "runs")
-
-    def __init__(self, peer: PeerId, name: str) -> None:
-        self.peer = peer
-        self.name = name
-        self.lost_at: float | None = None      # when it is given up, if it stays away
-        self.knows: set[int] = set()
-        self.runs: dict[RunId, None] = {}
-
-
 class Ledger:
     """The whole state of the scheduler."""
 
-    def __init__(self, settings: SchedulerSettings) -> None:
+    def __init__(self, settings: SchedulerSettings, cluster: Amounts = ()) -> None:
         self.settings = settings
+        self.cluster = Semaphores(cluster)     # what no node has, but the whole cluster shares
         self.estimates = Estimates()
         self.foresight = Foresight(settings, self.estimates)
         self.speeds = Speeds()                 # of nodes, by name
@@ -102,7 +92,7 @@ class Ledger:
             if run.unplanned[task]:
                 return
             if run.missing[task] and not self.plans_all:
-                if run.max_concurrency:
+                if run.max_concurrency or shape.cluster:
                     return   # a waiting task would count as one of those that run
                 if not self.foresight.reach(run, task, shape) and not self._is_next_link(run, task, shape):
                     return
@@ -141,21 +131,19 @@ class Ledger:
             return None if home in self.leaving else home
         return None
 
-    def need_of(self, run: Run, task: int) -> Amounts:
-        """What a node must be able to hold to be chosen for it: for the first of a group, as much as any member of it."""
-        group = run.group.get(task)
-        if group is None:
-            return run.shapes[run.kind[task]].need
-        most: dict[str, int] = {}
-        for each in run.groups[group]:
-            for name, amount in run.shapes[run.kind[each]].need:
-                most[name] = max(amount, most.get(name, 0))
-        return tuple(sorted(most.items()))
+    def can_run(self, run: Run, task: int, node: Node) -> bool:
+        """Whether the node, when it ran nothing else, could run it, and whatever must follow it there."""
+        members = run.groups[run.group[task]] if task in run.group else (task,)
+        return all(node.can_run(shape) for shape in dict.fromkeys([run.shapes[run.kind[each]] for each in members]))
+
+    def cluster_room(self, shape: Shape, alternative: int = 0) -> int:
+        """How many more tasks of this shape the amounts that the whole cluster shares allow now."""
+        return self.cluster.room(shape, alternative)
 
     # ── planning ────────────────────────────────────────────────────────────
 
-    def plan(self, now: float, run: Run, task: int, node: Node, held: bool, there: float = 0.0) -> None:
-        """Give this task to this node; its inputs are `there` at that time."""
+    def plan(self, now: float, run: Run, task: int, node: Node, held: bool, there: float = 0.0, alternative: int = 0) -> None:
+        """Give this task to this node, at this one of its costs; its inputs are `there` at that time."""
         peer = node.peer
         shape = run.shapes[run.kind[task]]
         run.state[task] = HELD if held else AHEAD
@@ -163,15 +151,20 @@ class Ledger:
         run.node[task] = peer
         run.given_at[task] = now - run.submitted
         run.planned += 1
-        share = node.shares.get(shape.need)
+        need = shape.needs[alternative]
+        share = node.shares.get(need)
         if share is None:
-            share = node.share(shape.need)
+            share = node.share(need)
+        if alternative:
+            run.choices[task] = alternative
+        if shape.cluster:
+            self.cluster.take(shape.cluster[alternative])
         if held:
             seconds = self.foresight.seconds(run, task, shape) / node.speed
-            early = not node.has_room(shape.need)
-            node.take(shape, 1, True)
+            early = not node.has_room(need)
+            node.take(shape, 1, True, alternative)
             end = node.book(seconds, share, there if there > now else now)
-            node.holding[run.run, task] = (end - seconds, shape, seconds, early)
+            node.holding[run.run, task] = (end - seconds, shape, seconds, need, early)
             run.started[task] = end - run.submitted
         else:   # as node.take does it
             seconds = (self.foresight.seconds(run, task, shape) + OVERHEAD_SECONDS) / node.speed
@@ -224,11 +217,13 @@ class Ledger:
                 attempt[task] += 1
                 run.given_at[task] = now - run.submitted
         run.planned += count
+        if shape.cluster:
+            self.cluster.take(shape.cluster[0], count)
         node.take(shape, count, held)
         if held:
             for task in tasks:
                 seconds = self.foresight.seconds(run, task, shape) / node.speed
-                node.holding[run.run, task] = (now, shape, seconds, False)
+                node.holding[run.run, task] = (now, shape, seconds, shape.need, False)
                 run.started[task] = node.book(seconds, node.share(shape.need), now) - run.submitted
         else:
             stream = count * node.unit(shape, self.estimates)
@@ -268,21 +263,35 @@ class Ledger:
                 self.stranded[run.run, each] = None
 
     def take_back(self, run: Run, task: int) -> None:
-        """It is to be planned anew at once; what its node may have started of it counts for the limit of the run until its end is heard."""
+        """It is to be planned anew at once; what its node may have started of it counts for limits until its end is heard."""
         if task in run.twins:
             twins.promote(self, run, task)
             return
-        peer = run.node[task]
+        peer, shape = run.node[task], run.shapes[run.kind[task]]
+        counted = shape.cluster[run.choices.get(task, 0)] if shape.cluster else ()
         self.out.recall(peer, run, (task,))
-        if run.max_concurrency and peer in self.nodes:
-            run.ghosts[peer, task] = None
         self.unplan(run, task)
+        if (run.max_concurrency or counted) and peer in self.nodes:
+            self.lay_ghost(run, peer, task)
+            run.ghosts[peer, task] = counted
+            self.cluster.take(counted)
+
+    def lay_ghost(self, run: Run, peer: int, task: int) -> bool:
+        """What was taken back from that node has ended there, or the node is gone; whether there was such a thing."""
+        counted = run.ghosts.pop((peer, task), None)
+        if counted:
+            self.cluster.give(counted)
+            self.is_changed = True
+        return counted is not None
 
     def _book_off(self, run: Run, task: int, held: bool) -> None:
-        node = self.nodes.get(run.node[task])
+        node, shape = self.nodes.get(run.node[task]), run.shapes[run.kind[task]]
+        alternative = run.choices.pop(task, 0) if run.choices else 0
         run.planned -= 1
+        if shape.cluster:
+            self.cluster.give(shape.cluster[alternative])
         if node is not None:
-            node.give(run.shapes[run.kind[task]], 1, held)
+            node.give(shape, 1, held, alternative)
             if held:
                 del node.holding[run.run, task]
             else:
@@ -322,7 +331,7 @@ class Ledger:
                     twins.drop(self, run, consumer)
                 if AHEAD <= state <= HELD:
                     self.stranded[run.run, consumer] = None
-                if state == HELD or (state == AHEAD and run.max_concurrency):
+                if state == HELD or (state == AHEAD and (run.max_concurrency or run.is_counted)):
                     self.out.recall(run.node[consumer], run, (consumer,))   # or it keeps the room that what it waits for needs
         for each in touched:
             run.recount(each)
@@ -344,6 +353,7 @@ class Ledger:
         self.runs[run.run] = run
         self.tasks += run.total
         run.shapes = [self.ready.shape(kind, run.run if run.max_concurrency else 0) for kind in run.kinds]
+        run.is_counted = any(shape.cluster for shape in run.shapes)
         run.work_out_ranks(self.estimates, 1.0 / self.settings.bandwidth_bytes_per_second)
         keys: dict[Shape, list[int]] = {}
         state, kind, shapes, fan_in = run.state, run.kind, run.shapes, run.fan_in
@@ -398,6 +408,10 @@ class Ledger:
                 run.state[task] = WAITING
             node.sent.pop(run.run, None)
             node.kinds.pop(run.run, None)
+        for peer, task in list(run.ghosts):
+            self.lay_ghost(run, peer, task)
+        for task in list(run.tasks_in(AHEAD, HELD)) if run.is_counted else ():   # on a node that was lost, and the run with it
+            self._book_off(run, task, run.state[task] == HELD)
         self.out.forget_run(run.run)
         for peer in run.nodes:
             if peer in self.nodes:

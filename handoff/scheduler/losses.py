@@ -31,8 +31,8 @@ def lose_node(ledger: Ledger, node: Node, reason: str) -> list[tuple[Run, RunFai
 def _lose_for(ledger: Ledger, run: Run, node: Node, reason: str) -> RunFailed | None:
     peer = node.peer
     run.nodes.pop(peer, None)
-    for ghost in [ghost for ghost in run.ghosts if ghost[0] == peer]:
-        del run.ghosts[ghost]
+    for _, task in [ghost for ghost in run.ghosts if ghost[0] == peer]:
+        ledger.lay_ghost(run, peer, task)
     if run.twins:
         twins.lose(ledger, run, peer)
     planned = node.tasks_of(run)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from handoff.ids import PeerId, RunId
 from handoff.messages import Hello
-from handoff.resources import SCALE, Amounts
+from handoff.resources import GPU, GPU_KIND, GPU_MEMORY, SCALE, Amounts
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.groups import Group
 from handoff.scheduler.ready import COROUTINES_PER_PLACE, Shape
@@ -26,8 +26,8 @@ class Node:
 
     __slots__ = (
         "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "down_at", "dropped_at", "ends", "free", "freed", "group",
-        "heard", "held", "holding", "is_stale", "kinds", "knows", "labels", "lanes", "leaves", "name", "pace", "peer", "pid", "planned",
-        "queue", "queued", "recalled_at", "running", "sent", "shares", "speed", "state", "units", "up_at",
+        "heard", "held", "holding", "is_stale", "kinds", "knows", "label_set", "labels", "lanes", "leaves", "memory_of_a_gpu", "name",
+        "pace", "peer", "pid", "planned", "queue", "queued", "recalled_at", "running", "sent", "shares", "speed", "state", "units", "up_at",
     )
 
     def __init__(self, peer: PeerId, hello: Hello, now: float, zero_cost_per_cpu: int) -> None:
@@ -37,9 +37,11 @@ class Node:
         self.boot = hello.boot
         self.pid = hello.pid
         self.labels = hello.labels
+        self.label_set = frozenset(hello.labels)
         self.capacity: dict[str, int] = dict(hello.capacity)
         cpus = -(-self.capacity.get("cpu", 0) // SCALE)
         self.capacity[""] = max(1, zero_cost_per_cpu * max(1, cpus)) * COROUTINES_PER_PLACE  # places for tasks that cost nothing
+        self.memory_of_a_gpu = _memory_of_a_gpu(self.capacity)  # where all are alike; else 0
         self.state = "ready"                    # "ready" | "suspect": silent | "draining": these two get no new work
         self.leaves = False                     # it drains, whether or not it is heard just now
         self.heard = now                        # when it last said anything
@@ -52,8 +54,8 @@ class Node:
         self.held: dict[Shape, int] = {}
         self.ahead: dict[Shape, int] = {}
         self.committed: dict[str, int] = dict.fromkeys(self.capacity, 0)
-        # Held tasks: (run, task) -> start, what, for how long, and whether it is early: bound shortly before its room opens.
-        self.holding: dict[tuple[int, int], tuple[float, Shape, float, bool]] = {}
+        # Held tasks: (run, task) -> start, what, for how long, at which cost, and whether it is early: bound before its room opens.
+        self.holding: dict[tuple[int, int], tuple[float, Shape, float, Amounts, bool]] = {}
         self.queue: dict[tuple[int, int], tuple[float, float, float, float]] = {}   # ahead, one by one: seconds, share, inputs there, start
         self.ends: list[tuple[float, float, Amounts]] | None = None   # of the held tasks: (end, start, cost), sorted; None: not known
         self.lanes: list[float] = [0.0] * max(1, min(LANES_MAX, cpus))   # when each core is through with what was planned here, sorted
@@ -87,7 +89,19 @@ class Node:
         for name, amount in need:
             if capacity.get(name, 0) < amount:
                 return False
+            if name == GPU_MEMORY and self.memory_of_a_gpu:
+                count = max(SCALE, dict(need).get(GPU, 0)) // SCALE
+                if amount > self.memory_of_a_gpu * count:
+                    return False
         return True
+
+    def can_run(self, shape: Shape) -> bool:
+        """Whether it could run such a task, at one of its costs, when it ran nothing else."""
+        return self.matches(shape.where) and any(self.can_hold(need) for need in shape.needs)
+
+    def matches(self, where: tuple[tuple[str, str], ...]) -> bool:
+        """Whether it has all these labels."""
+        return not where or self.label_set.issuperset(where)
 
     def has_room(self, need: Amounts) -> bool:
         """Whether this fits beside what it was given."""
@@ -166,7 +180,7 @@ class Node:
     def ends_of(self, now: float) -> list[tuple[float, float, Amounts]]:
         """When the held tasks should end, as (end, start, cost), the first one first."""
         if self.ends is None:
-            self.ends = sorted([(since + seconds, since, shape.need) for since, shape, seconds, _ in self.holding.values()])
+            self.ends = sorted([(since + seconds, since, need) for since, _, seconds, need, _ in self.holding.values()])
         return self.ends
 
     def unit(self, shape: Shape, estimates: Estimates) -> float:
@@ -177,19 +191,19 @@ class Node:
             self.units[shape] = known
         return known
 
-    def take(self, shape: Shape, count: int, held: bool) -> None:
-        """So many tasks of this shape were given to it."""
+    def take(self, shape: Shape, count: int, held: bool, alternative: int = 0) -> None:
+        """So many tasks of this shape were given to it, at this one of their costs."""
         self.planned += count
         if held:
             self.ends = None
             self.held[shape] = self.held.get(shape, 0) + count
-            for name, amount in shape.need:
+            for name, amount in shape.needs[alternative]:
                 self.committed[name] = self.committed.get(name, 0) + amount * count
         else:
             shape.ahead += count
             self.ahead[shape] = self.ahead.get(shape, 0) + count
 
-    def give(self, shape: Shape, count: int, held: bool) -> None:
+    def give(self, shape: Shape, count: int, held: bool, alternative: int = 0) -> None:
         """So many tasks of this shape are no longer its business."""
         self.planned -= count
         self.is_stale = True
@@ -206,8 +220,15 @@ class Node:
             self.freed += 1
             if self.group is not None:
                 self.group.freed.append(self)
-            for name, amount in shape.need:
+            for name, amount in shape.needs[alternative]:
                 self.committed[name] -= amount * count
+
+    def count_as_first(self, shape: Shape, alternative: int) -> None:
+        """A held task that took another alternative is about to be booked off with those that took the first."""
+        for name, amount in shape.needs[0]:
+            self.committed[name] = self.committed.get(name, 0) + amount
+        for name, amount in shape.needs[alternative]:
+            self.committed[name] -= amount
 
     def note_sent(self, run: Run, tasks: array[int]) -> None:
         """Remember what lies here, for recalls and for its loss; sweep out what has ended when most of it has."""
@@ -270,3 +291,10 @@ class Node:
 
     def __repr__(self) -> str:
         return f"Node({self.name!r}, peer {self.peer}, {self.state}, {self.planned} planned)"
+
+
+def _memory_of_a_gpu(capacity: dict[str, int]) -> int:
+    """How much each GPU has, where they share the memory evenly; 0 where there are none, or of several kinds."""
+    count = capacity.get(GPU, 0) // SCALE
+    kinds = [steps // SCALE for name, steps in capacity.items() if name.startswith(GPU_KIND)]
+    return capacity.get(GPU_MEMORY, 0) // count if count and kinds in ([], [count]) else 0

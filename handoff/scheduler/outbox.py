@@ -216,6 +216,10 @@ class Outbox:
                 if run.is_serializer(task):
                     consumers = run.consumers_of(task)
                     targets.extend((task, run.promised.get(consumers[0], NOBODY) if consumers else NOBODY))
+        choices = array("I")
+        for task in tasks if run.choices else ():
+            if task in run.choices:
+                choices.extend((task, run.choices[task] - 1))
         if run.linked:
             rank = run.rank
             urgencies = array("d", [urgency_of_kind[of] + min(rank[task], RANK_MAX) for task, of in zip(tasks, kind, strict=True)])
@@ -230,7 +234,8 @@ class Outbox:
             self._introduce(node, (*dict.fromkeys(sources), *targets[1::2]))
         self.send(peer, Plan(
             run.run, numbers, attempts, kind, literals, fan_in, inputs, sources, urgencies, targets, tuple(new_kinds), codes,
-            NOBODY if run.client is None else run.client, token=run.token if run.values_only and run.client is not None else 0, body=body,
+            NOBODY if run.client is None else run.client, choices,
+            token=run.token if run.values_only and run.client is not None else 0, body=body,
         ))
 
     def _introduce(self, node: Node, peers: Iterable[int]) -> None:

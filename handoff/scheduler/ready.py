@@ -8,31 +8,60 @@ from typing import Any
 
 from handoff.ids import RunId
 from handoff.program import Flag, Kind
-from handoff.resources import Amounts
+from handoff.resources import GPU, SCALE, Amounts, is_gpu, split
 from handoff.scheduler.estimates import Estimates, Function
 from handoff.scheduler.groups import Option
 
 COROUTINES_PER_PLACE = 100           # coroutines that cost nothing wait most of the time: so many take the place of one function
 FREE_OF_COST: Amounts = (("", COROUTINES_PER_PLACE),)  # a task that costs nothing still takes one of the node's places for such tasks
 FREE_COROUTINE: Amounts = (("", 1),)
+NOTHING: tuple[Amounts, ...] = ()
 RANK_TOP = (1 << 44) - 1             # ranks are counted in microseconds: the longest is half a year
 LOW = 0xFFFFFFFF
 
 
+def needs_of(kind: Kind) -> tuple[Amounts, ...]:
+    """What a node has to have for a task of this kind: for its cost, then for each alternative, in the order of preference."""
+    if kind.flags & Flag.OBJECT:
+        return ((),)
+    nothing = FREE_COROUTINE if kind.flags & Flag.ASYNC else FREE_OF_COST
+    return tuple(_need(split(cost)[0]) or nothing for cost in (kind.cost, *kind.alternatives))
+
+
+def _need(cost: Amounts) -> Amounts:
+    """A cost as nodes are planned with: GPUs of a kind are GPUs, too; and of parts, only so many are counted on as one GPU surely holds.
+
+    So two tasks of 0.6 are not planned on one GPU, and one of 0.6 beside one of 0.4 isn't, either: the node, which sees each GPU, may
+    do better.
+    """
+    if not any(is_gpu(name) for name, _ in cost):
+        return cost
+    need = dict(cost)
+    for name, steps in cost:
+        if is_gpu(name):
+            share = steps if steps >= SCALE else SCALE // (SCALE // steps)
+            need[name] = need[GPU] = share
+    return tuple(sorted(need.items()))
+
+
 class Shape:
-    """Tasks that are alike to the allocator: equal cost, priority, pin and function."""
+    """Tasks that are alike to the allocator: equal costs, labels, spread, priority, pin and function."""
 
     __slots__ = (
-        "able", "able_of", "ahead", "blocked_since", "cost", "full", "function", "heap", "identity", "is_tried", "listed", "need", "node",
-        "number", "options", "options_of", "priority", "runs", "stack",
+        "able", "able_of", "ahead", "blocked_since", "cluster", "cost", "full", "function", "heap", "identity", "is_tried", "listed",
+        "need", "needs", "node", "number", "options", "options_of", "priority", "runs", "spread", "stack", "where",
     )
 
     def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, function: Function) -> None:
         self.identity = identity
         self.number = number                # in order of appearance: the last tie-break
         self.cost = kind.cost
-        nothing = FREE_COROUTINE if kind.flags & Flag.ASYNC else FREE_OF_COST
-        self.need: Amounts = () if kind.flags & Flag.OBJECT else kind.cost or nothing
+        self.needs = needs_of(kind)         # on a node: for its cost, then for each alternative
+        self.need: Amounts = self.needs[0]
+        counted = tuple(split(cost)[1] for cost in (kind.cost, *kind.alternatives))
+        self.cluster = counted if any(counted) else NOTHING   # what the whole cluster counts, likewise; empty when none needs any of it
+        self.where = kind.where             # labels that its node must have
+        self.spread = kind.spread
         self.priority = kind.priority
         self.node = kind.node               # the name of the only node, or empty
         self.function = function
@@ -103,7 +132,8 @@ class Ready:
     def shape(self, kind: Kind, only_run: int = 0) -> Shape:
         """The shape of this kind (shared with other runs, unless only_run is given); the caller says `release` when its run is over."""
         special = kind.flags & (Flag.OBJECT | Flag.SERIALIZER | Flag.ALONE)
-        identity = (only_run, kind.priority, kind.cost, kind.node, kind.codes or kind.name, special)
+        placed = (kind.cost, kind.alternatives, kind.node, kind.where, kind.spread)
+        identity = (only_run, kind.priority, placed, kind.codes or kind.name, special)
         found = self.shapes.get(identity)
         if found is None:
             self._next += 1

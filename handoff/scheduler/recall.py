@@ -54,7 +54,7 @@ def _recall(ledger: Ledger, donor: Node, run: Run, idle: list[Node], wanted: flo
         kind = run.kind[task]
         shape = run.shapes[kind]
         if kind not in able:
-            able[kind] = any(node.can_hold(shape.need) for node in idle)
+            able[kind] = any(node.can_run(shape) for node in idle)
         if not able[kind] or sum(run.nbytes[each] for each in run.inputs_of(task)) / rate > donor.backlog / 2:
             continue   # it would only come back, or cost more to move than to wait for
         tasks.append(task)
@@ -72,7 +72,7 @@ def take_back(ledger: Ledger, node: Node, recalled: Recalled) -> None:
         return
     back = []
     for task, attempt in zip(recalled.tasks, recalled.attempts, strict=False):
-        run.ghosts.pop((node.peer, task), None)
+        ledger.lay_ghost(run, node.peer, task)
         if run.twins and twins.ended(ledger, run, node.peer, task, attempt):
             continue
         if run.is_current(node.peer, task, attempt):

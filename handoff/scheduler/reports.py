@@ -22,10 +22,10 @@ def take_report(now: float, ledger: Ledger, node: Node, report: Report) -> Run |
         return None
     run.bytes_moved += report.fetched_bytes
     for task in report.tasks if run.ghosts else ():
-        run.ghosts.pop((node.peer, task), None)
+        ledger.lay_ghost(run, node.peer, task)
     if run.twins:
         twins.first_wins(ledger, run, node.peer, report.tasks, report.attempts)
-    done = _mark_done(now, run, node, report)
+    done = _mark_done(now, ledger, run, node, report)
     if not done:
         return run
     run.done += len(done)
@@ -43,7 +43,7 @@ def take_report(now: float, ledger: Ledger, node: Node, report: Report) -> Run |
     return run
 
 
-def _mark_done(now: float, run: Run, node: Node, report: Report) -> list[int]:
+def _mark_done(now: float, ledger: Ledger, run: Run, node: Node, report: Report) -> list[int]:
     """The tasks that this report is right about, now marked as done and booked off their node."""
     state, attempt, where, kind, total = run.state, run.attempt, run.node, run.kind, run.total
     nbytes, seconds, started = run.nbytes, run.seconds, run.started
@@ -74,6 +74,8 @@ def _mark_done(now: float, run: Run, node: Node, report: Report) -> list[int]:
     if node.queue:
         for task in done:
             node.queue.pop((number, task), None)
+    if run.choices or run.is_counted:
+        _give_back_choices(ledger, run, node, done, held)
     for task in held:
         del node.holding[number, task]
     if len(shapes) == 1:
@@ -99,6 +101,18 @@ def _mark_done(now: float, run: Run, node: Node, report: Report) -> list[int]:
         if from_room < count:
             node.give(shapes[of], count - from_room, False)
     return done
+
+
+def _give_back_choices(ledger: Ledger, run: Run, node: Node, done: list[int], held: list[int]) -> None:
+    """What the whole cluster shares is free again; and who took another alternative is from now on like those who took the first."""
+    for task in held:
+        alternative = run.choices.get(task, 0)
+        if alternative:
+            node.count_as_first(run.shapes[run.kind[task]], alternative)
+    for task in done:
+        shape, alternative = run.shapes[run.kind[task]], run.choices.pop(task, 0)
+        if shape.cluster:
+            ledger.cluster.give(shape.cluster[alternative])
 
 
 def _follow(ledger: Ledger, run: Run, done: list[int]) -> None:

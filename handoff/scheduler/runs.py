@@ -11,6 +11,7 @@ from handoff.errors import ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.messages import RunFailed, Submit
 from handoff.program import Flag, Program
+from handoff.resources import Amounts
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.ready import RANK_TOP, Shape
 
@@ -42,11 +43,15 @@ def check_program(program: Program) -> None:
         raise ProtocolError("the columns seconds, nbytes and near of a program do not fit its tasks")
     if sum(program.literals.sizes) != len(program.literals.data):
         raise ProtocolError("the sizes of the literals do not add up to their bytes")
+    if len(program.near) % 2 or (program.near and max(program.near) >= total):
+        raise ProtocolError(f"near lists {len(program.near)} tasks in pairs, the last being {max(program.near, default=0)}, of {total}")
+    if {len(program.seconds), len(program.nbytes)} - {0, total}:
+        raise ProtocolError(f"the columns seconds and nbytes have {len(program.seconds)} and {len(program.nbytes)} entries, not {total}")
     digests = {digest for digest, _ in program.codes}
     for kind in program.kinds:
         if not digests.issuperset(kind.codes):
             raise ProtocolError(f"kind {kind.name!r} calls code that the program does not have")
-        if any(not name or amount <= 0 for name, amount in kind.cost):
+        if any(not name or amount <= 0 for cost in (kind.cost, *kind.alternatives) for name, amount in cost):
             raise ProtocolError(f"kind {kind.name!r} has a cost without a name or amount: {kind.cost!r}")
     grouped: set[int] = set()
     for group in program.groups:
@@ -123,11 +128,14 @@ class Run:
         self.promised: dict[int, int] = {}            # consumers of serializers: the node that was promised to them
         self.group: dict[int, int] = {task: index for index, tasks in enumerate(self.groups) for task in tasks}
         self.group_node: dict[int, int] = {}          # group -> the node that its first member took
+        self.choices: dict[int, int] = {}             # planned tasks that took another cost: which, 1 for the first alternative
+        self.is_counted = False                       # some of its tasks need what the whole cluster shares
         self.alone: dict[int, int] = {}               # kind -> the same kind, to be run alone
         # ── counts and clocks ──
         self.done = 0                                 # finished tasks
         self.planned = 0                              # tasks on nodes
-        self.ghosts: dict[tuple[int, int], None] = {} # (node, task) that may still run there though planned anew; with max_concurrency only
+        # (node, task) that may still run there though planned anew, and what of the cluster it has; for limits that must hold only
+        self.ghosts: dict[tuple[int, int], Amounts] = {}
         self.nodes: dict[int, None] = {}              # every node that was given anything of it, in order
         self.placed: set[int] = set()                 # those that the client was told of
         self.bytes_moved = 0

@@ -29,14 +29,16 @@ from handoff.messages import (
     Submit,
     Unreachable,
 )
+from handoff.resources import Amounts
 from handoff.scheduler import draining, losses, retries, speculation, twins
 from handoff.scheduler.allocator import Allocator, Desk
 from handoff.scheduler.answers import answer
+from handoff.scheduler.clients import Client
 from handoff.scheduler.endings import complete, end, fail, tell_progress
 from handoff.scheduler.feasible import obstacle
 from handoff.scheduler.greedy import Greedy
 from handoff.scheduler.invariants import check
-from handoff.scheduler.ledger import Client, Ledger
+from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.recall import recall_for_idle_nodes, recall_stranded, take_back
 from handoff.scheduler.reports import take_report
@@ -48,10 +50,12 @@ from handoff.settings import SchedulerSettings
 class Scheduler:
     """Told what happened (`take`), it says once for all of it what to do (`settle`). `handle` does both for one event."""
 
-    def __init__(self, settings: SchedulerSettings, allocator: Allocator | None = None, first_run: int = 1) -> None:
+    def __init__(
+        self, settings: SchedulerSettings, allocator: Allocator | None = None, first_run: int = 1, cluster: Amounts = (),
+    ) -> None:
         self.settings = settings
         self.allocator: Allocator = allocator or Greedy()
-        self.ledger = Ledger(settings)
+        self.ledger = Ledger(settings, cluster)
         self.ledger.plans_all = getattr(self.allocator, "plans_all", False)
         self.ledger.allocator = type(self.allocator).__name__
         self._next_run = first_run
@@ -158,7 +162,7 @@ class Scheduler:
         run = self.ledger.runs.get(failed.run)
         if run is None:
             return
-        if run.ghosts.pop((node.peer, failed.task), failed) is None:
+        if self.ledger.lay_ghost(run, node.peer, failed.task):
             self.ledger.touch(run)
         if run.twins and twins.ended(self.ledger, run, node.peer, failed.task, failed.attempt):
             self.ledger.touch(run)
@@ -234,9 +238,9 @@ class Scheduler:
             ledger.out.send(peer, Refused("ProtocolError", str(wrong), submit.token))
             return
         nodes = [node for node in ledger.nodes.values() if not node.leaves]
-        is_open = submit.wait_for_nodes or not nodes
-        found = None if is_open else obstacle(program, [index for index, left in enumerate(run.left) if left], nodes)
-        if found is not None and not found.is_absence:
+        found = obstacle(program, [index for index, left in enumerate(run.left) if left], nodes, ledger.cluster)
+        may_wait = submit.wait_for_nodes or not nodes
+        if found is not None and (found.is_final or not (found.is_absence or may_wait)):
             ledger.codes.release(program.codes)
             ledger.out.send(peer, Refused(found.code, found.text, submit.token, program.kind.index(found.kind)))
             return
@@ -245,7 +249,7 @@ class Scheduler:
         ledger.add_run(run)
         ledger.clients[peer].runs[number] = None
         speculation.watch(ledger, now, run)
-        if found is not None or is_open:
+        if found is not None or may_wait:
             see_what_is_unmet(ledger, now, run)
         if run.timeout > 0.0:
             ledger.remind(now + run.timeout, "timeout", number)
@@ -256,7 +260,7 @@ class Scheduler:
     def _join(self, now: float, peer: PeerId, hello: Hello) -> None:
         ledger = self.ledger
         if hello.role != "node":
-            client = ledger.clients[peer] = Client(peer, hello.name)
+            client = ledger.clients[peer] = Client(peer, hello.name, hello.address[0])
             ledger.client_knows[peer] = client.knows
             return
         before = ledger.by_name.get(hello.name)

@@ -24,7 +24,7 @@ def begin(ledger: Ledger, now: float, run: Run, task: int, node: Node) -> None:
     attempt = run.doubled[task] = run.attempt[task] + 1
     run.twins[task] = (node.peer, attempt)
     node.take(shape, 1, True)
-    node.holding[run.run, task] = (now, shape, ledger.foresight.seconds(run, task, shape) / node.speed, False)
+    node.holding[run.run, task] = (now, shape, ledger.foresight.seconds(run, task, shape) / node.speed, shape.need, False)
     for each in run.inputs_of(task):
         _note_copy(run, each, node.peer)
     ledger.out.twin(node, run, task, attempt)

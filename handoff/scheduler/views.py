@@ -38,6 +38,7 @@ def run_line(ledger: Ledger, run: Run, now: float, state: str = "") -> dict[str,
         "run": run.run, "name": run.name, "state": state or state_of(run), "done": run.done, "total": run.total,
         "running": 0 if run.is_over else run.planned,
         "client": client.name if client else "", "seconds": run.seconds_total if run.is_over else now - run.submitted,
+        "waits_for": "" if state else waits_for(ledger, run),
     }
 
 
@@ -107,7 +108,11 @@ def waits_for(ledger: Ledger, run: Run) -> str:
         only = ledger.allowed(run, ready)
         if kind.node or only is not None:
             return f"{kind.name} waits for room on node {kind.node or _name(ledger, only)!r}"
-        return f"no node has room for {describe(kind.cost)}, which {kind.name} needs"
+        asked = " or else ".join(map(describe, (kind.cost, *kind.alternatives)))
+        lacking = [ledger.cluster.lacking(need) for need in run.shapes[run.kind[ready]].cluster]
+        if lacking and all(lacking):
+            return f"{kind.name} waits for {describe(lacking[0])}, which others of the cluster have now"
+        return f"no node has room for {asked}, which {kind.name} needs"
     delayed = run.state.find(DELAYED)
     if delayed >= 0:
         return f"{run.kinds[run.kind[delayed]].name} pauses before its next attempt"

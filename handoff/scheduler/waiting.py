@@ -37,7 +37,7 @@ def _obstacle(ledger: Ledger, run: Run) -> Obstacle | None:
         kinds = [index for index in kinds if index in open_kinds or run.alone.get(index) in open_kinds]
         leaving = [node.name for node in staying if node.leaves]
         staying = [node for node in staying if not node.leaves]
-    return obstacle(run.program, kinds, staying, leaving)
+    return obstacle(run.program, kinds, staying, ledger.cluster, leaving)
 
 
 def give_up_waiting(ledger: Ledger, now: float, run: Run) -> None:

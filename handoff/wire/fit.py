@@ -79,6 +79,8 @@ def check_fit(message: Message, body_bytes: int) -> None:
                     f"Plan has {len(message.inputs)} inputs of {sum(message.fan_in)}, {len(message.sources)} sources of them, and"
                     f" {len(message.targets)} numbers in pairs of targets"
                 )
+            if len(message.choices) % 2:
+                raise ProtocolError(f"Plan has {len(message.choices)} numbers in pairs of choices")
             _adds_up("Plan", sum(max(0, size) for _, size in message.codes), body_bytes)
         case _:
             pass

@@ -48,7 +48,7 @@ def nothing(*_: Any, **__: Any) -> None:
 def a_node_releases_a_claim_twice(patch: pytest.MonkeyPatch) -> None:
     """What one task held is free for two."""
     original = Claims.give_back
-    patch.setattr(Claims, "give_back", lambda self, cost: (original(self, cost), original(self, cost)))
+    patch.setattr(Claims, "give_back", lambda self, *claim: (original(self, *claim), original(self, *claim)))
 
 
 @plant("calm")

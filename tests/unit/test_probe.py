@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from handoff.node import probe
-from handoff.node.probe import Limits, cgroup_limits, detect, visible_gpus
+from handoff.node.probe import Detected, Limits, cgroup_limits, detect, kind_of, physical_cores, visible_gpus
 from handoff.resources import plain
 
 V2 = "29 23 0:26 {root} /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
@@ -141,8 +142,8 @@ class Driver:
 
     NVMLError = type("NVMLError", (Exception,), {})
 
-    def __init__(self, gpus: int, broken: str = "") -> None:
-        self.gpus, self.broken = gpus, broken
+    def __init__(self, gpus: int, broken: str = "", names: tuple[str, ...] = ("NVIDIA H100",), memory: int | None = 80_000_000_000) -> None:
+        self.gpus, self.broken, self.names, self.memory = gpus, broken, names, memory
 
     def nvmlInit(self) -> None:
         if self.broken:
@@ -161,7 +162,12 @@ class Driver:
         return f"GPU-{handle}"
 
     def nvmlDeviceGetName(self, handle: int) -> bytes:
-        return b"NVIDIA H100"
+        return self.names[handle % len(self.names)].encode()
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:
+        if self.memory is None:
+            raise self.NVMLError("Not Supported")
+        return SimpleNamespace(total=self.memory)
 
 
 @pytest.fixture
@@ -172,21 +178,81 @@ def with_driver(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def gpus(root: Path, monkeypatch: pytest.MonkeyPatch, driver: Driver | None, **environment: str) -> tuple[float, list[str]]:
-    """How many GPUs are offered, and why."""
+def look(root: Path, monkeypatch: pytest.MonkeyPatch, driver: Driver | None, **environment: str) -> Detected:
+    """What is found with this driver."""
     monkeypatch.setitem(sys.modules, "pynvml", driver)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: SimpleNamespace() if driver is not None else None)
-    found = detect(root, environment)
+    return detect(root, environment)
+
+
+def gpus(root: Path, monkeypatch: pytest.MonkeyPatch, driver: Driver | None, **environment: str) -> tuple[float, list[str]]:
+    """How many GPUs are offered, and why."""
+    found = look(root, monkeypatch, driver, **environment)
     return plain(found.capacity).get("gpu", 0), [each for each in found.reasons if each.startswith("gpu")]
 
 
 def test_gpus_are_counted(with_driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All that the driver has, or those that CUDA is allowed to see."""
-    assert gpus(with_driver, monkeypatch, Driver(2)) == (2, ["gpu: this machine has 2 NVIDIA GPUs (NVIDIA H100)."])
+    assert gpus(with_driver, monkeypatch, Driver(2)) == (2, [
+        "gpu: this machine has 2 NVIDIA GPUs (NVIDIA H100).", "gpu: gpu:h100 is 2 GPUs of 80000 MB.",
+    ])
     assert gpus(with_driver, monkeypatch, Driver(2), CUDA_VISIBLE_DEVICES="1") == (1, [
         "gpu: this machine has 2 NVIDIA GPUs (NVIDIA H100).", "gpu: CUDA_VISIBLE_DEVICES='1' leaves 1.",
+        "gpu: gpu:h100 is 1 GPU of 80000 MB.",
     ])
     assert gpus(with_driver, monkeypatch, Driver(1), CUDA_VISIBLE_DEVICES="")[0] == 0
+
+
+def test_kinds_and_memory_are_offered(with_driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each kind by its short name, all memory together, and each GPU as CUDA calls it."""
+    driver = Driver(3, names=("NVIDIA A100-SXM4-40GB", "NVIDIA A100-SXM4-40GB", "Tesla T4"), memory=16_000_000_000)
+    found = look(with_driver, monkeypatch, driver, CUDA_VISIBLE_DEVICES="2,1,0")
+
+    offered = {name: amount for name, amount in plain(found.capacity).items() if name.startswith("gpu")}
+    assert offered == {"gpu": 3, "gpu:a100": 2, "gpu:t4": 1, "gpu_memory": 48_000}
+    assert [(gpu.kind, gpu.device) for gpu in found.gpus] == [("t4", "2"), ("a100", "1"), ("a100", "0")]
+
+
+def test_memory_that_the_driver_does_not_tell_is_not_offered(with_driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on GPUs that share the machine's."""
+    found = look(with_driver, monkeypatch, Driver(1, memory=None))
+
+    assert "gpu_memory" not in plain(found.capacity)
+    assert found.reasons[-1] == "gpu: gpu:h100 is 1 GPU, of whose memory the driver says nothing."
+
+
+def test_slices_of_gpus_are_left_alone(with_driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are what somebody set up: counted, of no kind, and passed on by their names."""
+    found = look(with_driver, monkeypatch, Driver(1), CUDA_VISIBLE_DEVICES="MIG-a,MIG-b")
+
+    assert [(gpu.kind, gpu.memory, gpu.device) for gpu in found.gpus] == [("", 0, "MIG-a"), ("", 0, "MIG-b")]
+    assert any("slices of GPUs (MIG) count as one each" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize(("name", "kind"), [
+    ("NVIDIA A100-SXM4-40GB", "a100"), ("NVIDIA H100 80GB HBM3", "h100"), ("NVIDIA H100 PCIe", "h100"), ("Tesla V100-SXM2-16GB", "v100"),
+    ("NVIDIA GeForce RTX 4090", "rtx4090"), ("NVIDIA GeForce GTX 1080 Ti", "gtx1080ti"), ("NVIDIA L40S", "l40s"), ("Tesla T4", "t4"),
+    ("NVIDIA RTX 6000 Ada Generation", "rtx6000ada"), ("NVIDIA GH200 480GB", "gh200"), ("NVIDIA H200 NVL", "h200"),
+    ("Quadro RTX 8000", "rtx8000"),
+])
+def test_kinds_of_gpus_have_short_names(name: str, kind: str) -> None:
+    """The model alone: who made it, its memory and how it is plugged in are left out."""
+    assert kind_of(name) == kind
+
+
+def test_threads_of_one_core_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With SMT, what the system calls processors are threads of fewer cores; each is offered, and it is said."""
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
+    root = machine(tmp_path, "", "", {
+        f"sys/devices/system/cpu/cpu{each}/topology/{name}": f"{number}\n"
+        for each in range(4) for name, number in (("core_id", each // 2), ("physical_package_id", 0))
+    })
+
+    assert physical_cores(root) == 2
+    found = detect(root, {})
+    assert plain(found.capacity)["cpu"] == 4
+    assert found.reasons[0] == "cpu: this machine has 2 cores that run 4 threads at once (SMT); each thread counts."
 
 
 def test_gpus_that_can_not_be_asked_are_explained(with_driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,4 +269,4 @@ def test_gpus_that_can_not_be_asked_are_explained(with_driver: Path, monkeypatch
 ])
 def test_cuda_visible_devices(choice: str | None, count: int) -> None:
     """As CUDA reads it: numbers or unique beginnings of ids, each once, up to the first that is not there."""
-    assert visible_gpus(choice, ["GPU-aa1", "GPU-aa2", "GPU-b"]) == count
+    assert len(visible_gpus(choice, ["GPU-aa1", "GPU-aa2", "GPU-b"])) == count

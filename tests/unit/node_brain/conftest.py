@@ -38,11 +38,13 @@ class Hand:
         """Tasks that take nothing."""
         return {task: [] for task in tasks}
 
-    def __init__(self, capacity: dict[str, float] | None = None, welcome: bool = True, loads: bool = True, **settings: Any) -> None:
+    def __init__(
+        self, capacity: dict[str, float] | None = None, welcome: bool = True, loads: bool = True, tracker: Any = None, **settings: Any,
+    ) -> None:
         self.loads = loads                # whether timed tasks are loaded at once
         self.now = 0.0
         self.settings = replace(NodeSettings(), **settings)
-        self.brain = NodeBrain(self.settings, amounts(capacity or {"cpu": 2}))
+        self.brain = NodeBrain(self.settings, amounts(capacity or {"cpu": 2}), tracker=tracker)
         self.last: list[Any] = []
         self.all: list[Any] = []
         self.workers: list[WorkerId] = []                # ready
@@ -109,6 +111,7 @@ class Hand:
     def plan_message(
         self, tasks: dict[int, list[int]], what: Kind | None = None, *, run: RunId = RUN, attempt: int = 1,
         sources: dict[int, PeerId] | None = None, urgency: float | dict[int, float] = 1.0, target: dict[int, PeerId] | None = None,
+        choices: dict[int, int] | None = None,
     ) -> Plan:
         """A plan of these tasks with their inputs, which come from this node unless `sources` says otherwise."""
         what = what or kind()
@@ -120,6 +123,7 @@ class Hand:
             ints(map(len, tasks.values())), ints(inputs), ints((sources or {}).get(each, ME) for each in inputs),
             floats(urgency.get(task, 0.0) if isinstance(urgency, dict) else urgency for task in tasks),
             targets=ints(each for pair in (target or {}).items() for each in pair), new_kinds=((index, what),) if new else (),
+            choices=ints(each for pair in (choices or {}).items() for each in pair),
         )
 
     def plan(self, tasks: dict[int, list[int]], what: Kind | None = None, **options: Any) -> list[Any]:

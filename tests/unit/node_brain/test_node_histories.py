@@ -39,7 +39,8 @@ from handoff.resources import SCALE, Amounts
 from handoff.settings import NodeSettings
 
 ME, PEERS = PeerId(50), (PeerId(51), PeerId(52))
-CAPACITY: Amounts = (("cpu", 2 * SCALE), ("gpu", SCALE))
+CAPACITY: Amounts = (("cpu", 2 * SCALE), ("gpu", 3 * SCALE), ("gpu:a100", SCALE), ("gpu_memory", 90 * SCALE))
+GPUS = ("a100", "", "")   # the kind of each
 KINDS = (
     Kind((b"a",), "a", cost=(("cpu", SCALE),)),
     Kind((b"b",), "b", cost=(("cpu", SCALE),), flags=int(Flag.OUTPUT)),
@@ -49,6 +50,11 @@ KINDS = (
     Kind((b"f",), "f", cost=(("cpu", SCALE // 4), ("gpu", SCALE)), max_retries=0),
     Kind((b"g",), "g", cost=(("cpu", SCALE // 4),), flags=int(Flag.ASYNC), timeout=3.0),
     Kind((b"h",), "h", cost=(("cpu", SCALE),), timeout=2.0),
+    Kind((b"i",), "i", cost=(("gpu:a100", SCALE // 3),)),
+    Kind((b"j",), "j", cost=(("gpu", 6_000), ("gpu_memory", 20 * SCALE))),
+    Kind((b"k",), "k", cost=(("gpu", 2 * SCALE),), alternatives=((("cpu", SCALE),), (("gpu_memory", 10 * SCALE),))),
+    Kind((b"l",), "l", cost=(("cluster:license", SCALE), ("gpu", SCALE // 4)), flags=int(Flag.ASYNC)),
+    Kind((b"m",), "m", cost=(("cluster:license", SCALE),)),
 )
 TASKS = 12  # a run's tasks; odd inputs may be remote
 
@@ -61,7 +67,10 @@ class World:
         self.brain = NodeBrain(NodeSettings(batch_max=6, bypass_max=3), CAPACITY)
         self.trace = hashlib.blake2b()
         self.starting: list[WorkerId] = []
-        self.queues: dict[WorkerId, list[tuple[int, int, int, Kind, tuple[int, ...]]]] = {}  # what each worker has still to do
+        # What each worker has still to do: run, task, attempt, kind, inputs from the same message, what was granted
+        self.queues: dict[WorkerId, list[tuple[int, int, int, Kind, tuple[int, ...], Execute]]] = {}
+        self.bound: dict[WorkerId, tuple[int, ...]] = {}      # the GPUs that each worker had first
+        self.choices: dict[tuple[int, int], int] = {}         # alternatives that were chosen
         self.dying: dict[WorkerId, str] = {}
         self.store: dict[tuple[int, int], None] = {}
         self.asked: dict[tuple[int, int, int], None] = {}     # (peer, run, task)
@@ -125,24 +134,38 @@ class World:
     def give(self, effect: Execute) -> None:
         assert effect.worker in self.queues and effect.worker not in self.dying
         made: list[int] = []
+        is_asyncio = any(kind.flags & Flag.ASYNC and not effect.gpus for kind in effect.kinds)
+        assert is_asyncio or self.bound.setdefault(effect.worker, effect.gpus) == effect.gpus, "CUDA looks only once"
         for task, attempt, kind, inputs in zip(effect.tasks, effect.attempts, effect.kinds, effect.inputs, strict=True):
             assert self.open.get((effect.run, task)) == attempt
             for each in inputs:
                 assert (effect.run, each) in self.store or each in made, "a task was given without its inputs"
             inside = tuple(each for each in inputs if each in made)
             made.append(task)
-            self.queues[effect.worker].append((effect.run, task, attempt, kind, inside))
+            chosen = self.choices.get((effect.run, task))
+            assert is_asyncio or effect.cost == (kind.cost if chosen is None else kind.alternatives[chosen])
+            self.queues[effect.worker].append((effect.run, task, attempt, kind, inside, effect))
 
     def check_capacity(self) -> None:
         """What workers execute now fits the node."""
         used: dict[str, int] = {}
+        free = [SCALE] * len(GPUS)
+        memory = [30 * SCALE] * len(GPUS)
         for queue in self.queues.values():
-            running = [each for each in queue if each[3].flags & Flag.ASYNC] or queue[:1]
+            running = [each for each in queue if each[3].flags & Flag.ASYNC and not each[5].gpus] or queue[:1]
             for each in running:
-                for name, amount in each[3].cost:
+                cost = dict(each[5].cost or each[3].cost)
+                for name, amount in cost.items():
                     used[name] = used.get(name, 0) + amount
+                wanted = cost.get("gpu", cost.get("gpu:a100", 0))
+                assert len(each[5].gpus) == max(wanted // SCALE, 1 if wanted or "gpu_memory" in cost else 0)
+                for index in each[5].gpus:
+                    free[index] -= min(wanted, SCALE)
+                    memory[index] -= cost.get("gpu_memory", 0)
+                    assert "gpu:a100" not in cost or GPUS[index] == "a100", "a GPU of another kind"
         for name, amount in CAPACITY:
             assert used.get(name, 0) <= amount, f"{name} is over-committed"
+        assert min(free) >= 0 and min(memory) >= 0, "a GPU is over-committed"
 
     # ── what may happen ─────────────────────────────────────────────────────
 
@@ -161,13 +184,19 @@ class World:
             inputs = [shape.randrange(task) for _ in range(shape.choice((0, 0, 1, 1, 2, 3)))]
             sources = [ME if (run, each) in self.open or (run, each) in self.store else dice.choice(PEERS) for each in inputs]
             columns.append((task, attempt, shape.randrange(len(KINDS)), inputs, sources))
+            others = len(KINDS[columns[-1][2]].alternatives)
+            if others and dice.random() < 0.6:
+                self.choices[run, task] = dice.randrange(others)
+            elif others:
+                self.choices.pop((run, task), None)
         new = [index for _, _, index, *_ in columns if index not in self.kinds[run]]
         self.kinds[run].update(dict.fromkeys(new))
         self.happen(Received(COORDINATOR, Plan(
             RunId(run), ints(c[0] for c in columns), ints(c[1] for c in columns), ints(c[2] for c in columns),
             Blobs.of(b"" for _ in columns), ints(len(c[3]) for c in columns), ints(i for c in columns for i in c[3]),
             ints(s for c in columns for s in c[4]), floats(dice.random() for _ in columns),
-            new_kinds=tuple((index, KINDS[index]) for index in dict.fromkeys(new)))))
+            new_kinds=tuple((index, KINDS[index]) for index in dict.fromkeys(new)),
+            choices=ints(each for task, *_ in columns if (run, task) in self.choices for each in (task, self.choices[run, task])))))
 
     def work(self, dice: random.Random, calm: bool = False) -> None:
         """One worker gets something done, or fails at it."""
@@ -187,7 +216,8 @@ class World:
                     queue.remove(each)
             self.happen(Broke(worker, RunId(run), task, attempt, "exception", "E", "e", "", 0.1))
         elif fate < 0.95:
-            running = [each[:2] for each in queue if each[3].flags & Flag.ASYNC] or ([queue[0][:2]] if dice.random() < 0.8 else [])
+            running = [each[:2] for each in queue if each[3].flags & Flag.ASYNC and not each[5].gpus]
+            running = running or ([queue[0][:2]] if dice.random() < 0.8 else [])
             self.bury(worker, "died", tuple((RunId(run), task) for run, task in running))
 
     def succeed(self, worker: WorkerId, queue: list[Any], count: int) -> None:
@@ -299,6 +329,7 @@ class World:
             self.tick()
         assert not self.open, f"never ended: {self.open}"
         assert self.brain._claims.free == self.brain._claims.capacity
+        assert self.brain._claims.gpus.free == [SCALE] * len(GPUS) and self.brain._claims.gpus.memory == [30 * SCALE] * len(GPUS)
 
 
 STEPS = ("plan", "plan", "work", "work", "work", "arrive", "arrive", "turn", "turn", "tick", "recall", "release", "redirect", "trouble",

@@ -55,6 +55,7 @@ class Bench:
             [[[digest], form, is_async, "name", is_timed]], b"", [b"" if literal is None else pack(literal).join() for literal, _ in tasks],
             array("I", [len(references) for _, references in tasks]).tobytes(),
             array("I", [each for _, references in tasks for each in references]).tobytes(), given, {},
+            [["cpu", 5000], ["gpu", 10000]], [1, 3], "1,GPU-3",
         )
 
     def hear(self) -> tuple[list[Any], list[int]]:
@@ -147,7 +148,7 @@ def test_forgotten_code_is_not_called(bench: Bench) -> None:
     assert bench.values(1) == [1]
     bench.say(FORGET_CODE, [b"1", b"unknown"])
     one = array("I", [1]).tobytes()
-    bench.say(BATCH, 2, 7, "here", one, one, [[[b"1"], 0, False, "name", False]], b"", [], b"", b"", [], {})
+    bench.say(BATCH, 2, 7, "here", one, one, [[[b"1"], 0, False, "name", False]], b"", [], b"", b"", [], {}, [], [], "")
     said, _ = bench.hear()
     assert (said[3], said[5]) == ("unloadable", "the code of name is not on node here")
 
@@ -196,7 +197,7 @@ def test_a_coroutine_can_fail_or_be_large(bench: Bench) -> None:
 
 
 def test_user_code_knows_its_task(bench: Bench) -> None:
-    """`current_task` names run, task, attempt, function and node, in functions and in coroutines; elsewhere it is None."""
+    """`current_task` says all about run, task and what was granted, in functions and in coroutines; elsewhere it is None."""
     assert current_task() is None
 
     async def ask() -> Any:
@@ -210,9 +211,10 @@ def test_user_code_knows_its_task(bench: Bench) -> None:
         return tuple(current_task() or ())
 
     bench.batch(1, ask_plainly, (None, ()), (None, ()))
-    assert bench.values(2) == [(7, 40, 3, "name", "here"), (7, 41, 3, "name", "here")]
+    granted = ((1, 3), {"cpu": 0.5, "gpu": 1.0})
+    assert bench.values(2) == [(7, 40, 3, "name", "here", *granted), (7, 41, 3, "name", "here", *granted)]
     bench.batch(2, ask, (None, ()), is_async=True)
-    assert unpack(bench.hear()[0][3][0]) == (7, 40, 3, "name", "here")
+    assert unpack(bench.hear()[0][3][0]) == (7, 40, 3, "name", "here", *granted)
 
 
 def test_the_marker_says_what_executes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

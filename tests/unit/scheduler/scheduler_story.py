@@ -70,9 +70,9 @@ def chain(count: int, of: Kind | None = None) -> Program:
 class Cluster:
     """A scheduler, its nodes and clients. Every event is followed by a check of all invariants."""
 
-    def __init__(self, allocator: Any = None, **settings: Any) -> None:
+    def __init__(self, allocator: Any = None, shared: Mapping[str, Any] | None = None, **settings: Any) -> None:
         self.now = 0.0
-        self.scheduler = Scheduler(SchedulerSettings(**settings), allocator)
+        self.scheduler = Scheduler(SchedulerSettings(**settings), allocator, cluster=amounts(shared or {}))
         self.peers: dict[str, PeerId] = {}
         self.names: dict[int, str] = {}
         self.said: list[tuple[str, Any]] = []       # everything ever said: (to whom, message)
@@ -98,17 +98,22 @@ class Cluster:
             self.scheduler.check()
         return self.last
 
-    def join(self, name: str, role: str = "node", **capacity: float) -> Cluster:
+    def join(
+        self, name: str, role: str = "node", labels: Mapping[str, str] | None = None, host: str | None = None,
+        offers: Mapping[str, Any] | None = None, **capacity: float,
+    ) -> Cluster:
         """A node (with 1 cpu unless told otherwise) or a client comes."""
         peer = PeerId(len(self.names) + 1)
         self.peers[name], self.names[peer] = peer, name
-        hello = Hello(1, "0", "3.11", role, name, peer.to_bytes(16, "big"), address=(name, 1), capacity=amounts(capacity or CPU))
+        hello = Hello(
+            1, "0", "3.11", role, name, peer.to_bytes(16, "big"), address=(name if host is None else host, 1),
+            capacity=amounts(offers or capacity or CPU), labels=tuple(sorted((labels or {}).items())))
         self.do(Joined(peer, hello))
         return self
 
-    def client(self, name: str = "client") -> Cluster:
+    def client(self, name: str = "client", host: str | None = None) -> Cluster:
         """A client comes."""
-        return self.join(name, "client")
+        return self.join(name, "client", host=host)
 
     def hear(self, name: str, message: Any) -> list[tuple[str, Any]]:
         """That peer says this."""
@@ -168,6 +173,10 @@ class Cluster:
     def plans(self, to: str | None = None) -> list[int]:
         """The tasks planned by the last event."""
         return [task for name, message in self.last if isinstance(message, Plan) and to in (None, name) for task in message.tasks]
+
+    def last_plans(self) -> list[Plan]:
+        """The plans of the last event."""
+        return [message for _, message in self.last if isinstance(message, Plan)]
 
     def told(self, of: type, to: str | None = None) -> list[Any]:
         """The messages of this type that the last event brought."""

@@ -16,6 +16,7 @@ from scheduler_story import Cluster, Flag, Kind, Program, Recall, Recalled, RunD
 
 from handoff.messages import Alive, Forget, NodeGone, Plan
 from handoff.messages import Missing as MissingOutputs
+from handoff.resources import amounts
 from handoff.scheduler.first_fit import FirstFit
 from handoff.scheduler.runs import DONE, GONE
 
@@ -25,6 +26,8 @@ def random_program(draw: random.Random, nodes: list[str]) -> Program:
     kinds = [
         kind("out"), kind("mid", flags=Flag(0)), kind("free", {}), kind("half", {"cpu": 0.5}, flags=Flag(0)), kind("big", {"cpu": 2}),
         kind("urgent", priority=1), kind("pinned", node=draw.choice(nodes), flags=Flag(0)),
+        kind("labelled", where=(("zone", "x"),)), kind("counted", {"cpu": 0.5, "cluster:license": 1}),
+        kind("choosy", {"gpu": 0.5, "cluster:license": 1}, alternatives=(amounts({"cpu": 2}), amounts({"cluster:license": 2}))),
     ]
     tasks: list[tuple[Kind, tuple[int, ...]]] = []
     free: list[int] = []                 # tasks whose result anyone may take
@@ -49,7 +52,7 @@ class Play:
 
     def __init__(self, seed: int, allocator: object = None) -> None:
         self.draw = random.Random(seed)
-        self.cluster = Cluster(allocator, node_timeout_seconds=50.0)
+        self.cluster = Cluster(allocator, {"license": 2}, node_timeout_seconds=50.0)
         self.names = ["n1", "n2", "n3"]
         self.living: list[str] = []
         self.joined = 0
@@ -58,13 +61,16 @@ class Play:
             self.join(name)
         self.cluster.client()
         self.old: list[tuple[str, object]] = []      # news that was true once
+        self.unanswered: list[tuple[str, int, Recall]] = []   # a node answers in the end, unless the task has started there
+        self.calm = False
         self.trace = hashlib.blake2b()
         self.program = random_program(self.draw, self.names)
         self.run = self.cluster.submit(self.program, max_concurrency=self.draw.choice((0, 0, 0, 2)))
         self.absorb()
 
     def join(self, name: str) -> None:
-        self.cluster.join(name, cpu=2.0)
+        offers = {"cpu": 2.0, "gpu": 1.0} if name == "n1" else {"cpu": 2.0}
+        self.cluster.join(name, labels={"zone": "y" if name == "n3" else "x"}, offers=offers)
         self.living.append(name)
 
     @property
@@ -81,13 +87,16 @@ class Play:
                 for task in message.tasks:
                     of = self.program.kinds[self.program.kind[task]]
                     assert not of.node or of.node == name
+                    assert not of.where or name in ("n1", "n2")
             elif isinstance(message, NodeGone):
                 outputs = [task for task in range(self.table.total) if self.table.node[task] == message.node] if self.table else []
                 self.cluster.hear("client", MissingOutputs(self.run, ints(outputs)))
                 self.absorb()
-            elif isinstance(message, Recall) and name in self.living and self.draw.random() < 0.7:
+            elif isinstance(message, Recall) and name in self.living and (self.calm or self.draw.random() < 0.7):
                 self.cluster.hear(name, Recalled(message.run, message.tasks, message.attempts))
                 self.absorb()
+            elif isinstance(message, Recall):
+                self.unanswered.append((name, self.cluster.peers[name], message))
             elif isinstance(message, RunFailed):
                 self.alive = False
 
@@ -145,6 +154,12 @@ class Play:
             if name not in self.living:
                 self.join(name)
                 self.absorb()
+        self.calm = True
+        for name, peer, message in self.unanswered:
+            if self.cluster.peers[name] == peer:
+                self.cluster.last = []
+                self.cluster.hear(name, Recalled(message.run, message.tasks, message.attempts))
+                self.absorb()
         for _ in range(2000):
             if self.table is None or self.table.is_over:
                 break
@@ -185,6 +200,7 @@ def test_whatever_happens_the_run_ends_and_nothing_is_left(seed: int) -> None:
     assert any(isinstance(message, RunDone) for name, message in stage.cluster.said if name == "client")
     for node in stage.cluster.scheduler.ledger.nodes.values():
         assert not any(node.committed.values()) and not node.planned and not node.ahead and not node.held
+    assert stage.cluster.scheduler.ledger.cluster.free == {"license": 20_000} and not table.choices
     stage.cluster.hear("client", Forget(stage.run))
     ledger = stage.cluster.scheduler.ledger
     assert not ledger.runs and not ledger.ready.shapes and not ledger.codes.uses and ledger.tasks == 0

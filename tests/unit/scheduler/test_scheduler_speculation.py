@@ -215,16 +215,17 @@ def test_an_input_that_is_lost_ends_the_second_attempt() -> None:
 def test_who_waits_for_the_first_attempt_is_sent_to_the_second_when_that_wins() -> None:
     """A dependent that was planned beside the straggler is told where the result is."""
     cluster = Cluster(**SETTINGS).client().join("n1")
+    cluster.finish(cluster.submit(program([(kind("next"), ())] * 40)), seconds=1e-4)   # known to be short: it is planned ahead
     work = kind("work", flags=TWICE)
     first = replace(work, priority=1)
-    cluster.submit(program([(first, ())] * 4 + [(work, ()), (kind("next"), (4,))]))
+    run = cluster.submit(program([(first, ())] * 4 + [(work, ()), (kind("next"), (4,))]))
     for task in range(4):
-        cluster.done(task, seconds=0.1)
+        cluster.done(task, run=run, seconds=0.1)
     cluster.join("n2")
     cluster.wait(2.0)
-    assert (cluster.where(4), cluster.where(5)) == ("n2", "n1")
+    assert (cluster.where(4, run), cluster.where(5, run)) == ("n2", "n1")
 
-    cluster.done(4)
+    cluster.done(4, run=run)
 
     (redirect,) = cluster.told(Redirect, "n1")
     assert (list(redirect.tasks), list(redirect.nodes)) == ([4], [cluster.peers["n2"]])

@@ -236,6 +236,25 @@ def test_first_fit_takes_the_first_node_by_name() -> None:
     cluster.finish(run)
 
 
+def test_first_fit_prefers_the_machine_that_the_client_is_on() -> None:
+    """This machine first, then others by name, each run by where its own client is."""
+    cluster = Cluster(FirstFit()).client("near", host="10.0.0.7").client("local", host="::1").client("far", host="10.0.0.99")
+    for name, host in (("a", "10.0.0.1"), ("b", "127.0.0.1"), ("c", "10.0.0.7"), ("d", "::ffff:10.0.0.7")):
+        cluster.join(name, host=host)
+    for client, order in (("near", "cdab"), ("local", "bacd"), ("far", "abcd")):
+        run = cluster.submit(many(4), client)
+        assert [cluster.where(task, run) for task in range(4)] == list(order)
+        cluster.finish(run)
+
+
+def test_first_fit_places_pinned_functions_first() -> None:
+    """Though another is more urgent: it has the choice."""
+    cluster = Cluster(FirstFit()).client().join("a").join("b")
+    run = cluster.submit(program([(kind("any", priority=3), ()), (kind("pinned", node="a"), ())]))
+
+    assert (cluster.where(0, run), cluster.where(1, run)) == ("b", "a")
+
+
 class Silly:
     """Places what it may not place."""
 

@@ -1,0 +1,58 @@
+"""What the whole cluster shares and no node has, such as licences: taken when a task is planned, given back when it is over."""
+
+from __future__ import annotations
+
+from handoff.resources import CLUSTER, Amounts
+from handoff.scheduler.ready import Shape
+
+PLENTY = 1 << 30
+
+
+class Semaphores:
+    """The amounts that were declared, and what is left of them."""
+
+    def __init__(self, declared: Amounts = ()) -> None:
+        self.declared: dict[str, int] = dict(declared)
+        self.free: dict[str, int] = dict(declared)
+        self.kept: dict[str, Shape] = {}    # what nobody else gets now, for a task that has waited long for so much of it
+
+    def room(self, shape: Shape, alternative: int = 0) -> int:
+        """How many more tasks of this shape the cluster's amounts allow now."""
+        if not shape.cluster:
+            return PLENTY
+        kept = self.kept
+        for name, _ in shape.cluster[alternative] if kept else ():
+            if name in kept and not len(kept[name]):
+                del kept[name]              # it waits no more
+            if kept.get(name, shape) is not shape:
+                return 0
+        return min((self.free.get(name, 0) // amount for name, amount in shape.cluster[alternative]), default=PLENTY)
+
+    def keep(self, shape: Shape) -> None:
+        """It has waited long: small tasks would take every bit for ever, so nobody gets of it before this one."""
+        for name, amount in shape.cluster[0] if shape.cluster else ():
+            if self.free.get(name, 0) < amount:
+                self.kept.setdefault(name, shape)
+
+    def served(self, shape: Shape) -> None:
+        """A task of it was planned."""
+        for name in [name for name, waiting in self.kept.items() if waiting is shape]:
+            del self.kept[name]
+
+    def take(self, need: Amounts, count: int = 1) -> None:
+        """So many tasks were planned."""
+        for name, amount in need:
+            self.free[name] -= amount * count
+
+    def give(self, need: Amounts, count: int = 1) -> None:
+        """They are over, or taken back."""
+        for name, amount in need:
+            self.free[name] += amount * count
+
+    def can_ever(self, need: Amounts) -> bool:
+        """Whether so much was declared."""
+        return all(self.declared.get(name, 0) >= amount for name, amount in need)
+
+    def lacking(self, need: Amounts) -> Amounts:
+        """What of this is not free now, as costs name it."""
+        return tuple((CLUSTER + name, amount) for name, amount in need if self.free.get(name, 0) < amount)

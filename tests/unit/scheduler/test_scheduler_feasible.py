@@ -1,0 +1,303 @@
+"""What can never run is refused at once, with what the nearest nodes have; what may wait says what for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from scheduler_story import Cluster, RunFailed, kind, many, program
+
+from handoff.ids import RunId
+from handoff.program import Flag, Kind
+from handoff.resources import amounts
+from handoff.scheduler import views
+
+
+def cluster(shared: Mapping[str, float] | None = None, **nodes: tuple[Mapping[str, Any], Mapping[str, str]]) -> Cluster:
+    """Nodes with what they offer and their labels; a client; what all share."""
+    made = Cluster(shared=shared, node_timeout_seconds=2.0).client()
+    for name, (capacity, labels) in nodes.items():
+        made.join(name, labels=labels, offers=capacity)
+    return made
+
+
+def labelled(cost: Mapping[str, Any] | None = None, where: Mapping[str, str] | None = None, others: Sequence[Mapping[str, Any]] = (),
+             **fields: Any) -> Kind:
+    """A kind with labels and alternatives."""
+    return kind(cost=cost, where=tuple(sorted((where or {}).items())), alternatives=tuple(map(amounts, others)), **fields)
+
+
+HOUSE: dict[str, tuple[Mapping[str, Any], Mapping[str, str]]] = {
+    "alpha": ({"cpu": 4, "memory": 100}, {"zone": "north", "arch": "arm"}),
+    "beta": ({"cpu": 2, "gpu": 2, "gpu:a100": 2, "gpu_memory": 80}, {"zone": "south"}),
+    "gamma": ({"cpu": 1, "license": 1}, {}),
+    "tiny": ({"cpu": 0.5}, {}),
+}
+HINT = "Ask for less, start a node that has it, or submit with wait_for_nodes"
+
+
+@pytest.mark.parametrize(("what", "text"), [
+    (labelled({"cpu": 8}),
+     f"work needs cpu=8, which no node can ever offer; nearest: 'alpha' (cpu=4), 'beta' (cpu=2), 'gamma' (cpu=1). {HINT}"),
+    (labelled({"cpu": 3, "license": 1}),
+     "work needs cpu=3, license=1, which no node can ever offer; nearest: 'gamma' (cpu=1), 'alpha' (license=0), 'beta' (cpu=2, license=0). "
+     f"{HINT}"),
+    (labelled({"licence": 1}),
+     "work needs licence=1, which no node can ever offer; nearest: 'alpha' (licence=0), 'beta' (licence=0), 'gamma' (licence=0); "
+     f"no node has any licence (did you mean license?). {HINT}"),
+    (labelled({"gpu:h100": 1}),
+     "work needs gpu:h100=1, which no node can ever offer; nearest: 'alpha' (gpu:h100=0), 'beta' (gpu:h100=0), 'gamma' (gpu:h100=0); "
+     f"no node has any gpu:h100 (did you mean gpu:a100?). {HINT}"),
+    (labelled({"gpu": 4}, others=[{"cpu": 16}]),
+     "work needs gpu=4 or else cpu=16, which no node can ever offer; nearest: 'beta' (gpu=2 or else cpu=2), 'alpha' (gpu=0 or else cpu=4), "
+     f"'gamma' (gpu=0 or else cpu=1). {HINT}"),
+    (labelled({"gpu": 0.5, "gpu_memory": 60}),
+     "work needs gpu=0.5, gpu_memory=60, which no node can ever offer; nearest: 'beta' (gpu_memory=40 on each GPU), "
+     f"'alpha' (gpu=0, gpu_memory=0), 'gamma' (gpu=0, gpu_memory=0). {HINT}"),
+    (labelled(where={"zone": "west"}),
+     "work needs cpu=1 on a node where zone=west, which no node can ever offer; nearest: 'alpha' (zone=north), 'beta' (zone=south), "
+     f"'gamma' (no label zone); no node has zone=west (there is north, south). {HINT}"),
+    (labelled(where={"zoen": "north"}),
+     "work needs cpu=1 on a node where zoen=north, which no node can ever offer; nearest: 'alpha' (no label zoen), 'beta' (no label zoen), "
+     f"'gamma' (no label zoen); no node has a label zoen (did you mean zone?). {HINT}"),
+    (labelled({"cpu": 3}, where={"zone": "south"}),
+     "work needs cpu=3 on a node where zone=south, which no node can ever offer; nearest: 'beta' (cpu=2), 'alpha' (zone=north), "
+     f"'gamma' (cpu=1, no label zone). {HINT}"),
+    (labelled(where={"zone": "south"}, node="alpha"),
+     "work is pinned to node 'alpha', which its where (zone=south) excludes: that node has zone=north. Leave out one of the two"),
+    (labelled({"cpu": 3}, node="beta"),
+     "work needs cpu=3 on node 'beta', which it is pinned to; that node offers cpu=2. Ask for less, or pin it to another node"),
+])
+def test_what_no_node_can_ever_run_is_refused(what: Kind, text: str) -> None:
+    """The function, all that it asks for, and what each of the nearest nodes has of what it lacks."""
+    with pytest.raises(RuntimeError) as caught:
+        cluster(**HOUSE).submit(many(1, what))
+    assert str(caught.value) == f"AllocationError: {text}"
+
+
+@pytest.mark.parametrize(("what", "text"), [
+    (labelled({"cluster:license": 6}),
+     "work needs cluster:license=6, but the whole cluster has cluster:license=5. Ask for less, or start its coordinator with more"),
+    (labelled({"cpu": 1, "cluster:licence": 1}),
+     "work needs cluster:licence=1, cpu=1, but the whole cluster has no licence (did you mean license?). Declare it where the "
+     "coordinator is started: handoff coordinator --resource licence=1"),
+])
+@pytest.mark.parametrize("options", [{}, {"wait_for_nodes": True}])
+def test_what_the_cluster_can_never_give_is_refused(what: Kind, text: str, options: dict[str, Any]) -> None:
+    """Also while no node is there, and also to who would wait for nodes: none of them could bring it."""
+    for nodes in (HOUSE, {}):
+        with pytest.raises(RuntimeError) as caught:
+            cluster({"license": 5}, **nodes).submit(many(1, what), **options)
+        assert str(caught.value) == f"AllocationError: {text}"
+
+
+def test_one_alternative_that_can_be_met_is_enough() -> None:
+    """It runs with the one that fits."""
+    house = cluster(**HOUSE)
+    run = house.submit(many(2, labelled({"gpu": 8}, others=[{"cluster:none": 1}, {"cpu": 2}])))
+
+    assert sorted(house.plans()) == [0, 1]
+    assert {tuple(plan.choices) for plan in house.last_plans()} <= {(0, 1), (1, 1), (0, 1, 1, 1)}
+    house.finish(run)
+
+
+def test_who_waits_for_nodes_says_what_for_and_goes_on_when_it_comes() -> None:
+    """The sentence of the refusal is what status shows."""
+    house = cluster(**HOUSE)
+    run = house.submit(many(1, labelled({"cpu": 1}, where={"zone": "west"})), wait_for_nodes=True)
+    ledger = house.scheduler.ledger
+
+    assert views.waits_for(ledger, ledger.runs[run]).startswith("work needs cpu=1 on a node where zone=west, which no node can ever offer")
+    assert views.run_line(ledger, ledger.runs[run], 0.0)["waits_for"] == views.waits_for(ledger, ledger.runs[run])
+    house.join("late", labels={"zone": "west"}, offers={"cpu": 1})
+    assert house.where(0) == "late"
+    assert views.waits_for(ledger, ledger.runs[run]) == ""
+
+
+def test_a_group_needs_a_node_for_all_of_it() -> None:
+    """With all labels, and each member's cost, though not at once."""
+    where = (("zone", "north"),)
+    members = [(kind("a", {"cpu": 3}, where=where), ()), (kind("b", {"license": 1}, where=where), ())]
+    house = cluster(a=({"cpu": 4}, {"zone": "north"}), b=({"cpu": 1, "license": 1}, {"zone": "north"}), c=({"cpu": 4, "license": 1}, {}))
+    with pytest.raises(RuntimeError) as caught:
+        house.submit(program(members, groups=[[0, 1]]))
+    assert str(caught.value) == (
+        "AllocationError: the 2 functions that are collocated with a needs cpu=3, license=1 on a node where zone=north, which no node can "
+        f"ever offer; nearest: 'b' (cpu=1), 'a' (license=0), 'c' (no label zone). {HINT}")
+    house.join("d", labels={"zone": "north"}, offers={"cpu": 3, "license": 1})
+    run = house.submit(program(members, groups=[[0, 1]]))
+    house.finish(run)
+    assert {house.where(0), house.where(1)} == {"d"}
+
+
+# ── placing goes by it ──────────────────────────────────────────────────────
+
+
+def test_labels_choose_the_nodes() -> None:
+    """However many tasks, short or long, with inputs or without, pinned or following one another."""
+    house = cluster(a=({"cpu": 8}, {"zone": "x"}), b=({"cpu": 1}, {"zone": "y", "arch": "arm"}), c=({"cpu": 1}, {"zone": "y"}))
+    on_y, on_arm = labelled(where={"zone": "y"}), labelled(where={"zone": "y", "arch": "arm"}, name="arm")
+    tasks = [(on_y, ())] * 6 + [(on_arm, (number,)) for number in range(6)] + [(kind("any"), ())]
+    run = house.submit(program(tasks))
+    house.finish(run)
+
+    assert {house.where(task) for task in range(6)} == {"b", "c"}
+    assert {house.where(task) for task in range(6, 12)} == {"b"}
+    assert house.where(12) == "a"
+
+
+def test_a_pinned_node_that_comes_without_the_label_is_not_used() -> None:
+    """When it was absent at submit nobody could tell; then the run waits, and fails with the contradiction."""
+    house = cluster(a=({"cpu": 1}, {}))
+    run = house.submit(many(1, labelled(where={"zone": "x"}, node="late")))
+    house.join("late", labels={"zone": "y"}, offers={"cpu": 4})
+
+    assert house.plans() == []
+    house.wait(2.5)
+    assert [(failed.run, failed.code, failed.text.partition(";")[0]) for failed in house.told(RunFailed)] == [
+        (run, "AllocationError", "work is pinned to node 'late', which its where (zone=x) excludes: that node has zone=y. "
+                                 "Leave out one of the two")]
+
+
+def test_parts_of_gpus_are_planned_as_one_gpu_surely_holds_them() -> None:
+    """Of 0.6 one on each GPU, of 0.3 three; of a kind no more than there are, whoever asks for any."""
+    for cost, expected in (({"gpu": 0.6}, 2), ({"gpu": 0.3}, 6), ({"gpu:a100": 1}, 2), ({"gpu": 1}, 2), ({"gpu:a100": 0.5}, 4)):
+        house = cluster(n=({"gpu": 2, "gpu:a100": 2, "cpu": 1}, {}))
+        house.submit(many(9, kind(cost=cost)))
+        assert len(house.plans()) == expected, cost
+
+
+# ── what the whole cluster shares ───────────────────────────────────────────
+
+
+def licensed(count: int = 1, **fields: Any) -> Kind:
+    """Needs so many licences."""
+    return kind(cost={"cpu": 1, "cluster:license": count}, **fields)
+
+
+def free(of: Cluster) -> int:
+    """Licences that nobody has."""
+    return of.scheduler.ledger.cluster.free["license"] // 10_000
+
+
+def test_no_more_run_than_the_cluster_has_licences() -> None:
+    """However many nodes have room; each end lets the next one start."""
+    house = cluster({"license": 2}, **{f"n{number}": ({"cpu": 4}, {}) for number in range(3)})
+    run = house.submit(many(6, licensed()))
+
+    assert (len(house.plans()), free(house)) == (2, 0)
+    first = house.plans()
+    house.done(first[0])
+    assert (len(house.plans()), free(house)) == (1, 0)
+    house.finish(run)
+    assert free(house) == 2
+
+
+def test_short_functions_do_not_run_ahead_of_their_licences() -> None:
+    """Planned ahead they would hold what others need while they wait for inputs."""
+    house = cluster({"license": 1}, n=({"cpu": 4}, {}), m=({"cpu": 4}, {}))
+    chain = program([(licensed(), (number - 1,) if number else ()) for number in range(20)])
+    run = house.submit(chain)
+    for task in range(20):
+        assert house.plans() == [task]
+        house.done(task, seconds=0.0001)
+    assert house.scheduler.ledger.runs[run].is_over
+    assert free(house) == 1
+
+
+def test_licences_come_back_however_a_task_ends() -> None:
+    """Failure, a node that is lost, a run that is cancelled, a task that may not run again."""
+    house = cluster({"license": 3}, n=({"cpu": 2}, {}), m=({"cpu": 2}, {}))
+    run = house.submit(many(3, licensed(max_retries=5)))
+    assert free(house) == 0
+    house.fail(0)
+    assert free(house) == 1
+    house.lose(house.where(1))
+    assert free(house) in (0, 1, 2)
+    house.finish(run)
+    assert free(house) == 3
+    house.submit(many(1, licensed(3, name="all")))
+    assert free(house) == 0
+    house.lose("client")
+    assert free(house) == 3
+
+
+def test_a_run_that_is_lost_with_its_node_gives_back_what_it_had() -> None:
+    """Its task may not run again, so it is never taken back from the node that is gone."""
+    house = cluster({"license": 1}, n=({"cpu": 1}, {}), m=({"cpu": 1}, {}))
+    house.submit(many(1, licensed(max_retries=0)))
+    house.lose(house.where(0))
+
+    assert [failed.code for failed in house.told(RunFailed)] == ["NodeLost"]
+    assert free(house) == 1
+
+
+def test_what_was_taken_back_keeps_its_licence_until_its_end_is_heard() -> None:
+    """It may still run where it was: a second one would be one too many."""
+    house = cluster({"license": 1}, n=({"cpu": 1}, {}), m=({"cpu": 1}, {}))
+    run = house.submit(many(2, licensed()))
+    ledger, first = house.scheduler.ledger, house.where(0)
+    table = ledger.runs[run]
+    ledger.take_back(table, 0)
+    house.scheduler.check()
+    ledger.consider(table, 0)
+    ledger.touch(table)
+    house.wait(0.001)
+
+    assert (free(house), house.plans()) == (0, [])
+    assert ledger.lay_ghost(table, house.peers[first], 0)
+    assert free(house) == 1
+
+
+def test_a_large_need_is_not_starved_by_small_ones() -> None:
+    """What becomes free is kept for it once it has waited long, though small tasks without end would take each bit."""
+    house = cluster({"license": 2}, n=({"cpu": 8}, {}))
+    small, large = licensed(1, name="small"), licensed(2, name="large")
+    house.submit(many(200, small))
+    run = house.submit(many(1, large))
+    held, ended = [0, 1], 0
+    while (run, 0) not in house.planned and ended < 20:
+        house.now += 0.5
+        house.done(held.pop(0), seconds=0.5)
+        ended += 1
+        held += house.plans() if (run, 0) not in house.planned else []
+    assert (ended < 20, free(house)) == (True, 0)
+
+
+def test_status_says_which_licence_is_waited_for() -> None:
+    """Where another run has them all."""
+    house = cluster({"license": 1}, n=({"cpu": 4}, {}))
+    house.submit(many(1, licensed()))
+    run = house.submit(many(1, licensed()))
+
+    ledger = house.scheduler.ledger
+    assert views.waits_for(ledger, ledger.runs[run]) == "work waits for cluster:license=1, which others of the cluster have now"
+
+
+def test_a_choice_of_costs_takes_what_has_room() -> None:
+    """The preferred cost first; each is booked as what it is, and comes back as that."""
+    house = cluster({"license": 1}, n=({"cpu": 4, "gpu": 1}, {}), m=({"cpu": 4}, {}))
+    what = labelled({"gpu": 1}, others=[{"cpu": 2, "cluster:license": 1}, {"cpu": 4}])
+    run = house.submit(many(4, what))
+    ledger = house.scheduler.ledger
+
+    assert (sorted(house.plans()), free(house)) == ([0, 1, 2], 0)
+    table = ledger.runs[RunId(run)]
+    assert dict(sorted(table.choices.items())) == {1: 1, 2: 2}
+    house.done(1)
+    assert free(house) == 0
+    assert table.choices == {2: 2, 3: 1}
+    house.finish(run)
+    assert free(house) == 1
+    assert all(not any(node.committed.values()) for node in ledger.nodes.values())
+
+
+def test_objects_need_no_labels() -> None:
+    """A value that the client uploads lies wherever there is a node."""
+    house = cluster(a=({"cpu": 1}, {"zone": "x"}))
+    value = kind("value", {}, flags=Flag.OBJECT)
+    run = house.submit(program([(value, ()), (labelled(where={"zone": "x"}), (0,))]))
+
+    assert house.where(0) == "a"
+    house.finish(run)

@@ -1,0 +1,84 @@
+"""Amounts are exact, and what no function can ask for is refused in one sentence that names the resource."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handoff.resources import SCALE, STEPS_MAX, amounts, costs, describe, shown, split
+
+
+@pytest.mark.parametrize(("said", "steps"), [
+    (0.1 + 0.2, 3000), (0.1, 1000), ("0.1", 1000), (0.29, 2900), (1.1, 11000), (3, 30000), ("2.5", 25000), (".5", 5000), (1e-4, 1),
+    (123456789.1234, 1234567891234), (0, 0), (0.0, 0), (-0.0, 0), ("0", 0),
+])
+def test_amounts_do_not_drift(said: Any, steps: int) -> None:
+    """Ints, floats and decimal strings become the integer that a person would expect."""
+    assert amounts({"license": said}) == ((("license", steps),) if steps else ())
+
+
+@pytest.mark.parametrize("name", ["memory", "gpu_memory"])
+@pytest.mark.parametrize(("said", "steps"), [
+    ("2 GiB", 21_474_836), ("500MB", 5_000_000), ("1 kb", 10), ("1TiB", 10_995_116_278), (1000, 10_000_000), ("1000", 10_000_000),
+    ("0.5 gb", 5_000_000),
+])
+def test_memory_is_in_megabytes_or_a_size(name: str, said: Any, steps: int) -> None:
+    """Plain numbers are MB; sizes are exact to a ten thousandth of one."""
+    assert amounts({name: said}) == ((name, steps),)
+
+
+@given(st.integers(0, STEPS_MAX // 10))
+def test_every_amount_is_said_as_it_is_read(steps: int) -> None:
+    """What is shown to people, read again, is the same amount, as text and as a float of few digits."""
+    assert dict(amounts({"x": shown(steps)})).get("x", 0) == steps
+    assert Fraction(shown(steps)) == Fraction(steps, SCALE)
+
+
+@given(st.lists(st.decimals(0, 100, places=4, allow_nan=False), max_size=20))
+def test_sums_of_amounts_are_exact(parts: list[Any]) -> None:
+    """Adding amounts is adding integers: the sum is the amount of the sum."""
+    together = sum(dict(amounts({"x": float(part)})).get("x", 0) for part in parts)
+
+    assert together == dict(amounts({"x": str(sum(parts))})).get("x", 0)
+
+
+@pytest.mark.parametrize(("cost", "text"), [
+    ({"cpu": -1}, "cpu=-1 is negative; an amount is zero or more"),
+    ({"cpu": float("nan")}, "cpu=nan is not a finite amount"),
+    ({"license": float("inf")}, "license=inf is not a finite amount"),
+    ({"memory": 1e15}, "memory=1000000000000000.0 is absurd; at most 900,719,925,474 of anything can be counted"),
+    ({"memory": 10**400}, "is absurd"),
+    ({"cpu": True}, "cpu=True is not an amount; write a number"),
+    ({"cpu": "2 GiB"}, "cpu='2 GiB' is not an amount; write a number"),
+    ({"gpu_memory": "8 apples"}, "gpu_memory='8 apples' is not an amount; write a number or a size such as \"2 GiB\""),
+    ({"gpu": 1.5}, "gpu=1.5: a part of a GPU never straddles two; ask for less than one, or for whole ones"),
+    ({"gpu:a100": 2.25}, "gpu:a100=2.25: a part of a GPU never straddles two; ask for less than one, or for whole ones"),
+    ({"gpu": 1, "gpu:a100": 1}, "it asks for gpu and gpu:a100; a function gets GPUs of one sort, so name one of them"),
+    ({"gpu:": 1}, '\'gpu:\' names no resource; write what comes after the colon, such as "gpu:a100"'),
+    ({"cluster:": 1}, '\'cluster:\' names no resource; write what comes after the colon, such as "cluster:license"'),
+    ([{"gpu": 1}, {"cpu": 8}, {"gpu": 1.0}], "two of its alternatives are equal (gpu=1); leave one out"),
+    ([], "a cost is a mapping such as {'cpu': 1}, or a list of such alternatives, not []"),
+    (["gpu"], "a cost is a mapping such as {'cpu': 1}, not 'gpu'"),
+])
+def test_what_nobody_can_ask_for_is_refused(cost: Any, text: str) -> None:
+    """One error each, which names the resource."""
+    with pytest.raises(ValueError) as caught:
+        costs(cost)
+    assert text in str(caught.value)
+
+
+def test_zero_takes_none_of_it() -> None:
+    """An amount of zero is as if it were not said, also beside other sorts of GPUs."""
+    assert costs({"gpu": 0, "gpu:a100": 1, "cpu": 0}) == ((("gpu:a100", SCALE),),)
+
+
+def test_what_the_cluster_counts_is_told_from_what_a_node_has() -> None:
+    """Names that start with "cluster:" are the coordinator's."""
+    cost, = costs({"cpu": 1, "cluster:license": 2})
+
+    assert split(cost) == ((("cpu", SCALE),), (("license", 2 * SCALE),))
+    assert describe(cost) == "cluster:license=2, cpu=1"
