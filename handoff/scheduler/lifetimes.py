@@ -18,8 +18,8 @@ RANK_GROWTH = 1.5            # ranks are worked out anew when so many times as m
 RANK_OFTEN_MAX = 20_000      # in runs of at most so many tasks; in larger ones at every fourfold
 
 
-def judged(ledger: Ledger, now: float, number: RunId, peer: PeerId, submit: Submit) -> Run | Refused:
-    """The run that a submission asks for, its code kept; or why there is none."""
+def judged(ledger: Ledger, now: float, number: RunId, peer: PeerId, submit: Submit) -> tuple[Run, bool] | Refused:
+    """The run that a submission asks for, its code kept, and whether the nodes have all that it needs; or why there is none."""
     program, most = submit.program, ledger.settings.tasks_max
     total = len(program.kind)
     if ledger.tasks + total > most:
@@ -37,7 +37,7 @@ def judged(ledger: Ledger, now: float, number: RunId, peer: PeerId, submit: Subm
     if found is not None and (found.is_final or not (found.is_absence or may_wait)):
         ledger.codes.release(program.codes)
         return Refused(found.code, found.text, submit.token, program.kind.index(found.kind))
-    return run
+    return run, found is None and not may_wait
 
 
 def add_run(ledger: Ledger, run: Run) -> None:
