@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from scheduler_story import Ask, Cluster, Forget, Refused, RunDone, RunFailed, Submit, chain, ints, kind, many, program
+from scheduler_story import Ask, Cluster, Forget, Refused, RunDone, RunFailed, Submit, chain, floats, ints, kind, many, program
 
 from handoff.ids import RunId
 from handoff.messages import Accepted, Answer, Cancel, EndRun, Output, Placed, Progress
@@ -29,6 +29,10 @@ def ready() -> Cluster:
         ({"fan_in": ints([0, 1])}, "length"),
         ({"groups": (ints([0, 1]), ints([1, 2]))}, "two groups"),
         ({"groups": (ints([9]),)}, "does not exist"),
+        ({"near": ints([0])}, "1 tasks in pairs"),
+        ({"near": ints([0, 3])}, "the last being 3, of 3"),
+        ({"seconds": floats([1.0])}, "1 and 0 entries, not 3"),
+        ({"nbytes": floats([1.0] * 4)}, "0 and 4 entries, not 3"),
         ({"codes": ()}, "does not have"),
         ({"codes": ((b"work", 99),)}, "99 bytes"),
     ],
