@@ -25,7 +25,8 @@ def plan(**changes: object) -> Plan:
 def test_what_fits_is_let_through() -> None:
     """Columns of one length, bodies of the announced size, and messages that have neither."""
     for message, body_bytes in (
-        (plan(codes=((b"d" * 16, 3),)), 3), (plan(targets=TWO, choices=TWO), 0), (Results(RUN, TWO, longs([2, 3])), 5), (Chunk(RUN, 1, 2, 5), 3),
+        (plan(codes=((b"d" * 16, 3),)), 3), (plan(targets=TWO, choices=TWO), 0), (Results(RUN, TWO, longs([2, 3])), 5),
+        (Chunk(RUN, 1, 2, 5), 3),
         (Report(RUN, ONE, ONE, longs([1]), floats([1]), floats([0])), 0), (Recall(RUN, ONE, ONE), 0), (Announce(RUN, ints(), longs()), 0),
     ):
         check_fit(message, body_bytes)  # type: ignore[arg-type]
