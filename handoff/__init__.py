@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from handoff.client.nodes import NodeInfo
     from handoff.client.result import RunResult, RunStatus, TaskRecord
     from handoff.client.run import Run
+    from handoff.client.story.report import RunReport
     from handoff.local import LocalCluster, execute, submit
     from handoff.local_run import execute_local
     from handoff.node.current import current_task
 
 __all__ = [
-    "DAG", "Argument", "Client", "Function", "LocalCluster", "NodeInfo", "Run", "RunResult", "RunStatus", "TaskRecord", "__version__",
-    "aio", "collocated", "connect", "current_task", "errors", "execute", "execute_local", "function", "near", "submit",
+    "DAG", "Argument", "Client", "Function", "LocalCluster", "NodeInfo", "Run", "RunReport", "RunResult", "RunStatus", "TaskRecord",
+    "__version__", "aio", "collocated", "connect", "current_task", "errors", "execute", "execute_local", "function", "near", "submit",
 ]
 
 _LATER = {
@@ -39,6 +40,7 @@ _LATER = {
     "LocalCluster": "handoff.local",
     "NodeInfo": "handoff.client.nodes",
     "Run": "handoff.client.run",
+    "RunReport": "handoff.client.story.report",
     "RunResult": "handoff.client.result",
     "RunStatus": "handoff.client.result",
     "TaskRecord": "handoff.client.result",

@@ -19,6 +19,7 @@ from handoff.client.connect import open_core
 from handoff.client.core import Core
 from handoff.client.nodes import NodeInfo, RunInfo, has_room, node_info, run_info
 from handoff.client.result import RunResult, RunStatus, TaskRecord
+from handoff.client.run import Run as BlockingRun
 from handoff.client.run import result_of, status_of, timeline_of, timeout_text
 from handoff.client.state import Lease, OutputTaker, RunState
 from handoff.errors import HandoffError, ResultTimeout
@@ -27,6 +28,8 @@ from handoff.trust.secret import Secret
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from handoff.client.story.report import RunReport
 
 
 def connect(address: str | None = None, *, secret: str | Path | Secret | None = None, timeout: float = 10.0) -> Connecting:
@@ -169,6 +172,10 @@ class Client:
         self._core.cancel_other(run_id, "cancelled by another client")
         await self._ask("runs")
 
+    async def drain(self, node: str, seconds: float | None = None) -> None:
+        """Have a node leave the cluster in order; as the blocking `drain`."""
+        await asyncio.wrap_future(self._core.drain(node, seconds))
+
     async def _ask(self, topic: str) -> Any:
         return await asyncio.wrap_future(self._core.ask(topic))
 
@@ -254,5 +261,17 @@ class Run:
         """How each function ran that is done, in the order of their starts."""
         state = self._state
         return timeline_of(state, await asyncio.wrap_future(state.core.ask("timeline", state.run)))
+
+    async def report(self) -> RunReport:
+        """What it was like; see `handoff.Run.report`."""
+        return await asyncio.to_thread(BlockingRun(self._lease).report)
+
+    async def trace(self, path: str | Path) -> None:
+        """Write it in the Chrome trace format; see `handoff.Run.trace`."""
+        await asyncio.to_thread(BlockingRun(self._lease).trace, path)
+
+    async def save(self, path: str | Path) -> None:
+        """Write it as one page of HTML; see `handoff.Run.save`."""
+        await asyncio.to_thread(BlockingRun(self._lease).save, path)
 
 

@@ -48,6 +48,9 @@ class Refused:
     task: int = 0xFFFFFFFF        # the task in question, where there is one
 
 
+DRAINED = "drained"   # the reason with which a coordinator takes leave of a node that it was told to drain
+
+
 @dataclass(frozen=True, slots=True)
 class Bye:
     """I leave now and do not come back."""

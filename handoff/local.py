@@ -50,6 +50,7 @@ class LocalCluster:
         with LocalCluster(nodes=3, cpus=2) as cluster, cluster.client() as client: ...
 
     `nodes` is a number, or a list of dicts with the options of `add_node`. What is not said is this machine's own, shared out evenly.
+    `state` is a directory for what is learned of functions, for the next cluster; without, it is forgotten.
     `shared` is what the whole cluster has together: {"license": 5} for functions that cost {"cluster:license": 1}. `allocator` and
     `tracker` are as on the command lines: "first-fit", "MODULE:CLASS".
     """
@@ -63,6 +64,7 @@ class LocalCluster:
         gpus: float | None = None,
         resources: Mapping[str, float] | None = None,
         labels: Mapping[str, str] | None = None,
+        state: str | Path | None = None,
         tracker: str | None = None,
         shared: Mapping[str, float] | None = None,
         allocator: str | None = None,
@@ -87,6 +89,7 @@ class LocalCluster:
             with listening:
                 arguments = ["--listen-fd", str(listening.fileno()), *_resources(shared)]
                 arguments += ["--allocator", allocator] if allocator is not None else []
+                arguments += ["--state", str(Path(state).absolute())] if state is not None else []
                 self._spawn("coordinator", "handoff.coordinator", arguments, [listening.fileno()])
             self._start_nodes(specs)
         except BaseException:

@@ -61,7 +61,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question about the state of things: topic is "nodes", "runs", "run", "timeline", "attach", "explain" or "outlook"."""
+    """A question about the state of things: topic is "nodes", "runs", "run", "timeline", "graph", "attach", "explain" or "outlook"."""
 
     token: int
     topic: str
@@ -77,6 +77,7 @@ class Drain:
 
     name: str = ""
     token: int = 0                # answered by Answer or Refused, unless 0
+    seconds: float = 0.0          # at most so long; 0: as long as the coordinator's settings say
 
 
 # ── coordinator -> client ───────────────────────────────────────────────────
@@ -265,7 +266,7 @@ class Report:
     seconds: Floats               # how long each ran
     ages: Floats                  # how long before this report each ended
     fetched_bytes: int = 0        # taken from other nodes since the last report
-    workers: Ints = field(default_factory=ints)     # which of the node's workers ran it
+    workers: Ints = field(default_factory=ints)     # which of the node's workers ran it, from 1; 0: none (a value that was uploaded)
     waited: Floats = field(default_factory=floats)  # seconds from when its inputs were here to its start
 
 

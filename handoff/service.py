@@ -35,6 +35,9 @@ class Service(Protocol):
     async def wait(self) -> None:
         """Until it is stopped."""
 
+    def drain(self) -> bool:
+        """Begin to leave in order, which ends `wait`; False: there is no reason not to stop at once."""
+
     def stop(self) -> None:
         """End `wait`."""
 
@@ -103,7 +106,7 @@ def serve(options: argparse.Namespace, make: Callable[[Settings, Secret], Servic
 
 
 async def _serve(make: Callable[[], Service], lifeline: int | None) -> int:
-    """Start, wait, stop: SIGTERM and SIGINT once to stop in order, twice to stop now."""
+    """Start, wait, stop: SIGTERM once to leave in order, once more to stop; SIGINT to stop; then either to end now."""
     loop, status = asyncio.get_running_loop(), OK
     service = make()
     starting: asyncio.Task[Any] = loop.create_task(service.start())
@@ -118,6 +121,13 @@ async def _serve(make: Callable[[], Service], lifeline: int | None) -> int:
         else:
             starting.cancel()
 
+    def terminated() -> None:
+        if starting.done() and lifeline is None and service.drain():   # an embedded cluster's daemons have nobody to leave to
+            log.info("service.draining", reason="SIGTERM", note="once more to stop at once")
+            loop.add_signal_handler(signal.SIGTERM, interrupted, signal.SIGTERM, OK)
+        else:
+            interrupted(signal.SIGTERM, OK)
+
     def interrupted(number: signal.Signals, then: int) -> None:
         loop.remove_signal_handler(number)   # the next one has its ordinary effect: it ends the process
         signal.signal(number, signal.SIG_DFL)
@@ -128,7 +138,7 @@ async def _serve(make: Callable[[], Service], lifeline: int | None) -> int:
             loop.remove_reader(fd)
             stop("the process that started this one is gone", OK)
 
-    loop.add_signal_handler(signal.SIGTERM, interrupted, signal.SIGTERM, OK)
+    loop.add_signal_handler(signal.SIGTERM, terminated)
     if lifeline is None:
         loop.add_signal_handler(signal.SIGINT, interrupted, signal.SIGINT, INTERRUPTED)
     else:

@@ -15,16 +15,18 @@ class SchedulerSettings:
     suspect_seconds: float = 3.0       # silent this long: no new work for that node
     lost_seconds: float = 10.0         # silent or disconnected this long: its tasks run elsewhere
     client_grace_seconds: float = 5.0  # a client whose connection broke may come back this long, then its runs are cancelled
+    drain_seconds: float = 30.0        # a node that a client drains is waited for this long, then its tasks run elsewhere
     node_timeout_seconds: float = 30.0 # how long a run waits for a pinned node that is not there
     round_trip_seconds: float = 0.002  # assumed there-and-back of a message; the horizon is a multiple of it
     horizon_round_trips: float = 20.0  # work planned ahead per core, when durations are known and steady
-    bandwidth_bytes_per_second: float = 500e6  # assumed until measured
+    bandwidth_bytes_per_second: float = 500e6  # assumed between nodes until measured
     crash_limit: int = 3               # a task that killed this many workers is failed
     retry_seconds: float = 0.05        # pause before the second attempt; doubles each time, at most retry_seconds_max
     retry_seconds_max: float = 5.0
     zero_cost_per_cpu: int = 4         # tasks that cost nothing, at once, per core of a node; of coroutines a hundred times as many
     tasks_max: int = 4_000_000         # tasks in unfinished runs; more are refused
     progress_seconds: float = 0.1      # at most one Progress per run and this long
+    remember_seconds: float = 10.0     # what was learned is written to the state directory this often, where something was
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`handoff nodes`, `handoff status`, `handoff cancel`: what a cluster has and does."""
+"""`handoff nodes`, `handoff status`, `handoff cancel`, `handoff node drain`: what a cluster has and does."""
 
 from __future__ import annotations
 
@@ -79,6 +79,23 @@ def cancel(
             raise _no_run(run, present)
         client.cancel(run)
     typer.echo(f"run {run} is cancelled")
+
+
+def drain(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The node's name; see `handoff nodes`.")],
+    seconds: Annotated[float | None, typer.Option(help="It goes after so long at the latest (default: scheduler.drain_seconds).")] = None,
+    coordinator: Coordinator = None,
+    secret_file: SecretFile = None,
+) -> None:
+    """Have a node leave a cluster in order: it gets no new work, and goes when nobody needs its results.
+
+    \b
+    Example:
+      handoff node drain beta --coordinator alpha:7070
+    """
+    with connected(coordinator, secret_file) as client:
+        client.drain(name, seconds)
+    typer.echo(f"node {name!r} drains; it leaves when nothing needs it any more")
 
 
 def _no_run(run: int, present: list[int]) -> ConfigError:

@@ -60,9 +60,11 @@ app.command("status")(cluster.status)
 app.command("cancel")(cluster.cancel)
 app.add_typer(secret.app, name="secret")
 
-nodes_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="A node on this machine; `handoff-node` starts one.")
+nodes_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Nodes: what this machine would offer, how one leaves; `handoff-node` starts one.",
+)
 nodes_app.command("detect")(node.detect)
-nodes_app.callback()(lambda: None)
+nodes_app.command("drain")(cluster.drain)
 app.add_typer(nodes_app, name="node")
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from reprlib import Repr
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +41,8 @@ def run(  # options of a command line
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="The longest that the run may take.")] = None,
     max_retries: Annotated[int, typer.Option(min=0, help="How often a failed function is tried again.")] = 3,
     max_concurrency: Annotated[int | None, typer.Option(min=1, help="How many functions may run at once.")] = None,
+    trace: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a trace of the run for Perfetto or chrome://tracing.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the run as a page of HTML: timeline, report, graph.")] = None,
     no_output: Annotated[bool, typer.Option("--no-output", help="Do not show what functions print.")] = False,
 ) -> None:
     """Run a graph, on a cluster or, where none is named, on this machine.
@@ -48,9 +51,13 @@ def run(  # options of a command line
     Examples:
       handoff run images.py:dag
       handoff run images:build --coordinator alpha:7070 --returns collage --json
+      handoff run images.py:dag --save run.html --trace trace.json
     """
     dag = load_dag(target)
     dag.validate()   # before anything is started for it
+    for option, path in (("--trace", trace), ("--save", save)):
+        if path is not None and not path.parent.is_dir():
+            raise ConfigError(f"{option} {path}: there is no folder {path.parent}")
     wanted = chosen(dag, returns)
     with cluster(coordinator, secret_file) as client, display(sys.stderr) as shown:
         try:
@@ -59,6 +66,10 @@ def run(  # options of a command line
                 output=False if no_output else shown.printed,
             )
             result = followed(started, shown)
+            if trace is not None:
+                written(lambda: started.trace(trace), "--trace", trace)
+            if save is not None:
+                written(lambda: started.save(save), "--save", save)
             data = {
                 "run_id": result.run_id, "dag_id": result.dag_id, "bytes_moved": result.bytes_moved,
                 "results": {str(name): value for name, value in result.results.items()},
@@ -100,6 +111,14 @@ def cluster(coordinator: str | None, secret_file: os.PathLike[str] | None) -> It
 
         with LocalCluster() as local, local.client() as client:
             yield client
+
+
+def written(write: Callable[[], None], option: str, path: Path) -> None:
+    """Write a file; ConfigError when it can't be."""
+    try:
+        write()
+    except OSError as error:
+        raise ConfigError(f"{option} {path}: {error.strerror or error}") from None
 
 
 def followed(started: Run, shown: Display) -> RunResult:

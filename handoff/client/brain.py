@@ -77,8 +77,8 @@ class ClientBrain:
                 self._cancel(token, reason)
             case events.CancelOther(run, reason):
                 self._say(COORDINATOR, messages.Cancel(run, reason))
-            case events.Question(token, topic, run):
-                self._ask(token, topic, run)
+            case events.Question(message):
+                self._ask(message)
             case events.Attach(token, run):
                 self._attach(token, run)
             case events.Welcomed(me):
@@ -117,12 +117,12 @@ class ClientBrain:
         else:
             self._say(COORDINATOR, messages.Ask(token, "attach", run))
 
-    def _ask(self, token: int, topic: str, run: RunId) -> None:
+    def _ask(self, question: messages.Ask | messages.Drain) -> None:
         if self._away:
-            self._effects.append(events.Unanswered(token, events.Failure("ConnectionLost", self._away)))
+            self._effects.append(events.Unanswered(question.token, events.Failure("ConnectionLost", self._away)))
         else:
-            self._questions[token] = None
-            self._say(COORDINATOR, messages.Ask(token, topic, run))
+            self._questions[question.token] = None
+            self._say(COORDINATOR, question)
 
     def _cancel(self, token: int, reason: str) -> None:
         table = self._tables.get(token)

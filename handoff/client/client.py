@@ -148,6 +148,15 @@ class Client:
         self._core.cancel_other(run_id, "cancelled by another client")
         self.runs()  # the answer comes after the cancel was heard
 
+    def drain(self, node: str, seconds: float | None = None) -> None:
+        """Have a node leave the cluster in order: it gets no new work, ends what it has begun, and goes when nobody needs its results.
+
+        Returns at once; `nodes()` shows it as "draining" until it is gone. After `seconds` (None: as the coordinator's setting
+        `scheduler.drain_seconds` says) it goes anyway, and what is left on it runs elsewhere. Raises ConfigError for a node that is
+        not there.
+        """
+        self._core.drain(node, seconds).result()
+
 
 # ── shared with handoff.aio ─────────────────────────────────────────────────
 
@@ -182,7 +191,9 @@ def begin(
 
 def new_state(core: Core, dag: DAG, lowered: Lowered, output: OutputTaker | bool | None, detach: bool) -> RunState:
     """The record of a run that is about to be submitted."""
-    graph = Graph(dag.id, lowered.ids, lowered.outputs, lowered.number, lowered.objects, lowered.hidden)
+    program = lowered.program
+    graph = Graph(dag.id, lowered.ids, lowered.outputs, lowered.number, lowered.objects, lowered.hidden,
+                  program.kinds, program.kind, program.fan_in, program.inputs)
     return RunState(core, core.token(), graph, output=output, detached=detach)
 
 

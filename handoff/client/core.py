@@ -17,7 +17,7 @@ import socket
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
@@ -33,7 +33,8 @@ from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.log import log
 from handoff.loop import Driver, new_event_loop
 from handoff.machine import Close, Dropped, Lost, Received, Resumed, Send, Tick
-from handoff.messages import PROTOCOL, Hello, Refused, Submit, Welcome
+from handoff.messages import PROTOCOL, Ask, Drain, Hello, Refused, Submit, Welcome
+from handoff.program import Kind
 from handoff.settings import Settings
 from handoff.transport.link import Link
 from handoff.transport.sessions import SessionClient
@@ -210,12 +211,23 @@ class Core:
         self._states[state.token] = state
         self.post(events.Attach(state.token, RunId(run)))
 
-    def ask(self, topic: str, run: int = 0) -> Future[Any]:
-        """Ask the coordinator."""
+    def ask(self, topic: str, run: int = 0, kinds: Iterable[Kind] = ()) -> Future[Any]:
+        """Ask the coordinator, about a run or about these kinds of tasks."""
         self.check_open(f"{topic!r} can't be asked for")
-        token, future = self.token(), Future[Any]()
-        self._questions[token] = future
-        self.post(events.Question(token, topic, RunId(run)))
+        kinds = tuple(kinds)
+        codes, names = tuple(kind.codes for kind in kinds), tuple(kind.name for kind in kinds)
+        return self._question(Ask(self.token(), topic, RunId(run), codes=codes, names=names))
+
+    def drain(self, node: str, seconds: float | None) -> Future[Any]:
+        """Have a node leave when nothing needs it any more."""
+        self.check_open(f"node {node!r} can't be drained")
+        if seconds is not None and not seconds > 0:
+            raise errors.ConfigError(f"seconds={seconds!r}: the seconds within which the node leaves, above 0, or None for the default")
+        return self._question(Drain(node, self.token(), seconds or 0.0))
+
+    def _question(self, message: Ask | Drain) -> Future[Any]:
+        future = self._questions[message.token] = Future[Any]()
+        self.post(events.Question(message))
         return future
 
     def fetch(self, token: int, task: int, future: Future[None]) -> None:

@@ -10,10 +10,7 @@ from typing import Any
 
 from handoff.columns import Body, Ints, Longs
 from handoff.ids import PeerId, RunId
-from handoff.messages import Output, Progress, RunDone, Submit
-
-NO_RUN = RunId(0)                    # in questions about no run in particular; real runs count from 1
-
+from handoff.messages import Ask, Drain, Output, Progress, RunDone, Submit
 
 # ── events ──────────────────────────────────────────────────────────────────
 
@@ -43,11 +40,9 @@ class Attach:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Ask the coordinator; answered by `Answered`, or by `Unanswered`."""
+    """Say this, under the token that it carries, to the coordinator; answered by `Answered`, or by `Unanswered`."""
 
-    token: int
-    topic: str
-    run: RunId = NO_RUN
+    message: Ask | Drain
 
 
 @dataclass(frozen=True, slots=True)

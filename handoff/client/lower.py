@@ -164,7 +164,7 @@ class _Lowering:
             codes=codes or (code.digest,),
             name=code.name,
             form=int(form),
-            flags=int(flags),
+            flags=int(flags | (Flag.IDEMPOTENT if function.speculate else 0)),
             cost=first,
             alternatives=tuple(others),
             max_retries=self.max_retries if function.max_retries is None else function.max_retries,

@@ -34,6 +34,9 @@ class TaskRecord:
     started: float                     # seconds since the run was submitted
     seconds: float
     nbytes: int                        # size of its result
+    worker: int = 0                    # which of its node's workers ran it, from 1; 0: none, a value that was uploaded
+    waited: float = 0.0                # seconds from when its inputs were at the node to its start
+    planned: float = 0.0               # seconds after submission: when it was last given to a node
 
 
 @dataclass(frozen=True, slots=True)

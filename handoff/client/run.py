@@ -6,11 +6,16 @@ import threading
 import time
 from collections.abc import Hashable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 from handoff.client.result import Allocations, RunResult, RunStatus, TaskRecord
 from handoff.client.state import Lease, Results, RunState
-from handoff.errors import HandoffError, ResultTimeout
+from handoff.errors import ExecutionError, HandoffError, ResultTimeout
+
+if TYPE_CHECKING:
+    from handoff.client.story.records import Story
+    from handoff.client.story.report import RunReport
 
 
 class Run:
@@ -70,6 +75,41 @@ class Run:
         """How each function ran that is done, in the order of their starts."""
         state = self._state
         return timeline_of(state, state.core.ask("timeline", state.run).result())
+
+    # ── what it was like ─────────────────────────────────────────────────────
+
+    def report(self) -> RunReport:
+        """The critical path as it happened, what each node did with its time, and what would have made the run shorter.
+
+        Of a run that is not over: as far as it is. Raises ExecutionError once the coordinator does not know the run any more, as after a
+        failure; so do `trace` and `save`.
+        """
+        from handoff.client.story.report import report_of
+
+        return report_of(self._story())
+
+    def trace(self, path: str | PathLike[str]) -> None:
+        """Write the run in the Chrome trace format, which Perfetto (ui.perfetto.dev) and chrome://tracing open."""
+        from handoff.client.story.trace import write_trace
+
+        write_trace(self._story(), path)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the run as one page of HTML that needs no network: timeline per worker, report, graph, and a table of all functions."""
+        from handoff.client.story.page import write_page
+
+        write_page(self._story(), path)
+
+    def _story(self) -> Story:
+        from handoff.client.story.telling import story_of, untold, with_edges
+
+        state = self._state
+        try:
+            if not state.graph.kinds:
+                state.graph = with_edges(state.graph, state.core.ask("graph", state.run).result())
+            return story_of(state, state.core.ask("timeline", state.run).result())
+        except ExecutionError as error:
+            raise untold(state, error) from None
 
 
 def wait_over(state: RunState, timeout: float | None) -> None:
@@ -154,13 +194,13 @@ def status_of(state: RunState, answer: Any) -> RunStatus:
 
 def timeline_of(state: RunState, answer: Any) -> list[TaskRecord]:
     """From the coordinator's columns."""
-    names = state.core.names()
     columns = zip(
-        answer["task"], answer["node"], answer["attempt"], answer["started"], answer["seconds"], answer["nbytes"], strict=True
+        answer["task"], answer["node"], answer["attempt"], answer["started"], answer["seconds"], answer["nbytes"], answer["worker"],
+        answer["waited"], answer["planned"], strict=True
     )
     records = [
-        TaskRecord(state.name_of(task), node if isinstance(node, str) else names.get(node, ""), attempt, started, seconds, nbytes)
-        for task, node, attempt, started, seconds, nbytes in columns
+        TaskRecord(state.name_of(task), node, attempt, started, seconds, nbytes, worker, waited, planned)
+        for task, node, attempt, started, seconds, nbytes, worker, waited, planned in columns
     ]
     return sorted(records, key=lambda record: record.started)
 

@@ -17,6 +17,7 @@ from handoff.client.failures import error_of
 from handoff.columns import Ints, ints
 from handoff.errors import ConnectionLost, HandoffError
 from handoff.messages import Progress, RunDone
+from handoff.program import Kind
 from handoff.wire.values import Packed, unpack
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ class Graph(NamedTuple):
     number: Mapping[Hashable, int]                     # function id -> task
     objects: Mapping[int, Packed] = {}                 # large literals, to upload when asked
     hidden: Mapping[int, str] = {}                     # what the hidden tasks are, for people
+    kinds: Sequence[Kind] = ()                         # this and what follows, as in the program: for who looks at the run
+    kind: Sequence[int] = ()                           # per task
+    fan_in: Sequence[int] = ()                         # per task
+    inputs: Sequence[int] = ()
 
 
 class RunState:

@@ -6,15 +6,18 @@ Plain argparse, since an embedded cluster starts this for every program that use
 from __future__ import annotations
 
 import argparse
+import os
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from handoff.address import DEFAULT_PORT
 from handoff.coordinator.coordinator import Coordinator
 from handoff.resources import CLUSTER, Amounts, amounts
 from handoff.scheduler.allocator import Allocator
 from handoff.service import named_in_module, parser, serve, setting
+from handoff.trust.secret import Secret
 
 EXAMPLE = """example, two machines:
   alpha$ handoff coordinator --host 0.0.0.0            makes ~/.config/handoff/secret when there is none
@@ -31,6 +34,10 @@ def options(arguments: Sequence[str] | None = None, prog: str = "handoff coordin
     made.add_argument(
         "--allocator", type=allocator, metavar="NAME",
         help='what places functions on nodes: "greedy" (default), "first-fit", or MODULE:CLASS for one of your own')
+    made.add_argument(
+        "--state", metavar="DIR",
+        help="where to keep what was learned of functions, nodes and links, in a directory per cluster; empty to keep nothing"
+             " (default: $XDG_STATE_HOME/handoff or ~/.local/state/handoff; delete it to forget all)")
     made.add_argument(
         "--resource", metavar="NAME=AMOUNT", type=setting, action="append", default=[],
         help='what the whole cluster shares, such as license=5; functions ask for it as "cluster:license"; repeatable')
@@ -76,10 +83,19 @@ def main(arguments: Sequence[str] | None = None, prog: str = "handoff coordinato
     """Run a coordinator until it is stopped; the exit status."""
     said = options(arguments, prog)
     listening = socket.socket(fileno=said.listen_fd) if said.listen_fd is not None else None
-    return serve(
-        said, lambda settings, secret: Coordinator(
-            settings, secret, said.host, said.port, listening, said.allocator, said.cluster),
-        create_secret=True)
+    return serve(said, lambda settings, secret: Coordinator(
+        settings, secret, said.host, said.port, listening, said.allocator, said.cluster, state_directory(said, secret)), create_secret=True)
+
+
+def state_directory(said: argparse.Namespace, secret: Secret) -> Path | None:
+    """Where this cluster's coordinator keeps what it learned. One whose secret is thrown away keeps nothing unless asked to."""
+    is_throwaway = said.secret_fd is not None
+    if said.state == "" or (said.state is None and is_throwaway):
+        return None
+    base = os.environ.get("XDG_STATE_HOME", "")
+    # The XDG specification says to ignore a relative path: it would mean another file in every directory.
+    default = (base if base.startswith("/") else os.path.expanduser("~/.local/state")) + "/handoff"  # noqa: PTH111 - raises for no one
+    return Path(said.state or default) / ("local" if is_throwaway else secret.cluster_id)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,12 @@ import asyncio
 import os
 import platform
 import socket
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from handoff.address import is_loopback
 from handoff.errors import HandoffError, InvariantViolation, ProtocolError
@@ -17,6 +21,7 @@ from handoff.loop import Driver
 from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick
 from handoff.messages import PROTOCOL, Accepted, Answer, Hello, Message, Refused, RunDone, RunFailed, Submit
 from handoff.resources import Amounts, describe
+from handoff.scheduler import learned
 from handoff.scheduler.allocator import Allocator
 from handoff.scheduler.scheduler import Scheduler
 from handoff.settings import Settings
@@ -24,6 +29,12 @@ from handoff.transport.sessions import SessionServer
 from handoff.trust.certificates import Identity
 from handoff.trust.secret import Secret
 from handoff.version import VERSION
+
+if TYPE_CHECKING:
+    from handoff.coordinator.memory import Memory
+
+T = TypeVar("T")
+ROWS_AT_ONCE = 2000   # functions of which rows are made in one turn of the loop: a few milliseconds
 
 
 class Coordinator:
@@ -38,10 +49,15 @@ class Coordinator:
         sock: socket.socket | None = None,
         allocator: Allocator | None = None,
         cluster: Amounts = (),
+        state: Path | None = None,
     ) -> None:
         self._settings, self._secret = settings, secret
         self._host, self._port, self._sock = host, port, sock
         self._scheduler = Scheduler(settings.scheduler, allocator, cluster=cluster)
+        self._state = state                   # the directory in which what was learned is kept; None: nowhere
+        self._memory: Memory | None = None
+        self._disk = ThreadPoolExecutor(1, "handoff-memory")   # no thread before it is used
+        self._remembering: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
         self._failure: Exception | None = None
         self._here: dict[PeerId, Hello] = {}  # who is in
@@ -59,10 +75,15 @@ class Coordinator:
             boot=os.urandom(16),
             pid=os.getpid(),
         )
+        recalled = await self._recall()
         self._driver = Driver(self._scheduler, self._perform, Tick(), self._failed)
         self._sessions = SessionServer(identity, self._settings.wire, emit=self._happened, admit=self._admit, mine=mine)
         await self._sessions.listen(self._host, self._port, sock=self._sock)
         log.info("coordinator.listening", host=self._host, port=self.port, cluster=identity.cluster_id, version=VERSION)
+        if self._memory is not None:
+            if recalled:
+                log.info("memory.recalled", path=self._memory.path, **recalled)
+            self._remembering = asyncio.create_task(self._remember(), name="handoff-remember")
 
     @property
     def port(self) -> int:
@@ -74,13 +95,55 @@ class Coordinator:
         await self._stopped.wait()
         self._driver.stop()
         await self._sessions.close_all()
+        await self._end_memory()
         log.info("coordinator.stopped")
         if self._failure is not None:
             raise InvariantViolation(f"the coordinator can't go on: {type(self._failure).__name__}: {self._failure}") from self._failure
 
+    def drain(self) -> bool:
+        """Nobody could take over from it."""
+        return False
+
     def stop(self) -> None:
         """End `wait`."""
         self._stopped.set()
+
+    # ── what is kept between runs ───────────────────────────────────────────
+
+    async def _recall(self) -> dict[str, int]:
+        """Begin with what was kept: how much of what."""
+        if self._state is None:
+            return {}
+        from handoff.coordinator.memory import Memory  # imports sqlite3, which embedded clusters do without
+
+        self._memory = Memory(self._state)
+        rows = await self._on_disk(self._memory.load)
+        learned.recall(self._scheduler.ledger, rows)
+        return {table: len(several) for table, several in rows.items()}
+
+    async def _remember(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.scheduler.remember_seconds)
+            await self._save(ROWS_AT_ONCE)
+
+    async def _save(self, most: int) -> None:
+        rows = learned.remembered(self._scheduler.ledger, most)
+        if rows and self._memory is not None:
+            await self._on_disk(self._memory.save, rows)
+
+    async def _end_memory(self) -> None:
+        if self._remembering is None or self._memory is None:
+            return
+        self._remembering.cancel()
+        await asyncio.wait([self._remembering])
+        if self._failure is None:   # a brain that is half changed may have learned nonsense
+            await self._save(sys.maxsize)
+        await self._on_disk(self._memory.close)
+        self._disk.shutdown(wait=False)
+
+    async def _on_disk(self, what: Callable[..., T], *about: Any) -> T:
+        """The loop never waits for the disk; the disk's work is done one by one."""
+        return await asyncio.get_running_loop().run_in_executor(self._disk, what, *about)
 
     def _failed(self, error: Exception) -> None:
         self._failure = error

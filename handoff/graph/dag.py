@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from itertools import count
+from os import PathLike
 from types import MappingProxyType
 from typing import Any
 
@@ -110,6 +111,60 @@ class DAG:
         from handoff.graph.validate import check
 
         check(self)
+
+    # ── looked at, and exchanged with others ────────────────────────────────
+
+    def to_mermaid(self, *, by_function: bool = False) -> str:
+        """The graph as a Mermaid flowchart; with `by_function`, one box for each function's calls. Also of a graph that is not right."""
+        from handoff.graph import draw, picture
+
+        made = picture.picture_of(self)
+        return draw.mermaid(picture.by_function(made) if by_function else made)
+
+    def to_dot(self, *, by_function: bool = False) -> str:
+        """The same in the language of Graphviz."""
+        from handoff.graph import draw, picture
+
+        made = picture.picture_of(self)
+        return draw.dot(picture.by_function(made) if by_function else made)
+
+    def _repr_html_(self) -> str:
+        """A drawing, for notebooks; more than a few hundred functions are summed up by name."""
+        from handoff.graph import draw, picture
+
+        return f'<div style="overflow:auto;max-height:640px">{draw.svg(picture.picture_of(self))}</div>'
+
+    def to_networkx(self) -> Any:
+        """The graph as a `networkx.DiGraph`: nodes are function ids with the function's fields, edges lead to who takes the result.
+
+        An edge has `position`, the place (or, where there are several, the tuple of places) of the result in the consumer's `args`, or
+        `reference=True` where it stands inside other arguments. Raises an `InvalidDAG` error for a graph that is not right, and
+        ModuleNotFoundError where networkx is not installed.
+        """
+        from handoff.graph.exchange import to_networkx
+
+        return to_networkx(self)
+
+    @classmethod
+    def from_networkx(cls, graph: Any) -> DAG:
+        """The DAG of a directed networkx graph whose nodes have `code`, a callable, and perhaps `cost` and other fields of `Function`.
+
+        Results come in the order of the edges' `position`, or else of the edges. Raises `InvalidDAG` errors.
+        """
+        from handoff.graph.exchange import from_networkx
+
+        return from_networkx(graph)
+
+    @classmethod
+    def from_wfformat(cls, path: str | PathLike[str], *, scale: float = 1.0, byte_scale: float = 1.0, spin: bool = False) -> DAG:
+        """A recorded workflow as a DAG: each function is busy for the recorded runtime and makes as many bytes as others read of its task.
+
+        The file is JSON of WfCommons (WfFormat 1.2 to 1.6), or of `scripts/examples/workflow`. `scale` and `byte_scale` multiply
+        seconds and bytes; functions sleep, or with `spin` burn the processor. Raises `InvalidDAG` that names the file and what is wrong.
+        """
+        from handoff.graph.wfformat import read
+
+        return read(path, scale, byte_scale, spin)
 
     def _fresh_id(self, fn: Callable[..., Any]) -> str:
         name = getattr(fn, "__name__", None)

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from handoff.address import DEFAULT, parse_address
 from handoff.errors import ConfigError
-from handoff.node.daemon import Daemon
+from handoff.node.daemon import DRAIN_SECONDS, Daemon
 from handoff.node.gpus import Gpu, gpus_of
 from handoff.node.probe import Detected, detect, gpu_amounts
 from handoff.node.tracker import ResourceTracker
@@ -43,6 +43,11 @@ def command_line(prog: str) -> Parser:
     made.add_argument("--tracker", metavar="MODULE:CLASS", help="a ResourceTracker of one's own: holds back what the node would start")
     made.add_argument("--host", default="", help="address to listen on for other nodes (default: all; loopback beside a local coordinator)")
     made.add_argument("--port", type=int, default=0, help="port to listen on for other nodes (default: any)")
+    made.add_argument(
+        "--drain-seconds", metavar="S", type=float, default=DRAIN_SECONDS,
+        help="after SIGTERM: get no new work, end what runs, leave when nobody needs it, at the latest after S seconds; 0: at once"
+             f" (default: {DRAIN_SECONDS:g})",
+    )
     return made
 
 
@@ -121,6 +126,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "handoff-node") -> 
         made.error(f"--name {said.name!r}: a name has 1 to 64 printable characters")
     if not 0 <= said.port <= 65535:
         made.error(f"--port {said.port} is not between 0 and 65535")
+    if not 0 <= said.drain_seconds < float("inf"):
+        made.error(f"--drain-seconds {said.drain_seconds:g}: write a number of seconds, 0 or more")
     try:
         where = "--coordinator" if said.coordinator else "HANDOFF_COORDINATOR"
         coordinator = parse_address(said.coordinator or os.environ.get("HANDOFF_COORDINATOR") or DEFAULT, where)
@@ -131,7 +138,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "handoff-node") -> 
     labels = dict(said.label)
     return serve(
         said, lambda settings, secret: Daemon(
-            settings, secret, coordinator, said.name, offered, labels, said.host, said.port, gpus=gpus, tracker=tracker)
+            settings, secret, coordinator, said.name, offered, labels, said.host, said.port, gpus=gpus, tracker=tracker,
+            drain_seconds=said.drain_seconds)
     )
 
 

@@ -28,7 +28,7 @@ class Answers:
             return
         table = self._state.table(run)
         for task in tasks:
-            if task in table.size and self._state.fits(table, task, peer):
+            if task in table.size and table.tailored.get(task, peer) == peer:   # else it stays, for whom it was made for: this may be late
                 self._asked.setdefault((peer, run), {})[task] = None
             else:
                 waiting = table.wants.setdefault(task, [])

@@ -11,7 +11,7 @@ from math import ceil
 from handoff.columns import Ints
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Dropped, Joined, Lost, Note, Received, Resumed, Send
-from handoff.messages import Absent, Alive, Collect, EndRun, Message, Plan, Recall, Redirect, Release, Want
+from handoff.messages import Abandon, Absent, Alive, Collect, EndRun, Message, Plan, Recall, Redirect, Release, Want
 from handoff.node.answers import Answers
 from handoff.node.claims import Claims
 from handoff.node.clocks import Clocks
@@ -69,6 +69,7 @@ class NodeBrain:
 
     def take(self, now: float, event: object) -> None:
         """Note what happened. Alarms ring in `settle`, whatever the event was."""
+        self._state.now = now
         match event:
             case Finished():
                 self._endings.finished(event)
@@ -130,6 +131,8 @@ class NodeBrain:
                     self._answers.expect(message.collector, message.run)
             case Recall():
                 self._plans.recall(message)
+            case Abandon():
+                self._endings.abandon(now, message)
             case Redirect():
                 self._wants.redirect(message)
             case Release(run, tasks):
@@ -227,6 +230,7 @@ class NodeBrain:
     def settle(self, now: float) -> list[object]:
         """Act on all that was taken."""
         state = self._state
+        state.now = now
         if self._deadline is not None and now >= self._deadline:
             self._ring(now)
         self._starter.start(now)

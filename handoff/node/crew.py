@@ -35,7 +35,7 @@ class Batch:
     seconds: float                   # predicted; infinite when unknown
     is_chained: bool = False         # some take what others of the same batch make
     due: float = 0.0                 # when the time of its task is over, once that has started
-    cancelled: str = ""              # why we asked a coroutine to end: "timeout" or "the run is over"
+    cancelled: str = ""              # why we asked a coroutine to end: "timeout", "the run is over", or endings.ABANDONED
 
 
 class Worker:

@@ -10,13 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 from handoff.address import is_loopback, seen_from_here
-from handoff.columns import ints
+from handoff.columns import floats, ints, longs
 from handoff.errors import ConnectionLost, HandoffError
+from handoff.greetings import DRAINED
 from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.log import log
 from handoff.loop import Driver
 from handoff.machine import Close, Dropped, Lost, Note, Received, Resumed, Send, Tick
-from handoff.messages import PROTOCOL, Alive, DropCode, Hello, Message, Output, Peers, Plan, Welcome
+from handoff.messages import PROTOCOL, Alive, Drain, DropCode, Hello, Message, Output, Peers, Plan, Welcome
 from handoff.node.brain import NodeBrain
 from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Execute, Kill, Spawn, Stream, Welcomed, WorkerGone
 from handoff.node.exchange import Exchange
@@ -33,6 +34,8 @@ from handoff.trust.certificates import Identity
 from handoff.trust.secret import Secret
 from handoff.version import VERSION
 
+DRAIN_SECONDS = 30.0             # from SIGTERM to the end, while somebody still needs what is here
+DRAIN_GRACE_SECONDS = 2.0        # the coordinator ends a drain; without a word from it so long after its end, or without it, we do
 AWAITED_SECONDS = 5.0            # one line in the log this often, while the coordinator is not there yet
 
 
@@ -52,6 +55,7 @@ class Daemon:
         environment: Mapping[str, str] | None = None,
         gpus: Sequence[Gpu] | None = None,
         tracker: ResourceTracker | None = None,
+        drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
         self._settings, self._name, self._capacity = settings, name, capacity
         self._coordinator, self._host, self._port = coordinator, host or _default_host(coordinator[0]), port
@@ -66,6 +70,9 @@ class Daemon:
         self._environment = dict(environment) if environment is not None else None
         self._stopped = asyncio.Event()
         self._refusal: str | None = None
+        self._drain_seconds = drain_seconds
+        self._is_heard = False                   # a connection with the coordinator stands
+        self._is_draining = False
 
     async def start(self) -> None:
         """Warm the workers, listen for peers, join a coordinator, as soon as there is one. Raises Refused when it does not want us."""
@@ -128,6 +135,21 @@ class Daemon:
         await self._pool.close()
         log.info("node.stopped", name=self._name)
 
+    def drain(self) -> bool:
+        """Ask the coordinator to let us go: it says when nobody needs us any more. False when there is no coordinator to ask."""
+        if not self._is_heard or self._drain_seconds <= 0:
+            return False
+        log.info("node.draining", name=self._name, seconds=self._drain_seconds)
+        self._is_draining = True
+        self._session.send(Drain(seconds=self._drain_seconds))
+        late = self._drain_seconds + DRAIN_GRACE_SECONDS
+        asyncio.get_running_loop().call_later(late, self.stop, f"the coordinator did not let it go within {late:g} s")
+        return True
+
+    def _see_whether_alone(self) -> None:
+        if not self._is_heard:
+            self.stop("it drains, and the coordinator is gone")
+
     def stop(self, reason: str = "") -> None:
         """End `wait`."""
         log.info("node.stopping", name=self._name, reason=reason)
@@ -156,10 +178,12 @@ class Daemon:
     # ── what happens ────────────────────────────────────────────────────────
 
     def _welcomed(self, welcome: Welcome) -> None:
-        self._me = welcome.peer
+        self._me, self._is_heard = welcome.peer, True
         self._exchange.start_anew()
         log.info("node.joined", name=self._name, peer=welcome.peer, port=self._port, offers=describe(self._capacity))
         self._driver.post(Welcomed(welcome.peer))
+        if self._is_draining:   # we were forgotten meanwhile, and so was that
+            self._session.send(Drain(seconds=self._drain_seconds))
 
     def _happened(self, event: Any) -> None:
         match event:
@@ -168,9 +192,15 @@ class Daemon:
             case WorkerGone(worker, reason, running):
                 log.info("worker.gone", worker=worker, reason=reason, running=[f"{run}/{task}" for run, task in running])
             case Dropped():
+                self._is_heard = False
+                if self._is_draining:
+                    asyncio.get_running_loop().call_later(DRAIN_GRACE_SECONDS, self._see_whether_alone)
                 log.warning("coordinator.dropped", note="working on; trying to reach it again")
             case Resumed():
+                self._is_heard = True
                 log.info("coordinator.resumed")
+            case Lost(peer, reason) if peer == COORDINATOR and reason == DRAINED:
+                self.stop("nobody needs it any more, or its time to drain is over")
             case Lost(peer, reason) if peer == COORDINATOR:
                 self._refusal = reason
                 self.stop(reason)
@@ -196,6 +226,17 @@ class Daemon:
     def _printed(self, run: RunId, tasks: list[int], streams: list[str], texts: list[str]) -> None:
         self._session.send(Output(run, ints(tasks), tuple(streams), tuple(texts)))
 
+    def _with_what_moved(self, alive: Alive) -> Alive:
+        """A heartbeat, with what the brain does not know: how much lies here, and how fast large values came."""
+        moved = self._exchange.moved()
+        if not moved:
+            return replace(alive, resident_bytes=self._store.resident_bytes)
+        sources, nbytes, seconds = zip(*moved, strict=True)
+        return replace(
+            alive, resident_bytes=self._store.resident_bytes,
+            sources=ints(sources), moved_bytes=longs(nbytes), moved_seconds=floats(seconds),
+        )
+
     # ── what the brain asks for ─────────────────────────────────────────────
 
     def _perform(self, effect: Any) -> None:
@@ -206,7 +247,7 @@ class Daemon:
                 if peer != COORDINATOR:
                     self._exchange.send(peer, message)
                 elif isinstance(message, Alive):
-                    self._session.send(replace(message, resident_bytes=self._store.resident_bytes))
+                    self._session.send(self._with_what_moved(message))
                 else:
                     self._session.send(message)
             case Deliver():

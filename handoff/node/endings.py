@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.machine import Send
-from handoff.messages import Failed
+from handoff.messages import Abandon, Failed
 from handoff.node.answers import Answers
 from handoff.node.clocks import Clocks
 from handoff.node.crew import Batch, Crew, Worker
@@ -12,6 +14,7 @@ from handoff.node.events import Broke, CancelTask, Finished, Started, WorkerGone
 from handoff.node.state import State
 from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, TARGET, Handling, Table
 
+ABANDONED = "another attempt at it was quicker"
 UNSEEN_DEATHS_MAX = 3  # workers that died with this task first in line, though none was seen to run: then it is blamed
 
 
@@ -35,6 +38,7 @@ class Endings:
         self._crew.proved(worker)
         plans, given, size, waiters, wants, asked = table.plans, table.given, table.size, table.waiters, table.wants, table.asked
         done, attempts, sizes, took, ended = table.done, table.attempts, table.nbytes, table.seconds, table.ended
+        since, waited = table.since, table.waited
         outputs: list[int] = []
         handling: Handling | None = None
         total, count, is_output = 0.0, 0, False
@@ -82,6 +86,8 @@ class Endings:
                 state.make_ready(table, task, entry)
                 continue
             del plans[task]
+            here = since.pop(task, inf)   # chained to what made its input: it did not wait
+            waited.append(when - seconds - here if here < when - seconds else 0.0)
             done.append(task)
             attempts.append(attempt)
             sizes.append(nbytes)
@@ -95,6 +101,7 @@ class Endings:
         if outputs:
             self._answers.made(table, outputs)
         if done:
+            table.workers.extend([worker.id] * (len(done) - len(table.workers)))
             state.reporting[run] = table
 
     def broke(self, event: Broke) -> None:
@@ -168,6 +175,24 @@ class Endings:
                 batch.cancelled = "timeout"
             self.kill(worker, batch.cancelled)
 
+    def abandon(self, now: float, message: Abandon) -> None:
+        """Another attempt has won: these end, whether they run or wait, and nobody is told."""
+        table = self._state.runs.get(message.run)
+        if table is None:
+            return
+        for task, attempt in zip(message.tasks, message.attempts, strict=True):
+            entry = table.plans.get(task)
+            if entry is None or entry[ATTEMPT] != attempt:
+                continue   # it has ended already, or is planned anew
+            batch = table.given.get(task)
+            if batch is None:
+                self._state.withdraw(table, task)
+            elif batch.worker.is_asyncio:
+                self.cancel(now, batch, ABANDONED)
+            else:
+                batch.cancelled = ABANDONED   # it is alone in its batch, as all that may be abandoned are
+                self.kill(batch.worker, ABANDONED)
+
     def cancel(self, now: float, batch: Batch, reason: str) -> None:
         """Ask a coroutine to end; if it does not, its worker is killed."""
         batch.cancelled = reason
@@ -233,6 +258,8 @@ class Endings:
 
     def _out_of_time(self, table: Table, task: int, batch: Batch) -> None:
         entry = self._state.withdraw(table, task)
+        if batch.cancelled == ABANDONED:
+            return
         kind = entry[HANDLING].kind
         if batch.due:
             text = f"{kind.name} ran longer than its timeout of {kind.timeout:g} s and was ended"

@@ -7,6 +7,7 @@ carry messages; when any of them breaks, all links with that peer are closed and
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,6 +19,7 @@ from handoff.log import log
 from handoff.machine import Joined, Lost, Received
 from handoff.messages import Chunk, Hello, Message, Peers, Results, Welcome
 from handoff.node.events import Arrived, Deliver, Stream
+from handoff.node.flows import Flows
 from handoff.node.store import ResultStore
 from handoff.settings import WireSettings
 from handoff.transport.dial import dial
@@ -48,6 +50,7 @@ class Exchange:
         self._unsent: dict[PeerId, list[Message]] = {}            # said while the link is being dialled
         self._streams: dict[PeerId, deque[tuple[RunId, int]]] = {}  # large values to send, one at a time per peer
         self._incoming: dict[tuple[RunId, int], _Incoming] = {}   # large values being received
+        self._flows = Flows(time.monotonic)                        # how fast these come
         self._names: dict[PeerId, str] = {}
         self._addresses: dict[PeerId, tuple[str, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -132,7 +135,7 @@ class Exchange:
     def drop(self, run: RunId, tasks: Iterable[int]) -> None:
         """Nobody here wants these any more: what still comes of them passes by."""
         for task in tasks:
-            self._incoming.pop((run, task), None)
+            self._end((run, task))
 
     async def _pump(self, peer: PeerId) -> None:
         try:
@@ -189,6 +192,7 @@ class Exchange:
             if self._store.get(*key) is not None:
                 return None  # we have it: let the rest pass by
             self._incoming[key] = _Incoming(link, self._store.receive(chunk.run, chunk.task, chunk.total))
+            self._flows.begin(link.peer)
         incoming = self._expected(link, chunk)
         return incoming.view[chunk.offset : chunk.offset + nbytes] if incoming is not None else None
 
@@ -216,8 +220,9 @@ class Exchange:
                 incoming = self._expected(link, message)
                 if incoming is not None:
                     incoming.filled += len(body)
+                    self._flows.moved(link.peer, len(body))
                     if incoming.filled == total:
-                        del self._incoming[(run, task)]
+                        self._end((run, task))
                         if self._store.received(run, task):  # else it was dropped meanwhile
                             self._emit(Arrived(link.peer, run, (task,), (total,)))
             case _:
@@ -239,8 +244,17 @@ class Exchange:
         self._emit(Lost(link.peer, reason))
 
     def _abort(self, key: tuple[RunId, int]) -> None:
-        del self._incoming[key]
+        self._end(key)
         self._store.abort(*key)
+
+    def _end(self, key: tuple[RunId, int]) -> None:
+        incoming = self._incoming.pop(key, None)
+        if incoming is not None:
+            self._flows.end(incoming.link.peer)
+
+    def moved(self) -> list[tuple[PeerId, int, float]]:
+        """What came of large values since the last call: per node, bytes, and the seconds in which they flowed."""
+        return [flow for flow in self._flows.take() if flow[0] in self._addresses]
 
     def start_anew(self) -> None:
         """We have a new number: whoever asked something of the old one, or of us before we had any, finds its link broken and asks again.

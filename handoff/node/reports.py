@@ -27,6 +27,8 @@ class Reports:
         table.nbytes.append(nbytes)
         table.seconds.append(0.0)
         table.ended.append(float("inf"))
+        table.workers.append(0)
+        table.waited.append(0.0)
         self._state.reporting[table.run] = table
 
     def flush(self, now: float) -> None:
@@ -37,7 +39,8 @@ class Reports:
         for run, table in state.reporting.items():
             ages = floats([now - ended if ended < now else 0.0 for ended in table.ended])
             state.effects.append(Send(COORDINATOR, Report(
-                run, ints(table.done), ints(table.attempts), longs(table.nbytes), floats(table.seconds), ages, table.fetched)))
+                run, ints(table.done), ints(table.attempts), longs(table.nbytes), floats(table.seconds), ages, table.fetched,
+                ints(table.workers), floats(table.waited))))
             table.done, table.attempts, table.nbytes, table.seconds, table.ended = [], [], [], [], []
-            table.fetched = 0
+            table.workers, table.waited, table.fetched = [], [], 0
         state.reporting = {}

@@ -21,6 +21,7 @@ class State:
     def __init__(self, settings: NodeSettings, claims: Claims) -> None:
         self.settings, self.claims = settings, claims
         self.lanes = Lanes()
+        self.now = 0.0                                    # when the event happened that is being taken
         self.me: PeerId | None = None                     # None: not welcome yet, or not any more
         self.runs: dict[RunId, Table] = {}
         self.effects: list[object] = []
@@ -100,6 +101,7 @@ class State:
         lane = entry[HANDLING].lane
         self._order = order = self._order + 1
         table.ready[task] = order
+        table.since[task] = self.now
         lane.fresh.append((-entry[URGENCY], order, table.run, task))
         lane.count += 1
         self.lanes.active[lane] = None
@@ -128,6 +130,7 @@ class State:
             table.recalled[task] = None
         table.objects.pop(task, None)
         table.bereaved.pop(task, None)
+        table.since.pop(task, None)
         return entry
 
     def fits(self, table: Table, task: int, peer: PeerId | None) -> bool:

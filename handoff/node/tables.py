@@ -19,7 +19,7 @@ class Mode(IntEnum):
     """How tasks of a kind are handed to workers."""
 
     BATCHED = 0  # one after the other, several in one message
-    ALONE = 1    # a message, and a worker, of its own: its time is limited, or it may run only once, or it has killed before
+    ALONE = 1    # a message, and a worker, of its own: it may have to be ended alone, or may run only once, or has killed before
     ASYNC = 2    # many at once, on the asyncio worker
     OBJECT = 3   # not at all: its value is uploaded
 
@@ -30,7 +30,7 @@ def mode_of(kind: Kind, cost: Amounts) -> Mode:
         return Mode.OBJECT
     if kind.flags & Flag.ASYNC:  # which GPUs CUDA shows is one thing for a whole process: coroutines that share one can't differ in it
         return Mode.ALONE if demand(cost) is not None else Mode.ASYNC
-    if kind.timeout > 0 or kind.max_retries == 0 or kind.flags & Flag.ALONE:
+    if kind.timeout > 0 or kind.max_retries == 0 or kind.flags & (Flag.ALONE | Flag.IDEMPOTENT):
         return Mode.ALONE
     return Mode.BATCHED
 
@@ -85,8 +85,8 @@ class Table:
 
     __slots__ = (
         "alternatives", "asked", "attempts", "bereaved", "collectors", "done", "ended", "fetched", "given", "handling", "is_planned",
-        "missing", "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds", "size", "tailored",
-        "waiters", "wants",
+        "missing", "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds", "since", "size",
+        "tailored", "waited", "waiters", "wants", "workers",
     )
 
     def __init__(self, run: RunId) -> None:
@@ -98,6 +98,7 @@ class Table:
         self.missing: dict[int, int] = {}              # per task that waits: how many distinct inputs are not here
         self.waiters: dict[int, list[int]] = {}        # per input that is not here: tasks planned here that take it
         self.ready: dict[int, int] = {}                # per task that waits for room: its order, which names its place in the lane
+        self.since: dict[int, float] = {}              # per task that is ready or given: when all it takes was here; chained ones have none
         self.given: dict[int, Batch] = {}              # per task in a worker's hands
         self.objects: dict[int, None] = {}             # planned objects whose value has not come yet
         self.recalled: dict[int, None] = {}            # taken back while they waited: `waiters` may still name them
@@ -116,3 +117,5 @@ class Table:
         self.nbytes: list[int] = []
         self.seconds: list[float] = []
         self.ended: list[float] = []
+        self.workers: list[int] = []
+        self.waited: list[float] = []

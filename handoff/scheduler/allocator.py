@@ -11,10 +11,15 @@ from handoff.address import is_same_machine
 from handoff.errors import InvariantViolation
 from handoff.ids import NOBODY, RunId
 from handoff.resources import Amounts, describe
+from handoff.scheduler.groups import Group, Option, bucket, groups_of
+from handoff.scheduler.inputs import Inputs
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.ready import LOW, Shape
 from handoff.scheduler.runs import DONE, READY, WAITING, Run
+
+HOLDERS_MAX = 3          # nodes that hold inputs and are looked at, those with the most bytes first
+SCARCITY = 0.5           # what it costs to leave a scarce resource of a node unused
 
 
 class Allocator(Protocol):
@@ -46,12 +51,18 @@ class Desk:
         self.now = now
         self.ledger = ledger
         self.nodes: list[Node] = [node for node in ledger.nodes.values() if node.state == "ready"]
-        if self.nodes != ledger.open_nodes:
-            ledger.open_nodes = self.nodes
+        alike = [(node, bucket(node.speed)) for node in self.nodes]
+        if alike != ledger.open_nodes:
+            ledger.open_nodes = alike
             ledger.open_version += 1
+            ledger.groups = groups_of(self.nodes)
         for node in self.nodes:
             if node.is_stale:
-                node.work_out_backlog(ledger.estimates)
+                node.work_out(now, ledger.estimates)
+                if node.group is not None:
+                    node.group.list(node)
+        for group in ledger.groups:
+            group.trim()
         self.reserved: dict[int, Shape] = {}   # nodes kept free for a task that has waited long for so much room
         self._offered_by_all: dict[str, int] = {}
         self._offered: tuple[Run, int, Shape] | None = None
@@ -184,6 +195,51 @@ class Desk:
             return [node for node in shape.able if self.reserved.get(node.peer, shape) is shape]
         return shape.able
 
+    def options_for(self, shape: Shape) -> list[Option]:
+        """The groups of nodes that could ever hold it and may have it."""
+        if shape.options_of != self.ledger.open_version:
+            able = dict.fromkeys([
+                node for node in self.nodes
+                if (not shape.node or node.name == shape.node) and node.matches(shape.where) and node.can_hold(shape.need)])
+            groups = self.ledger.groups
+            if shape.node:
+                groups = [Group([node], listed=False) for node in able]
+            shape.options = [Option(group, self._penalty(group, shape)) for group in groups if group.members[0] in able]
+            shape.options_of = self.ledger.open_version
+        return shape.options
+
+    def penalty_of(self, shape: Shape, node: Node) -> float:
+        """What it costs, as a factor of the time, that the node's scarce resources are left unused."""
+        for option in self.options_for(shape):
+            if option.group is node.group:
+                return option.penalty
+        return 1.0
+
+    def holders(self, shape: Shape, inputs: Inputs) -> list[Node]:
+        """The nodes that hold most of the inputs, as far as they may have the task."""
+        nodes, found = self.ledger.nodes, []
+        bytes_on = inputs.bytes_on
+        for peer in sorted(bytes_on, key=lambda peer: (-bytes_on[peer], peer))[:HOLDERS_MAX] if len(bytes_on) > 1 else bytes_on:
+            node = nodes.get(peer)
+            if node is not None and node.state == "ready" and self.reserved.get(peer, shape) is shape and (
+                not shape.node or node.name == shape.node
+            ) and any(option.group is node.group or node in option.group.members for option in self.options_for(shape)):
+                found.append(node)
+        return found
+
+    def is_offered(self, run: Run, task: int, shape: Shape) -> bool:
+        """Whether a key that lies in its queue still means anything."""
+        return run.state[task] == READY and run.shapes[run.kind[task]] is shape
+
+    def _penalty(self, group: Group, shape: Shape) -> float:
+        """Above 1 for nodes whose scarce resources the task would leave unused."""
+        used = {name for name, _ in shape.need}
+        penalty = 1.0
+        for name, amount in group.members[0].capacity.items():
+            if name and name not in used and name not in ("cpu", "memory"):
+                penalty += SCARCITY * amount / max(1, self.offered_by_all(name))
+        return penalty
+
     def nodes_with_room(self, shape: Shape, nodes: Sequence[Node]) -> list[Node]:
         """Those that have room for it now; one that had none is not asked again before it has freed something."""
         full, found = shape.full, []
@@ -212,7 +268,7 @@ class Desk:
             return True
         consumer = consumers[0]
         peer = self.ledger.allowed(run, consumer)
-        if peer is None or peer not in self.ledger.nodes:
+        if peer is None or peer not in self.ledger.nodes or peer in self.ledger.leaving:
             shunned = run.avoid.get(consumer, ())
             able = [node for node in self.nodes if self.ledger.can_run(run, consumer, node)]
             able = [node for node in able if node.peer not in shunned] or able

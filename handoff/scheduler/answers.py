@@ -11,6 +11,7 @@ from handoff.scheduler import views
 from handoff.scheduler.endings import say_done
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.losses import tell_where_moved
+from handoff.scheduler.outlook import outlook
 from handoff.scheduler.runs import Run
 
 
@@ -26,8 +27,12 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
             data = views.run_line(ledger, run, now)
         case "run" if ask.run in ledger.history:
             data = ledger.history[ask.run]
+        case "outlook":
+            data = outlook(ledger, ask.codes, ask.names)
         case "timeline" if run is not None:
             data = views.timeline(ledger, run)
+        case "graph" if run is not None:
+            data = views.graph(run)
         case "attach" if run is not None and not run.detach and run.client != peer:
             text = f"run {ask.run} is not detached: only the client that started it can wait for it"
             ledger.out.send(peer, Refused("ExecutionError", text, ask.token))
@@ -41,7 +46,7 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
             ledger.out.send(peer, failed)
             return
     if data is None:
-        is_about_run = ask.topic in ("run", "timeline", "attach")
+        is_about_run = ask.topic in ("run", "timeline", "graph", "attach")
         text = f"there is no run {ask.run}" if is_about_run else f"there is nothing to say about {ask.topic!r}"
         ledger.out.send(peer, Refused("ExecutionError", text, ask.token))
     else:

@@ -28,11 +28,14 @@ class Obstacle:
     is_final: bool = False    # no node that joins could change it
 
 
-def obstacle(program: Program, kinds: Iterable[int], nodes: Sequence[Node], cluster: Semaphores) -> Obstacle | None:
-    """The first thing that keeps one of these kinds (or a group) from ever running on these nodes.
+def obstacle(
+    program: Program, kinds: Iterable[int], nodes: Sequence[Node], cluster: Semaphores, leaving: Sequence[str] = (),
+) -> Obstacle | None:
+    """The first thing that keeps one of these kinds (or their groups) from ever running on these nodes; `leaving`: others, that drain.
 
     Without any node, only what no node could change counts.
     """
+    kinds = list(kinds)
     by_name = {node.name: node for node in nodes}
     absent = None
     for index in kinds:
@@ -41,13 +44,19 @@ def obstacle(program: Program, kinds: Iterable[int], nodes: Sequence[Node], clus
         if not any(map(cluster.can_ever, counted)):
             return Obstacle("AllocationError", _undeclared(kind, counted, cluster), index, False, True)
         if kind.node and kind.node not in by_name:
-            text = f"{kind.name} waits for node {kind.node!r}, which is not there; {_present(nodes)}"
+            how = "draining" if kind.node in leaving else "not there"
+            text = f"{kind.name} waits for node {kind.node!r}, which is {how}; {_present(nodes)}"
             absent = absent or Obstacle("NodeTimeout", text, index, True)
             continue
+        if not nodes and leaving:
+            text = f"{kind.name} needs {describe(split(kind.cost)[0])}, and every node that is here drains: {', '.join(map(repr, leaving))}"
+            return Obstacle("AllocationError", text, index, True)
         offered = [by_name[kind.node]] if kind.node else nodes
         if not any(_can_run(node, kind, cluster) for node in offered):
             return Obstacle("AllocationError", shortage(kind, offered), index, False)
     for group in program.groups:
+        if not any(program.kind[task] in kinds for task in group):
+            continue
         members = [program.kinds[index] for index in dict.fromkeys(program.kind[task] for task in group)]
         pinned = next((kind.node for kind in members if kind.node), "")
         offered = [by_name[pinned]] if pinned in by_name else [] if pinned else nodes

@@ -21,6 +21,7 @@ def check(ledger: Ledger) -> None:
     held: dict[tuple[int, Shape], int] = {}
     for run in ledger.runs.values():
         _check_run(ledger, run, queued, ahead, held)
+        _check_twins(ledger, run, held)
     for node in ledger.nodes.values():
         for mine, counted, word in ((node.ahead, ahead, "ahead"), (node.held, held, "held")):
             expected = {shape: count for (peer, shape), count in counted.items() if peer == node.peer}
@@ -31,10 +32,11 @@ def check(ledger: Ledger) -> None:
         if len(node.holding) != sum(node.held.values()):
             _wrong(f"{node} lists {len(node.holding)} held tasks, but holds {node.held}")
         for name, used in node.committed.items():
-            expected_use = sum(amount for _, shape, chosen in node.holding.values() for of, amount in shape.needs[chosen] if of == name)
+            expected_use = sum(amount for _, _, _, need, _ in node.holding.values() for of, amount in need if of == name)
             if used != expected_use:
                 _wrong(f"{node} has committed {used} of {name!r}, its tasks take {expected_use}")
-            if not 0 <= used <= node.capacity.get(name, 0):
+            early = sum(amount for _, _, _, need, is_early in node.holding.values() if is_early for of, amount in need if of == name)
+            if not 0 <= used <= node.capacity.get(name, 0) + early:
                 _wrong(f"{node} has committed {used} of {name!r} and offers {node.capacity.get(name, 0)}")
     _check_cluster(ledger)
     total = sum(run.total for run in ledger.runs.values() if not run.is_over)
@@ -42,6 +44,23 @@ def check(ledger: Ledger) -> None:
         _wrong(f"{ledger.tasks} unfinished tasks are counted, the runs have {total}")
     if not ledger.runs and (ledger.ready.shapes or ledger.codes.uses):
         _wrong(f"no run is left, but shapes {list(ledger.ready.shapes)} or code {list(ledger.codes.uses)} are")
+
+
+def _check_twins(ledger: Ledger, run: Run, held: dict[tuple[int, Shape], int]) -> None:
+    for task, (peer, attempt) in run.twins.items():
+        where = f"task {task} of {run} is {STATES[run.state[task]]}, and a second attempt of it"
+        shape = run.shapes[run.kind[task]]
+        held[peer, shape] = held.get((peer, shape), 0) + 1
+        if not run.is_planned(task):
+            _wrong(f"{where} is planned on peer {peer}")
+        if peer not in ledger.nodes or peer == run.node[task]:
+            _wrong(f"{where} is planned on peer {peer}, which is not there or has the first one")
+        if attempt != run.doubled.get(task) or attempt <= run.attempt[task]:
+            _wrong(f"{where} has the number {attempt}, the first one {run.attempt[task]}")
+        if (run.run, task) not in ledger.nodes[peer].holding:
+            _wrong(f"{where} is not held by {ledger.nodes[peer]}")
+        if run.linked and run.missing[task]:
+            _wrong(f"{where} lacks inputs")
 
 
 def _check_cluster(ledger: Ledger) -> None:

@@ -6,23 +6,32 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 from heapq import heappush
+from typing import TYPE_CHECKING
 
 from handoff.ids import NOBODY
 from handoff.messages import EndRun, RunFailed
 from handoff.program import Flag
 from handoff.resources import Amounts
+from handoff.scheduler import twins
 from handoff.scheduler.clients import Client
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.estimates import Estimates
-from handoff.scheduler.nodes import Node
+from handoff.scheduler.foresight import Foresight
+from handoff.scheduler.groups import Group
+from handoff.scheduler.links import Links
+from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
 from handoff.scheduler.outbox import Outbox
 from handoff.scheduler.ready import Ready, Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, WAITING, Run
 from handoff.scheduler.semaphores import Semaphores
+from handoff.scheduler.speeds import Speeds
 from handoff.settings import SchedulerSettings
 
-HORIZON_SECONDS_MIN = 0.04   # below this a node runs dry between two turns of a busy coordinator
-STEADY_RUNS = 4.0            # after so many runs of a function, half of the horizon is used; after many, all of it
+if TYPE_CHECKING:
+    from handoff.scheduler.draining import Leaving
+
+RANK_GROWTH = 1.5            # ranks are worked out anew when so many times as many tasks are done, ...
+RANK_OFTEN_MAX = 20_000      # in runs of at most so many tasks; in larger ones at every fourfold
 
 
 class Ledger:
@@ -31,15 +40,19 @@ class Ledger:
     def __init__(self, settings: SchedulerSettings, cluster: Amounts = ()) -> None:
         self.settings = settings
         self.cluster = Semaphores(cluster)     # what no node has, but the whole cluster shares
-        self.horizon = max(HORIZON_SECONDS_MIN, settings.round_trip_seconds * settings.horizon_round_trips)
-        self.short = self.horizon / 2          # a task of at most this long may be planned ahead
         self.estimates = Estimates()
+        self.foresight = Foresight(settings, self.estimates)
+        self.speeds = Speeds()                 # of nodes, by name
+        self.links = Links(settings.bandwidth_bytes_per_second)
+        self.allocator = ""                    # what places tasks, for people
         self.ready = Ready(self.estimates)
         self.codes = CodeStore()
         self.nodes: dict[int, Node] = {}
         self.by_name: dict[str, Node] = {}
-        self.open_nodes: list[Node] = []       # those that take work, as of the last pass
-        self.open_version = 0                  # counts how often that list changed
+        self.open_nodes: list[tuple[Node, int]] = []   # those that take work, with the step of their speed, as of the last pass
+        self.groups: list[Group] = []          # the same, grouped
+        self.open_version = 0                  # counts how often that list changed, or what is known of the speed of its nodes
+        self.plans_all = False                 # the allocator wants every task whose inputs are planned, however long
         self.clients: dict[int, Client] = {}
         self.client_knows: dict[int, set[int]] = {}
         self.runs: dict[int, Run] = {}
@@ -50,6 +63,7 @@ class Ledger:
         self.is_changed = False                # something may be placed that could not be before
         self.touched: dict[int, Run] = {}      # runs about which there may be something to say
         self.stranded: dict[tuple[int, int], None] = {}   # (run, task): planned, while an input of it came to be planned nowhere
+        self.leaving: dict[int, Leaving] = {}  # nodes that drain
         self.kept: dict[int, tuple[RunFailed, dict[str, object]]] = {}    # runs that failed without a client: for who attaches later
         self.history: dict[int, dict[str, object]] = {}   # runs that are over and forgotten, for people
 
@@ -69,11 +83,6 @@ class Ledger:
 
     # ── what may be planned ─────────────────────────────────────────────────
 
-    def is_short(self, shape: Shape) -> bool:
-        """Whether such tasks are known to be short beside what a decision costs, so that they may be planned ahead."""
-        function = shape.function
-        return function.count > 0 and function.seconds + function.spread <= self.short
-
     def consider(self, run: Run, task: int) -> None:
         """The one place that decides whether a task may be planned now; if so, it is put into its queue."""
         if run.state[task] != WAITING:
@@ -82,18 +91,18 @@ class Ledger:
         if run.linked:
             if run.unplanned[task]:
                 return
-            if run.missing[task]:
-                function = shape.function
+            if run.missing[task] and not self.plans_all:
                 if run.max_concurrency or shape.cluster:
                     return   # a waiting task would count as one of those that run
-                if not (function.count and function.seconds + function.spread <= self.short) and not self._is_next_link(run, task, shape):
+                if not self.foresight.reach(run, task, shape) and not self._is_next_link(run, task, shape):
                     return
         run.state[task] = READY
         self.ready.push(shape, run.key(task))
 
     def _is_next_link(self, run: Run, task: int, shape: Shape) -> bool:
         """Whether a function never seen may be planned before its inputs exist: as the next link of a chain, its node would else idle."""
-        if shape.function.count:
+        every = self.estimates.all
+        if shape.function.count or run.told or not every.count or every.seconds > self.foresight.short:
             return False
         nodes = {run.node[each] for each in run.inputs_of(task)}
         return len(nodes) == 1 and not run.is_serializer(task)
@@ -118,7 +127,8 @@ class Ledger:
             if group in run.group_node:
                 return run.group_node[group]
         if run.is_serializer(task):
-            return run.node[run.inputs_of(task)[0]]
+            home = run.node[run.inputs_of(task)[0]]
+            return None if home in self.leaving else home
         return None
 
     def can_run(self, run: Run, task: int, node: Node) -> bool:
@@ -132,27 +142,40 @@ class Ledger:
 
     # ── planning ────────────────────────────────────────────────────────────
 
-    def plan(self, now: float, run: Run, task: int, node: Node, held: bool, alternative: int = 0) -> None:
-        """Give this task to this node, at this one of its costs."""
+    def plan(self, now: float, run: Run, task: int, node: Node, held: bool, there: float = 0.0, alternative: int = 0) -> None:
+        """Give this task to this node, at this one of its costs; its inputs are `there` at that time."""
         peer = node.peer
         shape = run.shapes[run.kind[task]]
         run.state[task] = HELD if held else AHEAD
         attempt = run.attempt[task] = run.attempt[task] + 1
         run.node[task] = peer
+        run.given_at[task] = now - run.submitted
         run.planned += 1
+        need = shape.needs[alternative]
+        share = node.shares.get(need)
+        if share is None:
+            share = node.share(need)
         if alternative:
             run.choices[task] = alternative
         if shape.cluster:
             self.cluster.take(shape.cluster[alternative])
         if held:
+            seconds = self.foresight.seconds(run, task, shape) / node.speed
+            early = not node.has_room(need)
             node.take(shape, 1, True, alternative)
-            node.holding[run.run, task] = (now, shape, alternative)
-            run.started[task] = now - run.submitted + self.estimates.seconds(shape.function) / node.speed
+            end = node.book(seconds, share, there if there > now else now)
+            node.holding[run.run, task] = (end - seconds, shape, seconds, need, early)
+            run.started[task] = end - run.submitted
         else:   # as node.take does it
+            seconds = (self.foresight.seconds(run, task, shape) + OVERHEAD_SECONDS) / node.speed
             node.planned += 1
+            shape.ahead += 1
             node.ahead[shape] = node.ahead.get(shape, 0) + 1
             node.backlog += node.units.get(shape) or node.unit(shape, self.estimates)
-            run.started[task] = now - run.submitted + node.backlog
+            there = max(there, now)
+            end = node.book(seconds, share, there)
+            node.queue[run.run, task] = (seconds, share, there, end - seconds)
+            run.started[task] = end - run.submitted
         if run.linked:
             where = run.node
             for each in run.inputs[run.starts[task] : run.starts[task + 1]]:
@@ -186,24 +209,31 @@ class Ledger:
             state[first:end] = bytes((new,)) * count
             where[first:end] = array("I", (peer,)) * count
             attempt[first:end] = array("I", [each + 1 for each in attempt[first:end]])
+            run.given_at[first:end] = array("f", (now - run.submitted,)) * count
         else:
             for task in tasks:
                 state[task] = new
                 where[task] = peer
                 attempt[task] += 1
+                run.given_at[task] = now - run.submitted
         run.planned += count
         if shape.cluster:
             self.cluster.take(shape.cluster[0], count)
         node.take(shape, count, held)
         if held:
             for task in tasks:
-                node.holding[run.run, task] = (now, shape, 0)
+                seconds = self.foresight.seconds(run, task, shape) / node.speed
+                node.holding[run.run, task] = (now, shape, seconds, shape.need, False)
+                run.started[task] = node.book(seconds, node.share(shape.need), now) - run.submitted
         else:
-            node.backlog += count * node.unit(shape, self.estimates)
+            stream = count * node.unit(shape, self.estimates)
+            node.backlog += stream
+            node.lanes[:] = [max(now, free) + stream for free in node.lanes]
+            if run.linked:
+                until = node.lanes[-1] - run.submitted
+                for task in tasks:
+                    run.started[task] = until
         if run.linked:
-            until = now - run.submitted + (self.estimates.seconds(shape.function) / node.speed if held else node.backlog)
-            for task in tasks:
-                run.started[task] = until
             unplanned, starts, consumers = run.unplanned, run.consumer_starts, run.consumers
             for task in tasks:
                 for each in consumers[starts[task] : starts[task + 1]]:
@@ -222,8 +252,7 @@ class Ledger:
         """It is no longer with its node, and not done; its planned dependents stay where they are and will be redirected."""
         held = run.state[task] == HELD
         self._book_off(run, task, held)
-        run.state[task] = WAITING
-        run.node[task] = NOBODY
+        run.unplace(task)
         for each in run.consumers_of(task):
             if run.state[each] >= DONE:
                 continue
@@ -235,6 +264,9 @@ class Ledger:
 
     def take_back(self, run: Run, task: int) -> None:
         """It is to be planned anew at once; what its node may have started of it counts for limits until its end is heard."""
+        if task in run.twins:
+            twins.promote(self, run, task)
+            return
         peer, shape = run.node[task], run.shapes[run.kind[task]]
         counted = shape.cluster[run.choices.get(task, 0)] if shape.cluster else ()
         self.out.recall(peer, run, (task,))
@@ -262,6 +294,8 @@ class Ledger:
             node.give(shape, 1, held, alternative)
             if held:
                 del node.holding[run.run, task]
+            else:
+                node.queue.pop((run.run, task), None)
 
     def remake(self, run: Run, task: int) -> None:
         """A result that is needed is nowhere any more: make it again, with those of its ancestors whose results are gone as well."""
@@ -275,8 +309,7 @@ class Ledger:
             again[each] = None
             if run.state[each] == DONE:     # it may have been kept for others; a copy too many is dropped
                 self.release_all(run, each)
-            run.state[each] = WAITING
-            run.node[each] = NOBODY
+            run.unplace(each)
             run.ran.pop(each, None)
             run.done -= 1
             run.left[run.kind[each]] += 1
@@ -294,6 +327,8 @@ class Ledger:
                 if state >= DONE or consumer in touched:
                     continue
                 touched[consumer] = None
+                if consumer in run.twins:
+                    twins.drop(self, run, consumer)
                 if AHEAD <= state <= HELD:
                     self.stranded[run.run, consumer] = None
                 if state == HELD or (state == AHEAD and (run.max_concurrency or run.is_counted)):
@@ -336,11 +371,11 @@ class Ledger:
 
     def rank_again(self, run: Run) -> None:
         """Work out the ranks anew when what was learned since changed them much."""
-        run.rank_again *= 4
+        run.rank_again = 1 + int(max(run.done, run.rank_again) * (RANK_GROWTH if run.total <= RANK_OFTEN_MAX else 4))
         if len(run.shapes) < 2:
             return    # one kind of task: the order is the same whatever it takes
         now = [self.estimates.seconds(shape.function) for shape in run.shapes]
-        if all(0.75 * old <= new <= 1.25 * old for old, new in zip(run.rank_seconds, now, strict=True)):
+        if all(0.9 * old <= new <= 1.1 * old for old, new in zip(run.rank_seconds, now, strict=True)):
             return
         run.work_out_ranks(self.estimates, 1.0 / self.settings.bandwidth_bytes_per_second)
         for shape in dict.fromkeys(run.shapes):
@@ -363,6 +398,7 @@ class Ledger:
 
     def end_run(self, run: Run) -> None:
         """Nothing of it is left anywhere: its nodes forget it, its queues and code go."""
+        twins.forget(self, run)
         for peer in run.nodes:
             node = self.nodes.get(peer)
             if node is None:

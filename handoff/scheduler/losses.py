@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from handoff.ids import NOBODY
 from handoff.messages import NodeGone, Redirect, RunFailed, Unreachable
+from handoff.scheduler import twins
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, Run
@@ -32,6 +33,8 @@ def _lose_for(ledger: Ledger, run: Run, node: Node, reason: str) -> RunFailed | 
     run.nodes.pop(peer, None)
     for _, task in [ghost for ghost in run.ghosts if ghost[0] == peer]:
         ledger.lay_ghost(run, peer, task)
+    if run.twins:
+        twins.lose(ledger, run, peer)
     planned = node.tasks_of(run)
     for task in planned:
         kind = run.kinds[run.kind[task]]
@@ -109,6 +112,8 @@ def redirect_consumers(ledger: Ledger, run: Run, task: int) -> None:
     for consumer in run.consumers_of(task):
         if AHEAD <= run.state[consumer] <= HELD:
             ledger.out.redirect(run.node[consumer], run.run, task, run.node[task])
+            if consumer in run.twins:
+                ledger.out.redirect(run.twins[consumer][0], run.run, task, run.node[task])
 
 
 def redo_serializers(ledger: Ledger, run: Run, consumer: int) -> None:
@@ -130,6 +135,8 @@ def unreachable(ledger: Ledger, asker: Node, message: Unreachable) -> None:
     run = ledger.runs.get(message.run)
     if run is None:
         return
+    if run.twins:
+        twins.give_up(ledger, run, asker.peer, message.tasks)
     for task in message.tasks:
         if task >= run.total or not any(run.node[each] == asker.peer and run.is_planned(each) for each in run.consumers_of(task)):
             continue   # late news: nobody there waits for it

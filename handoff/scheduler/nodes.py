@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right, insort
 from collections.abc import Iterable
 
 from handoff.ids import PeerId, RunId
 from handoff.messages import Hello
 from handoff.resources import GPU, GPU_KIND, GPU_MEMORY, SCALE, Amounts
 from handoff.scheduler.estimates import Estimates
+from handoff.scheduler.groups import Group
 from handoff.scheduler.ready import COROUTINES_PER_PLACE, Shape
 from handoff.scheduler.runs import AHEAD, HELD, Run
+from handoff.scheduler.speeds import RECENT, Speed
 
+QUEUE_WALKED = 64          # of so many tasks planned ahead it is worked out which core runs which; more are taken as one stream
+LANES_MAX = 64             # cores of a node that are told apart
 OVERHEAD_SECONDS = 20e-6   # what even an empty task takes of a node: messages, a queue, a worker's turn
-SPEED_PRIOR = 8.0          # runs at the usual speed that a node is credited with, before its own say more
 LINDY = 0.5                # a task that is over its time is expected to take half as long again
 
 
@@ -21,9 +25,9 @@ class Node:
     """What the scheduler knows about one node."""
 
     __slots__ = (
-        "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "dropped_at", "free", "freed", "heard",
-        "held", "holding", "is_stale", "kinds", "knows", "label_set", "labels", "memory_of_a_gpu", "name", "order", "peer", "pid",
-        "planned", "queued", "recalled_at", "running", "seconds_sum", "sent", "shares", "speed", "state", "units",
+        "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "down_at", "dropped_at", "ends", "free", "freed", "group",
+        "heard", "held", "holding", "is_stale", "kinds", "knows", "label_set", "labels", "lanes", "leaves", "memory_of_a_gpu", "name",
+        "pace", "peer", "pid", "planned", "queue", "queued", "recalled_at", "running", "sent", "shares", "speed", "state", "units", "up_at",
     )
 
     def __init__(self, peer: PeerId, hello: Hello, now: float, zero_cost_per_cpu: int) -> None:
@@ -38,7 +42,8 @@ class Node:
         cpus = -(-self.capacity.get("cpu", 0) // SCALE)
         self.capacity[""] = max(1, zero_cost_per_cpu * max(1, cpus)) * COROUTINES_PER_PLACE  # places for tasks that cost nothing
         self.memory_of_a_gpu = _memory_of_a_gpu(self.capacity)  # where all are alike; else 0
-        self.state = "ready"                    # "ready" | "suspect": gets no new work
+        self.state = "ready"                    # "ready" | "suspect": silent | "draining": these two get no new work
+        self.leaves = False                     # it drains, whether or not it is heard just now
         self.heard = now                        # when it last said anything
         self.dropped_at: float | None = None    # since when its connection is broken
         self.free: Amounts = hello.capacity     # what it said is free, for people
@@ -49,8 +54,14 @@ class Node:
         self.held: dict[Shape, int] = {}
         self.ahead: dict[Shape, int] = {}
         self.committed: dict[str, int] = dict.fromkeys(self.capacity, 0)
-        self.holding: dict[tuple[int, int], tuple[float, Shape, int]] = {}  # held tasks: (run, task) -> given when, what, alternative
+        # Held tasks: (run, task) -> start, what, for how long, at which cost, and whether it is early: bound before its room opens.
+        self.holding: dict[tuple[int, int], tuple[float, Shape, float, Amounts, bool]] = {}
+        self.queue: dict[tuple[int, int], tuple[float, float, float, float]] = {}   # ahead, one by one: seconds, share, inputs there, start
+        self.ends: list[tuple[float, float, Amounts]] | None = None   # of the held tasks: (end, start, cost), sorted; None: not known
+        self.lanes: list[float] = [0.0] * max(1, min(LANES_MAX, cpus))   # when each core is through with what was planned here, sorted
+        self.down_at = self.up_at = 0.0         # when its link has moved what was decided, either way
         self.planned = 0                        # all of them
+        self.group: Group | None = None         # the nodes that are as this one, while it takes work
         self.freed = 0                          # how often room opened: what was full is so until this changes
         self.is_stale = False                   # tasks ended since the backlog was worked out
         self.backlog = 0.0                      # seconds until `ahead` is worked off; worked out anew where tasks ended
@@ -61,8 +72,8 @@ class Node:
         self.codes: set[bytes] = set()          # code that it has
         self.knows: set[int] = set()            # peers that it was told about
         self.recalled_at = float("-inf")
+        self.pace = Speed()                     # what its speed is learned by; `speed` is its value
         self.speed = 1.0                        # a task of one usual second takes 1/speed here
-        self.seconds_sum = SPEED_PRIOR          # for the speed: what tasks took here, in usual seconds
 
     def share(self, need: Amounts) -> float:
         """The largest part of any of the node's resources that this takes; above 1 when the node can never hold it."""
@@ -106,11 +117,71 @@ class Node:
         fits = [(capacity[name] - committed[name]) // amount if name in capacity else 0 for name, amount in need]
         return max(0, min(fits, default=1 << 30))
 
-    def work_out_backlog(self, estimates: Estimates) -> None:
-        """How many seconds of short work lie here, all resources taken together."""
+    def work_out(self, now: float, estimates: Estimates) -> None:
+        """How many seconds of short work lie here, and when each core is through with what was planned."""
         self.is_stale = False
         self.units.clear()
+        self.ends = None
         self.backlog = sum([count * self.unit(shape, estimates) for shape, count in self.ahead.items()])
+        lanes = self.lanes
+        count = len(lanes)
+        walked = self.queue if len(self.queue) <= QUEUE_WALKED else {}
+        stream = max(0.0, self.backlog - sum([each[0] * each[1] for each in walked.values()]))
+        lanes[:] = [now + stream] * count
+        for end, since, cost in self.ends_of(now):
+            self.occupy(max(1, round(self.share(cost) * count)), (end if end > now else now + LINDY * (now - since)) + stream)
+        waiting = []
+        for key, (seconds, share, there, start) in walked.items():
+            if start < now:     # it should run by now
+                end = start + seconds
+                self.occupy(max(1, round(share * count)), (end if end > now else now + LINDY * (now - start)) + stream)
+            else:
+                waiting.append((key, seconds, share, there))
+        for key, seconds, share, there in waiting:
+            self.queue[key] = (seconds, share, there, self.book(seconds, share, there) - seconds)
+
+    def occupy(self, wide: int, until: float) -> None:
+        """So many cores, those that are free first, are busy until then."""
+        lanes = self.lanes
+        if wide == 1:
+            del lanes[0]
+            insort(lanes, until)
+        else:
+            lanes[:wide] = [until] * min(wide, len(lanes))
+            lanes.sort()
+
+    def book(self, seconds: float, share: float, there: float) -> float:
+        """A task of so many seconds runs as soon as cores are free and its inputs are there; answers with its end."""
+        lanes = self.lanes
+        wide = share * len(lanes)
+        if wide < 1.75:     # one core; several small ones share it: each lengthens it by its part
+            part = seconds * wide if wide < 0.75 else seconds
+            start = lanes[0]
+            if there > start:   # the core that is free last before its inputs are there: the others have time for something else
+                del lanes[bisect_right(lanes, there) - 1]
+                insort(lanes, there + part)
+                return there + seconds
+            del lanes[0]
+            insort(lanes, start + part)
+            return start + seconds
+        cores = min(len(lanes), int(wide + 0.25))
+        start = max(lanes[cores - 1], there)
+        first = max(0, bisect_right(lanes, start) - cores)
+        lanes[first : first + cores] = [start + seconds] * cores
+        lanes.sort()
+        return start + seconds
+
+    def free_at(self, share: float) -> float:
+        """When enough cores are free for such a task."""
+        lanes = self.lanes
+        cores = int(share * len(lanes) + 0.25)
+        return lanes[min(len(lanes), cores) - 1 if cores > 1 else 0]
+
+    def ends_of(self, now: float) -> list[tuple[float, float, Amounts]]:
+        """When the held tasks should end, as (end, start, cost), the first one first."""
+        if self.ends is None:
+            self.ends = sorted([(since + seconds, since, need) for since, _, seconds, need, _ in self.holding.values()])
+        return self.ends
 
     def unit(self, shape: Shape, estimates: Estimates) -> float:
         """What one short task of this shape adds to the backlog."""
@@ -124,10 +195,12 @@ class Node:
         """So many tasks of this shape were given to it, at this one of their costs."""
         self.planned += count
         if held:
+            self.ends = None
             self.held[shape] = self.held.get(shape, 0) + count
             for name, amount in shape.needs[alternative]:
                 self.committed[name] = self.committed.get(name, 0) + amount * count
         else:
+            shape.ahead += count
             self.ahead[shape] = self.ahead.get(shape, 0) + count
 
     def give(self, shape: Shape, count: int, held: bool, alternative: int = 0) -> None:
@@ -140,8 +213,13 @@ class Node:
             where[shape] = left
         else:
             del where[shape]
-        if held:
+        if not held:
+            shape.ahead -= count
+        else:
+            self.ends = None
             self.freed += 1
+            if self.group is not None:
+                self.group.freed.append(self)
             for name, amount in shape.needs[alternative]:
                 self.committed[name] -= amount * count
 
@@ -166,36 +244,49 @@ class Node:
         state, where, peer = run.state, run.node, self.peer
         return [task for task in dict.fromkeys(self.sent.get(run.run, ())) if AHEAD <= state[task] <= HELD and where[task] == peer]
 
-    def learn_speed(self, took: float, expected: float) -> None:
-        """Tasks that usually take `expected` took `took` here."""
-        if expected > 0.0 and took > 0.0:
-            ratio = min(10.0, max(0.1, took / expected))
-            self.seconds_sum = self.seconds_sum * 0.95 + ratio * 0.05 * SPEED_PRIOR
-            self.speed = SPEED_PRIOR / self.seconds_sum
+    def go_at(self, pace: Speed) -> None:
+        """Be as fast as was learned of it before."""
+        self.pace, self.speed = pace, pace.value
 
-    def room_at(self, need: Amounts, now: float, estimates: Estimates, booked: Iterable[tuple[float, Amounts]] = ()) -> float:
+    def learn_speed(self, away: float, count: int) -> None:
+        """`count` tasks took exp(`away`) times what they should have taken on a node of this speed."""
+        self.pace.learn(away, count)
+        self.speed = self.pace.value
+
+    def declare_speed(self, speed: float) -> None:
+        """It is known to be so fast, which little that it does will change."""
+        self.pace.value, self.pace.runs = speed, RECENT
+        self.speed = speed
+
+    def room_at(self, need: Amounts, now: float, booked: Iterable[tuple[float, Amounts]] = ()) -> float:
         """When this will fit, by what is known of the tasks that hold their costs here; `booked` are waits decided in this pass."""
-        capacity = self.capacity
-        missing = {name: self.committed.get(name, 0) + amount - capacity.get(name, 0) for name, amount in need}
-        ends = []
-        for since, shape, alternative in self.holding.values():
-            seconds = estimates.seconds(shape.function) / self.speed
-            end = since + seconds
-            ends.append((end if end > now else now + LINDY * (now - since), shape.needs[alternative]))
-        for until, cost in booked:
-            for name, amount in cost:
-                if name in missing:
-                    missing[name] += amount
-            ends.append((until, cost))
-        ends.sort()
+        capacity, committed = self.capacity, self.committed
+        missing = {}
+        for name, amount in need:
+            lacks = committed.get(name, 0) + amount - capacity.get(name, 0)
+            if lacks > 0 or booked:
+                missing[name] = lacks
+        ends = self.ends_of(now)
+        if booked:
+            for _, cost in booked:
+                for name, amount in cost:
+                    if name in missing:
+                        missing[name] += amount
+            ends = sorted([*ends, *((until, until, cost) for until, cost in booked)])
+        left = sum([lacks > 0 for lacks in missing.values()])
         at = now
-        for end, cost in ends:
-            if all(steps <= 0 for steps in missing.values()):
+        for end, since, cost in ends:
+            if not left:
                 return at
+            if end < now:
+                end = now + LINDY * (now - since)   # over its time
             at = max(at, end)
             for name, amount in cost:
                 if name in missing:
-                    missing[name] -= amount
+                    before = missing[name]
+                    missing[name] = before - amount
+                    if before > 0 >= before - amount:
+                        left -= 1
         return at
 
     def __repr__(self) -> str:

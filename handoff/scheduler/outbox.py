@@ -9,7 +9,7 @@ from typing import Any
 from handoff.columns import Blobs
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.machine import Close, Note, Send
-from handoff.messages import DropCode, Message, Peers, Placed, Plan, Recall, Redirect, Release, Upload
+from handoff.messages import Abandon, DropCode, Message, Peers, Placed, Plan, Recall, Redirect, Release, Upload
 from handoff.program import Flag
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.nodes import Node
@@ -31,6 +31,8 @@ class Outbox:
         self.redirects: dict[tuple[int, int], dict[int, int]] = {}
         self.releases: dict[tuple[int, int], array[int]] = {}
         self.recalls: dict[tuple[int, int], dict[int, int]] = {}   # per peer and run: tasks and their attempts
+        self.abandons: dict[tuple[int, int], dict[int, int]] = {}  # likewise
+        self.twins: list[tuple[Node, Run, int, int]] = []          # second attempts to be planned: the columns tell of the first
         self.uploads: dict[int, tuple[Run, list[int]]] = {}
         self.names: dict[int, tuple[str, tuple[str, int]]] = {}   # every node there ever was: late peers may ask about dead ones
 
@@ -75,6 +77,14 @@ class Outbox:
         for task in tasks:
             recalled[task] = run.attempt[task]
 
+    def abandon(self, peer: int, run: Run, task: int, attempt: int) -> None:
+        """That peer's attempt is of no use any more."""
+        self.abandons.setdefault((peer, run.run), {})[task] = attempt
+
+    def twin(self, node: Node, run: Run, task: int, attempt: int) -> None:
+        """A second attempt goes to that node."""
+        self.twins.append((node, run, task, attempt))
+
     def upload(self, run: Run, task: int) -> None:
         """The run's client is asked to upload this object."""
         self.uploads.setdefault(run.run, (run, []))[1].append(task)
@@ -88,16 +98,18 @@ class Outbox:
 
     def forget_run(self, run: RunId) -> None:
         """Nothing more is to be said about it."""
-        for gathered in (self.plans, self.redirects, self.releases, self.recalls):
+        for gathered in (self.plans, self.redirects, self.releases, self.recalls, self.abandons):
             for key in [key for key in gathered if key[1] == run]:
                 del gathered[key]
+        self.twins = [twin for twin in self.twins if twin[1].run != run]
         self.uploads.pop(run, None)
 
     def forget_node(self, peer: int) -> None:
         """Nobody is there to listen."""
-        for gathered in (self.plans, self.redirects, self.releases, self.recalls):
+        for gathered in (self.plans, self.redirects, self.releases, self.recalls, self.abandons):
             for key in [key for key in gathered if key[0] == peer]:
                 del gathered[key]
+        self.twins = [twin for twin in self.twins if twin[0].peer != peer]
 
     # ── handing it over ─────────────────────────────────────────────────────
 
@@ -111,6 +123,13 @@ class Outbox:
         for (peer, number), recalled in self.recalls.items():
             if peer in self.nodes:
                 self.send(peer, Recall(RunId(number), array("I", recalled), array("I", recalled.values())))
+        for node, run, task, attempt in self.twins:
+            first, run.attempt[task] = run.attempt[task], attempt
+            self._send_plan(node, run, [task])
+            run.attempt[task] = first
+        for (peer, number), abandoned in self.abandons.items():
+            if peer in self.nodes:
+                self.send(peer, Abandon(RunId(number), array("I", abandoned), array("I", abandoned.values())))
         for (peer, _), (run, tasks) in self.plans.items():
             self._send_plan(self.nodes[peer], run, tasks)
         for run, tasks in self.uploads.values():
@@ -122,7 +141,7 @@ class Outbox:
             if peer in self.nodes:
                 self._introduce(self.nodes[peer], changes.values())
                 self.send(peer, Redirect(RunId(number), array("I", changes), array("I", changes.values())))
-        for gathered in (self.plans, self.uploads, self.redirects, self.releases, self.recalls):
+        for gathered in (self.plans, self.uploads, self.redirects, self.releases, self.recalls, self.abandons, self.twins):
             gathered.clear()
         effects, self.effects = self.effects, []
         return effects

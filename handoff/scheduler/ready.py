@@ -10,6 +10,7 @@ from handoff.ids import RunId
 from handoff.program import Flag, Kind
 from handoff.resources import GPU, SCALE, Amounts, is_gpu, split
 from handoff.scheduler.estimates import Estimates, Function
+from handoff.scheduler.groups import Option
 
 COROUTINES_PER_PLACE = 100           # coroutines that cost nothing wait most of the time: so many take the place of one function
 FREE_OF_COST: Amounts = (("", COROUTINES_PER_PLACE),)  # a task that costs nothing still takes one of the node's places for such tasks
@@ -47,8 +48,8 @@ class Shape:
     """Tasks that are alike to the allocator: equal costs, labels, spread, priority, pin and function."""
 
     __slots__ = (
-        "able", "able_of", "blocked_since", "cluster", "cost", "full", "function", "heap", "identity", "listed", "need", "needs", "node",
-        "number", "priority", "runs", "spread", "stack", "where",
+        "able", "able_of", "ahead", "blocked_since", "cluster", "cost", "full", "function", "heap", "identity", "is_tried", "listed",
+        "need", "needs", "node", "number", "options", "options_of", "priority", "runs", "spread", "stack", "where",
     )
 
     def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, function: Function) -> None:
@@ -67,9 +68,13 @@ class Shape:
         self.runs = 0                       # runs that use it
         self.stack: list[int] = []          # keys sorted once, the most urgent last
         self.heap: list[int] = []           # keys that came later
+        self.ahead = 0                      # tasks that are planned ahead, on all nodes
+        self.is_tried = False               # something of it was placed
         self.listed = False                 # offered in this pass, or already known to be blocked in it
         self.able: list[Any] = []           # the open nodes that could ever hold it, as of ...
         self.able_of = -1                   # ... this version of the list of open nodes
+        self.options: list[Option] = []     # the groups of such nodes, as of ...
+        self.options_of = -1
         self.full: dict[int, int] = {}      # nodes that had no room for it when they last freed something, by its count
         self.blocked_since: float | None = None  # its head has not found room since then
 
@@ -83,6 +88,10 @@ class Shape:
         if not self.stack:
             return self.heap[0]
         return min(self.stack[-1], self.heap[0])
+
+    def first(self) -> int:
+        """Its most urgent key; the first task of a function never seen goes before all others, since it teaches."""
+        return self.head() if self.is_tried or self.function.count else -1
 
     def pop(self) -> int:
         """Take the most urgent key."""
@@ -128,7 +137,7 @@ class Ready:
         found = self.shapes.get(identity)
         if found is None:
             self._next += 1
-            function = self.estimates.of(kind.codes or (kind.name.encode(),))
+            function = self.estimates.of(kind.codes or (kind.name.encode(),), kind.name)
             found = self.shapes[identity] = Shape(identity, self._next, kind, function)
         found.runs += 1
         return found
@@ -150,7 +159,7 @@ class Ready:
         heappush(shape.heap, key)
         if not shape.listed:
             shape.listed = True
-            heappush(self.heads, (-shape.priority, shape.head(), shape.number, shape))
+            heappush(self.heads, (-shape.priority, shape.first(), shape.number, shape))
 
     def extend(self, shape: Shape, keys: Iterable[int]) -> None:
         """Many more tasks may be planned: one sort instead of many pushes."""
@@ -160,7 +169,7 @@ class Ready:
         shape.heap = []
         if not shape.listed and len(shape):
             shape.listed = True
-            heappush(self.heads, (-shape.priority, shape.head(), shape.number, shape))
+            heappush(self.heads, (-shape.priority, shape.first(), shape.number, shape))
 
     def rekey(self, shape: Shape, run: RunId, key: Callable[[int], int]) -> None:
         """The ranks of this run changed."""
@@ -175,12 +184,12 @@ class Ready:
         for shape in self.shapes.values():
             shape.listed = len(shape) > 0
             if shape.listed:
-                self.heads.append((-shape.priority, shape.head(), shape.number, shape))
+                self.heads.append((-shape.priority, shape.first(), shape.number, shape))
         heapify(self.heads)
 
     def again(self, shape: Shape) -> None:
         """Offer this shape again in this pass."""
         if len(shape):
-            heappush(self.heads, (-shape.priority, shape.head(), shape.number, shape))
+            heappush(self.heads, (-shape.priority, shape.first(), shape.number, shape))
         else:
             shape.listed = False

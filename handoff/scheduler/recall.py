@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from handoff.messages import Recalled
+from handoff.scheduler import draining, twins
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
 from handoff.scheduler.runs import AHEAD, Run
@@ -22,7 +24,7 @@ def recall_for_idle_nodes(now: float, ledger: Ledger) -> None:
         if node.state == "ready" and node.ahead and now - node.recalled_at > PAUSE_ROUND_TRIPS * trip
     ]
     for node in donors:
-        node.work_out_backlog(ledger.estimates)
+        node.work_out(now, ledger.estimates)
     donors = [node for node in donors if node.backlog > WORTH_ROUND_TRIPS * trip]
     if not donors:
         return
@@ -61,6 +63,26 @@ def _recall(ledger: Ledger, donor: Node, run: Run, idle: list[Node], wanted: flo
         tasks.reverse()
         ledger.out.recall(donor.peer, run, tasks)
     return wanted
+
+
+def take_back(ledger: Ledger, node: Node, recalled: Recalled) -> None:
+    """A node gives these back: they are planned anew."""
+    run = ledger.runs.get(recalled.run)
+    if run is None:
+        return
+    back = []
+    for task, attempt in zip(recalled.tasks, recalled.attempts, strict=False):
+        ledger.lay_ghost(run, node.peer, task)
+        if run.twins and twins.ended(ledger, run, node.peer, task, attempt):
+            continue
+        if run.is_current(node.peer, task, attempt):
+            ledger.unplan(run, task)
+            back.append(task)
+    for task in back:
+        if node.leaves:
+            draining.unbind(ledger, run, task)
+        ledger.consider(run, task)
+    ledger.touch(run)
 
 
 def recall_stranded(ledger: Ledger) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
 from handoff.messages import Report
+from handoff.scheduler import twins
+from handoff.scheduler.estimates import MET_MAX, Estimates, Function
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, WAITING, Run
+
+LONG_SECONDS = 0.001   # all is learned of functions that take this long; of shorter ones, what costs little beside them:
+SHORT_GRADED = 5       # nodes are compared by one report in so many (more than SAMPLES_KNOWN, or it could be the same one for ever)
 
 
 def take_report(now: float, ledger: Ledger, node: Node, report: Report) -> Run | None:
@@ -16,6 +23,8 @@ def take_report(now: float, ledger: Ledger, node: Node, report: Report) -> Run |
     run.bytes_moved += report.fetched_bytes
     for task in report.tasks if run.ghosts else ():
         ledger.lay_ghost(run, node.peer, task)
+    if run.twins:
+        twins.first_wins(ledger, run, node.peer, report.tasks, report.attempts)
     done = _mark_done(now, ledger, run, node, report)
     if not done:
         return run
@@ -28,7 +37,7 @@ def take_report(now: float, ledger: Ledger, node: Node, report: Report) -> Run |
             if not run.is_output[run.kind[task]]:
                 run.state[task] = GONE
                 ledger.out.release(node.peer, run.run, task)
-    _learn(ledger, run, node, done)
+    _learn(ledger, run, node, done, report)
     if run.done >= run.rank_again:
         ledger.rank_again(run)
     return run
@@ -38,10 +47,13 @@ def _mark_done(now: float, ledger: Ledger, run: Run, node: Node, report: Report)
     """The tasks that this report is right about, now marked as done and booked off their node."""
     state, attempt, where, kind, total = run.state, run.attempt, run.node, run.kind, run.total
     nbytes, seconds, started = run.nbytes, run.seconds, run.started
+    worker, waited, workers, waits = run.worker, run.waited, report.workers or repeat(0), report.waited or repeat(0.0)
     peer, base, number = node.peer, now - run.submitted, run.run
     done: list[int] = []
     held: list[int] = []
-    for task, tried, size, spent, age in zip(report.tasks, report.attempts, report.nbytes, report.seconds, report.ages, strict=False):
+    for task, tried, size, spent, age, who, wait in zip(
+        report.tasks, report.attempts, report.nbytes, report.seconds, report.ages, workers, waits, strict=False   # repeat has no end
+    ):
         if task >= total or attempt[task] != tried or where[task] != peer:
             continue
         was = state[task]
@@ -53,10 +65,15 @@ def _mark_done(now: float, ledger: Ledger, run: Run, node: Node, report: Report)
         nbytes[task] = size
         seconds[task] = spent
         started[task] = base - age - spent
+        worker[task] = who
+        waited[task] = wait
         done.append(task)
     if not done:
         return done
     left, shapes = run.left, run.shapes
+    if node.queue:
+        for task in done:
+            node.queue.pop((number, task), None)
     if run.choices or run.is_counted:
         _give_back_choices(ledger, run, node, done, held)
     for task in held:
@@ -126,21 +143,48 @@ def _follow(ledger: Ledger, run: Run, done: list[int]) -> None:
             ledger.release_all(run, task)
 
 
-def _learn(ledger: Ledger, run: Run, node: Node, done: list[int]) -> None:
+def _learn(ledger: Ledger, run: Run, node: Node, done: list[int], report: Report) -> None:
     """Take in how long it took and how large it became; objects and serializers of other people's data teach nothing about time."""
-    estimates = ledger.estimates
+    estimates, speed = ledger.estimates, node.speed
     if len(run.shapes) == 1:
         several = {0: done}
     else:
         several = {}
         for task in done:
             several.setdefault(run.kind[task], []).append(task)
+    workers = {node.peer << 32 | worker for worker in set(report.workers)} or {node.peer << 32}
     for of, tasks in several.items():
         if run.is_object(tasks[0]):
             continue
         function = run.shapes[of].function
+        if not function.met.issuperset(workers) and len(function.met) < MET_MAX:
+            tasks = _learn_first(estimates, function, run, node, tasks, report)
+            if not tasks:
+                continue
         sample = estimates.sample(function, tasks)
-        seconds = [run.seconds[task] for task in sample]
-        if function.count >= 8 and len(ledger.nodes) > 1:
-            node.learn_speed(sum(seconds), function.seconds * len(seconds))
+        seconds = [run.seconds[task] * speed for task in sample]
+        is_long = function.seconds >= LONG_SECONDS
+        mean = sum(seconds) / len(seconds)
+        if mean > 0.0 and (is_long or function.warm % SHORT_GRADED == 0):
+            away = function.grade(mean)
+            if len(ledger.nodes) > 1 and function.graded > 1:
+                node.learn_speed(away, len(sample))
+        if is_long and (run.linked or run.literals.data):
+            for task, spent in zip(sample, seconds, strict=True):
+                function.observe_sized(spent, run.input_bytes(task))
         estimates.observe(function, seconds, [run.nbytes[task] for task in sample])
+
+
+def _learn_first(estimates: Estimates, function: Function, run: Run, node: Node, tasks: list[int], report: Report) -> list[int]:
+    """Take in those that were the first of this function on their worker (on their node, where it does not say); answer with the others."""
+    met, here = function.met, node.peer << 32
+    worker_of = dict(zip(report.tasks, report.workers, strict=False))
+    others = []
+    for task in tasks:
+        worker = here | worker_of.get(task, 0)
+        if worker in met:
+            others.append(task)
+        else:
+            met.add(worker)
+            estimates.observe_first(function, run.seconds[task] * node.speed, run.nbytes[task])
+    return others

@@ -24,6 +24,8 @@ HELD = 4      # planned because its node has room: its cost is committed there
 DONE = 5      # its result is on `node`
 GONE = 6      # was done; its result is nowhere any more
 
+INPUTS_MAX = 64   # of a task, that are counted one by one
+
 STATES = ("waiting", "ready", "delayed", "planned ahead", "planned", "done", "done, result gone")
 
 
@@ -37,6 +39,8 @@ def check_program(program: Program) -> None:
         raise ProtocolError(f"a task is of kind {max(program.kind)}, but the program has {len(program.kinds)} kinds")
     if sum(program.fan_in) != len(program.inputs):
         raise ProtocolError(f"the tasks have {sum(program.fan_in)} inputs together, but {len(program.inputs)} are listed")
+    if len(program.seconds) not in (0, total) or len(program.nbytes) not in (0, total) or len(program.near) % 2:
+        raise ProtocolError("the columns seconds, nbytes and near of a program do not fit its tasks")
     if sum(program.literals.sizes) != len(program.literals.data):
         raise ProtocolError("the sizes of the literals do not add up to their bytes")
     if len(program.near) % 2 or (program.near and max(program.near) >= total):
@@ -98,6 +102,9 @@ class Run:
         self.nbytes = array("Q", bytes(8 * total))
         self.seconds = array("d", bytes(8 * total))
         self.started = array("d", bytes(8 * total))   # seconds after submission; while it is planned: when it should end
+        self.given_at = array("f", bytes(4 * total))  # seconds after submission: when it was last planned
+        self.worker = array("I", bytes(4 * total))    # which of its node's workers ran it; 0: none
+        self.waited = array("f", bytes(4 * total))    # seconds from when its inputs were at its node to its start
         self.linked = bool(program.inputs)            # without inputs the columns below are empty
         self.starts: array[int] = array("I")          # where the inputs of a task begin
         self.consumers: array[int] = array("I")       # all consumers, task after task
@@ -110,6 +117,9 @@ class Run:
         self.failures: dict[int, int] = {}            # attempts that count
         self.crashes: dict[int, int] = {}             # those that killed a worker
         self.avoid: dict[int, set[int]] = {}          # nodes that could not do it, or could not hand it over
+        self.twins: dict[int, tuple[int, int]] = {}   # tasks that run twice at once: node and attempt of the second
+        self.doubled: dict[int, int] = {}             # those that ever did: the number of the second attempt
+        self.fronts: dict[tuple[int, int], float] = {}   # short tasks that should be running, with their attempts: seen so since when
         self.copies: dict[int, list[int]] = {}        # other nodes that hold, or will fetch, the result
         self.has_remade = False                       # something was made again: where older copies lie is not known for sure any more
         self.ran: dict[int, int] = {}                 # where it ran, of results that are taken from another node since
@@ -135,9 +145,12 @@ class Run:
         self.is_over = False                          # every task is done, and the client was told
         self.seconds_total = 0.0                      # how long it took
         self.failed: RunFailed | None = None          # kept for who attaches to a detached run later
+        self.told = program.seconds                   # per task: expected seconds, below 0: not known; or empty
+        self.told_bytes = program.nbytes              # the same for the size of its result
         self.rank_seconds: list[float] = []           # per kind: what the ranks were worked out with
-        self.rank_again = 16                          # work them out anew when so many tasks are done
+        self.rank_again = 1 if total <= 20_000 else 16                          # work them out anew when so many tasks are done
         self.plain = not (self.groups or any(kind.flags & (Flag.SERIALIZER | Flag.OBJECT) for kind in self.kinds))
+        self.may_double = not self.max_concurrency and any(kind.flags & Flag.IDEMPOTENT and kind.max_retries for kind in self.kinds)
         for index in range(len(self.kinds)):
             self.left[index] = self.kind.count(index) if len(self.kinds) <= 8 else 0
         if len(self.kinds) > 8:
@@ -186,6 +199,15 @@ class Run:
         """The tasks whose results it takes."""
         return self.inputs[self.starts[task] : self.starts[task + 1]] if self.linked else ()
 
+    def input_bytes(self, task: int) -> int:
+        """What it takes in: its literal, and the results that are there (of very many, what the first ones say)."""
+        taken = self.literals.sizes[task]
+        inputs = self.inputs_of(task)
+        if inputs:
+            looked_at = inputs[:INPUTS_MAX]
+            taken += sum([self.nbytes[each] for each in looked_at]) * len(inputs) // len(looked_at)
+        return taken
+
     def consumers_of(self, task: int) -> Sequence[int]:
         """The tasks that take its result."""
         return self.consumers[self.consumer_starts[task] : self.consumer_starts[task + 1]] if self.linked else ()
@@ -230,6 +252,13 @@ class Run:
 
     # ── keeping the table ───────────────────────────────────────────────────
 
+    def unplace(self, task: int) -> None:
+        """It is to be planned anew, with a number that no attempt had before."""
+        self.state[task] = WAITING
+        self.node[task] = NOBODY
+        if self.doubled:
+            self.attempt[task] = max(self.attempt[task], self.doubled.get(task, 0))
+
     def recount(self, task: int) -> None:
         """Count again what it waits for: after results were lost, counting on would be error-prone."""
         missing = unplanned = 0
@@ -251,17 +280,17 @@ class Run:
             return
         moving = [estimates.nbytes(shape.function) * transfer_per_byte for shape in self.shapes]
         best = [0.0] * self.total
-        kind, starts, inputs = self.kind, self.starts, self.inputs
+        kind, starts, inputs, told, told_bytes = self.kind, self.starts, self.inputs, self.told, self.told_bytes
         end = len(inputs)
         for task in range(self.total - 1, -1, -1):
             of = kind[task]
-            rank = best[task] + seconds[of]
+            rank = best[task] + (told[task] if told and told[task] >= 0.0 else seconds[of])
             best[task] = rank
             start = starts[task]
             if start != end:
-                rank += moving[of]
                 for each in inputs[start:end]:
-                    best[each] = max(best[each], rank)
+                    moved = told_bytes[each] * transfer_per_byte if told_bytes and told_bytes[each] >= 0.0 else moving[kind[each]]
+                    best[each] = max(best[each], rank + moved)
                 end = start
         self.rank = array("d", best)
 

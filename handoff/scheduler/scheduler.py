@@ -7,6 +7,7 @@ from heapq import heappop
 from typing import Any
 
 from handoff.errors import ProtocolError
+from handoff.greetings import DRAINED
 from handoff.ids import PeerId, RunId
 from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick
 from handoff.messages import (
@@ -15,6 +16,7 @@ from handoff.messages import (
     Ask,
     Bye,
     Cancel,
+    Drain,
     Failed,
     Forget,
     Hello,
@@ -28,7 +30,7 @@ from handoff.messages import (
     Unreachable,
 )
 from handoff.resources import Amounts
-from handoff.scheduler import losses, retries
+from handoff.scheduler import draining, losses, retries, speculation, twins
 from handoff.scheduler.allocator import Allocator, Desk
 from handoff.scheduler.answers import answer
 from handoff.scheduler.clients import Client
@@ -38,7 +40,7 @@ from handoff.scheduler.greedy import Greedy
 from handoff.scheduler.invariants import check
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.recall import recall_for_idle_nodes, recall_stranded
+from handoff.scheduler.recall import recall_for_idle_nodes, recall_stranded, take_back
 from handoff.scheduler.reports import take_report
 from handoff.scheduler.runs import DELAYED, DONE, GONE, WAITING, Run, check_program
 from handoff.scheduler.waiting import give_up_waiting, see_what_is_unmet, see_what_is_unmet_everywhere
@@ -54,6 +56,8 @@ class Scheduler:
         self.settings = settings
         self.allocator: Allocator = allocator or Greedy()
         self.ledger = Ledger(settings, cluster)
+        self.ledger.plans_all = getattr(self.allocator, "plans_all", False)
+        self.ledger.allocator = type(self.allocator).__name__
         self._next_run = first_run
         self._look_at = float("inf")                  # when to look for silent nodes again
 
@@ -99,6 +103,8 @@ class Scheduler:
         while ledger.timers and ledger.timers[0][0] <= now:
             _, _, what, first, second, third = heappop(ledger.timers)
             self._remember(now, what, first, second, third)
+        if ledger.leaving:
+            self._see_off(now)
         if ledger.is_changed:
             ledger.is_changed = False
             self._allocate(now)
@@ -133,10 +139,13 @@ class Scheduler:
                     self.ledger.touch(run)
             case Alive():
                 node.free, node.running, node.queued = message.free, message.running, message.queued
+                for source, nbytes, seconds in zip(message.sources, message.moved_bytes, message.moved_seconds, strict=True):
+                    if source in self.ledger.out.names:
+                        self.ledger.links.observe(self.ledger.out.names[source][0], node.name, nbytes, seconds)
             case Failed():
                 self._fail_attempt(now, node, message)
             case Recalled():
-                self._take_back(node, message)
+                take_back(self.ledger, node, message)
             case Unreachable():
                 losses.unreachable(self.ledger, node, message)
                 self.ledger.touch(self.ledger.runs.get(message.run))
@@ -144,6 +153,8 @@ class Scheduler:
                 run = self.ledger.runs.get(message.run)
                 if run is not None:
                     self.ledger.out.send(run.client, replace(message, node=node.name))
+            case Drain():
+                draining.begin(self.ledger, now, node, message.seconds)
             case Bye():
                 self._lose(now, node.peer, message.reason or "it left")
 
@@ -153,11 +164,16 @@ class Scheduler:
             return
         if self.ledger.lay_ghost(run, node.peer, failed.task):
             self.ledger.touch(run)
+        if run.twins and twins.ended(self.ledger, run, node.peer, failed.task, failed.attempt):
+            self.ledger.touch(run)
+            return
         if not run.is_current(node.peer, failed.task, failed.attempt):
             return
         task = failed.task
         kind = run.kinds[run.kind[task]]
         self.ledger.unplan(run, task)
+        if node.leaves:
+            draining.unbind(self.ledger, run, task)
         may_again = retries.count_failure(run, kind, failed, self.settings)
         failures = run.failures[task]
         if not may_again:
@@ -174,20 +190,6 @@ class Scheduler:
         if run.crashes.get(task, 0) >= 2:
             self.ledger.make_alone(run, task)
         self.ledger.delay(run, task, now + retries.pause(failures, self.settings))
-        self.ledger.touch(run)
-
-    def _take_back(self, node: Node, recalled: Recalled) -> None:
-        run = self.ledger.runs.get(recalled.run)
-        if run is None:
-            return
-        back = []
-        for task, attempt in zip(recalled.tasks, recalled.attempts, strict=False):
-            self.ledger.lay_ghost(run, node.peer, task)
-            if run.is_current(node.peer, task, attempt):
-                self.ledger.unplan(run, task)
-                back.append(task)
-        for task in back:
-            self.ledger.consider(run, task)
         self.ledger.touch(run)
 
     # ── what clients say ────────────────────────────────────────────────────
@@ -214,6 +216,8 @@ class Scheduler:
                     self.ledger.touch(run)
             case Ask():
                 answer(ledger, now, peer, message)
+            case Drain():
+                draining.drain_named(ledger, now, peer, message)
             case Bye(reason):
                 self._lose(now, peer, reason or "it left")
 
@@ -233,7 +237,7 @@ class Scheduler:
         except ProtocolError as wrong:
             ledger.out.send(peer, Refused("ProtocolError", str(wrong), submit.token))
             return
-        nodes = list(ledger.nodes.values())
+        nodes = [node for node in ledger.nodes.values() if not node.leaves]
         found = obstacle(program, [index for index, left in enumerate(run.left) if left], nodes, ledger.cluster)
         may_wait = submit.wait_for_nodes or not nodes
         if found is not None and (found.is_final or not (found.is_absence or may_wait)):
@@ -244,6 +248,7 @@ class Scheduler:
         ledger.out.send(peer, Accepted(submit.token, number))
         ledger.add_run(run)
         ledger.clients[peer].runs[number] = None
+        speculation.watch(ledger, now, run)
         see_what_is_unmet(ledger, now, run)
         if run.timeout > 0.0:
             ledger.remind(now + run.timeout, "timeout", number)
@@ -262,8 +267,11 @@ class Scheduler:
             ledger.out.close(before.peer, f"node {hello.name!r} came back as a new process")
             self._lose_node(now, before, "it came back as a new process")
         node = Node(peer, hello, now, self.settings.zero_cost_per_cpu)
+        node.go_at(ledger.speeds.of(hello.name, dict(hello.capacity)))
         ledger.nodes[peer] = ledger.by_name[hello.name] = node
         ledger.out.names[peer] = (hello.name, hello.address)
+        if ledger.leaving:
+            draining.ask_back_again(ledger)
         self._look_at = min(self._look_at, now + self.settings.suspect_seconds)
         see_what_is_unmet_everywhere(self.ledger, now)
         self.ledger.is_changed = True
@@ -271,7 +279,7 @@ class Scheduler:
     def _hear(self, now: float, node: Node) -> None:
         node.heard = now
         if node.state == "suspect" and node.dropped_at is None:
-            node.state = "ready"
+            node.state = "draining" if node.leaves else "ready"
             self.ledger.is_changed = True
             self._look_at = min(self._look_at, now + self.settings.suspect_seconds)
 
@@ -301,8 +309,15 @@ class Scheduler:
         elif peer in self.ledger.clients:
             self._lose_client(now, peer)
 
+    def _see_off(self, now: float) -> None:
+        """Nodes that drain leave when nothing needs them, or when their time is over."""
+        for node in draining.leavers(self.ledger, now):
+            self.ledger.out.close(node.peer, DRAINED)
+            self._lose_node(now, node, "it was drained")
+
     def _lose_node(self, now: float, node: Node, reason: str) -> None:
-        self.ledger.out.note("warning", "node.lost", node=node.name, peer=node.peer, reason=reason)
+        if self.ledger.leaving.pop(node.peer, None) is None:
+            self.ledger.out.note("warning", "node.lost", node=node.name, peer=node.peer, reason=reason)
         concerned = [run for run in self.ledger.runs.values() if node.peer in run.nodes]
         for run, failed in losses.lose_node(self.ledger, node, reason):
             fail(self.ledger, now, run, failed)
@@ -356,9 +371,15 @@ class Scheduler:
                     run.state[second] = WAITING
                     self.ledger.consider(run, second)
                     self.ledger.is_changed = True
+            case "near" if run is not None:
+                if run.state[second] == WAITING and not run.unplanned[second]:
+                    self.ledger.consider(run, second)
+                    self.ledger.is_changed = True
             case "timeout" if run is not None and not run.is_over:
                 fail(self.ledger, now, run, RunFailed(
                     run.run, "RunTimeout", f"the run took longer than {run.timeout:g} s; {run.done} of {run.total} tasks were done"))
+            case "stragglers" if run is not None:
+                speculation.look(self.ledger, now, run)
             case "unmet" if run is not None:
                 give_up_waiting(self.ledger, now, run)
             case "progress" if run is not None:

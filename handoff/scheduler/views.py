@@ -52,8 +52,16 @@ def attached(run: Run, state: str = "") -> dict[str, Any]:
     return {"name": run.name, "ids": run.ids, "total": run.total, "outputs": list(run.outputs()), "state": state or state_of(run)}
 
 
-def timeline(ledger: Ledger, run: Run) -> dict[str, list[Any]]:
-    """What ran where, when and for how long: columns over the finished tasks."""
+def graph(run: Run) -> dict[str, list[Any]]:
+    """What depends on what, for a client that attached and did not write it."""
+    return {
+        "kinds": [{"name": kind.name, "flags": kind.flags, "cost": [list(each) for each in kind.cost]} for kind in run.program.kinds],
+        "kind": list(run.program.kind), "fan_in": list(run.fan_in), "inputs": list(run.inputs),
+    }
+
+
+def timeline(ledger: Ledger, run: Run) -> dict[str, Any]:
+    """What ran where, when and for how long: columns over the finished tasks; and the cores of the nodes that are there."""
     tasks = [task for task, state in enumerate(run.state) if state in (DONE, GONE)]
     places = run.places()
     names = {peer: ledger.out.names[peer][0] for peer in dict.fromkeys(places) if peer in ledger.out.names}
@@ -61,10 +69,27 @@ def timeline(ledger: Ledger, run: Run) -> dict[str, list[Any]]:
         "task": tasks,
         "node": [names.get(places[task], "") for task in tasks],
         "attempt": [run.attempt[task] for task in tasks],
-        "started": [run.started[task] for task in tasks],
+        "started": _starts(run, tasks),
         "seconds": [run.seconds[task] for task in tasks],
         "nbytes": [run.nbytes[task] for task in tasks],
+        "worker": [run.worker[task] for task in tasks],
+        "waited": [run.waited[task] for task in tasks],
+        "planned": [run.given_at[task] for task in tasks],
+        "cpus": {node.name: plain(tuple(node.capacity.items())).get("cpu", 0.0) for node in ledger.nodes.values()},
     }
+
+
+def _starts(run: Run, tasks: list[int]) -> list[float]:
+    """When these started, none before its inputs ended: starts are reckoned from reports, which come some milliseconds late or later."""
+    started = list(run.started)
+    for task in tasks if run.linked else ():
+        at = started[task]
+        for each in run.inputs_of(task):
+            made_again = run.attempt[each] > 1 and started[each] >= at + run.seconds[task]   # after it had been taken
+            if run.state[each] in (DONE, GONE) and not made_again:
+                at = max(at, started[each] + run.seconds[each])
+        started[task] = at
+    return [started[task] for task in tasks]
 
 
 def waits_for(ledger: Ledger, run: Run) -> str:
@@ -75,7 +100,7 @@ def waits_for(ledger: Ledger, run: Run) -> str:
         return run.unmet
     open_nodes = [node for node in ledger.nodes.values() if node.state == "ready"]
     if not open_nodes:
-        silent = ", ".join(repr(node.name) for node in ledger.nodes.values())
+        silent = ", ".join(repr(node.name) for node in ledger.nodes.values() if not node.leaves)
         return f"waits for a node: {silent} can't be heard" if silent else "waits for a node to join"
     ready = run.state.find(READY)
     if ready >= 0:

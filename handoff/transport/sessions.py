@@ -14,10 +14,11 @@ from typing import Any, TypeAlias
 
 from handoff.errors import ConnectionLost, LinkError, ProtocolError
 from handoff.errors import Refused as RefusedError
+from handoff.greetings import DRAINED, Hello, Refused, Welcome
 from handoff.ids import COORDINATOR, NOBODY, PeerId
 from handoff.log import log
 from handoff.machine import Dropped, Joined, Lost, Received, Resumed
-from handoff.messages import Chunk, Hello, Message, Refused, Welcome
+from handoff.messages import Chunk, Message
 from handoff.settings import WireSettings
 from handoff.transport.dial import dial
 from handoff.transport.link import Link
@@ -242,10 +243,9 @@ class SessionClient:
         self.address = address
         self._identity, self._settings, self._hello = identity, settings, hello
         self._emit, self._on_welcome = emit, on_welcome
-        self._me = NOBODY
+        self._me, self._is_over = NOBODY, False
         self._session = Session(settings.unacknowledged_bytes_max)
         self._link: Link | None = None
-        self._is_over = False
         self._redialling: asyncio.Task[None] | None = None
         self._acknowledging: asyncio.Task[None] | None = None
 
@@ -338,8 +338,8 @@ class SessionClient:
             return
         self._link = None
         if link.farewell is not None or link.violation is not None:
-            if self._identity.role != "node":
-                self._end(reason)
+            if self._identity.role != "node" or link.farewell == DRAINED:
+                self._end(link.farewell or reason)
                 return
             self._me, self._session = NOBODY, Session(self._settings.unacknowledged_bytes_max)  # a forgotten node joins anew
         log.info("session.dropped", reason=reason)

@@ -12,7 +12,9 @@ from typing import Any
 
 from handoff.errors import ProtocolError
 from handoff.messages import (
+    Alive,
     Announce,
+    Ask,
     Chunk,
     Message,
     Output,
@@ -38,6 +40,8 @@ _COLUMNS: dict[type, tuple[str, ...]] = {
     Recalled: ("tasks", "attempts"),
     Results: ("tasks", "sizes"),
     Announce: ("tasks", "sizes"),
+    Alive: ("sources", "moved_bytes", "moved_seconds"),
+    Ask: ("codes", "names"),
 }
 _PICKS: dict[type, Callable[[Any], tuple[Any, ...]]] = {kind: attrgetter(*names) for kind, names in _COLUMNS.items()}
 
@@ -57,6 +61,10 @@ def check_fit(message: Message, body_bytes: int) -> None:
     match message:
         case Results(_, _, sizes):
             _adds_up("Results", sum(sizes), body_bytes)
+        case Report():
+            for name, column in (("workers", message.workers), ("waited", message.waited)):
+                if column and len(column) != len(message.tasks):
+                    raise ProtocolError(f"Report has {len(message.tasks)} tasks and {len(column)} {name}")
         case Chunk(_, _, offset, total):
             if not 0 <= offset <= offset + body_bytes <= total:
                 raise ProtocolError(f"Chunk has {body_bytes} bytes from {offset} of a value of {total}")

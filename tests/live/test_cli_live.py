@@ -147,6 +147,18 @@ def test_run_as_json_is_for_machines(cluster: Cluster) -> None:
     assert "doubling" not in error
 
 
+def test_run_writes_what_it_was_like(cluster: Cluster) -> None:
+    """A trace and a page beside the results; a folder that is not there is noticed before anything runs."""
+    status, out, _ = cluster.handoff("run", "graphs.py:dag", "--trace", "trace.json", "--save", "run.html", "--no-output")
+
+    assert status == 0 and "16" in out
+    events = json.loads((cluster.home / "trace.json").read_text())["traceEvents"]
+    assert sorted(event["name"] for event in events if event["ph"] == "X") == ["7", "a", "b"]
+    assert "Run " in (cluster.home / "run.html").read_text()
+    status, out, error = cluster.handoff("run", "graphs.py:dag", "--save", "nowhere/run.html")
+    assert (status, out) == (2, "") and "--save nowhere/run.html: there is no folder nowhere" in error
+
+
 def test_a_run_that_fails_is_status_1(cluster: Cluster) -> None:
     """The user's traceback, then one line; as JSON on stdout when asked."""
     status, out, error = cluster.handoff("run", "graphs.py:failing", "--json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,14 +11,18 @@ from sim.world import Sim, SimulationFailed
 
 from handoff.client.table import Table
 from handoff.columns import ints
+from handoff.messages import Report
 from handoff.node.answers import Answers
 from handoff.node.brain import NodeBrain
 from handoff.node.claims import Claims
+from handoff.node.endings import Endings
 from handoff.node.state import State
 from handoff.node.wants import Wants
-from handoff.scheduler import losses
+from handoff.scheduler import draining, losses, twins
 from handoff.scheduler import scheduler as scheduler_module
+from handoff.scheduler.draining import Leaving
 from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.nodes import Node
 from handoff.scheduler.outbox import Outbox
 from handoff.scheduler.runs import Run
 from handoff.wire.session import Session
@@ -179,6 +184,71 @@ def a_node_reports_nothing_after_a_failure(patch: pytest.MonkeyPatch) -> None:
     def mute(self: NodeBrain, now: float) -> list[Any]:
         return [effect for effect in original(self, now) if type(getattr(effect, "message", None)).__name__ != "Failed"]
     patch.setattr(NodeBrain, "settle", mute)
+
+
+@plant("apart")
+def a_report_of_a_stale_attempt_is_believed(patch: pytest.MonkeyPatch) -> None:
+    """Neither attempt nor node are compared: a task that was planned anew elsewhere is done when its first node says so."""
+    original = scheduler_module.take_report
+
+    def credulous(now: float, ledger: Ledger, node: Node, report: Report) -> Run | None:
+        run = ledger.runs.get(report.run)
+        for place, task in enumerate(report.tasks) if run is not None else ():
+            home = ledger.nodes.get(run.node[task])
+            if home is not None and home is not node and run.is_planned(task):
+                column = slice(place, place + 1)
+                original(now, ledger, home, replace(
+                    report, tasks=report.tasks[column], attempts=ints([run.attempt[task]]), nbytes=report.nbytes[column],
+                    seconds=report.seconds[column], ages=report.ages[column], fetched_bytes=0))
+        return original(now, ledger, node, report)
+    patch.setattr(scheduler_module, "take_report", credulous)
+
+
+@plant("apart")
+def news_of_a_stale_attempt_is_believed(patch: pytest.MonkeyPatch) -> None:
+    """Neither attempt nor node are compared: the failure of an attempt that was given up is taken for that of the current one."""
+    patch.setattr(Run, "is_current", lambda self, _peer, task, _attempt: task < self.total and self.is_planned(task))
+
+
+@plant("drains")
+def a_draining_node_is_let_go_with_results_that_are_needed(patch: pytest.MonkeyPatch) -> None:
+    """Only its work is looked at."""
+    patch.setattr(Leaving, "is_needed", lambda self, _ledger: self.node.planned > 0)
+
+
+@plant("drains")
+def a_draining_node_gets_new_work(patch: pytest.MonkeyPatch) -> None:
+    """It is open again as soon as it is heard."""
+    original = draining.begin
+
+    def forgetful(ledger: Ledger, now: float, node: Node, seconds: float) -> None:
+        original(ledger, now, node, seconds)
+        node.state = "ready"
+    patch.setattr(draining, "begin", forgetful)
+
+
+@plant("stragglers")
+def only_the_first_attempt_counts(patch: pytest.MonkeyPatch) -> None:
+    """The second one wins, and is not believed; it is not ended when the first one wins, either."""
+    patch.setattr(twins, "first_wins", nothing)
+
+
+@plant("stragglers")
+def a_second_attempt_is_never_booked_off(patch: pytest.MonkeyPatch) -> None:
+    """Its claim stays for ever."""
+    patch.setattr(twins, "_book_off", nothing)
+
+
+@plant("lost-stragglers")
+def second_attempts_are_lost_with_the_node_of_the_first(patch: pytest.MonkeyPatch) -> None:
+    """A node is gone, and nobody looks where else its tasks run."""
+    patch.setattr(twins, "lose", nothing)
+
+
+@plant("stragglers")
+def an_abandoned_attempt_stays_planned(patch: pytest.MonkeyPatch) -> None:
+    """A node that has not started it runs it all the same, and may then give its place to nobody."""
+    patch.setattr(Endings, "abandon", nothing)
 
 
 @pytest.mark.parametrize("bug", PLANTS)

@@ -345,6 +345,7 @@ class FakeClient:
     """A cluster with two nodes and two runs."""
 
     cancelled: ClassVar[list[int]] = []
+    drained: ClassVar[list[tuple[str, float | None]]] = []
 
     def __enter__(self) -> FakeClient:
         return self
@@ -363,6 +364,11 @@ class FakeClient:
 
     def cancel(self, run: int) -> None:
         self.cancelled.append(run)
+
+    def drain(self, node: str, seconds: float | None) -> None:
+        if node != "n1":
+            raise errors.ConfigError(f"there is no node named {node!r} to drain; nodes that are here: 'n1', 'n2'")
+        self.drained.append((node, seconds))
 
 
 @pytest.fixture
@@ -400,6 +406,15 @@ def test_a_run_is_cancelled(said: Any) -> None:
     assert said("cancel", "3") == (0, "run 3 is cancelled\n", "")
     assert said("cancel", "9") == (2, "", "ConfigError: there is no run 9; runs that are here: 3, 4\n")
     assert FakeClient.cancelled == [3]
+
+
+@pytest.mark.usefixtures("fake_cluster")
+def test_a_node_is_drained(said: Any) -> None:
+    """By its name, within the time that is said; one that is not there is named with those that are."""
+    FakeClient.drained.clear()
+    assert said("node", "drain", "n1", "--seconds", "5") == (0, "node 'n1' drains; it leaves when nothing needs it any more\n", "")
+    assert said("node", "drain", "n3")[::2] == (2, "ConfigError: there is no node named 'n3' to drain; nodes that are here: 'n1', 'n2'\n")
+    assert FakeClient.drained == [("n1", 5.0)]
 
 
 def test_ctrl_c_is_130(said: Any, monkeypatch: pytest.MonkeyPatch) -> None:

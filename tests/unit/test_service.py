@@ -34,6 +34,9 @@ class Idle:
             print("stopping", flush=True)
             await asyncio.sleep(60)
         print("stopped", flush=True)
+    def drain(self):
+        print("draining" if "{behaviour}" == "drains" else "asked", flush=True)
+        return "{behaviour}" == "drains"
     def stop(self):
         self.over.set()
 
@@ -78,7 +81,7 @@ def test_a_signal_stops_it_in_order(file: Path, number: signal.Signals, status: 
     daemon.process.send_signal(number)
 
     code, out, error = daemon.ends()
-    assert (code, out) == (status, "stopped")
+    assert (code, out.splitlines()[-1]) == (status, "stopped")
     assert f"service.stopping reason={number.name}" in error
 
 
@@ -92,6 +95,31 @@ def test_a_second_signal_ends_it_now(file: Path) -> None:
     daemon.process.send_signal(signal.SIGINT)
 
     assert daemon.ends()[0] == -signal.SIGINT
+
+
+def test_the_first_sigterm_lets_it_leave_in_order_and_the_second_stops_it(file: Path) -> None:
+    """A daemon that others need is given time, unless somebody insists."""
+    daemon = Daemon("--secret-file", str(file), behaviour="drains")
+    assert [daemon.says(), daemon.says()][1] == "started"
+    daemon.process.terminate()
+    assert daemon.says() == "draining"
+
+    daemon.process.terminate()
+
+    assert daemon.ends()[:2] == (0, "stopped")
+
+
+def test_a_daemon_with_a_lifeline_is_stopped_by_the_first_sigterm(file: Path) -> None:
+    """An embedded cluster ends as a whole: its nodes have nobody to leave to."""
+    ours, theirs = os.pipe()
+    daemon = Daemon("--secret-file", str(file), "--lifeline-fd", str(ours), behaviour="drains", pass_fds=(ours,))
+    os.close(ours)
+    assert [daemon.says(), daemon.says()][1] == "started"
+
+    daemon.process.terminate()
+
+    assert daemon.ends()[:2] == (0, "stopped")
+    os.close(theirs)
 
 
 def test_it_can_be_stopped_while_it_starts(file: Path) -> None:

@@ -9,7 +9,6 @@ The file format is described in README.md beside this file. Prints the makespan 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import time
@@ -17,83 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import handoff
-from handoff import DAG, Function
+from handoff import DAG
+from handoff.errors import InvalidDAG
 
 
-def busy(seconds: float, nbytes: int, spin: bool, *inputs: bytes) -> bytes:
-    """Hold the cores of one task for so long, then produce so many bytes."""
-    end = time.perf_counter() + seconds
-    if spin:
-        while time.perf_counter() < end:
-            pass
-    else:
-        time.sleep(seconds)
-    return bytes(nbytes)
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The tasks of a workflow file. Raises ValueError that says what is wrong with it."""
-    try:
-        tasks = json.loads(path.read_text())["tasks"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a workflow file: {error!r}") from error
-    if not isinstance(tasks, list):
-        raise ValueError(f"{path} is not a workflow file: its tasks are {tasks!r}, not a list")
-    known = set[Any]()
-    for position, task in enumerate(tasks):
-        if not isinstance(task, dict):
-            raise ValueError(f"{path}: task {position} is not a task: {task!r}")
-        lacking = {"id", "fn", "runtime_s", "cpus", "memory_mb", "inputs", "output_bytes"} - set(task)
-        if lacking:
-            raise ValueError(f"{path}: task {position} lacks {', '.join(sorted(lacking))}")
-        for name in ("runtime_s", "cpus", "memory_mb", "output_bytes"):
-            if not (isinstance(task[name], int | float) and 0 <= task[name] < math.inf):
-                raise ValueError(f"{path}: task {position}: {name} is {task[name]!r}, not a number from 0 on")
-        for parent in task["inputs"]:
-            if parent not in known:
-                raise ValueError(f"{path}: task {position}: its input {parent!r} is no task before it")
-        if task["id"] in known:
-            raise ValueError(f"{path}: task {position}: the id {task['id']!r} is used twice")
-        known.add(task["id"])
-    return tasks
-
-
-def graph(tasks: list[dict[str, Any]], scale: float, byte_scale: float, spin: bool) -> DAG:
-    """The workflow as a DAG; one callable per recorded function, so that durations are learned for each by itself."""
-    codes = {fn: function_named(fn) for fn in {task["fn"]: None for task in tasks}}
-    dag = DAG("workflow")
-    for task in tasks:
-        seconds, nbytes = task["runtime_s"] * scale, int(task["output_bytes"] * byte_scale)
-        dag.add(
-            Function(
-                id=task["id"],
-                args=task["inputs"],
-                argument_inclusion="as_list",
-                code=codes[task["fn"]],
-                extra_args=[seconds, nbytes, spin],
-                cost={"cpu": task["cpus"], "memory": task["memory_mb"]},
-            )
-        )
-    return dag
-
-
-def function_named(name: str) -> Any:
-    """A function of that name that is busy."""
-
-    def work(inputs: list[bytes], seconds: float, nbytes: int, spin: bool) -> bytes:
-        return busy(seconds, nbytes, spin, *inputs)
-
-    work.__name__ = work.__qualname__ = name
-    return work
-
-
-def lower_bound(tasks: list[dict[str, Any]], scale: float, cores: float) -> tuple[float, float]:
+def lower_bound(dag: DAG, cores: float) -> tuple[float, float]:
     """Seconds of the critical path, and of the area: both ignore transfers and overhead, so neither can be beaten."""
     finish: dict[Any, float] = {}
-    for task in tasks:
-        finish[task["id"]] = max((finish[parent] for parent in task["inputs"]), default=0.0) + task["runtime_s"] * scale
-    area = sum(task["runtime_s"] * scale * task["cpus"] for task in tasks) / cores
-    return max(finish.values(), default=0.0), area
+    area = 0.0
+    for function in dag:                                  # parents come first
+        seconds = function.expected_seconds or 0.0
+        finish[function.id] = max((finish[parent] for parent in function.args), default=0.0) + seconds
+        area += seconds * function.cost["cpu"]
+    return max(finish.values(), default=0.0), area / cores
 
 
 def main() -> int:
@@ -107,23 +42,24 @@ def main() -> int:
     parser.add_argument("--memory", type=count, default=64_000, help="MB that each declares (default: %(default)s)")
     parser.add_argument("--spin", action="store_true", help="burn the processor instead of sleeping")
     parser.add_argument("--coordinator", help="HOST:PORT of your own cluster, instead of starting one; give its --nodes and --cpus")
+    parser.add_argument("--save", type=Path, metavar="PAGE.html", help="write what the run was like as a page of HTML")
     options = parser.parse_args()
     try:
-        tasks = read(options.file if options.file.exists() else Path(__file__).parent / options.file)
-    except (OSError, ValueError) as error:
+        file = options.file if options.file.exists() else Path(__file__).parent / options.file
+        dag = DAG.from_wfformat(file, scale=options.scale, byte_scale=options.byte_scale, spin=options.spin)
+    except (OSError, InvalidDAG) as error:
         print(f"replay: {error}", file=sys.stderr)
         return 2
-    dag = graph(tasks, options.scale, options.byte_scale, options.spin)
     if options.coordinator:
         with handoff.connect(options.coordinator) as client:
-            makespan, moved = timed(client, dag)
+            run, makespan = timed(client, dag, options.save)
     else:
         nodes = [{"name": f"node-{n + 1}", "cpus": options.cpus, "memory": options.memory} for n in range(options.nodes)]
         with handoff.LocalCluster(nodes=nodes) as cluster, cluster.client() as client:
-            makespan, moved = timed(client, dag)
-    path, area = lower_bound(tasks, options.scale, options.nodes * options.cpus)
+            run, makespan = timed(client, dag, options.save)
+    path, area = lower_bound(dag, options.nodes * options.cpus)
     bound = max(path, area)
-    print(f"{len(tasks)} tasks, {moved / 1e6:.1f} MB moved between nodes")
+    print(f"{len(dag)} tasks, {run.bytes_moved / 1e6:.1f} MB moved between nodes")
     print(f"makespan       {makespan:8.3f} s")
     print(f"lower bound    {bound:8.3f} s   (critical path {path:.3f} s, area {area:.3f} s)")
     print(f"ratio          {makespan / bound if bound else float('nan'):8.3f}")
@@ -146,12 +82,15 @@ def count(text: str) -> int:
     return number
 
 
-def timed(client: handoff.Client, dag: DAG) -> tuple[float, int]:
-    """Seconds from submit to the last result, and bytes moved."""
+def timed(client: handoff.Client, dag: DAG, page: Path | None) -> tuple[handoff.Run, float]:
+    """The run, and the seconds from submit to the last result."""
     begin = time.perf_counter()
     run = client.start(dag, returns=sinks(dag))
     run.result()
-    return time.perf_counter() - begin, run.bytes_moved
+    makespan = time.perf_counter() - begin
+    if page is not None:
+        run.save(page)
+    return run, makespan
 
 
 def sinks(dag: DAG) -> list[Any]:

@@ -108,6 +108,11 @@ class Claims:
             if key[0] == run
         )
 
+    def busy(self, node: Node) -> list[tuple[RunId, int, int]]:
+        """What executes there, and counts: runs, tasks, attempts."""
+        hands = self._hands.get(node, {}) if node.alive else {}
+        return [key for each in hands.values() if not each.is_dying for key in each.executing]
+
     def held(self) -> list[str]:
         """Whatever is still held on living nodes, for the end."""
         return [

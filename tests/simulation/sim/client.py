@@ -9,7 +9,7 @@ from handoff.client.brain import ClientBrain
 from handoff.columns import ints, longs
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Received, Send
-from handoff.messages import PROTOCOL, Chunk, Hello, Missing, Peers, Results
+from handoff.messages import PROTOCOL, Chunk, Drain, Hello, Missing, Peers, Results
 from sim.exchange import Exchange
 from sim.oracles import Bug
 from sim.process import Process
@@ -18,6 +18,7 @@ from sim.stage import Stage
 from sim.workload import Job
 
 UPLOAD_INLINE_BYTES = 300
+DRAIN_TOKEN = 1_000_000     # above those of runs
 
 
 class Client(Process):
@@ -54,6 +55,10 @@ class Client(Process):
         """The user lets go of the results."""
         self.forgotten[token] = None
         self.post(events.ForgetRun(token))
+
+    def drain(self, name: str) -> None:
+        """The user has a node leave."""
+        self.post(events.Question(Drain(name, DRAIN_TOKEN)))
 
     def _greeting(self) -> Hello:
         return Hello(PROTOCOL, "0", "3", "client", self.host, self._hello.boot, peer=self.me)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from handoff.greetings import DRAINED
 from handoff.machine import Close, Joined, Lost, Note, Received, Send
-from handoff.messages import Report
+from handoff.messages import Drain, Report, RunDone
 from handoff.scheduler.scheduler import Scheduler
+from handoff.scheduler.views import timeline
 from sim.oracles import Bug
 from sim.process import Process
 from sim.sessions import SessionServer
@@ -21,6 +23,7 @@ class Coordinator(Process):
         super().__init__(stage, "coordinator", Scheduler(options.settings.scheduler, options.allocator()))
         self.sessions = self.acceptor = SessionServer(self, self._heard)
         stage.network.listen(self)
+        self._is_overdue = False
         self.start()
 
     def _heard(self, event: Any) -> None:
@@ -31,6 +34,10 @@ class Coordinator(Process):
                 self.oracles.forgotten(peer)
             case Received(peer, Report() as report):
                 self.oracles.reported(peer, report)
+            case Received(peer, Drain() as drain):
+                self.oracles.departures.begin(peer, drain)
+            case Received(peer, message):
+                self.oracles.heard(peer, message)
             case _:
                 pass
         self.post(event)
@@ -40,10 +47,20 @@ class Coordinator(Process):
         match effect:
             case Send(peer, message):
                 self.oracles.coordinator_said(peer, message)
+                if isinstance(message, RunDone):
+                    self.oracles.told(message.run, timeline(self.brain.ledger, self.brain.ledger.runs[message.run]))
                 self.sessions.send(peer, message)
             case Close(peer, reason):
-                self.oracles.forgotten(peer)
+                if reason == DRAINED and not self._is_overdue:
+                    self.oracles.departures.end(peer)
+                else:
+                    self.oracles.forgotten(peer)
+                self._is_overdue = False
                 self.sessions.close(peer, reason)
+            case Note(_, "node.lost"):
+                self.oracles.attempts.upset()
+            case Note(level, "node.drained"):
+                self._is_overdue = level == "warning"   # said just before it is closed
             case Note():
                 pass  # for people
             case _:

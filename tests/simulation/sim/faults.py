@@ -14,10 +14,10 @@ class Fault:
     """One thing that goes wrong."""
 
     at: float
-    kind: str          # "reset", "cut", "cut-one-way", "pause", "kill", "vanish", "join", "kill-client"
+    kind: str          # "reset", "cut", "cut-one-way", "pause", "kill", "vanish", "join", "kill-client", "drain", "terminate"
     subject: str       # a host
     other: str = ""    # for cuts: the host at the other end
-    seconds: float = 0.0  # how long it lasts; for kills: until the node comes back
+    seconds: float = 0.0  # how long it lasts; for kills and drains: until the node comes back
 
 
 def draw_faults(lots: Random, options: Options, jobs: list[Job]) -> list[Fault]:
@@ -40,9 +40,16 @@ def draw_faults(lots: Random, options: Options, jobs: list[Job]) -> list[Fault]:
                     kind = "cut" if lots.random() < 0.7 else "cut-one-way"
                     seconds = lots.choice((0.1, 1.0, 4.0, 12.0, 20.0)) * lots.uniform(0.5, 1.5)
                     plan.append(Fault(at, kind, subject, other, seconds))
+                case "apart" if len(hosts) > 1:
+                    subject, other = lots.sample(hosts, 2)
+                    kind = "cut" if lots.random() < 0.7 else "cut-one-way"
+                    plan.append(Fault(at, kind, subject, other, lots.uniform(5.0, 40.0)))
                 case "pauses":
                     seconds = lots.choice((0.1, 1.0, 4.0, 12.0)) * lots.uniform(0.5, 1.5)
                     plan.append(Fault(at, "pause", lots.choice(everyone[1:]), seconds=seconds))
+                case "drains":
+                    kind = "drain" if lots.random() < 0.5 else "terminate"
+                    plan.append(Fault(at, kind, lots.choice(hosts), seconds=lots.choice((0.2, 2.0, 15.0))))
                 case "kills":
                     plan.append(Fault(at, "kill", lots.choice(hosts), seconds=lots.choice((0.2, 2.0, 15.0))))
                 case "vanish":

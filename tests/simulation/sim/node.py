@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Close, Received, Send
-from handoff.messages import PROTOCOL, DropCode, EndRun, Hello, Peers, Plan, Unreachable
+from handoff.messages import PROTOCOL, Abandon, Drain, DropCode, EndRun, Hello, Peers, Plan, Unreachable
 from handoff.node.brain import NodeBrain
 from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Execute, Kill, Spawn, Stream, Welcomed
 from handoff.resources import Amounts
@@ -21,7 +22,7 @@ from sim.workers import Workers
 class Node(Process):
     """One `handoff-node` process, from its start to its end."""
 
-    def __init__(self, stage: Stage, name: str, capacity: Amounts) -> None:
+    def __init__(self, stage: Stage, name: str, capacity: Amounts, left: Callable[[Node], None]) -> None:
         settings = stage.options.settings
         super().__init__(stage, name, NodeBrain(settings.node, capacity, settings.scheduler.zero_cost_per_cpu))
         self.capacity = capacity
@@ -29,10 +30,14 @@ class Node(Process):
         self.codes: dict[bytes, bytes] = {}
         self.me: PeerId = NOBODY
         self.ended: dict[RunId, float] = {}
+        self.abandoned: dict[tuple[RunId, int, int], float] = {}
+        self.returns_after = 1.0                 # when it has left in order
+        self._left = left
+        self._is_draining = False
         self.hello = Hello(PROTOCOL, "0", "3", "node", name, stage.boot(), address=(name, 1), capacity=capacity)
         self.workers = Workers(self)
         self.exchange = self.acceptor = Exchange(self, self._greeting, self.store)
-        self.session = SessionClient(self, self.hello, self._heard, self._welcomed)
+        self.session = SessionClient(self, self.hello, self._heard, self._welcomed, self._drained)
         stage.network.listen(self)
         self.start()
         self.session.connect()
@@ -45,6 +50,19 @@ class Node(Process):
         self.exchange.start_anew()
         self.oracles.node_is(self, me)
         self.post(Welcomed(me))
+        if self._is_draining:
+            self.drain()
+
+    def drain(self) -> None:
+        """SIGTERM: it asks to be let go, now or when it is let in."""
+        self._is_draining = True
+        if self.me != NOBODY:
+            self.session.send(Drain(seconds=self.options.settings.scheduler.drain_seconds))
+
+    def _drained(self) -> None:
+        """The coordinator says that nobody needs it: the process ends."""
+        self.kill()
+        self._left(self)
 
     def _heard(self, event: Any) -> None:
         if isinstance(event, Received):
@@ -61,6 +79,8 @@ class Node(Process):
                 case DropCode(digests):
                     for digest in digests:
                         self.codes.pop(digest, None)
+                case Abandon(run, tasks, attempts):
+                    self.abandoned.update(dict.fromkeys(((run, *each) for each in zip(tasks, attempts, strict=True)), self.clock.now))
                 case EndRun(run):
                     self.ended[run] = self.clock.now
                 case _:

@@ -23,9 +23,14 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "joins": ("joins", "mishaps"),
     "clients": ("client_kills", "resets"),
     "late": ("kills", "vanish", "mishaps", "late"),
+    "apart": ("apart", "relays", "mishaps"),
+    "stragglers": ("stragglers", "joins", "resets"),
+    "lost-stragglers": ("stragglers", "kills", "apart", "drains"),
+    "drains": ("drains", "joins", "mishaps", "resets"),
+    "hasty-drains": ("drains", "hasty", "relays", "kills", "pauses", "resets"),
     "everything": ("mishaps", "resets", "cuts", "pauses", "kills", "vanish", "joins", "client_kills"),
 }
-HARMLESS = {"mishaps", "resets", "joins", "late"}  # no node is ever lost by these
+HARMLESS = {"mishaps", "resets", "joins", "late", "relays", "stragglers"}  # no node is ever lost by these
 
 
 def default_allocator() -> Any:
@@ -49,6 +54,7 @@ class Options:
     delay_seconds: float
     link_seconds: float           # how much longer values may take between nodes, and from nodes to clients
     news_seconds: float           # how much longer what nodes and coordinator say to each other may take
+    slow_host: str                # where some executions take far too long
     encoded: bool                 # through the codec
     spawn_trouble: float
     settings: Settings
@@ -71,7 +77,13 @@ def draw_options(seed: int, profile: str | None = None) -> Options:
     offers = tuple(_offer(lots, f"node-{number}", number) for number in range(1, lots.choice((1, 2, 3, 3, 4, 5)) + 1))
     joiners = tuple(_offer(lots, f"late-{number}", 0) for number in range(lots.randint(1, 2))) if "joins" in faults else ()
     node = NodeSettings(inline_bytes=lots.choice((64, 400)), push_bytes=lots.choice((200, 800)), batch_max=lots.choice((3, 256)))
-    settings = replace(Settings(), node=node)
+    if {"relays", "stragglers"} & set(faults):
+        while len(offers) < 3:
+            offers += (_offer(lots, f"node-{len(offers) + 1}", 1),)
+    if "relays" in faults:
+        node = replace(node, peer_lost_seconds=6.0)
+    limit = Random(f"{seed}/drains").choice((0.5, 5.0)) if "hasty" in faults else 30.0
+    settings = replace(Settings(), node=node, scheduler=replace(Settings().scheduler, drain_seconds=limit))
     return Options(
         seed=seed,
         profile=profile,
@@ -80,11 +92,12 @@ def draw_options(seed: int, profile: str | None = None) -> Options:
         joiners=joiners,
         clients=lots.choice((1, 1, 2)),
         jobs=lots.choice((1, 1, 2, 3)),
-        tasks_max=lots.choice((8, 20, 40)),
+        tasks_max=lots.choice((8, 20, 40)) if "stragglers" not in faults else 60,
         fault_seconds=lots.choice((2.0, 10.0, 30.0)),
         delay_seconds=lots.choice((0.0001, 0.0005, 0.01)),
         link_seconds=lots.choice((0.0, 0.0, 0.01, 0.3)),
         news_seconds=Random(f"{seed}/news").choice((0.05, 0.5)) if "late" in faults else 0.0,
+        slow_host="node-1" if "stragglers" in faults else "",
         encoded=lots.random() < 0.2,
         spawn_trouble=lots.choice((0.0, 0.0, 0.1)),
         settings=settings,

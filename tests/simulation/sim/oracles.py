@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from handoff.client.events import Failure, RunOver
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
-from handoff.messages import Accepted, Hello, Message, Missing, Peers, Plan, Progress, Report
+from handoff.messages import Accepted, EndRun, Hello, Message, Missing, Peers, Plan, Progress, Report
 from handoff.program import Flag
+from sim.attempts import Attempts
 from sim.claims import Claims
 from sim.clock import Clock
-from sim.workload import Job, code_of
+from sim.departures import Departures
+from sim.workload import MARK, Job, code_of
 
 if TYPE_CHECKING:
     from sim.client import Client
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from sim.workers import Work
 
 
+STRAGGLERS = 0.3     # of what executes on the slow host
 KILL_SECONDS = 0.05  # from the end of a run to the death of what still executed of it
 
 
@@ -62,9 +65,12 @@ class Oracles:
         self.names: dict[int, str] = {}
         self.lost: dict[int, float] = {}                     # peers that the coordinator has forgotten, and when
         self.node_peers: dict[int, None] = {}
+        self.ended: dict[RunId, None] = {}                   # runs of which the coordinator knows nothing any more
         self.nodes: dict[int, Node] = {}
         self.jobs: dict[tuple[str, int], tuple[Client, Job]] = {}
         self.claims = Claims()
+        self.departures = Departures(self)
+        self.attempts = Attempts(lambda run, task: bool(self.watches[run].job.kind(task).flags & Flag.IDEMPOTENT))
         self.moved_at = 0.0                                  # when something last moved: a run that stands still will not end
         self.executions = 0
         self.repeated = 0
@@ -89,11 +95,17 @@ class Oracles:
 
     def forgotten(self, peer: PeerId) -> None:
         """The coordinator does not count on that peer any more."""
+        self.attempts.upset()
         if peer in self.lost or peer not in self.node_peers:
             return
         self.lost[peer] = self.clock.now
         for watch in self.watches.values():
             watch.losses += 1
+
+    def heard(self, peer: PeerId, message: Message) -> None:
+        """The coordinator was told of attempts."""
+        self.attempts.heard(message)
+        self.departures.heard(peer, message)
 
     # ── runs ────────────────────────────────────────────────────────────────
 
@@ -112,6 +124,10 @@ class Oracles:
             job.run = message.run
             sure(message.run not in self.watches, f"run {message.run} was given twice")
             self.watches[message.run] = Watch(job, client)
+        if isinstance(message, EndRun):
+            self.ended[message.run] = None
+        self.departures.said(peer, message)
+        self.attempts.said(self.names.get(peer, "?"), message)
 
     def planned(self, node: Node, plan: Plan) -> None:
         """A plan arrived at a node."""
@@ -124,6 +140,7 @@ class Oracles:
         """A node said what is done."""
         columns = (report.attempts, report.nbytes, report.seconds, report.ages)
         sure(all(len(column) == len(report.tasks) for column in columns), "a report's columns differ")
+        self.attempts.heard(report)
 
     def progressed(self, token: int, progress: Progress) -> None:
         """The coordinator counted."""
@@ -182,9 +199,11 @@ class Oracles:
             if job.kind(source).flags & Flag.SERIALIZER:
                 value, _, target = value.rpartition(b"@")
                 sure(target.decode() == node.host, f"{where}: its serializer {source} was told that it would run on {target.decode()}")
+            value = job.bare(value)
             sure(value == job.values[source], f"{where}: its input {source} is wrong: {value[:20]!r}")
         ended = node.ended.get(work.run)
         sure(ended is None or node.frozen or node.clock.now < ended + KILL_SECONDS, f"{where} starts although its run is over")
+        self._not_abandoned(node, work, where)
         watch.begun[task] += 1
         self.executions += 1
         self.moved_at = self.clock.now
@@ -193,13 +212,25 @@ class Oracles:
             limit = job.submit.max_concurrency
             sure(not limit or self._now(work.run) <= limit, f"{where}: {self._now(work.run)} tasks of its run at once; at most {limit} may")
         allowed = 1 + watch.losses + watch.missing[task] + watch.stopped[task] + watch.failures[task]
+        allowed += self.attempts.is_doubled(work.run, task)
         sure(watch.begun[task] <= allowed, f"{where} begins for the {watch.begun[task]}th time; {allowed} would do")
         mishaps = job.mishaps.get(task, [])
         behind = watch.mishaps[task]
         if task in job.doomed:    # it never ends well: news of a failure may be lost with its node, and then does not count
             behind = min(behind, len(mishaps) - 1)
         ending = mishaps[behind] if behind < len(mishaps) else "ok"
-        return ending, job.seconds[task]
+        seconds = job.seconds[task]
+        if node.host == self.options.slow_host and node.lots.random() < STRAGGLERS:
+            seconds += node.lots.uniform(*job.straggler_seconds)
+            if ending == "ok" and job.kind(task).max_retries > watch.failures[task] and node.lots.random() < 0.2:
+                ending = "exception"
+        return ending, seconds
+
+    def _not_abandoned(self, node: Node, work: Work, where: str) -> None:
+        """What another attempt has won ends at once; a coroutine may take its time."""
+        when = node.abandoned.get((work.run, work.task, work.attempt), node.clock.now)
+        is_slow = node.frozen or work.kind.flags & Flag.ASYNC
+        sure(is_slow or node.clock.now < when + KILL_SECONDS, f"{where} goes on although it was abandoned at {when}")
 
     def _now(self, run: RunId) -> int:
         """How many of a run execute on nodes that the coordinator counts on."""
@@ -209,15 +240,26 @@ class Oracles:
         """What a right execution gives."""
         job = self.watches[work.run].job
         value = job.values[work.task]
+        if job.is_fickle:
+            value += MARK + b"." * (7 * work.attempt + len(self.names) + node.me)
         if job.kind(work.task).flags & Flag.SERIALIZER:
             return value + b"@" + self.names[work.target].encode()
         return value
+
+    def made(self, node: Node, work: Work, nbytes: int) -> None:
+        """An execution ended well, and its daemon heard of it."""
+        self.attempts.made(work.run, work.task, work.attempt, node.host, nbytes)
+
+    def told(self, run: RunId, timeline: dict[str, list[Any]]) -> None:
+        """What the coordinator would tell of a run, now that it is done."""
+        self.attempts.told(run, dict.fromkeys(self.watches[run].job.program.object_tasks), timeline)
 
     def over(self, node: Node, worker: WorkerId, work: Work, cause: str) -> None:
         """The daemon hears that a task ended in its worker."""
         self.claims.give_back(node, worker, work)
         self.moved_at = self.clock.now
         watch, task = self.watches[work.run], work.task
+        self._not_abandoned(node, work, f"{node.host}: task {work.run}/{task}#{work.attempt}")
         if cause == "ok":
             watch.ended_well[task] += 1
             watch.made_on.setdefault(task, {})[node.host] = None
@@ -246,7 +288,7 @@ class Oracles:
             watch.stopped[task] += 1
 
     def _no_waste(self, run: RunId, watch: Watch, task: int) -> None:
-        allowed = 1 + watch.losses + watch.missing[task]
+        allowed = 1 + watch.losses + watch.missing[task] + self.attempts.is_doubled(run, task)
         sure(
             watch.ended_well[task] <= allowed,
             f"task {run}/{task} was executed {watch.ended_well[task]} times with success; {allowed} would do ({watch.losses} losses)",
@@ -261,6 +303,7 @@ class Oracles:
         job = self.jobs[client.host, token][1]
         watch = self.watches[RunId(job.run)]
         sure(task in set(job.outputs), f"{client.host} received task {job.run}/{task}, which is no output")
+        value = job.bare(value)
         sure(value == job.values[task], f"{client.host} received a wrong value for task {job.run}/{task}: {value[:20]!r}")
         sure(task not in watch.received, f"{client.host} was handed task {job.run}/{task} twice")
         watch.received[task] = value
@@ -293,7 +336,7 @@ class Oracles:
                 continue
             sure(peer in self.names, f"run {over.run}: task {task} ran on peer {peer}, which never was")
             sure(self.names[peer] in watch.made_on.get(task, {}), f"run {over.run}: task {task} did not run on {self.names[peer]}")
-        if not watch.losses:
+        if not (watch.losses or self.departures.draining):
             for group in job.program.groups:
                 places = [nodes[task] for task in group]
                 sure(len(set(places)) == 1, f"run {over.run}: the group {list(group)} ran on {places}")
@@ -328,7 +371,7 @@ class Oracles:
             case "NodeTimeout":
                 sure(job.absent_pin or self.options.has_losses, text)
             case "AllocationError":
-                sure(job.impossible, text)
+                sure(job.impossible or (self.departures.draining and not job.submit.wait_for_nodes), text)
             case "ConnectionLost":
                 sure(self.options.has_losses, text)
             case _:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from handoff.greetings import DRAINED
 from handoff.ids import COORDINATOR, NOBODY, PeerId
 from handoff.machine import Dropped, Joined, Lost, Received, Resumed
 from handoff.messages import Bye, Hello, Message, Refused, Welcome
@@ -120,8 +121,11 @@ class SessionServer:
 class SessionClient:
     """A node's or client's shell: dials, dials again with growing pauses, resumes."""
 
-    def __init__(self, process: Process, hello: Hello, heard: Callable[[Any], None], welcomed: Callable[[PeerId], None]) -> None:
-        self.process, self.hello, self.heard, self.welcomed = process, hello, heard, welcomed
+    def __init__(
+        self, process: Process, hello: Hello, heard: Callable[[Any], None], welcomed: Callable[[PeerId], None],
+        drained: Callable[[], None] | None = None,
+    ) -> None:
+        self.process, self.hello, self.heard, self.welcomed, self.drained = process, hello, heard, welcomed, drained
         self.network, self.letters, self.lots = process.stage.network, process.stage.letters, process.lots
         self.settings = process.options.settings.wire
         self.me = NOBODY
@@ -164,7 +168,10 @@ class SessionClient:
             return
         elif not isinstance(frame, Frame):  # a goodbye: the coordinator has forgotten us
             end.close()
-            self.broke(end, "goodbye")
+            if self.letters.read(frame).reason == DRAINED and self.drained is not None:
+                self.drained()
+            else:
+                self.broke(end, "goodbye")
         elif self._numbering.unwrap(frame):
             self.heard(Received(COORDINATOR, self.letters.read(frame.letter)))
 

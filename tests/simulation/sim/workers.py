@@ -147,7 +147,7 @@ class Worker:
 
     def _begin(self, work: Work) -> None:
         node, key = self.node, (work.run, work.task)
-        values = work.batch | work.given
+        values = work.given | work.batch   # what an earlier task of the message makes counts more than what was here
         lacking = [source for source in work.inputs if source not in values]
         if lacking and work.mates.keys() >= set(lacking):
             node.run(self._broke, work, "skipped", "", 0.0)  # an earlier task of the batch failed: this one is left out
@@ -200,6 +200,8 @@ class Worker:
         for work, *_ in some:
             node.store.setdefault((run, work.task), work.batch[work.task])
             node.oracles.over(node, self.worker, work, "killed" if self.is_dying else "ok")
+        for work, nbytes, *_ in some:
+            node.oracles.made(node, work, nbytes)
         node.post(Finished(
             self.worker, run,
             tuple(work.task for work, *_ in some),

@@ -13,7 +13,7 @@ from handoff.program import Flag, Form, Kind, Program
 from handoff.resources import SCALE, Amounts
 
 SHAPES = ("chain", "tree", "diamonds", "layers", "wide", "random")
-TARGET_BYTES = 16   # a serializer's value ends with the name of the node that it was made for
+MARK = b"~~"        # what follows it in a value is different in every execution
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class Job:
     impossible: bool = False                 # asks for what nobody has
     absent_pin: bool = False                 # asks for a node that is not there
     doomed: tuple[int, ...] = ()             # tasks that fail more often than they may
+    straggler_seconds: tuple[float, float] = (0.0, 0.0)   # how much longer what straggles may take
+    is_fickle: bool = False                  # each execution of a task gives something else, though as good
     run: int = 0                             # the id, once accepted
     outputs: list[int] = field(default_factory=list)
 
@@ -53,10 +55,15 @@ class Job:
         """The task's kind."""
         return self.program.kinds[self.program.kind[task]]
 
+    def bare(self, value: bytes) -> bytes:
+        """A value without what differs from one execution to the next."""
+        return value.rpartition(MARK)[0] if self.is_fickle and MARK in value else value
+
     @property
     def work(self) -> float:
         """Seconds of all tasks, one after the other, mishaps included."""
-        return sum(self.seconds[task] * (1 + len(self.mishaps.get(task, ()))) for task in range(len(self.seconds)))
+        again = sum(self.seconds[task] * (1 + len(self.mishaps.get(task, ()))) for task in range(len(self.seconds)))
+        return again + len(self.seconds) * self.straggler_seconds[1]
 
 
 def value_of(parts: tuple[bytes, ...], size: int) -> bytes:
@@ -76,12 +83,12 @@ def draw_job(lots: Random, number: int, offers: list[Offer], *, client: int, at:
         chosen = [usual if lots.random() < 0.8 else kind for kind in chosen]
     plain = len(kinds)
     kinds.append(Kind(codes=(), name="object", flags=int(Flag.OBJECT), cost=()))
-    kinds.append(Kind(codes=(_digest(b"serialize"),), name="serialize", form=Form.TREE, flags=int(Flag.SERIALIZER), cost=()))
+    kinds.append(Kind(codes=(code_name(b"serialize"),), name="serialize", form=Form.TREE, flags=int(Flag.SERIALIZER), cost=()))
     for task in range(tasks):
         if not edges[task] and lots.random() < 0.08:
             chosen[task] = plain
     edges, chosen = _with_serializers(lots, edges, chosen, plain, plain + 1)
-    job = _assembled(lots, number, offers, trouble, graph=(edges, chosen, kinds))
+    job = assembled(lots, number, offers, trouble, graph=(edges, chosen, kinds))
     job.client, job.at = client, at
     draw = lots.random()
     if draw < 0.03:
@@ -91,6 +98,18 @@ def draw_job(lots: Random, number: int, offers: list[Offer], *, client: int, at:
     elif draw < 0.12:
         job.submit = replace(job.submit, timeout=lots.uniform(0.05, 4.0))
     return job
+
+
+def let_straggle(lots: Random, job: Job) -> None:
+    """Its functions call the same code, most of them may run twice at once, and some executions take far too long."""
+    code = next((kind.codes for kind in job.program.kinds if not kind.flags & (Flag.OBJECT | Flag.SERIALIZER)), ())
+    kinds = [
+        kind if kind.flags & (Flag.OBJECT | Flag.SERIALIZER)
+        else replace(kind, codes=code, timeout=0.0, flags=kind.flags | (Flag.IDEMPOTENT if lots.random() < 0.8 else 0))
+        for kind in job.program.kinds
+    ]
+    job.submit = replace(job.submit, program=replace(job.program, kinds=tuple(kinds)))
+    job.straggler_seconds, job.is_fickle = lots.choice(((0.1, 1.0), (1.0, 20.0))), True
 
 
 def _change_a_kind(job: Job, **fields: Any) -> None:
@@ -117,7 +136,8 @@ def _pin_to_nowhere(job: Job) -> None:
         job.absent_pin = True
 
 
-def _digest(name: bytes) -> bytes:
+def code_name(name: bytes) -> bytes:
+    """The name of some code."""
     return hashlib.blake2b(name, digest_size=16).digest()
 
 
@@ -163,7 +183,7 @@ def _kinds(lots: Random, number: int, offers: list[Offer]) -> list[Kind]:
             flags |= Flag.ASYNC
             cost = () if lots.random() < 0.8 else cost
         kinds.append(Kind(
-            codes=(_digest(b"code %d" % lots.randrange(6)),),
+            codes=(code_name(b"code %d" % lots.randrange(6)),),
             name=f"kind_{number}_{index}",
             form=lots.choice((Form.VARIADIC, Form.VARIADIC, Form.AS_LIST, Form.TREE)),
             flags=int(flags),
@@ -220,7 +240,10 @@ def _with_serializers(
 Graph: TypeAlias = tuple[list[tuple[int, ...]], list[int], list[Kind]]  # per task: inputs, index of its kind; then the kinds
 
 
-def _assembled(lots: Random, number: int, offers: list[Offer], trouble: float, graph: Graph) -> Job:
+def assembled(
+    lots: Random, number: int, offers: list[Offer], trouble: float, graph: Graph, max_concurrency: int | None = None
+) -> Job:
+    """The job of this graph: how long its tasks take, what they give, how they fail."""
     edges, chosen, kinds = graph
     tasks = len(edges)
     consumers: list[list[int]] = [[] for _ in range(tasks)]
@@ -283,7 +306,7 @@ def _assembled(lots: Random, number: int, offers: list[Offer], trouble: float, g
         token=number,
         name=f"job-{number}",
         program=program,
-        max_concurrency=lots.choice((0, 0, 0, 1, 3)),
+        max_concurrency=lots.choice((0, 0, 0, 1, 3)) if max_concurrency is None else max_concurrency,
         wait_for_nodes=True,
         detach=lots.random() < 0.1,
         ids=b"ids",

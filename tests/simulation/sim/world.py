@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from handoff.ids import NOBODY
 from sim.client import Client
 from sim.clock import Clock, Lots
 from sim.coordinator import Coordinator
@@ -14,9 +15,10 @@ from sim.network import End, Network
 from sim.node import Node
 from sim.options import draw_options
 from sim.oracles import Bug, Oracles
+from sim.relays import draw_relay
 from sim.stage import Stage
 from sim.trace import Trace
-from sim.workload import Job, Offer, draw_job
+from sim.workload import Job, Offer, draw_job, let_straggle
 
 QUIET_SECONDS = 90.0  # beyond every window: lost, orphaned, unreachable, pinned nodes
 LOOK_EVERY = 25       # happenings between two looks at whether all is over
@@ -58,7 +60,13 @@ class Sim:
         for number in range(1, options.jobs + 1):
             at = lots.workload.choice((0.0, 0.3, 1.0)) + lots.workload.random() * options.fault_seconds * 0.3
             client, tasks = lots.workload.randrange(options.clients), lots.workload.randint(1, options.tasks_max)
-            job = draw_job(lots.workload, number, list(options.offers), client=client, at=at, trouble=trouble, tasks=tasks)
+            job = (
+                draw_relay(lots.workload, number, list(options.offers), client=client, at=at, trouble=trouble)
+                if "relays" in options.faults and lots.workload.random() < 0.8
+                else draw_job(lots.workload, number, list(options.offers), client=client, at=at, trouble=trouble, tasks=tasks)
+            )
+            if "stragglers" in options.faults:
+                let_straggle(lots.workload, job)
             if lots.workload.random() < 0.08:
                 job.cancel_after = lots.workload.random() * 3
             self.jobs.append(job)
@@ -71,7 +79,7 @@ class Sim:
         before = self.nodes.get(offer.name)
         if before is not None and before.alive:
             return
-        self.nodes[offer.name] = Node(self.stage, offer.name, offer.capacity)
+        self.nodes[offer.name] = Node(self.stage, offer.name, offer.capacity, self._left)
 
     def _submit(self, job: Job) -> None:
         client = self.clients[f"client-{job.client}"]
@@ -101,12 +109,30 @@ class Sim:
                 if node is not None and node.alive:
                     node.kill(silently=fault.kind == "vanish")
                     self.clock.at(until, self._start_node, self.offers[fault.subject])
+            case "drain" | "terminate":
+                self._drain(fault, until)
             case "join":
                 self._start_node(self.offers[fault.subject])
             case "kill-client":
                 self.clients[fault.subject].kill()
             case _:
                 raise ValueError(fault.kind)
+
+    def _drain(self, fault: Fault, until: float) -> None:
+        """A client asks for it, or the node itself; it comes back some time after it has left."""
+        node = self.nodes.get(fault.subject)
+        askers = [client for client in self.clients.values() if client.alive and client.me != NOBODY]
+        if node is None or not node.alive or (fault.kind == "drain" and not askers):
+            return
+        node.returns_after = fault.seconds
+        if fault.kind == "drain":
+            askers[0].run(askers[0].drain, fault.subject)
+        else:
+            node.run(node.drain)
+
+    def _left(self, node: Node) -> None:
+        """A node has left in order."""
+        self.clock.after(node.returns_after, self._start_node, self.offers[node.host])
 
     def _thaw(self, process: Any) -> None:
         if self.clock.now >= self._frozen_until[process]:

@@ -366,7 +366,7 @@ def test_a_detached_run_that_nobody_holds_here_stays_on_the_cluster(bench: Bench
 def test_a_dropped_coordinator_is_waited_for_then_given_up(bench: Bench) -> None:
     """Ten seconds without a connection end every run and question; the next run fails at once until the connection is back."""
     bench.running()
-    bench.tell(events.Question(2, "nodes"))
+    bench.tell(events.Question(Ask(2, "nodes")))
     assert bench.tell(Dropped(COORDINATOR)) == []
     assert bench.brain.deadline == pytest.approx(bench.now + 10)
     assert bench.wait(9.9) == []
@@ -400,9 +400,9 @@ def test_a_coordinator_that_forgot_us_ends_every_run(bench: Bench, event: Any) -
 
 def test_questions_are_answered_or_refused(bench: Bench) -> None:
     """Each by its token."""
-    assert bench.tell(events.Question(5, "nodes")) == [Send(COORDINATOR, Ask(5, "nodes"))]
+    assert bench.tell(events.Question(Ask(5, "nodes"))) == [Send(COORDINATOR, Ask(5, "nodes"))]
     assert bench.hear(COORDINATOR, Answer(5, [1])) == [events.Answered(5, [1])]
-    bench.tell(events.Question(6, "run", RUN))
+    bench.tell(events.Question(Ask(6, "run", RUN)))
     failure = events.Failure("ExecutionError", "no such run")
     assert bench.hear(COORDINATOR, Refused("ExecutionError", "no such run", 6)) == [events.Unanswered(6, failure)]
     assert bench.brain.idle

@@ -118,6 +118,8 @@ def test_only_functions_are_added() -> None:
     ({"timeout": float("inf")}, "timeout=inf"),
     ({"timeout": "1"}, "timeout='1'"),
     ({"priority": 0.5}, "priority=0.5"),
+    ({"speculate": 1}, "speculate=1 is neither True nor False"),
+    ({"type": "inline", "speculate": True}, "leave out speculate here"),
     ({"parallelism": 0}, "parallelism=0"),
     ({"batch_size": 0}, "batch_size=0"),
     ({"batch_timeout": -1}, "batch_timeout=-1"),

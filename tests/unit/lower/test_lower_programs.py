@@ -225,6 +225,14 @@ def test_asynchronous_code_is_flagged() -> None:
     assert evaluate_outputs(lowered) == {"a": 2, "b": 3, "c": 5, "d": (3,), "e": (2,)}
 
 
+def test_who_may_run_twice_is_flagged_and_shares_no_kind_with_who_may_not() -> None:
+    """The same code is of two kinds, since one of them may have a second attempt."""
+    lowered = lower(dag_of(*[Function(id, code=pair, speculate=id == "a") for id in "abc"]))
+
+    assert [bool(kind_of(lowered, id).flags & Flag.IDEMPOTENT) for id in "abc"] == [True, False, False]
+    assert len(lowered.program.kinds) == 2
+
+
 def test_collocated_functions_form_groups_and_follow_pins() -> None:
     """Chains lead to one root; a pinned root pins all of its group instead."""
     dag = dag_of(

@@ -55,6 +55,17 @@ def test_who_asks_before_the_serializer_is_planned_for_it_waits(hand: Any) -> No
     assert node.last_of(Deliver) == [Deliver(node.OTHER, node.RUN, (1,))]
 
 
+def test_who_asks_late_does_not_take_from_another_what_was_made_for_it(hand: Any) -> None:
+    """The want of a node that has lost the consumer meanwhile comes when the result for its next node is here: that stays for that one."""
+    node, _ = tailored(hand)
+    node.say(node.OTHER, Want(node.RUN, ints([1])))
+    assert node.last_of(Drop, Deliver) == []
+
+    node.say(node.PEER, Want(node.RUN, ints([1])))
+
+    assert node.last_of(Deliver) == [Deliver(node.PEER, node.RUN, (1,))]
+
+
 def test_who_asks_while_a_serializer_is_made_for_another_waits(hand: Any) -> None:
     """Of two that wait for it, only the one that it was made for gets it; the other one gets what is made for it afterwards."""
     node, serializer = tailored(hand, ends=False)

@@ -63,13 +63,14 @@ def test_the_first_exhausted_task_fails_the_run() -> None:
 def test_dependents_of_a_failed_task_do_not_start_before_it_is_made_again() -> None:
     """They wait; those that were planned already are told where it will come from."""
     cluster = Cluster().client().join("n1").join("n2")
-    cluster.submit(program([(kind("a"), ()), (kind("b"), (0,))]))
-    assert cluster.planned[1, 1] == (cluster.where(0), 1)   # the next link of a chain is planned ahead
-    cluster.fail(0)
+    cluster.finish(cluster.submit(many(4)), seconds=1e-4)   # work is known to be short
+    run = cluster.submit(program([(kind("a"), ()), (kind("b"), (0,))]))
+    assert cluster.planned[run, 1] == (cluster.where(0, run), 1)   # the next link of a chain is planned ahead
+    cluster.fail(0, run)
     cluster.wait(0.06)
     assert cluster.plans() == [0]
-    assert [(list(message.tasks), list(message.nodes)) for message in cluster.told(Redirect, cluster.where(1))] == [
-        ([0], [cluster.peers[cluster.where(0)]])]
+    assert [(list(message.tasks), list(message.nodes)) for message in cluster.told(Redirect, cluster.where(1, run))] == [
+        ([0], [cluster.peers[cluster.where(0, run)]])]
 
 
 def test_what_can_not_be_sent_is_not_tried_again() -> None:
@@ -257,6 +258,7 @@ def test_a_silent_node_gets_no_work_and_is_given_up_later() -> None:
     for _ in range(7):
         closed += [name for name, message in cluster.wait(1.0) if isinstance(message, Close)]
         cluster.hear(other, Alive())
+    cluster.finish()
     assert closed == [quiet] and cluster.where(0) == other
 
 

@@ -14,7 +14,7 @@ def taught(*names: str, nodes: int = 1, seconds: float = 1e-4, **settings: float
     for number in range(nodes):
         cluster.join(f"n{number + 1}")
     for name in names:
-        run = cluster.submit(many(30, kind(name)))
+        run = cluster.submit(many(40, kind(name)))
         cluster.finish(run, seconds=seconds)
         cluster.hear("client", Forget(run))
     return cluster

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from scheduler_story import Ask, Cluster, Forget, Refused, RunDone, RunFailed, Submit, chain, floats, ints, kind, many, program
 
+from handoff.columns import floats, longs
 from handoff.ids import RunId
-from handoff.messages import Accepted, Answer, Cancel, EndRun, Output, Placed, Progress
+from handoff.messages import Accepted, Answer, Cancel, EndRun, Output, Placed, Progress, Report
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.first_fit import FirstFit
 
@@ -144,10 +145,42 @@ def test_questions_are_answered_as_plain_data() -> None:
     assert ask("run")["waits_for"] == ""
     timeline = ask("timeline")
     assert (timeline["task"], timeline["node"], timeline["seconds"]) == ([0], ["n1"], [0.25])
+    assert timeline["cpus"] == {"n1": 2.0}
+    graph = ask("graph")
+    assert ([each["name"] for each in graph["kinds"]], graph["kind"], graph["fan_in"], graph["inputs"]) == (["work"], [0, 0], [0, 0], [])
     cluster.hear("client", Ask(6, "run", RunId(99)))
     assert "no run 99" in cluster.told(Refused)[0].text
     cluster.hear("client", Cancel(run))
     assert ask("runs")[0]["state"] == "cancelled"
+
+
+def test_a_timeline_says_who_ran_a_task_and_since_when_it_waited() -> None:
+    """What the node reports beside durations, and the moment of the plan."""
+    cluster = ready()
+    cluster.now = 0.5
+    run = cluster.submit(many(2))
+    for now, task, worker, seconds, waited in ((1.5, 0, 4, 0.5, 0.25), (2.0, 1, 2, 0.25, 0.125)):
+        cluster.now = now
+        columns = (ints([task]), ints([1]), longs([1]), floats([seconds]), floats([0.0]))
+        cluster.hear("n1", Report(run, *columns, 0, ints([worker]), floats([waited])))
+    cluster.hear("client", Ask(5, "timeline", run))
+    [answer] = cluster.told(Answer)
+    assert {name: answer.data[name] for name in ("task", "worker", "waited", "started")} == {
+        "task": [0, 1], "worker": [4, 2], "waited": [0.25, 0.125], "started": [0.5, 1.25]}
+    assert answer.data["planned"] == [0.0, 1.0]   # there was no room for the second before
+
+
+def test_nothing_starts_before_its_inputs_end() -> None:
+    """A report that comes late makes its task look late; what takes its result is moved behind it."""
+    cluster = Cluster().client().join("n1")
+    run = cluster.submit(chain(2))
+    cluster.now = 1.0
+    cluster.done(0, seconds=0.5)
+    cluster.now = 1.25
+    cluster.done(1, seconds=0.5)
+    cluster.hear("client", Ask(5, "timeline", run))
+    [answer] = cluster.told(Answer)
+    assert answer.data["started"] == [0.5, 1.0]
 
 
 def test_a_detached_run_can_be_attached_to() -> None:

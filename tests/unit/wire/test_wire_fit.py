@@ -7,7 +7,7 @@ import pytest
 from handoff.columns import Blobs, floats, ints, longs
 from handoff.errors import ProtocolError
 from handoff.ids import RunId
-from handoff.messages import Announce, Chunk, Message, Output, Peers, Plan, Recall, Recalled, Redirect, Report, Results, Upload
+from handoff.messages import Alive, Announce, Ask, Chunk, Message, Output, Peers, Plan, Recall, Recalled, Redirect, Report, Results, Upload
 from handoff.wire.fit import check_fit
 
 RUN, TWO, ONE = RunId(1), ints([1, 2]), ints([1])
@@ -40,7 +40,11 @@ def test_what_fits_is_let_through() -> None:
     (Recalled(RUN, ONE, TWO), 0, "1 tasks, 2 attempts"),
     (Redirect(RUN, ONE, TWO), 0, "1 tasks, 2 nodes"),
     (Report(RUN, ONE, ONE, longs([1, 2]), floats([1]), floats([0])), 0, "1 tasks, 1 attempts, 2 nbytes, 1 seconds, 1 ages"),
+    (Report(RUN, ONE, ONE, longs([1]), floats([1]), floats([0]), 0, TWO, floats([0])), 0, "Report has 1 tasks and 2 workers"),
+    (Report(RUN, ONE, ONE, longs([1]), floats([1]), floats([0]), 0, ONE, floats([0, 0])), 0, "Report has 1 tasks and 2 waited"),
     (Announce(RUN, ONE, longs([1, 2])), 0, "1 tasks, 2 sizes"),
+    (Alive(sources=ONE, moved_bytes=longs([1, 2]), moved_seconds=floats([1])), 0, "1 sources, 2 moved_bytes, 1 moved_seconds"),
+    (Ask(1, "outlook", codes=((b"a",), (b"b",)), names=("a",)), 0, "2 codes, 1 names"),
     (Results(RUN, TWO, longs([1])), 1, "2 tasks, 1 sizes"),
     (Results(RUN, TWO, longs([1, 2])), 2, "Results announces 3 bytes and has 2"),
     (Results(RUN, TWO, longs([1, 2])), 4, "Results announces 3 bytes and has 4"),

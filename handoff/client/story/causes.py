@@ -1,0 +1,124 @@
+"""Why each task started when it did and not sooner: it waited for an input, or for room on its node."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from handoff.client.story.records import Done, Story
+
+
+@dataclass(slots=True)
+class Cause:
+    """What a task waited for last, and how the time between was spent. `started` is the latest of the sums that are given here."""
+
+    after: int | None           # the task whose end it waited for; None: the submission of the run
+    is_room: bool               # that task made room for it; otherwise it made an input
+    moving: float               # seconds between that end and the start in which inputs came from other nodes, or the value from the client
+    waiting: float              # the other seconds between
+    fed: float                  # when the last input existed; 0.0 without inputs
+    fed_lag: float              # the start is at least `fed` and this,
+    room: int | None            # and, if some task made room,
+    room_lag: float             # the end of that one and this,
+    previous: int | None        # and the end of what its worker did before
+    fed_moving: float           # how much of `fed_lag` is moving
+    room_moving: float          # how much of `room_lag` is moving
+
+
+def causes_of(story: Story) -> dict[int, Cause]:
+    """Per task."""
+    loads = {node: _Load([each for each in story.tasks.values() if each.node == node]) for node in story.nodes}
+    last: dict[tuple[str, int, int], Done] = {}
+    found = {}
+    for number, done in story.tasks.items():
+        found[number] = _cause(story, done, last.get(done.place), loads[done.node])
+        last[done.place] = done
+    return found
+
+
+def _cause(story: Story, done: Done, previous: Done | None, load: _Load) -> Cause:
+    inputs = story.inputs_of(done)
+    feeder = max(inputs, key=lambda each: each.ended, default=None)
+    fed = feeder.ended if feeder is not None else 0.0
+    here = min(done.started, max(fed, done.started - done.waited))      # when the last input was at the node
+    is_fetched = any(story.is_moved(each, done) for each in inputs) or (done.is_hidden and not done.worker)
+    asked = min(here, max(fed, done.planned))                           # when the fetch began
+    room = previous if previous is not None and previous.ended > fed else None
+    if room is None and done.worker:
+        room = load.freed(fed, done, story.cores.get(done.node, 0.0))
+    if room is not None and done.planned < room.ended <= here and is_fetched:
+        room = None                                                     # there was room before the inputs were there
+    behind = previous.task if previous is not None else None
+    if room is None:
+        moving = here - asked if is_fetched else 0.0
+        lag = done.started - fed
+        return Cause(None if feeder is None else feeder.task, False, moving, lag - moving, fed, lag, None, 0.0, behind, moving, 0.0)
+    lag = done.started - room.ended
+    moving = max(0.0, here - max(asked, room.ended)) if is_fetched else 0.0
+    if done.planned < room.ended:
+        fed_lag, fed_moving = here - fed, here - asked if is_fetched else 0.0
+    else:                                                               # it was planned when there was room, and fetched after that
+        fed_lag, fed_moving = lag, moving
+    return Cause(room.task, True, moving, lag - moving, fed, fed_lag, room.task, lag, behind, fed_moving, moving)
+
+
+class _Load:
+    """How busy one node was: who ended when, and how many cores were held until then."""
+
+    def __init__(self, tasks: list[Done]) -> None:
+        self._by_end = sorted((each for each in tasks if each.worker), key=lambda each: (each.ended, each.task))
+        self._ends = [each.ended for each in self._by_end]
+        starts = sorted((each.started, each.slots) for each in self._by_end)
+        self._starts = [start for start, _ in starts]
+        self._taken, self._given = [0.0], [0.0]
+        for _, slots in starts:
+            self._taken.append(self._taken[-1] + slots)
+        for each in self._by_end:
+            self._given.append(self._given[-1] + each.slots)
+
+    def freed(self, since: float, done: Done, cores: float) -> Done | None:
+        """The last task that ended before this one started and after `since`, if the node had no room for both until then."""
+        at = bisect_left(self._ends, done.started + 1e-9) - 1
+        while at >= 0 and self._by_end[at] is done:
+            at -= 1
+        if at < 0 or self._ends[at] <= since:
+            return None
+        other = self._by_end[at]
+        if other.started >= done.started:
+            return None
+        held = self._taken[bisect_left(self._starts, other.ended)] - self._given[bisect_left(self._ends, other.ended)]
+        return other if cores and held + done.slots > cores + 1e-6 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One task of the critical path, and what came before it: all legs together last as long as the run."""
+
+    name: str
+    function: str
+    node: str
+    worker: int
+    running: float
+    moving: float
+    waiting: float
+    started: float
+    reason: str                 # what it waited for
+    task: int
+
+
+def critical_path(story: Story, causes: Mapping[int, Cause]) -> list[Leg]:
+    """From the task that ended last back to the submission, along what each waited for last; the first first."""
+    legs: list[Leg] = []
+    at: int | None = max(story.tasks.values(), key=lambda each: (each.ended, each.task)).task if story.tasks else None
+    while at is not None:
+        done, cause = story.tasks[at], causes[at]
+        if cause.after is None:
+            reason = "the submission"
+        else:
+            other = story.tasks[cause.after]
+            reason = f"room, after {other.name}" if cause.is_room else f"input {other.name}"
+        legs.append(Leg(done.name, done.function, done.node, done.worker, done.seconds, cause.moving, cause.waiting, done.started,
+                        reason, at))
+        at = cause.after
+    return legs[::-1]

@@ -1,0 +1,159 @@
+"""What would have made a run shorter: the recorded timeline is worked out again with one thing changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from math import ceil, inf
+from statistics import median
+
+from handoff.client.story.causes import Cause, Leg
+from handoff.client.story.records import Done, Story
+
+CHANGES_MAX = 3
+FUNCTIONS_MAX = 5            # of the critical path that are tried at twice their speed
+STRAGGLERS_MAX = 3
+STRAGGLES = 1.5              # times the median of its function
+ALIKE_MIN = 4                # tasks of a function from which a median means something
+WORTH = 0.01                 # of the makespan: less is not worth a word
+PLACINGS_MAX = 2_000_000     # tasks times nodes: beyond this no schedule is tried with one more node
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that could have been different."""
+
+    what: str
+    saved: float             # seconds
+    makespan: float          # what the run would have taken
+    how: str                 # how that was estimated
+
+
+def changes_of(story: Story, causes: Mapping[int, Cause], path: Sequence[Leg]) -> list[Change]:
+    """The three that would have saved most, the best first; fewer where fewer save anything."""
+    makespan = story.makespan
+    found = [each for each in _candidates(story, causes, path) if each.saved >= max(1e-4, WORTH * makespan)]
+    found.sort(key=lambda each: -each.saved)
+    return found[:CHANGES_MAX]
+
+
+def _candidates(story: Story, causes: Mapping[int, Cause], path: Sequence[Leg]) -> Iterator[Change]:
+    now = story.makespan
+    same = "the timeline worked out again, each task at its place and in its order"
+
+    def replayed(what: str, seconds: Callable[[Done], float], still: frozenset[int] = frozenset()) -> Change:
+        after = replay(story, causes, seconds, still)
+        return Change(what, now - after, after, same)
+
+    spent: dict[str, float] = {}
+    for leg in path:
+        spent[leg.function] = spent.get(leg.function, 0.0) + leg.running
+    for function in sorted(spent, key=lambda each: (-spent[each], each))[:FUNCTIONS_MAX]:
+        yield replayed(f"{function} twice as fast", lambda done, function=function:  # type: ignore[misc]
+                       done.seconds / 2 if done.function == function else done.seconds)
+    moving = sum(leg.moving for leg in path)
+    if moving > 0:
+        yield replayed(f"no moving of data on the critical path ({moving:.3g} s)", lambda done: done.seconds,
+                       frozenset(leg.task for leg in path))
+    yield from _stragglers(story, path, replayed)
+    yield from _one_more_node(story)
+
+
+def _stragglers(story: Story, path: Sequence[Leg], replayed: Callable[..., Change]) -> Iterator[Change]:
+    alike: dict[str, list[float]] = {}
+    for done in story.tasks.values():
+        if done.worker:
+            alike.setdefault(done.function, []).append(done.seconds)
+    usual = {function: median(seconds) for function, seconds in alike.items() if len(seconds) >= ALIKE_MIN}
+    late = [leg for leg in path if leg.function in usual and leg.running > STRAGGLES * usual[leg.function]]
+    for leg in sorted(late, key=lambda leg: usual[leg.function] - leg.running)[:STRAGGLERS_MAX]:
+        yield replayed(f"{leg.name} as fast as most of {leg.function} ({usual[leg.function]:.3g} s, not {leg.running:.3g} s)",
+                       lambda done, leg=leg: usual[leg.function] if done.task == leg.task else done.seconds)
+
+
+def replay(story: Story, causes: Mapping[int, Cause], seconds: Callable[[Done], float], still: frozenset[int] = frozenset()) -> float:
+    """The makespan with other durations, and with nothing moved for the tasks in `still`; places, orders and delays as they were.
+
+    With nothing changed it is the makespan that was.
+    """
+    ended: dict[int, float] = {}
+    for number, done in story.tasks.items():
+        cause = causes[number]
+        fed = max((ended[each] for each in done.inputs if each in ended), default=0.0)
+        start = fed + cause.fed_lag - (cause.fed_moving if number in still else 0.0)
+        if cause.room is not None:
+            start = max(start, ended[cause.room] + cause.room_lag - (cause.room_moving if number in still else 0.0))
+        if cause.previous is not None:
+            start = max(start, ended[cause.previous])
+        ended[number] = start + seconds(done)
+    return max(ended.values(), default=0.0)
+
+
+# ── one more node ───────────────────────────────────────────────────────────
+
+
+def _one_more_node(story: Story) -> Iterator[Change]:
+    """One more of each size, if the run would be placed anew."""
+    slots = {node: max(1, ceil(cores)) for node, cores in story.cores.items()}
+    for done in story.tasks.values():
+        slots[done.node] = max(slots.get(done.node, 1), ceil(done.slots))
+    if not slots or len(story.tasks) * (len(slots) + 1) > PLACINGS_MAX:
+        return
+    tasks, per_byte = list(story.tasks.values()), _seconds_per_byte(story)
+    before = placed_anew(tasks, list(slots.values()), per_byte)
+    for size in sorted(set(slots.values()), reverse=True)[:2]:
+        like = next(node for node, each in slots.items() if each == size)
+        after = placed_anew(tasks, [*slots.values(), size], per_byte)
+        saved = story.makespan * (1 - after / before) if before else 0.0
+        yield Change(f"one more node like {like} ({size} cores)", saved, story.makespan - saved,
+                     f"all tasks placed anew with their durations, where each ends first: {before:.3g} s without it, {after:.3g} s with it")
+
+
+def _seconds_per_byte(story: Story) -> float:
+    """What moving cost in this run; 0.0 when nothing was moved."""
+    moved = seconds = 0.0
+    for done in story.tasks.values():
+        remote = [each for each in story.inputs_of(done) if story.is_moved(each, done)]
+        if remote:
+            fed = max(each.ended for each in story.inputs_of(done))
+            moved += sum(each.nbytes for each in remote)
+            seconds += max(0.0, done.started - done.waited - max(fed, done.planned))
+    return seconds / moved if moved else 0.0
+
+
+def placed_anew(tasks: Sequence[Done], slots: Sequence[int], per_byte: float) -> float:
+    """The makespan of a list schedule: by the longest way to the end, each task where it can start first."""
+    rank: dict[int, float] = {}
+    for done in sorted(tasks, key=lambda each: each.task, reverse=True):
+        own = rank[done.task] = rank.get(done.task, 0.0) + done.seconds
+        for each in done.inputs:
+            rank[each] = max(rank.get(each, 0.0), own)
+    free = [[0.0] * count for count in slots]        # per node: when each slot is free
+    place: dict[int, tuple[int, float, float]] = {}  # per task: the node, when it is over, and how long its result is on its way
+    end = 0.0
+    for done in sorted(tasks, key=lambda each: (-rank[each.task], each.task)):
+        if not done.worker:
+            place[done.task] = (-1, 0.0, 0.0)
+            continue
+        wide = max(1, ceil(done.slots))
+        best, first = inf, 0
+        for node, rows in enumerate(free):
+            if wide > len(rows):
+                continue
+            start = rows[0] if wide == 1 else sorted(rows)[wide - 1]
+            for each in done.inputs:
+                if each in place:
+                    where, over, way = place[each]
+                    start = max(start, over if where == node else over + way)
+            if start < best:
+                best, first = start, node
+        if best == inf:
+            continue
+        for _ in range(wide):
+            heappop(free[first])
+        for _ in range(wide):
+            heappush(free[first], best + done.seconds)
+        place[done.task] = (first, best + done.seconds, per_byte * done.nbytes)
+        end = max(end, best + done.seconds)
+    return end

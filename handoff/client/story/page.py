@@ -1,0 +1,76 @@
+"""A run as one page that needs nothing from outside: timeline per worker, graph, report, table. The data travel in it as compact JSON."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from importlib.resources import files
+from itertools import pairwise
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from handoff.client.story.records import Story
+from handoff.client.story.report import RunReport, report_of
+from handoff.client.story.trace import row_name
+from handoff.graph.draw import colours, svg
+from handoff.graph.picture import Arrow, Box, Picture
+
+
+def page_of(story: Story) -> str:
+    """The page as HTML."""
+    report = report_of(story)
+    page = files("handoff.client.story").joinpath("page.html").read_text(encoding="utf-8")
+    title = f"Run {story.run} of {story.name}"
+    # Each is put in at once and not searched again, so that nothing in a user's names can stand for a part of the page.
+    parts = {"TITLE": escape(title), "REPORT": report._repr_html_(), "GRAPH": svg(picture_of_story(story, report)),
+             "DATA": _script_safe(json.dumps(data_of(story, report), separators=(",", ":")))}
+    return "".join(parts.get(piece, piece) for piece in page.split("@@"))
+
+
+def write_page(story: Story, path: str | PathLike[str]) -> None:
+    """The page as a file."""
+    Path(path).write_text(page_of(story), encoding="utf-8", errors="replace")
+
+
+def picture_of_story(story: Story, report: RunReport) -> Picture:
+    """The graph of what ran, the critical path marked."""
+    on_path = [leg.task for leg in report.critical_path]
+    marked = set(on_path)
+    steps = set(pairwise(on_path))
+    place = {number: position for position, number in enumerate(story.tasks)}
+    boxes = [
+        Box(done.name, done.function, "hidden" if done.is_hidden else "regular", f"{done.seconds:.3g} s · {done.node}",
+            f"{done.name}: {done.function}\n{done.node}, {row_name(done.place)}\nfrom {done.started:.3f} s for {done.seconds:.3f} s\n"
+            f"{done.nbytes:,} bytes", done.task in marked)
+        for done in story.tasks.values()
+    ]
+    arrows = [Arrow(place[source], place[done.task], (source, done.task) in steps)
+              for done in story.tasks.values() for source in dict.fromkeys(done.inputs) if source in place]
+    return Picture(story.name, boxes, arrows)
+
+
+def data_of(story: Story, report: RunReport) -> dict[str, Any]:
+    """What the script of the page draws: columns over the tasks, in the order of their starts."""
+    tasks = list(story.tasks.values())
+    place = {done.task: index for index, done in enumerate(tasks)}
+    by_row = sorted({done.place for done in tasks})
+    rows = {each: index for index, each in enumerate(by_row)}
+    functions = {name: index for index, name in enumerate(dict.fromkeys(done.function for done in tasks))}
+    return {
+        "seconds": round(story.makespan, 6), "bytes": story.bytes_moved, "nodes": story.nodes,
+        "rows": [[each[0], row_name(each)] for each in by_row],
+        "functions": list(functions), "colours": list(colours(list(functions)).values()),
+        "name": [done.name for done in tasks], "function": [functions[done.function] for done in tasks],
+        "row": [rows[done.place] for done in tasks],
+        "started": [round(done.started, 6) for done in tasks], "took": [round(done.seconds, 6) for done in tasks],
+        "waited": [round(done.waited, 6) for done in tasks], "attempt": [done.attempt for done in tasks],
+        "nbytes": [done.nbytes for done in tasks],
+        "inputs": [[place[each] for each in dict.fromkeys(done.inputs) if each in place] for done in tasks],
+        "path": [place[leg.task] for leg in report.critical_path],
+    }
+
+
+def _script_safe(text: str) -> str:
+    """JSON that can't end the script that it stands in."""
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

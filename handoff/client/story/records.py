@@ -1,0 +1,124 @@
+"""What is known of tasks that are done (or planned), made consistent: nothing before its inputs, and no worker does two things at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+
+
+@dataclass(slots=True)
+class Done:
+    """One task and how it went. Times are seconds after the run's submission."""
+
+    task: int                          # its number; inputs have lower ones
+    name: str                          # its function's id, or what a hidden task is
+    function: str                      # what it calls; tasks of one function are compared with each other
+    node: str
+    worker: int                        # of its node, from 1; 0: none, its value was uploaded
+    started: float
+    seconds: float
+    inputs: Sequence[int] = ()
+    nbytes: int = 0                    # of its result
+    waited: float = 0.0                # from when all inputs were at its node to its start
+    planned: float = 0.0               # when it was given to the node
+    attempt: int = 1
+    slots: float = 1.0                 # cores that it held
+    is_hidden: bool = False            # the user has not written it: an uploaded value, or a serializer
+    is_shared: bool = False            # its worker runs many at once
+    row: int = 0                       # of several that its worker ran at once: which; filled in by `Story`
+
+    @property
+    def ended(self) -> float:
+        """When it was over."""
+        return self.started + self.seconds
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Where it ran, so fine that nothing else ran there at the same time."""
+        return self.node, self.worker, self.row
+
+
+@dataclass
+class Story:
+    """A whole run. The records are straightened and taken over."""
+
+    name: str
+    tasks: Mapping[int, Done]          # by number, in the order of their starts
+    cores: Mapping[str, float] = field(default_factory=dict)  # of the nodes that were there, idle ones too
+    run: int = 0
+    bytes_moved: int = 0               # between nodes
+    is_over: bool = True               # otherwise: as far as it is
+
+    def __init__(self, name: str, tasks: Iterable[Done], cores: Mapping[str, float] | None = None, *, run: int = 0,
+                 bytes_moved: int = 0, is_over: bool = True) -> None:
+        self.name, self.cores, self.run, self.bytes_moved, self.is_over = name, dict(cores or {}), run, bytes_moved, is_over
+        self.tasks = _straightened({each.task: each for each in tasks})
+        _share_rows(self.tasks.values())
+
+    @property
+    def makespan(self) -> float:
+        """Seconds from the submission to the end of the last task."""
+        return max((each.ended for each in self.tasks.values()), default=0.0)
+
+    @property
+    def nodes(self) -> list[str]:
+        """All nodes, by name."""
+        return sorted({*self.cores, *(each.node for each in self.tasks.values())})
+
+    def inputs_of(self, done: Done) -> list[Done]:
+        """Whose results it took, as far as they are told of."""
+        return [self.tasks[each] for each in done.inputs]
+
+    def is_moved(self, source: Done, target: Done) -> bool:
+        """Whether the result had to go from one node to another."""
+        return source.node != target.node
+
+
+def _straightened(tasks: dict[int, Done]) -> dict[int, Done]:
+    """In the order of their starts; a start is moved after the ends of its inputs and of what its worker did before.
+
+    Starts are worked out from reports, which take some milliseconds more or less: without this, effects would come before causes.
+    """
+    heap: list[tuple[float, int]] = []
+    for number, done in sorted(tasks.items()):
+        done.started = max(0.0, done.started)
+        heappush(heap, (done.started, number))
+    ordered: dict[int, Done] = {}
+    free: dict[tuple[str, int], float] = {}          # per worker: when it is through
+    for done in tasks.values():                      # a result that was made again after it had been taken is no cause
+        done.inputs = [each for each in done.inputs if each in tasks and each < done.task
+                       and not (tasks[each].attempt > 1 and tasks[each].started >= done.ended)]
+    while heap:
+        started, number = heappop(heap)
+        done = tasks[number]
+        later = started
+        for each in done.inputs:
+            later = max(later, tasks[each].ended)
+        worker = (done.node, done.worker)
+        is_single = done.worker and not done.is_shared
+        if is_single:
+            later = max(later, free.get(worker, 0.0))
+        if later > started:
+            done.started = later
+            heappush(heap, (later, number))
+            continue
+        ordered[number] = done
+        if is_single:
+            free[worker] = done.ended
+    return ordered
+
+
+def _share_rows(tasks: Iterable[Done]) -> None:
+    """Tasks that one worker ran at once get rows of their own: the first that is free."""
+    ends: dict[tuple[str, int], list[float]] = {}
+    for done in tasks:
+        rows = ends.setdefault((done.node, done.worker), [])
+        for row, end in enumerate(rows):
+            if end <= done.started:
+                done.row = row
+                rows[row] = done.ended
+                break
+        else:
+            done.row = len(rows)
+            rows.append(done.ended)

@@ -1,0 +1,49 @@
+"""From what the coordinator answers about a run, and the graph that its client knows, to a story."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from handoff.client.story.records import Done, Story
+from handoff.errors import ExecutionError
+from handoff.program import Flag, Kind
+from handoff.resources import SCALE
+
+if TYPE_CHECKING:
+    from handoff.client.state import Graph, RunState
+
+
+def story_of(state: RunState, answer: Any) -> Story:
+    """The story of a run from the columns of its timeline; the run's graph must have its edges."""
+    graph = state.graph
+    starts = list(accumulate(graph.fan_in, initial=0))
+    columns = (answer[name] for name in ("task", "node", "attempt", "started", "seconds", "nbytes", "worker", "waited", "planned"))
+    tasks = []
+    for task, node, attempt, started, seconds, nbytes, worker, waited, planned in zip(*columns, strict=True):
+        kind = graph.kinds[graph.kind[task]]
+        name = state.name_of(task)
+        tasks.append(Done(
+            task, name if isinstance(name, str) else repr(name), kind.name, node, worker, started, seconds,
+            graph.inputs[starts[task] : starts[task + 1]], nbytes, waited, planned, attempt,
+            slots=dict(kind.cost).get("cpu", 0) / SCALE or 1.0,
+            is_hidden=task in graph.hidden, is_shared=bool(kind.flags & Flag.ASYNC),
+        ))
+    moved = state.done.bytes_moved if state.done is not None else 0
+    return Story(str(graph.dag_id), tasks, answer["cpus"], run=state.run, bytes_moved=moved, is_over=state.over.done())
+
+
+def with_edges(graph: Graph, answer: Any) -> Graph:
+    """The graph of an attached run, with what the coordinator says of kinds and edges."""
+    kinds = [Kind((), each["name"], flags=each["flags"], cost=tuple((name, steps) for name, steps in each["cost"]))
+             for each in answer["kinds"]]
+    hidden = {task: f"{kinds[kind].name} (task {task})" for task, (kind, name) in enumerate(zip(answer["kind"], graph.ids, strict=True))
+              if name is None}
+    return graph._replace(kinds=kinds, kind=answer["kind"], fan_in=answer["fan_in"], inputs=answer["inputs"], hidden=hidden)
+
+
+def untold(state: RunState, error: ExecutionError) -> ExecutionError:
+    """Why there is no story, in the place of the coordinator's short answer."""
+    why = "it ended without a result, and is forgotten then" if state.failure is not None else str(error)
+    return ExecutionError(f"run {state.run} of {state.graph.dag_id!r} can't be told about: the coordinator does not know it any more "
+                          f"({why}); ask while the run or its result is held")

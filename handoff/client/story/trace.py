@@ -1,0 +1,66 @@
+"""A run in the Chrome trace format, for Perfetto and chrome://tracing: a process per node, a row per worker, arrows where results went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from handoff.client.story.records import Story
+
+SHORTEST = 0.001         # microseconds; a slice of no length would hold neither end of an arrow
+
+
+def trace_of(story: Story) -> dict[str, Any]:
+    """The whole file, as plain data. Times are microseconds after the submission."""
+    process = {node: number for number, node in enumerate(story.nodes, 1)}
+    rows = {place: number for number, place in enumerate(sorted({each.place for each in story.tasks.values()}), 1)}
+    events = [*_names(process, rows)]
+    ends = {}
+    for done in story.tasks.values():
+        begin = round(done.started * 1e6, 3)
+        end = max(round(done.ended * 1e6, 3), round(begin + SHORTEST, 3))
+        ends[done.task] = begin, end
+        events.append({
+            "ph": "X", "name": done.name, "cat": done.function, "pid": process[done.node], "tid": rows[done.place],
+            "ts": begin, "dur": round(end - begin, 3),
+            "args": {"function": done.function, "attempt": done.attempt, "bytes": done.nbytes, "waited_seconds": round(done.waited, 6),
+                     "planned_seconds": round(done.planned, 6)},
+        })
+    number = 0
+    for done in story.tasks.values():
+        for source in story.inputs_of(done):
+            if (source.node, source.worker) == (done.node, done.worker):
+                continue         # it stayed where it was made
+            number += 1
+            common = {"cat": "hand-off", "name": "hand-off", "id": number}
+            begin, end = ends[source.task]
+            events.append({"ph": "s", **common, "pid": process[source.node], "tid": rows[source.place],
+                           "ts": max(begin, round(end - SHORTEST, 3)), "args": {"bytes": source.nbytes}})
+            events.append({"ph": "f", "bp": "e", **common, "pid": process[done.node], "tid": rows[done.place], "ts": ends[done.task][0]})
+    return {
+        "traceEvents": events, "displayTimeUnit": "ms",
+        "otherData": {"run": story.run, "graph": story.name, "seconds": story.makespan, "bytes_moved": story.bytes_moved},
+    }
+
+
+def _names(process: dict[str, int], rows: dict[tuple[str, int, int], int]) -> Iterator[dict[str, Any]]:
+    for node, pid in process.items():
+        yield {"ph": "M", "name": "process_name", "pid": pid, "tid": 0, "args": {"name": node}}
+        yield {"ph": "M", "name": "process_sort_index", "pid": pid, "tid": 0, "args": {"sort_index": pid}}
+    for place, tid in rows.items():
+        yield {"ph": "M", "name": "thread_name", "pid": process[place[0]], "tid": tid, "args": {"name": row_name(place)}}
+        yield {"ph": "M", "name": "thread_sort_index", "pid": process[place[0]], "tid": tid, "args": {"sort_index": tid}}
+
+
+def row_name(place: tuple[str, int, int]) -> str:
+    """What a row of a node is called."""
+    _, worker, row = place
+    return ("values" if not worker else f"worker {worker}") + (f" · {row + 1}" if row else "")
+
+
+def write_trace(story: Story, path: str | PathLike[str]) -> None:
+    """The trace as a file of JSON."""
+    Path(path).write_text(json.dumps(trace_of(story), separators=(",", ":")), encoding="utf-8")

@@ -1,0 +1,105 @@
+"""Many equal tasks without inputs: placed in blocks, so that nodes are done with them at about the same time."""
+
+from __future__ import annotations
+
+from handoff.scheduler.allocator import Desk
+from handoff.scheduler.foresight import AHEAD_PER_RUN, WELL_KNOWN
+from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.nodes import OVERHEAD_SECONDS
+from handoff.scheduler.ready import LOW, Shape
+from handoff.scheduler.runs import READY, Run
+from handoff.scheduler.shares import share_out
+
+UNKNOWN_AHEAD = 2        # tasks of a function never seen that a node gets beyond its room, when work is short in general
+TURN = 16                # tasks of a block that may be less urgent than others that wait
+BLOCK_MIN = 8            # fewer are better looked at one by one
+
+
+def is_worth_it(ledger: Ledger, shape: Shape) -> bool:
+    """Whether tasks of this shape are so short, or so unknown, that looking at each by itself would cost more than it brings."""
+    count = shape.function.count
+    if not count:
+        return len(shape) >= BLOCK_MIN
+    if count < WELL_KNOWN and shape.ahead > AHEAD_PER_RUN * count:
+        return False
+    return ledger.foresight.is_short(shape) and ledger.foresight.reach_of(shape.function) > 0.0
+
+
+def spread(desk: Desk, run: Run, shape: Shape, bound: int | None) -> int:
+    """Share the head of the queue out over the nodes; how many were placed."""
+    now, ledger, need = desk.now, desk.ledger, shape.need
+    function = shape.function
+    is_short = ledger.foresight.is_short(shape)
+    nodes = desk.nodes_with_room(shape, desk.nodes_for(shape))
+    levels, units, rooms, slots = [], [], [], []
+    if is_short:
+        reach = ledger.foresight.reach_of(function)
+        each = function.seconds + OVERHEAD_SECONDS
+        for node in nodes:
+            unit = each * node.share(need) / node.speed
+            level = max(node.backlog, node.lanes[0] - now)
+            levels.append(level)
+            units.append(unit)
+            rooms.append(int((reach - level) / unit) + 1 if level < reach else 0)
+    else:
+        all_short = ledger.estimates.all.count and ledger.estimates.all.seconds <= ledger.foresight.short
+        extra = UNKNOWN_AHEAD if not function.count and all_short else 0
+        for node in nodes:
+            fit = node.slots(need)
+            slots.append(fit)
+            load = max((node.committed[name] / node.capacity[name] for name, _ in need), default=0.0)
+            levels.append(load + node.backlog / ledger.foresight.horizon + desk.penalty_of(shape, node) - node.speed)
+            units.append(node.share(need))
+            rooms.append(max(0, fit + extra - node.ahead.get(shape, 0)))
+    wanted = min(len(shape), sum(rooms))
+    if is_short and function.count < WELL_KNOWN:
+        wanted = min(wanted, 1 + AHEAD_PER_RUN * function.count - shape.ahead)
+    if run.max_concurrency:
+        wanted = min(wanted, run.room())
+    if shape.cluster:
+        wanted = min(wanted, ledger.cluster_room(shape))
+    if wanted <= 0:
+        return 0
+    tasks = _take_block(run, shape, wanted, bound)
+    counts = share_out(len(tasks), levels, units, rooms)
+    at = 0
+    for index, count in enumerate(counts):
+        if not count:
+            continue
+        part = tasks[at : at + count]
+        at += count
+        if is_short:
+            ledger.plan_block(now, run, part, nodes[index], held=False)
+            continue
+        here = min(count, slots[index])
+        if here:
+            ledger.plan_block(now, run, part[:here], nodes[index], held=True)
+        if here < count:
+            ledger.plan_block(now, run, part[here:], nodes[index], held=False)
+    return len(tasks)
+
+
+def _take_block(run: Run, shape: Shape, wanted: int, bound: int | None) -> list[int]:
+    """The next tasks of this run in this shape, all ready and without inputs; at least the one at the head."""
+    keys = shape.pop_many(wanted)
+    state, number = run.state, run.run
+    last = keys[-1]
+    if not run.linked and not run.avoid and last - keys[0] == len(keys) - 1 and (bound is None or last >> 64 <= bound):
+        first = keys[0] & LOW
+        if last >> 32 == keys[0] >> 32 and state[first : first + len(keys)] == bytes((READY,)) * len(keys) and len(run.shapes) == 1:
+            return list(range(first, first + len(keys)))   # the usual case of many: one piece of the table, nothing stale
+    tasks: list[int] = []
+    before = -1
+    for place, key in enumerate(keys):
+        task = key & LOW
+        if key >> 32 & LOW != number or (bound is not None and place >= TURN and key >> 64 > bound):
+            shape.put_back(keys[place:])
+            break
+        if state[task] != READY or key == before or run.shapes[run.kind[task]] is not shape:
+            continue
+        if run.fan_in[task] or task in run.avoid:
+            shape.put_back(keys[place:])
+            break
+        before = key
+        tasks.append(task)
+    return tasks

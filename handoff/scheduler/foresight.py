@@ -1,0 +1,82 @@
+"""What is expected of tasks: how long they run, how large their results become, and how early they may be bound to a node."""
+
+from __future__ import annotations
+
+from handoff.scheduler.estimates import Estimates, Function
+from handoff.scheduler.ready import Shape
+from handoff.scheduler.runs import DONE, Run
+from handoff.settings import SchedulerSettings
+
+HORIZON_SECONDS_MIN = 0.04   # below this a node runs dry between two turns of a busy coordinator
+STEADY_AFTER = 8             # a function seen so often, whose runs differ from their mean by no more than ...
+STEADY_SPREAD = 0.25         # ... this part of it, is so well known that even long tasks may be bound a little ahead
+UNSURE = 2.0                 # runs differ by this part of their mean at least, divided by how many were seen
+WELL_KNOWN = 32              # until a function was seen so often, its stream starts slowly:
+AHEAD_PER_RUN = 2            # for each run seen, so many tasks may be ahead at once, since one quick run among slow ones may mislead
+STEADY_RUNS = 4.0            # after so many runs of a function, half of its reach is used; after many, all of it
+
+
+class Foresight:
+    """As the user says, else as learned."""
+
+    def __init__(self, settings: SchedulerSettings, estimates: Estimates) -> None:
+        self.estimates = estimates
+        self.round_trip = settings.round_trip_seconds
+        self.latency = self.round_trip / 2     # seconds that a message takes
+        self.bandwidth = settings.bandwidth_bytes_per_second
+        self.horizon = max(HORIZON_SECONDS_MIN, self.round_trip * settings.horizon_round_trips)   # nothing is bound earlier than this
+        self.short = self.horizon / 2          # tasks of at most this long are short
+
+    def is_short(self, shape: Shape) -> bool:
+        """Whether such tasks are known to be short beside what a decision costs, so that they may be planned ahead."""
+        function = shape.function
+        return function.count > 0 and function.seconds + function.spread <= self.short
+
+    def seconds(self, run: Run, task: int, shape: Shape) -> float:
+        """How long it will run on a node of usual speed: as the user says, else as learned."""
+        if run.told:
+            told = run.told[task]
+            if told >= 0.0:
+                return told
+        function = shape.function
+        if function.sizes and run.linked and not run.missing[task]:
+            return self.estimates.seconds(function, run.input_bytes(task))
+        return self.estimates.seconds(function)
+
+    def reach(self, run: Run, task: int, shape: Shape) -> float:
+        """How many seconds before its start this task may be bound to a node: the better it is known, and the shorter, the earlier."""
+        if run.told and run.told[task] >= 0.0:
+            return self.horizon
+        function = shape.function
+        if function.count < WELL_KNOWN and shape.ahead > AHEAD_PER_RUN * function.count:
+            return 0.0
+        return self.reach_of(function)
+
+    def reach_of(self, function: Function) -> float:
+        """The same for any task of this function.
+
+        The end of n tasks in a row is known to about spread * sqrt(n). Bound so far ahead that this is a round trip, they cost as much by
+        being in the wrong place as they save; so much nearer they only save.
+        """
+        count = function.count
+        if not count:
+            return 0.0
+        seconds, spread = function.seconds, function.spread
+        if seconds + spread > self.short and not (count >= STEADY_AFTER and spread <= STEADY_SPREAD * seconds):
+            return 0.0
+        spread = max(spread, seconds * UNSURE / (count + 1.0))
+        reach = self.horizon
+        if spread > 0.0:
+            reach = min(reach, (self.round_trip / spread) ** 2 * seconds)
+        reach *= count / (count + STEADY_RUNS)
+        return reach if reach > self.round_trip else 0.0
+
+    def nbytes(self, run: Run, task: int) -> float:
+        """How large its result is, or will be."""
+        if run.state[task] == DONE:
+            return run.nbytes[task]
+        if run.told_bytes:
+            told = run.told_bytes[task]
+            if told >= 0.0:
+                return told
+        return self.estimates.nbytes(run.shapes[run.kind[task]].function)

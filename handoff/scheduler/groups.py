@@ -1,0 +1,117 @@
+"""Nodes that are alike: whoever looks for room, or for the node with the least to do, asks each group once instead of each node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from heapq import heappop, heappush, heapreplace
+from math import log
+from typing import TYPE_CHECKING
+
+from handoff.resources import Amounts
+
+if TYPE_CHECKING:
+    from handoff.scheduler.nodes import Node
+
+SPEED_STEP = 0.25    # nodes whose speeds differ by less than this factor (as a logarithm) are alike
+
+
+def bucket(speed: float) -> int:
+    """The step of the scale of speeds that a node is on."""
+    return round(log(speed) / SPEED_STEP)
+
+
+class Group:
+    """Open nodes of equal capacity, labels and (about) speed."""
+
+    __slots__ = ("base", "freed", "heap", "is_listed", "levels", "members", "speed")
+
+    def __init__(self, members: list[Node], listed: bool = True) -> None:
+        """A group that is not `listed` is for one shape alone: its nodes belong to another one."""
+        self.members = members
+        self.is_listed = listed
+        self.speed = sum(node.speed for node in members) / len(members)
+        self.freed: list[Node] = []                            # who made room, in order ...
+        self.base = 0                                          # ... after so many that are forgotten
+        self.heap: list[tuple[float, int, Node]] = []          # (when its first core is free, peer, node)
+        self.levels: dict[int, float] = {}                     # per node, the entry of the heap that counts
+        for node in members:
+            if listed:
+                node.group = self
+            self.list(node)
+
+    def trim(self) -> None:
+        """Forget who made room long ago: who has not looked since then looks at all."""
+        if len(self.freed) > 4 * len(self.members) + 256:
+            self.base += len(self.freed)
+            self.freed.clear()
+
+    def list(self, node: Node) -> None:
+        """When its first core is free has changed."""
+        level = node.lanes[0]
+        if self.levels.get(node.peer) != level:
+            self.levels[node.peer] = level
+            heappush(self.heap, (level, node.peer, node))
+
+    def least(self) -> Node:
+        """The node whose first core is free first."""
+        heap, levels = self.heap, self.levels
+        while True:
+            level, peer, node = heap[0]
+            if levels[peer] != level:
+                heappop(heap)
+                continue
+            now = node.lanes[0]
+            if now == level:
+                return node
+            levels[peer] = now
+            heapreplace(heap, (now, peer, node))
+
+
+class Option:
+    """One group, as tasks of one shape see it."""
+
+    __slots__ = ("_at", "_may", "group", "penalty")
+
+    def __init__(self, group: Group, penalty: float) -> None:
+        self.group = group
+        self.penalty = penalty              # above 1 where scarce resources would be left unused
+        self._may: dict[int, Node] = {node.peer: node for node in group.members}   # those that may have room; the next one first
+        self._at = group.base + len(group.freed)
+
+    def open_node(self, need: Amounts, kept_free: Mapping[int, object], shape: object) -> Node | None:
+        """One that has room now, each in turn. Who has none is not asked again until it frees something."""
+        group, may = self.group, self._may
+        if not group.is_listed:
+            return next((node for node in group.members if node.has_room(need)), None)
+        seen = group.base + len(group.freed)
+        if self._at < seen:
+            for node in group.freed[self._at - group.base:] if self._at >= group.base else group.members:
+                may[node.peer] = node
+            self._at = seen
+        full, found = [], None
+        for peer, node in may.items():
+            if kept_free and kept_free.get(peer, shape) is not shape:
+                continue
+            if node.has_room(need):
+                found = node
+                break
+            full.append(peer)
+        for peer in full:
+            del may[peer]
+        return found
+
+    def turn(self, node: Node) -> None:
+        """It was given something: the others come first now."""
+        if len(self._may) > 1 and node.peer in self._may:
+            del self._may[node.peer]
+            self._may[node.peer] = node
+
+
+def groups_of(nodes: Iterable[Node]) -> list[Group]:
+    """The nodes, grouped."""
+    found: dict[object, list[Node]] = {}
+    for node in nodes:
+        node.group = None
+        key = (tuple(node.capacity.items()), bucket(node.speed), node.labels)
+        found.setdefault(key, []).append(node)
+    return [Group(members) for members in found.values()]

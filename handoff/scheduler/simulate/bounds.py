@@ -1,0 +1,66 @@
+"""How short a makespan can be at best: no schedule beats the longest chain, nor all work divided by all capacity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from handoff.resources import Amounts
+from handoff.scheduler.simulate.cluster import ClusterSpec
+from handoff.scheduler.simulate.simulator import Work
+
+
+def lower_bound(work: Work, cluster: ClusterSpec) -> float:
+    """Seconds that no schedule can beat, however clever; transfers and messages are left out, so that it may be out of reach.
+
+    The largest of: the critical path on the fastest nodes that fit; per resource, work divided by capacity; and the same for all tasks
+    behind (or before) which there is still so much to do, plus that.
+    """
+    program = work.program
+    total = len(program.kind)
+    if not total:
+        return 0.0
+    best_speed: list[float] = []
+    for kind in program.kinds:
+        costs = (kind.cost, *kind.alternatives)
+        speeds = [node.speed for node in cluster.nodes if any(_holds(node.capacity, cost) for cost in costs)]
+        best_speed.append(max(speeds, default=1.0))
+    seconds = [work.seconds[task] / best_speed[program.kind[task]] for task in range(total)]
+    head, tail = _ends(program.fan_in, program.inputs, seconds)
+    bound = max(head[task] + seconds[task] + tail[task] for task in range(total))
+    names = {name for kind in program.kinds if not kind.alternatives for name, _ in kind.cost if not name.startswith("cluster:")}
+    for name in names:
+        offered = sum(dict(node.capacity).get(name, 0) * node.speed for node in cluster.nodes)
+        if not offered:
+            continue
+        area = [
+            0.0 if program.kinds[program.kind[task]].alternatives
+            else work.seconds[task] * dict(program.kinds[program.kind[task]].cost).get(name, 0) / offered for task in range(total)
+        ]
+        concerned = [task for task in range(total) if area[task] > 0.0]
+        for rest, before in ((tail, head), (head, tail)):
+            sum_area, least_other = 0.0, float("inf")
+            for task in sorted(concerned, key=lambda each: -rest[each]):   # all of which so much is left behind (or lies before)
+                sum_area += area[task]
+                least_other = min(least_other, before[task])
+                bound = max(bound, sum_area + rest[task] + least_other)
+    return bound
+
+
+def _ends(fan_in: Sequence[int], inputs: Sequence[int], seconds: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Per task: the longest chain before it, and behind it."""
+    total = len(seconds)
+    head, tail, at = [0.0] * total, [0.0] * total, 0
+    for task in range(total):
+        for each in inputs[at : at + fan_in[task]]:
+            head[task] = max(head[task], head[each] + seconds[each])
+        at += fan_in[task]
+    for task in range(total - 1, -1, -1):
+        at -= fan_in[task]
+        for each in inputs[at : at + fan_in[task]]:
+            tail[each] = max(tail[each], tail[task] + seconds[task])
+    return head, tail
+
+
+def _holds(capacity: Amounts, cost: Amounts) -> bool:
+    has = dict(capacity)
+    return all(has.get(name, 0) >= amount for name, amount in cost if not name.startswith("cluster:"))

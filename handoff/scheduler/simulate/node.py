@@ -1,0 +1,184 @@
+"""A node on paper: it asks for inputs early, admits by urgency what fits, runs it for its seconds, and answers who wants the result.
+
+The rules are those of `handoff.node.brain`; what is left out is what takes no time: workers, code, the bytes themselves.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+from handoff.messages import Plan
+from handoff.program import Flag, Kind
+from handoff.resources import SCALE, Amounts
+from handoff.scheduler.simulate.cluster import NodeSpec
+
+SLOT = ""
+BYPASS_MAX = 64      # as `NodeSettings.bypass_max`
+
+
+class Planned:
+    """A task that is planned on a node and has not ended."""
+
+    __slots__ = ("attempt", "cost", "inputs", "is_object", "missing", "started", "urgency")
+
+    def __init__(self, attempt: int, cost: Amounts, inputs: tuple[int, ...], urgency: float, is_object: bool) -> None:
+        self.attempt, self.cost, self.inputs, self.urgency, self.is_object = attempt, cost, inputs, urgency, is_object
+        self.missing = 0
+        self.started = -1.0
+
+
+class PaperNode:
+    """State of one node of one simulated cluster; the simulator tells it the time. Keys of results are (run, task)."""
+
+    def __init__(self, peer: int, spec: NodeSpec, zero_cost_per_cpu: int) -> None:
+        self.peer, self.spec = peer, spec
+        capacity = dict(spec.capacity)
+        cpus = max(1, -(-capacity.get("cpu", 0) // SCALE))
+        self.capacity = {**capacity, SLOT: zero_cost_per_cpu * cpus}
+        self.free = dict(self.capacity)
+        self.kinds: dict[tuple[int, int], Kind] = {}
+        self.plans: dict[tuple[int, int], Planned] = {}
+        self.waiters: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        self.has: dict[tuple[int, int], int] = {}                    # results here: bytes
+        self.wants: dict[tuple[int, int], list[int]] = {}            # results that others wait for
+        self.asked: dict[tuple[int, int], int] = {}                  # whom we asked
+        self.ready: list[tuple[float, int, tuple[int, int]]] = []    # (-urgency, order, task)
+        self.bypassed: dict[tuple[int, int], int] = {}
+        self.order = 0
+        self.resident = 0
+        self.resident_peak = 0
+        self.running = 0
+        self.memory_peak = 0                                         # steps: what runs, and results, together
+
+    # ── what the coordinator says ───────────────────────────────────────────
+
+    def accept(self, plan: Plan) -> list[tuple[tuple[int, int], int]]:
+        """Take in a plan; answers with what to ask for, and whom: ((run, task), peer)."""
+        run = plan.run
+        for index, kind in plan.new_kinds:
+            self.kinds[run, index] = kind
+        choices = dict(zip(plan.choices[::2], plan.choices[1::2], strict=True)) if plan.choices else {}
+        asks: list[tuple[tuple[int, int], int]] = []
+        at = 0
+        for place, task in enumerate(plan.tasks):
+            count = plan.fan_in[place]
+            inputs = tuple(plan.inputs[at : at + count])
+            sources = plan.sources[at : at + count]
+            at += count
+            kind = self.kinds[run, plan.kind[place]]
+            cost = kind.alternatives[choices[task]] if task in choices else kind.cost
+            cost = tuple((name, amount) for name, amount in cost if not name.startswith("cluster:")) or ((SLOT, 1),)
+            key = (run, task)
+            planned = self.plans[key] = Planned(plan.attempts[place], cost, inputs, plan.urgencies[place], bool(kind.flags & Flag.OBJECT))
+            for each, source in dict(zip(inputs, sources, strict=True)).items():
+                value = (run, each)
+                if value in self.has:
+                    continue
+                planned.missing += 1
+                self.waiters.setdefault(value, []).append(key)
+                if source != self.peer and self.asked.get(value) != source:
+                    self.asked[value] = source
+                    asks.append((value, source))
+            if not planned.missing and not planned.is_object:
+                self._ready(key, planned)
+        return asks
+
+    def redirect(self, value: tuple[int, int], source: int) -> bool:
+        """It comes from there now; whether to ask."""
+        if value in self.has or value not in self.waiters or source == self.peer or self.asked.get(value) == source:
+            return False
+        self.asked[value] = source
+        return True
+
+    def recall(self, key: tuple[int, int], attempt: int) -> bool:
+        """Give it back, if it has not started."""
+        planned = self.plans.get(key)
+        if planned is None or planned.attempt != attempt or planned.started >= 0.0:
+            return False
+        del self.plans[key]
+        for each in dict.fromkeys(planned.inputs):
+            waiting = self.waiters.get((key[0], each))
+            if waiting is not None and key in waiting:
+                waiting.remove(key)
+        return True
+
+    def release(self, value: tuple[int, int]) -> None:
+        """Nobody needs it any more."""
+        self.resident -= self.has.pop(value, 0)
+
+    # ── what happens here ───────────────────────────────────────────────────
+
+    def arrived(self, value: tuple[int, int], nbytes: int) -> None:
+        """A result is here, made or fetched: who waits for it comes nearer."""
+        self.asked.pop(value, None)
+        if value in self.has:
+            return
+        self.has[value] = nbytes
+        self.resident += nbytes
+        self.resident_peak = max(self.resident_peak, self.resident)
+        for key in self.waiters.pop(value, ()):
+            planned = self.plans.get(key)
+            if planned is not None:
+                planned.missing -= 1
+                if not planned.missing and planned.started < 0.0:
+                    self._ready(key, planned)
+
+    def startable(self) -> list[tuple[int, int]]:
+        """Claim room for what may start now, the most urgent first; what does not fit is overtaken only so often."""
+        ready, free, started = self.ready, self.free, []
+        skipped = []
+        full: set[Amounts] = set()
+        blocked: list[Amounts] = []
+        while ready:
+            entry = heappop(ready)
+            key = entry[2]
+            planned = self.plans.get(key)
+            if planned is None or planned.started >= 0.0 or planned.missing:
+                continue
+            cost = planned.cost
+            if cost in full:
+                skipped.append(entry)
+                continue
+            fits = all(free.get(name, 0) >= amount for name, amount in cost)
+            if fits and blocked:
+                fits = not any(self._delays(cost, large) for large in blocked)
+            if fits:
+                for name, amount in cost:
+                    free[name] -= amount
+                planned.started = 0.0
+                started.append(key)
+                for _, _, other in skipped[:1]:
+                    self.bypassed[other] = self.bypassed.get(other, 0) + 1
+            else:
+                full.add(cost)
+                skipped.append(entry)
+                if self.bypassed.get(key, 0) >= BYPASS_MAX:
+                    blocked.append(cost)
+                if len(full) > 8:
+                    break
+        for entry in skipped:
+            heappush(ready, entry)
+        self.running += len(started)
+        if started:
+            memory = self.capacity.get("memory", 0) - free.get("memory", 0)
+            self.memory_peak = max(self.memory_peak, memory + self.resident * SCALE // 1_000_000)
+        return started
+
+    def ended(self, key: tuple[int, int], nbytes: int) -> Planned:
+        """It is done: its claim is free, its result is here."""
+        planned = self.plans.pop(key)
+        if not planned.is_object:
+            self.running -= 1
+            for name, amount in planned.cost:
+                self.free[name] += amount
+        self.bypassed.pop(key, None)
+        self.arrived(key, nbytes)
+        return planned
+
+    def _ready(self, key: tuple[int, int], planned: Planned) -> None:
+        self.order += 1
+        heappush(self.ready, (-planned.urgency, self.order, key))
+
+    def _delays(self, cost: Amounts, large: Amounts) -> bool:
+        needs = dict(large)
+        return any(name in needs and self.free.get(name, 0) - amount < needs[name] for name, amount in cost)

@@ -1,0 +1,166 @@
+"""What a run was like, asked of a real one: two nodes, a transfer, an uploaded value, a serializer; report, trace and page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import handoff
+from handoff import DAG, Argument, Function, errors
+
+NBYTES = 3_000_000
+
+
+def make(seconds: float) -> bytes:
+    """Some megabytes, in its own time."""
+    time.sleep(seconds)
+    return bytes(NBYTES)
+
+
+def size(data: Any, seconds: float = 0.0) -> int:
+    """How long it is, in its own time."""
+    time.sleep(seconds)
+    return len(data)
+
+
+def packed(data: Any, source: str, target: str) -> Any:
+    """A step beside the producer."""
+    return data
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[handoff.LocalCluster]:
+    """Two nodes of one core each."""
+    with handoff.LocalCluster(nodes=[{"name": "left", "cpus": 1}, {"name": "right", "cpus": 1}]) as made:
+        yield made
+
+
+@pytest.fixture
+def client(cluster: handoff.LocalCluster) -> Iterator[handoff.Client]:
+    """A client."""
+    with cluster.client() as made:
+        yield made
+
+
+def across() -> DAG:
+    """`made` on the left, `looked` on the right; `packed` goes there through a serializer, and a large value comes from the client."""
+    dag = DAG("across")
+    dag.add(Function("made", [], make, [0.3], node="left"))
+    dag.add(Function("looked", ["made"], size, [0.2], node="right"))
+    dag.add(Function("packed", [Argument("made", packed)], size, node="right"))
+    dag.add(Function("brought", [], size, [bytes(2 * NBYTES)], node="left"))
+    return dag
+
+
+def test_a_timeline_names_workers_and_waiting(client: handoff.Client) -> None:
+    """Each function has a worker of its node, was planned before it started, and waited behind what ran there before."""
+    dag = DAG()
+    for number in range(3):
+        dag.add(Function(number, [], make, [0.15], node="left"))
+    run = client.start(dag, returns=[])
+    run.result(30)
+    records = run.timeline()
+    assert {record.node for record in records} == {"left"}
+    assert all(record.worker >= 1 and 0 <= record.planned <= record.started + 0.05 for record in records)
+    assert records[2].started - records[0].started >= 0.25
+    assert all(0 <= record.waited <= record.started + 0.05 for record in records)
+
+
+def test_a_run_with_a_transfer_is_told(client: handoff.Client, tmp_path: Path) -> None:
+    """The path leads over both nodes, sums hold, arrows are where bytes moved, hidden tasks have their names."""
+    run = client.start(across())
+    run.result(30)
+    report = run.report()
+    assert report.is_over and report.functions == 4 and report.bytes_moved >= NBYTES
+    assert [leg.name for leg in report.critical_path][-1] in ("looked", "packed")
+    assert "made" in [leg.name for leg in report.critical_path]
+    assert report.makespan >= 0.5
+    assert sum(leg.running + leg.moving + leg.waiting for leg in report.critical_path) == pytest.approx(report.makespan)
+    assert {use.node for use in report.nodes} == {"left", "right"}
+    for use in report.nodes:
+        assert use.running + use.waiting + use.moving + use.idle == pytest.approx(use.slots * report.makespan)
+    left, right = report.nodes
+    assert left.running >= 0.3 and right.running >= 0.2 and right.waiting + right.moving >= 0.25
+    assert report.changes and all(0 < change.saved < report.makespan for change in report.changes)
+    assert report.changes[0].what.endswith("twice as fast")
+    assert "across" in str(report)
+
+    run.trace(tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    slices = {event["name"]: event for event in events if event["ph"] == "X"}
+    hidden = {name for name in slices if name not in ("made", "looked", "packed", "brought")}
+    assert {"the serialization of 'made' for 'packed'"} <= hidden
+    assert any(name.startswith("an argument of 'brought'") for name in hidden)
+    assert slices["made"]["dur"] >= 300_000 and slices["made"]["pid"] != slices["looked"]["pid"]
+    flows = {event["id"]: event for event in events if event["ph"] == "s"}
+    landed = [(flows[event["id"]]["pid"], event["pid"]) for event in events if event["ph"] == "f"]
+    assert (slices["made"]["pid"], slices["looked"]["pid"]) in landed
+
+    run.save(tmp_path / "run.html")
+    page = (tmp_path / "run.html").read_text()
+    assert "Run " in page and "the serialization of" in page and "<svg" in page
+
+
+def test_a_run_can_be_told_while_it_goes(client: handoff.Client) -> None:
+    """As far as it is."""
+    dag = DAG().add(Function("first", [], make, [0.05], node="left")).add(Function("last", ["first"], size, [1.5], node="left"))
+    run = client.start(dag)
+    deadline = time.monotonic() + 20
+    while not run.report().critical_path and time.monotonic() < deadline:
+        time.sleep(0.02)
+    report = run.report()
+    assert (report.is_over, [leg.name for leg in report.critical_path]) == (False, ["first"])
+    assert " so far: " in str(report)
+    run.result(30)
+    assert run.report().functions == 2
+
+
+def test_the_same_awaited(cluster: handoff.LocalCluster, tmp_path: Path) -> None:
+    """By the awaited client, which does not block its loop."""
+
+    async def told() -> handoff.RunReport:
+        async with handoff.aio.connect(cluster.address, secret=cluster.secret) as client:
+            run = await client.start(across())
+            await run.result(30)
+            await run.trace(tmp_path / "trace.json")
+            await run.save(tmp_path / "run.html")
+            return await run.report()
+
+    report = asyncio.run(told())
+    assert report.functions == 4 and report.name == "across"
+    assert json.loads((tmp_path / "trace.json").read_text())["otherData"]["graph"] == "across"
+    assert (tmp_path / "run.html").stat().st_size > 10_000
+
+
+def test_an_attached_run_is_told_with_its_graph(cluster: handoff.LocalCluster, client: handoff.Client) -> None:
+    """Who did not write it asks the coordinator for what depends on what."""
+    run = client.start(across(), detach=True)
+    run.result(30)
+    with cluster.client() as other:
+        attached = other.attach(run.id)
+        attached.result(30)
+        report = attached.report()
+        assert "made" in [leg.name for leg in report.critical_path]
+        assert len(report.critical_path) >= 2 and report.functions == 4
+
+
+def broken() -> None:
+    """Does not work."""
+    raise ValueError("no")
+
+
+def test_a_run_that_is_forgotten_can_t_be_told(client: handoff.Client, tmp_path: Path) -> None:
+    """One sentence that says so, and no file."""
+    run = client.start(DAG("fails").add(Function("f", [], broken, max_retries=0)))
+    with pytest.raises(errors.FunctionFailed):
+        run.result(30)
+    for tell in (run.report, lambda: run.trace(tmp_path / "t"), lambda: run.save(tmp_path / "s")):
+        with pytest.raises(errors.ExecutionError, match=r"run \d+ of 'fails' can't be told about: .* \(it ended without a result"):
+            tell()
+    assert list(tmp_path.iterdir()) == []
