@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from scheduler_story import Ask, Cluster, Forget, Refused, RunDone, RunFailed, Submit, chain, floats, ints, kind, many, program
+from scheduler_story import Ask, Cluster, Forget, Refused, RunDone, RunFailed, Submit, chain, ints, kind, many, program
 
 from handoff.columns import floats, longs
 from handoff.ids import RunId
