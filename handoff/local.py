@@ -1,7 +1,6 @@
 """A cluster on this machine: coordinator and node daemons as processes that end with this one.
 
 `LocalCluster` is for tests, notebooks and trying things out; `execute` and `submit` use one that is made on first use and kept.
-
 The client is imported when the processes have been started: it takes as long as they need to come up, and both are waited for.
 """
 
@@ -50,9 +49,8 @@ class LocalCluster:
         with LocalCluster(nodes=3, cpus=2) as cluster, cluster.client() as client: ...
 
     `nodes` is a number, or a list of dicts with the options of `add_node`. What is not said is this machine's own, shared out evenly.
-    `state` is a directory for what is learned of functions, for the next cluster; without, it is forgotten.
-    `shared` is what the whole cluster has together: {"license": 5} for functions that cost {"cluster:license": 1}. `allocator` and
-    `tracker` are as on the command lines: "first-fit", "MODULE:CLASS".
+    `state` is a directory for what is learned of functions, for the next cluster. `shared` is what the whole cluster has together:
+    {"license": 5} for functions that cost {"cluster:license": 1}. `allocator` and `tracker` are as on the command lines.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from handoff.messages import Progress, RunDone, RunFailed
-from handoff.scheduler import views
+from handoff.scheduler import lifetimes, views
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.runs import Run
 
@@ -56,5 +56,5 @@ def end(ledger: Ledger, now: float, run: Run, state: str) -> None:
     history[run.run] = views.run_line(ledger, run, now, state)
     if len(history) > HISTORY_MAX:
         del history[next(iter(history))]
-    ledger.end_run(run)
+    lifetimes.end_run(ledger, run)
     ledger.is_changed = True

@@ -6,7 +6,6 @@ from dataclasses import replace
 from heapq import heappop
 from typing import Any
 
-from handoff.errors import ProtocolError
 from handoff.greetings import DRAINED
 from handoff.ids import PeerId, RunId
 from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick
@@ -30,19 +29,18 @@ from handoff.messages import (
     Unreachable,
 )
 from handoff.resources import Amounts
-from handoff.scheduler import draining, losses, retries, speculation, twins
+from handoff.scheduler import draining, lifetimes, losses, retries, speculation, twins
 from handoff.scheduler.allocator import Allocator, Desk
 from handoff.scheduler.answers import answer
 from handoff.scheduler.clients import Client
 from handoff.scheduler.endings import complete, end, fail, tell_progress
-from handoff.scheduler.feasible import obstacle
 from handoff.scheduler.greedy import Greedy
 from handoff.scheduler.invariants import check
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.recall import recall_for_idle_nodes, recall_stranded, take_back
 from handoff.scheduler.reports import take_report
-from handoff.scheduler.runs import DELAYED, DONE, GONE, WAITING, Run, check_program
+from handoff.scheduler.runs import DELAYED, DONE, GONE, WAITING
 from handoff.scheduler.waiting import give_up_waiting, see_what_is_unmet, see_what_is_unmet_everywhere
 from handoff.settings import SchedulerSettings
 
@@ -188,7 +186,7 @@ class Scheduler:
         if failed.cause == "unloadable":
             run.avoid.setdefault(task, set()).add(node.peer)   # another node may have the module
         if run.crashes.get(task, 0) >= 2:
-            self.ledger.make_alone(run, task)
+            lifetimes.make_alone(self.ledger, run, task)
         self.ledger.delay(run, task, now + retries.pause(failures, self.settings))
         self.ledger.touch(run)
 
@@ -222,31 +220,14 @@ class Scheduler:
                 self._lose(now, peer, reason or "it left")
 
     def _submit(self, now: float, peer: PeerId, submit: Submit) -> None:
-        ledger, program = self.ledger, submit.program
-        number = RunId(self._next_run)
-        total = len(program.kind)
-        if ledger.tasks + total > self.settings.tasks_max:
-            most = self.settings.tasks_max
-            text = f"{total} tasks are too many: {ledger.tasks} are in unfinished runs, and at most {most} may be (tasks_max)"
-            ledger.out.send(peer, Refused("ExecutionError", text, submit.token))
-            return
-        try:
-            check_program(program)
-            run = Run(number, submit, peer, now)
-            ledger.codes.add(program.codes, submit.body)
-        except ProtocolError as wrong:
-            ledger.out.send(peer, Refused("ProtocolError", str(wrong), submit.token))
-            return
-        nodes = [node for node in ledger.nodes.values() if not node.leaves]
-        found = obstacle(program, [index for index, left in enumerate(run.left) if left], nodes, ledger.cluster)
-        may_wait = submit.wait_for_nodes or not nodes
-        if found is not None and (found.is_final or not (found.is_absence or may_wait)):
-            ledger.codes.release(program.codes)
-            ledger.out.send(peer, Refused(found.code, found.text, submit.token, program.kind.index(found.kind)))
+        ledger, number = self.ledger, RunId(self._next_run)
+        run = lifetimes.judged(ledger, now, number, peer, submit)
+        if isinstance(run, Refused):
+            ledger.out.send(peer, run)
             return
         self._next_run += 1
         ledger.out.send(peer, Accepted(submit.token, number))
-        ledger.add_run(run)
+        lifetimes.add_run(ledger, run)
         ledger.clients[peer].runs[number] = None
         speculation.watch(ledger, now, run)
         see_what_is_unmet(ledger, now, run)
