@@ -39,8 +39,6 @@ def check_program(program: Program) -> None:
         raise ProtocolError(f"a task is of kind {max(program.kind)}, but the program has {len(program.kinds)} kinds")
     if sum(program.fan_in) != len(program.inputs):
         raise ProtocolError(f"the tasks have {sum(program.fan_in)} inputs together, but {len(program.inputs)} are listed")
-    if len(program.seconds) not in (0, total) or len(program.nbytes) not in (0, total) or len(program.near) % 2:
-        raise ProtocolError("the columns seconds, nbytes and near of a program do not fit its tasks")
     if sum(program.literals.sizes) != len(program.literals.data):
         raise ProtocolError("the sizes of the literals do not add up to their bytes")
     if len(program.near) % 2 or (program.near and max(program.near) >= total):

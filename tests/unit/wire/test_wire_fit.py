@@ -25,7 +25,8 @@ def plan(**changes: object) -> Plan:
 def test_what_fits_is_let_through() -> None:
     """Columns of one length, bodies of the announced size, and messages that have neither."""
     for message, body_bytes in (
-        (plan(codes=((b"d" * 16, 3),)), 3), (plan(targets=TWO), 0), (Results(RUN, TWO, longs([2, 3])), 5), (Chunk(RUN, 1, 2, 5), 3),
+        (plan(codes=((b"d" * 16, 3),)), 3), (plan(targets=TWO, choices=TWO), 0), (Results(RUN, TWO, longs([2, 3])), 5),
+        (Chunk(RUN, 1, 2, 5), 3),
         (Report(RUN, ONE, ONE, longs([1]), floats([1]), floats([0])), 0), (Recall(RUN, ONE, ONE), 0), (Announce(RUN, ints(), longs()), 0),
     ):
         check_fit(message, body_bytes)  # type: ignore[arg-type]
@@ -54,6 +55,7 @@ def test_what_fits_is_let_through() -> None:
     (plan(fan_in=TWO), 0, "1 inputs of 3"),
     (plan(sources=TWO), 0, "2 sources"),
     (plan(targets=ONE), 0, "1 numbers in pairs of targets"),
+    (plan(choices=ONE), 0, "1 numbers in pairs of choices"),
     (plan(codes=((b"d" * 16, 3), (b"e" * 16, -3))), 0, "Plan announces 3 bytes and has 0"),
 ])
 def test_what_does_not_fit_is_named(message: Message, body_bytes: int, says: str) -> None:
