@@ -108,7 +108,7 @@ class Greedy:
             return KEPT
         waits = run.linked and run.missing[task] > 0
         reach = ledger.foresight.reach(run, task, shape)
-        if waits and (run.max_concurrency or (not reach and shape.function.count)):
+        if waits and (run.max_concurrency or (not reach and shape.function.count and not ledger.foresight.is_short(shape))):
             run.state[task] = WAITING       # it turned out to be long since it was queued: it comes back when its inputs exist
             return GONE
         inputs = inputs_of(ledger, run, task, now) if run.linked and run.fan_in[task] else None
@@ -251,6 +251,8 @@ class Greedy:
         limit = now + (reach or ledger.foresight.horizon)
         waits = run.linked and run.missing[task] > 0
         if inputs is not None and inputs.there > limit and reach and only is None:
+            if len(inputs.bytes_on) == 1 and not run.told and ledger.foresight.is_short(shape):
+                return self._ahead(now, desk, run, task, shape, options, only, inputs, 0.0)   # the next link of a chain
             run.state[task] = WAITING      # its inputs are still far: it is looked at again when they are near, or there
             ledger.remind(inputs.there - reach / 2, "near", run.run, task)
             return GONE

@@ -96,9 +96,12 @@ class Ledger:
         self.ready.push(shape, run.key(task))
 
     def _is_next_link(self, run: Run, task: int, shape: Shape) -> bool:
-        """Whether a function never seen may be planned before its inputs exist: as the next link of a chain, its node would else idle."""
-        every = self.estimates.all
-        if shape.function.count or run.told or not every.count or every.seconds > self.foresight.short:
+        """Whether it may be planned before its inputs exist, though its time is not well known: as the next link of a chain of short ones.
+
+        It goes where its input is, and else that node would idle until word of the input had gone to the coordinator and back.
+        """
+        known = shape.function if shape.function.count else self.estimates.all
+        if run.told or not known.count or known.seconds > self.foresight.short:
             return False
         nodes = {run.node[each] for each in run.inputs_of(task)}
         return len(nodes) == 1 and not run.is_serializer(task)
