@@ -162,7 +162,10 @@ class LocalCluster:
         names = []
         for spec in specs:
             name = spec.get("name") or self._new_name()
-            if name in self._children:
+            before = self._children.get(name)
+            if before is not None and before.process.poll() is not None:   # it has left by itself
+                before.log.close()
+            elif before is not None:
                 raise ConfigError(f"two nodes are named {name!r}; every node needs a name of its own")
             names.append(name)
             arguments = ["--coordinator", self.address, "--name", name, "--host", "127.0.0.1", *_node_arguments(spec)]
