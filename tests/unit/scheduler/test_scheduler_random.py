@@ -58,6 +58,7 @@ class Play:
             self.join(name)
         self.cluster.client()
         self.old: list[tuple[str, object]] = []      # news that was true once
+        self.kept: list[tuple[str, int, int]] = []   # what nodes had started when it was asked back
         self.trace = hashlib.blake2b()
         self.program = random_program(self.draw, self.names)
         self.run = self.cluster.submit(self.program, max_concurrency=self.draw.choice((0, 0, 0, 2)))
@@ -85,9 +86,16 @@ class Play:
                 outputs = [task for task in range(self.table.total) if self.table.node[task] == message.node] if self.table else []
                 self.cluster.hear("client", MissingOutputs(self.run, ints(outputs)))
                 self.absorb()
-            elif isinstance(message, Recall) and name in self.living and self.draw.random() < 0.7:
-                self.cluster.hear(name, Recalled(message.run, message.tasks, message.attempts))
-                self.absorb()
+            elif isinstance(message, Recall) and name in self.living:
+                # What has started is not given back; what lacks inputs has not started.
+                has_started = self.draw.random() >= 0.7
+                missing = self.table.missing if self.table is not None and self.table.linked else None
+                pairs = list(zip(message.tasks, message.attempts, strict=True))
+                back = [pair for pair in pairs if not has_started or (missing is not None and missing[pair[0]])]
+                self.kept += [(name, task, attempt) for task, attempt in pairs if (task, attempt) not in back]
+                if back:
+                    self.cluster.hear(name, Recalled(message.run, ints(task for task, _ in back), ints(attempt for _, attempt in back)))
+                    self.absorb()
             elif isinstance(message, RunFailed):
                 self.alive = False
 
@@ -144,6 +152,10 @@ class Play:
         for name in self.names:
             if name not in self.living:
                 self.join(name)
+                self.absorb()
+        for name, task, attempt in self.kept:   # it ends, and is of no use any more
+            if self.table is not None and not self.table.is_current(self.cluster.peers[name], task, attempt):
+                self.cluster.done(task, attempt=attempt, node=name)
                 self.absorb()
         for _ in range(2000):
             if self.table is None or self.table.is_over:
