@@ -251,7 +251,8 @@ class Greedy:
         limit = now + (reach or ledger.foresight.horizon)
         waits = run.linked and run.missing[task] > 0
         if inputs is not None and inputs.there > limit and reach and only is None:
-            if len(inputs.bytes_on) == 1 and not run.told and ledger.foresight.is_short(shape):
+            is_near = inputs.there <= now + ledger.foresight.horizon
+            if is_near and len(inputs.bytes_on) == 1 and not run.told and ledger.foresight.is_short(shape):
                 return self._ahead(now, desk, run, task, shape, options, only, inputs, 0.0)   # the next link of a chain
             run.state[task] = WAITING      # its inputs are still far: it is looked at again when they are near, or there
             ledger.remind(inputs.there - reach / 2, "near", run.run, task)

@@ -102,7 +102,8 @@ def _move(ledger: Ledger, run: Run, task: int, peer: int) -> None:
     others = run.copies.get(task, [])
     if peer in others:
         others.remove(peer)
-    if old in ledger.nodes and old not in others:
+    # The maker of an output keeps it until the run is forgotten: the client may still be about to take it there, and is told nothing.
+    if old in ledger.nodes and old not in others and not run.is_output[run.kind[task]]:
         run.copies.setdefault(task, []).append(old)
     redirect_consumers(ledger, run, task)
 

@@ -215,7 +215,8 @@ class Outbox:
             for task in tasks:
                 if run.is_serializer(task):
                     consumers = run.consumers_of(task)
-                    targets.extend((task, run.promised.get(consumers[0], NOBODY) if consumers else NOBODY))
+                    # A consumer that was done before this was lost, and is made again only to be complete, has a node and no promise.
+                    targets.extend((task, run.promised.get(consumers[0], run.node[consumers[0]]) if consumers else NOBODY))
         choices = array("I")
         for task in tasks if run.choices else ():
             if task in run.choices:

@@ -7,7 +7,23 @@ import pytest
 from handoff.columns import Blobs, floats, ints, longs
 from handoff.errors import ProtocolError
 from handoff.ids import RunId
-from handoff.messages import Alive, Announce, Ask, Chunk, Message, Output, Peers, Plan, Recall, Recalled, Redirect, Report, Results, Upload
+from handoff.messages import (
+    Abandon,
+    Alive,
+    Announce,
+    Ask,
+    Chunk,
+    Message,
+    Output,
+    Peers,
+    Plan,
+    Recall,
+    Recalled,
+    Redirect,
+    Report,
+    Results,
+    Upload,
+)
 from handoff.wire.fit import check_fit
 
 RUN, TWO, ONE = RunId(1), ints([1, 2]), ints([1])
@@ -37,6 +53,7 @@ def test_what_fits_is_let_through() -> None:
     (Upload(RUN, TWO, ONE), 0, "2 tasks, 1 nodes"),
     (Output(RUN, TWO, ("stdout", "stdout"), ("x",)), 0, "2 tasks, 2 streams, 1 texts"),
     (Recall(RUN, ONE, TWO), 0, "1 tasks, 2 attempts"),
+    (Abandon(RUN, TWO, ONE), 0, "2 tasks, 1 attempts"),
     (Recalled(RUN, ONE, TWO), 0, "1 tasks, 2 attempts"),
     (Redirect(RUN, ONE, TWO), 0, "1 tasks, 2 nodes"),
     (Report(RUN, ONE, ONE, longs([1, 2]), floats([1]), floats([0])), 0, "1 tasks, 1 attempts, 2 nbytes, 1 seconds, 1 ages"),
