@@ -17,6 +17,7 @@ from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.foresight import Foresight
 from handoff.scheduler.groups import Group
 from handoff.scheduler.links import Links
+from handoff.scheduler.memory import Memory
 from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
 from handoff.scheduler.outbox import Outbox
 from handoff.scheduler.ready import Ready, Shape
@@ -41,6 +42,7 @@ class Ledger:
         self.speeds = Speeds()                 # of nodes, by name
         self.links = Links(settings.bandwidth_bytes_per_second)
         self.allocator = ""                    # what places tasks, for people
+        self.memory = Memory(self)             # what large results take, and will take
         self.ready = Ready(self.estimates)
         self.codes = CodeStore()
         self.nodes: dict[int, Node] = {}
@@ -55,7 +57,7 @@ class Ledger:
         self.tasks = 0                         # in unfinished runs
         self.timers: list[tuple[float, int, str, int, int, int]] = []   # (when, sequence, what, and up to three numbers)
         self.sequence = 0
-        self.out = Outbox(self.nodes, self.client_knows, self.codes)
+        self.out = Outbox(self.nodes, self.client_knows, self.codes, self.memory)
         self.is_changed = False                # something may be placed that could not be before
         self.touched: dict[int, Run] = {}      # runs about which there may be something to say
         self.stranded: dict[tuple[int, int], None] = {}   # (run, task): planned, while an input of it came to be planned nowhere
@@ -156,6 +158,9 @@ class Ledger:
             share = node.share(need)
         if alternative:
             run.choices[task] = alternative
+        if shape.spread:
+            on = run.spreads[shape.spread]
+            on[peer] = on.get(peer, 0) + 1
         if shape.cluster:
             self.cluster.take(shape.cluster[alternative])
         if held:
@@ -296,6 +301,8 @@ class Ledger:
                 del node.holding[run.run, task]
             else:
                 node.queue.pop((run.run, task), None)
+        if self.memory.promised or self.memory.freeing:
+            self.memory.settle(run, task, 0, False)
 
     def remake(self, run: Run, task: int) -> None:
         """A result that is needed is nowhere any more: make it again, with those of its ancestors whose results are gone as well."""

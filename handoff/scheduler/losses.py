@@ -18,6 +18,7 @@ def lose_node(ledger: Ledger, node: Node, reason: str) -> list[tuple[Run, RunFai
     del ledger.nodes[node.peer]
     if ledger.by_name.get(node.name) is node:
         del ledger.by_name[node.name]
+    ledger.memory.forget_node(node.peer)
     ledger.out.forget_node(node.peer)
     failed = []
     for run in list(ledger.runs.values()):

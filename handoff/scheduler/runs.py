@@ -149,6 +149,11 @@ class Run:
         self.told_bytes = program.nbytes              # the same for the size of its result
         self.rank_seconds: list[float] = []           # per kind: what the ranks were worked out with
         self.rank_again = 1 if total <= 20_000 else 16                          # work them out anew when so many tasks are done
+        self.near: dict[int, list[int]] = {}          # per task: others on whose node it would like best to run
+        for task, other in zip(program.near[::2], program.near[1::2], strict=True):
+            self.near.setdefault(task, []).append(other)
+        # Per group of tasks that are to be apart: how many of them are, or were, on each node.
+        self.spreads: dict[str, dict[int, int]] = {kind.spread: {} for kind in self.kinds if kind.spread}
         self.plain = not (self.groups or any(kind.flags & (Flag.SERIALIZER | Flag.OBJECT) for kind in self.kinds))
         self.may_double = not self.max_concurrency and any(kind.flags & Flag.IDEMPOTENT and kind.max_retries for kind in self.kinds)
         for index in range(len(self.kinds)):
@@ -254,6 +259,10 @@ class Run:
 
     def unplace(self, task: int) -> None:
         """It is to be planned anew, with a number that no attempt had before."""
+        if self.spreads:
+            on, peer = self.spreads.get(self.kinds[self.kind[task]].spread), self.node[task]
+            if on is not None and on.get(peer):
+                on[peer] -= 1
         self.state[task] = WAITING
         self.node[task] = NOBODY
         if self.doubled:
