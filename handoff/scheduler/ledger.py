@@ -172,6 +172,8 @@ class Ledger:
             run.started[task] = end - run.submitted
         else:   # as node.take does it
             seconds = (self.foresight.seconds(run, task, shape) + OVERHEAD_SECONDS) / node.speed
+            if not node.planned:
+                node.moved_at = now
             node.planned += 1
             shape.ahead += 1
             node.ahead[shape] = node.ahead.get(shape, 0) + 1
@@ -221,6 +223,8 @@ class Ledger:
                 attempt[task] += 1
                 run.given_at[task] = now - run.submitted
         run.planned += count
+        if not node.planned:
+            node.moved_at = now
         if shape.cluster:
             self.cluster.take(shape.cluster[0], count)
         node.take(shape, count, held)

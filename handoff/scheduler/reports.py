@@ -71,6 +71,7 @@ def _mark_done(now: float, ledger: Ledger, run: Run, node: Node, report: Report)
         done.append(task)
     if not done:
         return done
+    node.moved_at = now
     left, shapes = run.left, run.shapes
     if node.queue:
         for task in done:
