@@ -27,7 +27,7 @@ from handoff.scheduler.outbox import Outbox
 from handoff.scheduler.runs import Run
 from handoff.wire.session import Session
 
-SEEDS_MAX = 300
+SEEDS_MAX = 900   # a node must be lost in just the moment in which one of its tasks runs twice
 Plant = Callable[[pytest.MonkeyPatch], None]
 PLANTS: dict[str, tuple[str, Plant]] = {}   # what is wrong -> the faults that bring it to light, and how it is put in
 
