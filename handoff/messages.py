@@ -200,6 +200,7 @@ class Plan:
     codes: tuple[tuple[bytes, int], ...] = ()     # code that this node has not seen: digest and size; bytes in body
     collector: PeerId = NOBODY    # the run's client: if a link with it stands, it need not say Collect
     choices: Ints = field(default_factory=ints)   # pairs (task, alternative): tasks that are to claim Kind.alternatives[alternative]
+    relays: Ints = field(default_factory=ints)    # pairs (input, node): inputs to be asked for there, where they are or will be fetched
     body: Body = b""
 
 

@@ -13,6 +13,7 @@ from handoff.messages import Abandon, DropCode, Message, Peers, Placed, Plan, Re
 from handoff.program import Flag
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.nodes import Node
+from handoff.scheduler.relays import relays_for
 from handoff.scheduler.runs import Run
 
 RANK_MAX = 999_999.0      # a priority stands above every rank
@@ -193,6 +194,7 @@ class Outbox:
                 if run.is_serializer(task):
                     consumers = run.consumers_of(task)
                     targets.extend((task, run.promised.get(consumers[0], NOBODY) if consumers else NOBODY))
+        relays = array("I", relays_for(run, peer, list(dict.fromkeys(inputs)))) if run.trees else array("I")
         choices = array("I")
         for task in tasks if run.choices else ():
             if task in run.choices:
@@ -208,10 +210,10 @@ class Outbox:
             urgencies = array("d", [urgency_of_kind[of] + min(seconds[of], RANK_MAX) for of in kind])
         codes, body = self.codes.missing(node.codes, (digest for _, this in new_kinds for digest in this.codes)) if new_kinds else ((), b"")
         if sources or targets:
-            self._introduce(node, (*dict.fromkeys(sources), *targets[1::2]))
+            self._introduce(node, (*dict.fromkeys(sources), *targets[1::2], *relays[1::2]))
         self.send(peer, Plan(
             run.run, numbers, attempts, kind, literals, fan_in, inputs, sources, urgencies, targets, tuple(new_kinds), codes,
-            NOBODY if run.client is None else run.client, choices, body=body,
+            NOBODY if run.client is None else run.client, choices, relays, body=body,
         ))
 
     def _introduce(self, node: Node, peers: Iterable[int]) -> None:
