@@ -26,6 +26,10 @@ class Inputs:
         """Whether nothing must be moved there."""
         return self.total - self.bytes_on.get(node.peer, 0.0) < 0.5
 
+    def when(self, ledger: Ledger, node: Node) -> float:
+        """When all of them could be there."""
+        return self.arrival(ledger, node)[0]
+
     def arrival(self, ledger: Ledger, node: Node) -> tuple[float, float]:
         """When all of them could be on that node, by what its links have promised already; and the seconds that moving alone takes."""
         peer = node.peer
