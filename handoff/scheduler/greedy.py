@@ -157,7 +157,7 @@ class Greedy:
         best: Node | None = None
         best_score, best_start = float("inf"), now
         has_room = False
-        is_heavy = inputs is not None and inputs.total > ledger.rates.small
+        is_heavy = inputs is not None and inputs.total > ledger.rates.large and bool(ledger.links.pairs)
         if only is None:
             for option in options:
                 spent = seconds / option.group.speed * option.penalty

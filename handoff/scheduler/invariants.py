@@ -8,6 +8,7 @@ from handoff.errors import InvariantViolation
 from handoff.ids import NOBODY
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.ready import LOW, Shape
+from handoff.scheduler.relays import CHILDREN
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, STATES, WAITING, Run
 
 
@@ -74,6 +75,9 @@ def _check_trees(ledger: Ledger, run: Run) -> None:
             active = sum(each.parent == peer and not each.is_sure for each in tree.holders.values())
             if holder.active != active:
                 _wrong(f"{where}: peer {peer} is said to serve {holder.active} nodes, and serves {active}")
+            could = (tree.sure if holder.is_sure or peer == tree.home else tree.likely) if active < CHILDREN else {}
+            if [each for each in (tree.sure, tree.likely) if peer in each] != ([could] if could else []):
+                _wrong(f"{where}: peer {peer} serves {active} nodes, and is not listed so")
             if peer == tree.home:
                 continue
             planned = sum(run.node[each] == peer and run.is_planned(each) for each in run.consumers_of(value))

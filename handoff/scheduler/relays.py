@@ -11,6 +11,7 @@ is sent to the home, or to one that took its place in the tree before it.
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from handoff.ids import NOBODY
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from handoff.scheduler.ledger import Ledger
 
 CHILDREN = 2       # that a node serves at a time
-LOOKED_AT = 16     # nodes that could serve one more, of which the best is taken
+LOOKED_AT = 8      # nodes that could serve one more, of which the best is taken
 
 
 class Holder:
@@ -39,44 +40,70 @@ class Holder:
 class Tree:
     """How one value spreads. Every holder's parent stands before it, or is the home."""
 
-    __slots__ = ("holders", "home")
+    __slots__ = ("holders", "home", "likely", "sure")
 
     def __init__(self, home: int, there: float) -> None:
         self.home = home           # where the value was made, or is being made
         self.holders: dict[int, Holder] = {home: Holder(NOBODY, there)}
+        self.sure: dict[int, Holder] = dict(self.holders)    # those that could serve one more, and have the value; the home among them
+        self.likely: dict[int, Holder] = {}                  # those that could, and are still to get it
 
     def source(self, ledger: Ledger, peer: int, nbytes: float, now: float) -> tuple[int, float]:
         """Whom that node had best ask, and when that one could begin to send."""
         nodes, rates, soon = ledger.nodes, ledger.rates, now + ledger.foresight.latency
         best, best_begin, best_end = self.home, max(now, self.holders[self.home].there), float("inf")
-        looked_at = 0
-        for each, holder in self.holders.items():
-            if holder.active >= CHILDREN or each == peer:
-                continue
+        for each, holder in islice(chain(self.sure.items(), self.likely.items()), LOOKED_AT):
             node = nodes.get(each)
-            if node is None or node.state != "ready":
+            if node is None or node.state != "ready" or each == peer:
                 continue
             begin = now if holder.is_sure or (holder.there <= now and each == self.home) else max(holder.there, soon)
             begin = max(begin, node.up_at)
             end = begin + nbytes / rates.of(each, peer)
             if end < best_end:
                 best, best_begin, best_end = each, begin, end
-            looked_at += 1
-            if looked_at == LOOKED_AT:
-                break
         return best, best_begin
+
+    def add(self, peer: int, parent: int, there: float) -> Holder:
+        """That node is told to ask this parent."""
+        holder = self.holders[peer] = Holder(parent, there)
+        self.likely[peer] = holder
+        self.serves(parent, 1)
+        return holder
+
+    def serves(self, peer: int, more: int) -> None:
+        """It has so many more children."""
+        holder = self.holders[peer]
+        holder.active += more
+        is_sure = holder.is_sure or peer == self.home
+        if holder.active >= CHILDREN:
+            (self.sure if is_sure else self.likely).pop(peer, None)
+        elif is_sure:
+            self.sure[peer] = holder
+        else:
+            self.likely[peer] = holder
+
+    def has(self, peer: int) -> None:
+        """That node surely has the value, and does not load its parent any more."""
+        holder = self.holders[peer]
+        if not holder.is_sure:
+            holder.is_sure = True
+            self.likely.pop(peer, None)
+            self.serves(peer, 0)
+            self.serves(holder.parent, -1)
 
     def remove(self, peer: int) -> list[int]:
         """That node hands on nothing any more; answers with those that waited for it, which are to ask at home from now on."""
         gone = self.holders.pop(peer)
+        self.sure.pop(peer, None)
+        self.likely.pop(peer, None)
         if not gone.is_sure:
-            self.holders[gone.parent].active -= 1
-        home, waiting = self.holders[self.home], []
+            self.serves(gone.parent, -1)
+        waiting = []
         for each, holder in self.holders.items():
             if holder.parent == peer:
                 holder.parent = self.home
                 if not holder.is_sure:
-                    home.active += 1
+                    self.serves(self.home, 1)
                     waiting.append(each)
         return waiting
 
@@ -94,8 +121,7 @@ def join(ledger: Ledger, run: Run, value: int, peer: int, nbytes: float, now: fl
         if run.has_remade:
             return None
         source, begin = tree.source(ledger, peer, nbytes, now)
-        holder = tree.holders[peer] = Holder(source, begin + nbytes / ledger.rates.of(source, peer))
-        tree.holders[source].active += 1
+        holder = tree.add(peer, source, begin + nbytes / ledger.rates.of(source, peer))
     return holder
 
 
@@ -117,9 +143,7 @@ def took(run: Run, task: int, peer: int) -> None:
         if holder is None or peer == tree.home:
             continue
         holder.planned -= 1
-        if not holder.is_sure:
-            holder.is_sure = True
-            tree.holders[holder.parent].active -= 1
+        tree.has(peer)
 
 
 def left(ledger: Ledger, run: Run, task: int, peer: int) -> None:
@@ -151,8 +175,8 @@ def goes_home(run: Run, value: int, peer: int) -> None:
     if tree is None or holder is None or holder.parent == NOBODY:
         return
     if not holder.is_sure:
-        tree.holders[holder.parent].active -= 1
-        tree.holders[tree.home].active += 1
+        tree.serves(holder.parent, -1)
+        tree.serves(tree.home, 1)
     holder.parent = tree.home
 
 

@@ -37,8 +37,8 @@ def sources(cluster: Cluster) -> dict[str, str]:
         if isinstance(message, Plan) and 0 in message.inputs:
             relays = dict(zip(message.relays[::2], message.relays[1::2], strict=True))
             told[name] = cluster.names[relays.get(0, message.sources[list(message.inputs).index(0)])]
-        elif isinstance(message, Redirect):
-            told.update({name: cluster.names[where] for task, where in zip(message.tasks, message.nodes, strict=True) if task == 0})
+        elif isinstance(message, Redirect) and 0 in message.tasks:
+            told[name] = cluster.names[message.nodes[list(message.tasks).index(0)]]
     return told
 
 
