@@ -181,8 +181,9 @@ class Ledger:
                     others = run.copies.setdefault(each, [])
                     if peer not in others:
                         others.append(peer)
-                        if run.nbytes[each] > self.rates.large:
-                            relays.join(self, run, each, peer, run.nbytes[each], now)
+                        nbytes = run.nbytes[each] or (run.told_bytes[each] if run.told_bytes else 0)
+                        if nbytes > self.rates.large:
+                            relays.join(self, run, each, peer, nbytes, now)
             if run.trees:
                 relays.planned(run, task, peer)
             unplanned, state = run.unplanned, run.state

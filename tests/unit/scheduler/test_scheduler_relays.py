@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 from math import log2
 
 import pytest
 from scheduler_story import Cluster, Flag, Plan, Recalled, Redirect, Release, Unreachable, ints, kind, program
 
-from handoff.columns import Blobs, longs
+from handoff.columns import Blobs, floats, longs
 from handoff.ids import RunId
 from handoff.program import Kind, Program
 from handoff.resources import amounts
@@ -177,3 +178,21 @@ def test_a_broadcast_takes_steps_of_doubling_instead_of_one_for_each_node() -> N
     assert tree.runs[0].makespan <= 2 * log2(16) * 1.05
     assert tree.bytes_moved == alone.bytes_moved == 16 * 10**9
     assert sum(row[2] == "n0" for row in tree.moved) == 2
+
+
+def test_a_broadcast_goes_on_without_a_node_that_is_lost_in_its_middle() -> None:
+    """A relay is gone while others wait for it: they get the value from the maker, and all that was to be done is done."""
+    total = 9
+    cost = amounts({"cpu": 1})
+    kinds = (Kind((b"make",), "make", cost=cost, node="n0"), Kind((b"take",), "take", cost=cost, flags=int(Flag.OUTPUT)))
+    what = Program(
+        ((b"make", 0), (b"take", 0)), kinds, ints([0] + [1] * total), Blobs.of([b""] * (total + 1)), ints([0] + [1] * total), ints([0] * total),
+        seconds=floats([0.01] + [50.0] * total), nbytes=floats([1e9] + [8.0] * total))
+    cluster = ClusterSpec(tuple(node(f"n{number}", {"cpu": 1}) for number in range(total)), bandwidth=1e9)
+    whole = Simulator(cluster).run(Work(what, array("d", what.seconds), longs([10**9] + [8] * total)))
+    relay = next(row[2] for row in whole.moved if row[2] != "n0")
+    broken = replace(cluster, nodes=tuple(replace(each, lost_at=2.5) if each.name == relay else each for each in cluster.nodes))
+    history = Simulator(broken).run(Work(what, array("d", what.seconds), longs([10**9] + [8] * total)))
+
+    assert history.runs[0].failure == "" and relay not in history.runs[0].nodes
+    assert sum(row[2] == "n0" for row in history.moved) > sum(row[2] == "n0" for row in whole.moved)
