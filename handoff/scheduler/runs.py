@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from handoff.columns import Ints
 from handoff.errors import ProtocolError
@@ -14,6 +15,9 @@ from handoff.program import Flag, Program
 from handoff.resources import Amounts
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.ready import RANK_TOP, Shape
+
+if TYPE_CHECKING:
+    from handoff.scheduler.relays import Tree
 
 # The state of a task. Planned is AHEAD or HELD; finished is DONE or GONE.
 WAITING = 0   # an input is neither there nor planned; or it is long, and an input is not there
@@ -122,6 +126,7 @@ class Run:
         self.doubled: dict[int, int] = {}             # those that ever did: the number of the second attempt
         self.fronts: dict[tuple[int, int], float] = {}   # short tasks that should be running, with their attempts: seen so since when
         self.copies: dict[int, list[int]] = {}        # other nodes that hold, or will fetch, the result
+        self.trees: dict[int, Tree] = {}              # how large results spread that several nodes take
         self.has_remade = False                       # something was made again: where older copies lie is not known for sure any more
         self.ran: dict[int, int] = {}                 # where it ran, of results that are taken from another node since
         self.promised: dict[int, int] = {}            # consumers of serializers: the node that was promised to them

@@ -251,6 +251,19 @@ def an_abandoned_attempt_stays_planned(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Endings, "abandon", nothing)
 
 
+@plant("broadcasts")
+def a_node_keeps_what_it_fetched_to_itself(patch: pytest.MonkeyPatch) -> None:
+    """Who asked before the value came is forgotten, unless it was made here."""
+    original = Answers.exists
+
+    def selfish(self: Answers, table: Any, task: int) -> None:
+        if task in table.plans:
+            original(self, table, task)
+        else:
+            table.wants.pop(task, None)
+    patch.setattr(Answers, "exists", selfish)
+
+
 @pytest.mark.parametrize("bug", PLANTS)
 def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some seed within the first few hundred shows it."""

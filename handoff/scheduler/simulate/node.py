@@ -58,6 +58,7 @@ class PaperNode:
         for index, kind in plan.new_kinds:
             self.kinds[run, index] = kind
         choices = dict(zip(plan.choices[::2], plan.choices[1::2], strict=True)) if plan.choices else {}
+        relays = dict(zip(plan.relays[::2], plan.relays[1::2], strict=True)) if plan.relays else {}
         asks: list[tuple[tuple[int, int], int]] = []
         at = 0
         for place, task in enumerate(plan.tasks):
@@ -76,6 +77,7 @@ class PaperNode:
                     continue
                 planned.missing += 1
                 self.waiters.setdefault(value, []).append(key)
+                source = relays.get(each, source)
                 if source != self.peer and self.asked.get(value) != source:
                     self.asked[value] = source
                     asks.append((value, source))

@@ -372,3 +372,5 @@ class Simulator:
             return    # released since
         node.arrived(value, nbytes)
         self._dirty[target] = None
+        for other in node.wants.pop(value, ()):    # it hands on what others were told to ask it for
+            self._send_value(node, other, value)
