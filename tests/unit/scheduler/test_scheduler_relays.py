@@ -186,8 +186,8 @@ def test_a_broadcast_goes_on_without_a_node_that_is_lost_in_its_middle() -> None
     cost = amounts({"cpu": 1})
     kinds = (Kind((b"make",), "make", cost=cost, node="n0"), Kind((b"take",), "take", cost=cost, flags=int(Flag.OUTPUT)))
     what = Program(
-        ((b"make", 0), (b"take", 0)), kinds, ints([0] + [1] * total), Blobs.of([b""] * (total + 1)), ints([0] + [1] * total), ints([0] * total),
-        seconds=floats([0.01] + [50.0] * total), nbytes=floats([1e9] + [8.0] * total))
+        ((b"make", 0), (b"take", 0)), kinds, ints([0] + [1] * total), Blobs.of([b""] * (total + 1)), ints([0] + [1] * total),
+        ints([0] * total), seconds=floats([0.01] + [50.0] * total), nbytes=floats([1e9] + [8.0] * total))
     cluster = ClusterSpec(tuple(node(f"n{number}", {"cpu": 1}) for number in range(total)), bandwidth=1e9)
     whole = Simulator(cluster).run(Work(what, array("d", what.seconds), longs([10**9] + [8] * total)))
     relay = next(row[2] for row in whole.moved if row[2] != "n0")
