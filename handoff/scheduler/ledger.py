@@ -45,7 +45,8 @@ class Ledger:
         self.codes = CodeStore()
         self.nodes: dict[int, Node] = {}
         self.by_name: dict[str, Node] = {}
-        self.open_nodes: list[tuple[Node, int]] = []   # those that take work, with the step of their speed, as of the last pass
+        self.open_nodes: list[Node] = []       # those that take work, as of the last pass
+        self.is_regrouped = True               # nodes came, went, or take work no more or again since then
         self.groups: list[Group] = []          # the same, grouped
         self.open_version = 0                  # counts how often that list changed, or what is known of the speed of its nodes
         self.plans_all = False                 # the allocator wants every task whose inputs are planned, however long

@@ -10,7 +10,7 @@ from handoff.ids import PeerId, RunId
 from handoff.messages import Hello
 from handoff.resources import GPU, GPU_KIND, GPU_MEMORY, SCALE, Amounts
 from handoff.scheduler.estimates import Estimates
-from handoff.scheduler.groups import Group
+from handoff.scheduler.groups import Group, step_of
 from handoff.scheduler.ready import COROUTINES_PER_PLACE, Shape
 from handoff.scheduler.runs import AHEAD, HELD, Run
 from handoff.scheduler.speeds import RECENT, Speed
@@ -27,7 +27,8 @@ class Node:
     __slots__ = (
         "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "down_at", "dropped_at", "ends", "free", "freed", "group",
         "heard", "held", "holding", "is_stale", "kinds", "knows", "label_set", "labels", "lanes", "leaves", "memory_of_a_gpu", "name",
-        "pace", "peer", "pid", "planned", "queue", "queued", "recalled_at", "running", "sent", "shares", "speed", "state", "units", "up_at",
+        "pace", "peer", "pid", "planned", "queue", "queued", "recalled_at", "running", "sent", "shares", "speed", "state", "step", "units",
+        "up_at",
     )
 
     def __init__(self, peer: PeerId, hello: Hello, now: float, zero_cost_per_cpu: int) -> None:
@@ -74,6 +75,7 @@ class Node:
         self.recalled_at = float("-inf")
         self.pace = Speed()                     # what its speed is learned by; `speed` is its value
         self.speed = 1.0                        # a task of one usual second takes 1/speed here
+        self.step = 0                           # of the scale of speeds, by which nodes are grouped
 
     def share(self, need: Amounts) -> float:
         """The largest part of any of the node's resources that this takes; above 1 when the node can never hold it."""
@@ -206,7 +208,10 @@ class Node:
     def give(self, shape: Shape, count: int, held: bool, alternative: int = 0) -> None:
         """So many tasks of this shape are no longer its business."""
         self.planned -= count
-        self.is_stale = True
+        if not self.is_stale:
+            self.is_stale = True
+            if self.group is not None:
+                self.group.stale.append(self)
         where = self.held if held else self.ahead
         left = where[shape] - count
         if left:
@@ -246,17 +251,23 @@ class Node:
 
     def go_at(self, pace: Speed) -> None:
         """Be as fast as was learned of it before."""
-        self.pace, self.speed = pace, pace.value
+        self.pace = pace
+        self._go(step_of(pace.value))
 
     def learn_speed(self, away: float, count: int) -> None:
         """`count` tasks took exp(`away`) times what they should have taken on a node of this speed."""
         self.pace.learn(away, count)
-        self.speed = self.pace.value
+        self._go(step_of(self.pace.value, self.step))
 
     def declare_speed(self, speed: float) -> None:
         """It is known to be so fast, which little that it does will change."""
         self.pace.value, self.pace.runs = speed, RECENT
-        self.speed = speed
+        self._go(step_of(speed))
+
+    def _go(self, step: int) -> None:
+        if step != self.step and self.group is not None:
+            self.group.is_apart = True
+        self.speed, self.step = self.pace.value, step
 
     def room_at(self, need: Amounts, now: float, booked: Iterable[tuple[float, Amounts]] = ()) -> float:
         """When this will fit, by what is known of the tasks that hold their costs here; `booked` are waits decided in this pass."""

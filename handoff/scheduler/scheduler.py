@@ -255,19 +255,19 @@ class Scheduler:
             draining.ask_back_again(ledger)
         self._look_at = min(self._look_at, now + self.settings.suspect_seconds)
         see_what_is_unmet_everywhere(self.ledger, now)
-        self.ledger.is_changed = True
+        self.ledger.is_changed = self.ledger.is_regrouped = True
 
     def _hear(self, now: float, node: Node) -> None:
         node.heard = now
         if node.state == "suspect" and node.dropped_at is None:
             node.state = "draining" if node.leaves else "ready"
-            self.ledger.is_changed = True
+            self.ledger.is_changed = self.ledger.is_regrouped = True
             self._look_at = min(self._look_at, now + self.settings.suspect_seconds)
 
     def _drop(self, now: float, peer: PeerId) -> None:
         node = self.ledger.nodes.get(peer)
         if node is not None:
-            node.dropped_at, node.state = now, "suspect"
+            node.dropped_at, node.state, self.ledger.is_regrouped = now, "suspect", True
             self._look_at = min(self._look_at, now + self.settings.lost_seconds)
         client = self.ledger.clients.get(peer)
         if client is not None:
@@ -305,7 +305,7 @@ class Scheduler:
         for run in concerned:
             self.ledger.touch(run)
         see_what_is_unmet_everywhere(self.ledger, now)
-        self.ledger.is_changed = True
+        self.ledger.is_changed = self.ledger.is_regrouped = True
 
     def _lose_client(self, now: float, peer: PeerId) -> None:
         ledger = self.ledger
@@ -338,7 +338,7 @@ class Scheduler:
                 self._lose_node(now, node, reason)
                 continue
             if since + suspect_after <= now:
-                node.state = "suspect"
+                node.state, self.ledger.is_regrouped = "suspect", True
             self._look_at = min(self._look_at, since + (lost_after if node.state == "suspect" else suspect_after))
 
     # ── clocks ──────────────────────────────────────────────────────────────
