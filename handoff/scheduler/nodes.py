@@ -124,6 +124,9 @@ class Node:
         self.is_stale = False
         self.units.clear()
         self.ends = None
+        if not self.ahead:
+            self._lay_out(now)
+            return
         self.backlog = sum([count * self.unit(shape, estimates) for shape, count in self.ahead.items()])
         lanes = self.lanes
         count = len(lanes)
@@ -141,6 +144,26 @@ class Node:
                 waiting.append((key, seconds, share, there))
         for key, seconds, share, there in waiting:
             self.queue[key] = (seconds, share, there, self.book(seconds, share, there) - seconds)
+
+    def _lay_out(self, now: float) -> None:
+        """The same where nothing is planned ahead: the usual case of long tasks, each on its own cores."""
+        self.backlog = 0.0
+        count = len(self.lanes)
+        taken: list[float] = []
+        for end, since, cost in self.ends_of(now):
+            until = end if end > now else now + LINDY * (now - since)
+            wide = self.share(cost) * count
+            if wide < 1.5:
+                taken.append(until)
+            else:
+                taken += [until] * round(wide)
+        if len(taken) > count:    # several share a core: each is on the core that is free first
+            self.lanes[:] = [now] * count
+            for end, since, cost in self.ends_of(now):
+                self.occupy(max(1, round(self.share(cost) * count)), end if end > now else now + LINDY * (now - since))
+            return
+        taken.sort()
+        self.lanes[:] = [now] * (count - len(taken)) + taken
 
     def occupy(self, wide: int, until: float) -> None:
         """So many cores, those that are free first, are busy until then."""
