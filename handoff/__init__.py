@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from handoff.client.result import RunResult, RunStatus, TaskRecord
     from handoff.client.run import Run
     from handoff.client.story.report import RunReport
-    from handoff.local import LocalCluster, execute, submit
+    from handoff.embedded import execute, submit
+    from handoff.local import LocalCluster
     from handoff.local_run import execute_local
     from handoff.node.current import current_task
 
@@ -46,9 +47,9 @@ _LATER = {
     "TaskRecord": "handoff.client.result",
     "connect": "handoff.client.connect",
     "current_task": "handoff.node.current",
-    "execute": "handoff.local",
+    "execute": "handoff.embedded",
     "execute_local": "handoff.local_run",
-    "submit": "handoff.local",
+    "submit": "handoff.embedded",
 }
 
 

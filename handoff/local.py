@@ -1,12 +1,11 @@
 """A cluster on this machine: coordinator and node daemons as processes that end with this one.
 
-`LocalCluster` is for tests, notebooks and trying things out; `execute` and `submit` use one that is made on first use and kept.
+`LocalCluster` is for tests, notebooks and trying things out.
 The client is imported when the processes have been started: it takes as long as they need to come up, and both are waited for.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import signal
@@ -17,7 +16,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 
     from handoff.client.client import Client
     from handoff.client.core import Core
-    from handoff.client.futures import CallFuture
-    from handoff.client.result import RunResult
-    from handoff.graph.dag import DAG
 
 START_SECONDS = 30.0                 # for all processes to be there; a busy machine with cold disks needs several
 STOP_SECONDS = 5.0                   # from SIGTERM to SIGKILL
@@ -171,7 +167,10 @@ class LocalCluster:
         names = []
         for spec in specs:
             name = spec.get("name") or self._new_name()
-            if name in self._children:
+            before = self._children.get(name)
+            if before is not None and before.process.poll() is not None:   # it has left by itself
+                before.log.close()
+            elif before is not None:
                 raise ConfigError(f"two nodes are named {name!r}; every node needs a name of its own")
             names.append(name)
             arguments = ["--coordinator", self.address, "--name", name, "--host", "127.0.0.1", *_node_arguments(spec)]
@@ -350,51 +349,3 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-# ── the embedded cluster ─────────────────────────────────────────────────────
-
-
-class _Embedded:
-    """The cluster of this process, made on first use."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._cluster: LocalCluster | None = None
-        self._client: Client | None = None
-        self._process = 0
-
-    def client(self) -> Client:
-        """A client of it."""
-        with self._lock:
-            if self._process != os.getpid() or self._client is None or self._client._core.is_closed:
-                self._cluster = LocalCluster(nodes=1)
-                self._client, self._process = self._cluster.own_client(), os.getpid()
-                atexit.register(self.close)
-            return self._client
-
-    def close(self) -> None:
-        """End it; a later call makes a new one."""
-        if self._process == os.getpid():
-            if self._client is not None:
-                self._client.close()
-            if self._cluster is not None:
-                self._cluster.close()
-            self._client = self._cluster = None
-
-
-_embedded = _Embedded()
-os.register_at_fork(after_in_child=_embedded.__init__)  # type: ignore[misc]  # the lock may have been held by another thread
-
-
-def execute(dag: DAG, **options: Any) -> RunResult:
-    """Run a graph on this machine and wait for its results; the options are those of `Client.execute`.
-
-    The first call starts a coordinator and a node with worker processes; they stay for later calls, and end with this process.
-    """
-    return _embedded.client().execute(dag, **options)
-
-
-def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallFuture:
-    """Run one function on this machine, in another process; as `Client.submit`."""
-    return _embedded.client().submit(function, *args, **kwargs)

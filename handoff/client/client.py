@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from handoff.client.lower import Lowered, lower
 from handoff.client.nodes import NodeInfo, RunInfo, has_room, node_info, run_info
 from handoff.client.result import RunResult
 from handoff.client.run import Run, wait_over
+from handoff.client.single import SingleCalls
 from handoff.client.state import Graph, Lease, OutputTaker, RunState
 from handoff.errors import ConfigError, ResultTimeout
 from handoff.graph.dag import DAG
@@ -22,6 +24,8 @@ from handoff.wire.values import pack, unpack
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+_single = SingleCalls()
 
 CANCEL_WAIT_SECONDS = 2.0            # after Ctrl-C: how long the cluster gets to end the run before the interrupt goes on
 
@@ -59,16 +63,18 @@ class Client:
         timeout: float | None = None,
         detach: bool = False,
         wait_for_nodes: bool = False,
+        weight: float = 1.0,
         output: OutputTaker | bool | None = None,
     ) -> RunResult:
         """Run a graph and wait for its results: those of `returns`, or of all functions. Ctrl-C cancels the run.
 
-        `max_retries` is for functions without their own; `timeout` is for the whole run. Lines that functions print appear here,
+        `max_retries` is for functions without their own; `timeout` is for the whole run; of runs of equal priority each gets a share of
+        the cluster in proportion to its `weight`. Lines that functions print appear here,
         marked, unless `output` is False or a callable (function id, node, stream, text) that takes them.
         """
         state = begin(
             self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,
-            detach=detach, wait_for_nodes=wait_for_nodes, output=output,
+            detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output,
         )
         run = Run(Lease(state))
         try:
@@ -90,12 +96,13 @@ class Client:
         timeout: float | None = None,
         detach: bool = False,
         wait_for_nodes: bool = False,
+        weight: float = 1.0,
         output: OutputTaker | bool | None = None,
     ) -> Run:
         """Start a graph and go on; the options are those of `execute`. Raises what makes the cluster refuse it."""
         state = begin(
             self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,
-            detach=detach, wait_for_nodes=wait_for_nodes, output=output,
+            detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output,
         )
         lease = Lease(state)
         state.accepted.result()
@@ -115,12 +122,10 @@ class Client:
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallFuture:
         """Run `function(*args, **kwargs)` somewhere; options such as `cost` are those of `DAG.call`."""
-        dag = DAG(getattr(function, "__name__", "call"))
-        dag.call(function, *args, **{**kwargs, "inline": False})   # what is bound to it is for its place in a graph
-        lowered = lower(dag)
-        state = new_state(self._core, dag, lowered, None, False)
+        name, lowered = _single.lower(function, args, kwargs)
+        state = new_state(self._core, name, lowered, None, False)
         future = CallFuture(state)
-        self._core.submit(state, Submit(state.token, str(dag.id), lowered.program, body=lowered.body), forget=True)
+        self._core.submit(state, Submit(state.token, name, lowered.program, values_only=True, body=lowered.body), forget=True)
         return future
 
     def map(
@@ -172,6 +177,7 @@ def begin(
     timeout: float | None,
     detach: bool,
     wait_for_nodes: bool,
+    weight: float,
     output: OutputTaker | bool | None,
 ) -> RunState:
     """Lower and submit a graph."""
@@ -179,20 +185,23 @@ def begin(
         raise ConfigError(f"max_concurrency={max_concurrency!r}: how many functions may run at once, 1 or more, or None for as many as fit")
     if timeout is not None and not timeout > 0:
         raise ConfigError(f"timeout={timeout!r}: the seconds that the run may take, more than 0, or None for no limit")
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
+        raise ConfigError(f"weight={weight!r}: the run's share of the cluster beside other runs, a number above 0; 1 is usual")
     core.check_open("a run can't be started")
     lowered = lower(dag, returns=returns, max_retries=max_retries, inputs=inputs)
-    state = new_state(core, dag, lowered, output, detach)
+    state = new_state(core, dag.id, lowered, output, detach)
     ids = pack(lowered.ids).join() if detach else b""
     core.submit(state, Submit(
-        state.token, str(dag.id), lowered.program, max_concurrency or 0, timeout or 0.0, detach, wait_for_nodes, ids, body=lowered.body,
+        state.token, str(dag.id), lowered.program, max_concurrency or 0, timeout or 0.0, detach, wait_for_nodes, ids, float(weight),
+        body=lowered.body,
     ))
     return state
 
 
-def new_state(core: Core, dag: DAG, lowered: Lowered, output: OutputTaker | bool | None, detach: bool) -> RunState:
+def new_state(core: Core, dag_id: str, lowered: Lowered, output: OutputTaker | bool | None, detach: bool) -> RunState:
     """The record of a run that is about to be submitted."""
     program = lowered.program
-    graph = Graph(dag.id, lowered.ids, lowered.outputs, lowered.number, lowered.objects, lowered.hidden,
+    graph = Graph(dag_id, lowered.ids, lowered.outputs, lowered.number, lowered.objects, lowered.hidden,
                   program.kinds, program.kind, program.fan_in, program.inputs)
     return RunState(core, core.token(), graph, output=output, detached=detach)
 
@@ -205,7 +214,7 @@ def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[An
     for number, args in enumerate(window):
         dag.add(Function(number, code=function, extra_args=list(args), **options))
     lowered = lower(dag)
-    state = new_state(core, dag, lowered, None, False)
+    state = new_state(core, dag.id, lowered, None, False)
     core.submit(state, Submit(state.token, str(dag.id), lowered.program, body=lowered.body))
     return state
 

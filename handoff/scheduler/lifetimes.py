@@ -18,13 +18,15 @@ RANK_GROWTH = 1.5            # ranks are worked out anew when so many times as m
 RANK_OFTEN_MAX = 20_000      # in runs of at most so many tasks; in larger ones at every fourfold
 
 
-def judged(ledger: Ledger, now: float, number: RunId, peer: PeerId, submit: Submit) -> Run | Refused:
-    """The run that a submission asks for, its code kept; or why there is none."""
+def judged(ledger: Ledger, now: float, number: RunId, peer: PeerId, submit: Submit) -> tuple[Run, bool] | Refused:
+    """The run that a submission asks for, its code kept, and whether the nodes have all that it needs; or why there is none."""
     program, most = submit.program, ledger.settings.tasks_max
     total = len(program.kind)
     if ledger.tasks + total > most:
         text = f"{total} tasks are too many: {ledger.tasks} are in unfinished runs, and at most {most} may be (tasks_max)"
         return Refused("ExecutionError", text, submit.token)
+    if not 0.0 < submit.weight < float("inf"):
+        return Refused("ProtocolError", f"a run's weight is above 0, not {submit.weight}", submit.token)
     try:
         check_program(program)
         run = Run(number, submit, peer, now)
@@ -37,14 +39,14 @@ def judged(ledger: Ledger, now: float, number: RunId, peer: PeerId, submit: Subm
     if found is not None and (found.is_final or not (found.is_absence or may_wait)):
         ledger.codes.release(program.codes)
         return Refused(found.code, found.text, submit.token, program.kind.index(found.kind))
-    return run
+    return run, found is None and not may_wait
 
 
 def add_run(ledger: Ledger, run: Run) -> None:
     """A run begins: its first tasks become ready."""
     ledger.runs[run.run] = run
     ledger.tasks += run.total
-    run.shapes = [ledger.ready.shape(kind, run.run if run.max_concurrency else 0) for kind in run.kinds]
+    run.shapes = [ledger.ready.shape(kind, run) for kind in run.kinds]
     run.is_counted = any(shape.cluster for shape in run.shapes)
     run.work_out_ranks(ledger.estimates, 1.0 / ledger.settings.bandwidth_bytes_per_second)
     keys: dict[Shape, list[int]] = {}
@@ -84,7 +86,7 @@ def make_alone(ledger: Ledger, run: Run, task: int) -> None:
     if index not in run.alone:
         run.alone[index] = len(run.kinds)
         run.kinds.append(replace(kind, flags=kind.flags | Flag.ALONE))
-        run.shapes.append(ledger.ready.shape(run.kinds[-1], run.run if run.max_concurrency else 0))
+        run.shapes.append(ledger.ready.shape(run.kinds[-1], run))
         run.is_output.append(run.is_output[index])
         run.left.append(0)
         run.rank_seconds.append(run.rank_seconds[index])
@@ -107,6 +109,7 @@ def end_run(ledger: Ledger, run: Run) -> None:
         ledger.lay_ghost(run, peer, task)
     for task in list(run.tasks_in(AHEAD, HELD)) if run.is_counted else ():   # on a node that was lost, and the run with it
         ledger.book_off(run, task, run.state[task] == HELD)
+    ledger.memory.forget_run(run.run)
     ledger.out.forget_run(run.run)
     for peer in run.nodes:
         if peer in ledger.nodes:

@@ -64,7 +64,7 @@ class Scheduler:
     @property
     def deadline(self) -> float | None:
         """When the next pause, timeout or silence is due."""
-        due = min(self.ledger.timers[0][0] if self.ledger.timers else float("inf"), self._look_at)
+        due = min(self.ledger.timers[0][0] if self.ledger.timers else float("inf"), self._look_at, self.ledger.out.say_at)
         return None if due == float("inf") else due
 
     def handle(self, now: float, event: Any) -> list[Send | Close | Note]:
@@ -117,11 +117,11 @@ class Scheduler:
                     tell_progress(ledger, now, run)
         ledger.touched.clear()
         orphans = [(run, tasks[0]) for run, tasks in ledger.out.uploads.values() if run.client is None]
-        effects = ledger.out.flush()
+        effects = ledger.out.flush(now)
         for run, task in orphans:   # after what was planned is said, so that it is taken back everywhere
             text = "a value that its client uploaded was lost with its node, and that client is gone"
             fail(ledger, now, run, RunFailed(run.run, "ResultLost", text, task))
-        return effects + ledger.out.flush() if orphans else effects
+        return effects + ledger.out.flush(now) if orphans else effects
 
     def check(self) -> None:
         """Raise InvariantViolation when the tables contradict each other; for tests."""
@@ -221,16 +221,18 @@ class Scheduler:
 
     def _submit(self, now: float, peer: PeerId, submit: Submit) -> None:
         ledger, number = self.ledger, RunId(self._next_run)
-        run = lifetimes.judged(ledger, now, number, peer, submit)
-        if isinstance(run, Refused):
-            ledger.out.send(peer, run)
+        judged = lifetimes.judged(ledger, now, number, peer, submit)
+        if isinstance(judged, Refused):
+            ledger.out.send(peer, judged)
             return
+        run, is_sure = judged
         self._next_run += 1
-        ledger.out.send(peer, Accepted(submit.token, number))
+        (ledger.out.say_later if submit.values_only else ledger.out.send)(peer, Accepted(submit.token, number))
         lifetimes.add_run(ledger, run)
         ledger.clients[peer].runs[number] = None
         speculation.watch(ledger, now, run)
-        see_what_is_unmet(ledger, now, run)
+        if not is_sure:
+            see_what_is_unmet(ledger, now, run)
         if run.timeout > 0.0:
             ledger.remind(now + run.timeout, "timeout", number)
         self.ledger.touch(run)
@@ -316,7 +318,7 @@ class Scheduler:
             run.client = None
             run.placed = set()
             if not run.detach:
-                end(self.ledger, now, run, "cancelled")
+                end(self.ledger, now, run, "done" if run.is_over else "cancelled")
                 continue
             for task in range(run.total) if not run.plain else ():
                 if run.is_object(task) and run.state[task] not in (DONE, GONE):
