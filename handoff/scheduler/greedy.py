@@ -270,17 +270,22 @@ class Greedy:
         else:
             looked_at = desk.holders(shape, inputs, near) if inputs is not None or near else []
             for option in options:
-                node = option.group.least()
+                node = option.group.least()    # by its first core alone: it may have no room for one that takes several
+                if not node.has_room(need):
+                    node = option.open_node(need, desk.reserved, shape) or node
                 if node not in looked_at and desk.reserved.get(node.peer, shape) is shape:
                     looked_at.append(node)
         for node in looked_at:
             is_home = inputs is None or inputs.is_all_on(node)
             # Beside inputs that are still being made, room is not asked for: it will be theirs when they are done.
-            if not (node.has_room(need) or (is_home and waits)):
+            has_room = node.has_room(need) or (is_home and waits)
+            if not has_room and not reach:
                 continue
             if not reach and (not is_home or node.planned - len(node.holding) >= int(1.0 / (node.share(need) or 1.0)) + UNKNOWN_AHEAD):
                 continue
             start = node.free_at(node.share(need))
+            if not has_room:
+                start = max(start, node.room_at(need, now, self._booked.get(node.peer, ())))
             start = max(start, soon)
             spent = seconds / node.speed
             score = start + spent if is_home or inputs is None else self._finish(desk, node, start, spent, inputs)
