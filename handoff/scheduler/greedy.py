@@ -33,14 +33,19 @@ class Greedy:
     """Keeps nothing between passes but scratch space."""
 
     def __init__(self) -> None:
+        self._again = float("inf")      # when the first of the busy nodes that are waited for while others have room should be free
         self._booked: dict[int, list[tuple[float, Amounts]]] = {}         # waits decided in this pass, per node
 
     def allocate(self, now: float, desk: Desk) -> None:
         """Serve the shapes in order of urgency until nothing more has room."""
         self._booked.clear()
+        self._again = float("inf")
         while (shape := desk.next_shape()) is not None:
             if self._serve(now, desk, shape):
                 desk.ledger.ready.again(shape)
+        if self._again < desk.ledger.again_at:
+            desk.ledger.again_at = max(self._again, now + desk.ledger.foresight.latency)
+            desk.ledger.remind(desk.ledger.again_at, "again")
 
     def _serve(self, now: float, desk: Desk, shape: Shape) -> bool:
         """Place what can be placed of it; True when it is to be offered again after more urgent ones."""
@@ -215,6 +220,8 @@ class Greedy:
         # It waits for that node: the next one that thinks of waiting there sees it.
         if not ahead:
             booked.setdefault(best.peer, []).append((best_start + seconds / best.speed, need))
+        if has_room:
+            self._again = min(self._again, best_start + ledger.foresight.round_trip)   # if it takes longer, another one may be better
         return KEPT if has_room else FULL
 
     def _finish(self, desk: Desk, node: Node, start: float, spent: float, inputs: Inputs) -> float:
@@ -283,7 +290,7 @@ class Greedy:
                 continue
             if not reach and (not is_home or node.planned - len(node.holding) >= int(1.0 / (node.share(need) or 1.0)) + UNKNOWN_AHEAD):
                 continue
-            start = node.free_at(node.share(need))
+            start = node.free_at(node.share(need)) if node.queue or not node.has_room(need) else now
             if not has_room:
                 start = max(start, node.room_at(need, now, self._booked.get(node.peer, ())))
             start = max(start, soon)

@@ -58,6 +58,7 @@ class Ledger:
         self.tasks = 0                         # in unfinished runs
         self.timers: list[tuple[float, int, str, int, int, int]] = []   # (when, sequence, what, and up to three numbers)
         self.sequence = 0
+        self.again_at = float("inf")           # when something is to be placed anew, even if nothing happens until then
         self.out = Outbox(self.nodes, self.client_knows, self.codes, self.memory)
         self.is_changed = False                # something may be placed that could not be before
         self.touched: dict[int, Run] = {}      # runs about which there may be something to say

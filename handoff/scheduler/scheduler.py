@@ -358,6 +358,9 @@ class Scheduler:
                 if run.state[second] == WAITING and not run.unplanned[second]:
                     self.ledger.consider(run, second)
                     self.ledger.is_changed = True
+            case "again":
+                self.ledger.again_at = float("inf")
+                self.ledger.is_changed = True
             case "timeout" if run is not None and not run.is_over:
                 fail(self.ledger, now, run, RunFailed(
                     run.run, "RunTimeout", f"the run took longer than {run.timeout:g} s; {run.done} of {run.total} tasks were done"))
