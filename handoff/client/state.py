@@ -50,6 +50,7 @@ class RunState:
         self.core, self.token, self.graph = core, token, graph
         self.output = output
         self.detached = detached
+        self.is_planned = False                        # it follows a plan
         self.delivered = False                         # somebody was given the results
         self.released = False                          # nobody holds it any more
         self.answer: Any = None                        # when attached: what the coordinator knows of it

@@ -10,6 +10,7 @@ from heapq import heappop, heappush
 from handoff.messages import Plan
 from handoff.program import Flag, Kind
 from handoff.resources import SCALE, Amounts
+from handoff.scheduler.ready import COROUTINES_PER_PLACE, needs_of
 from handoff.scheduler.simulate.cluster import NodeSpec
 
 SLOT = ""
@@ -34,7 +35,7 @@ class PaperNode:
         self.peer, self.spec = peer, spec
         capacity = dict(spec.capacity)
         cpus = max(1, -(-capacity.get("cpu", 0) // SCALE))
-        self.capacity = {**capacity, SLOT: zero_cost_per_cpu * cpus}
+        self.capacity = {**capacity, SLOT: zero_cost_per_cpu * cpus * COROUTINES_PER_PLACE}
         self.free = dict(self.capacity)
         self.kinds: dict[tuple[int, int], Kind] = {}
         self.plans: dict[tuple[int, int], Planned] = {}
@@ -66,8 +67,7 @@ class PaperNode:
             sources = plan.sources[at : at + count]
             at += count
             kind = self.kinds[run, plan.kind[place]]
-            cost = kind.alternatives[choices[task]] if task in choices else kind.cost
-            cost = tuple((name, amount) for name, amount in cost if not name.startswith("cluster:")) or ((SLOT, 1),)
+            cost = needs_of(kind)[choices[task] + 1 if task in choices else 0]
             key = (run, task)
             planned = self.plans[key] = Planned(plan.attempts[place], cost, inputs, plan.urgencies[place], bool(kind.flags & Flag.OBJECT))
             for each, source in dict(zip(inputs, sources, strict=True)).items():
