@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from handoff.client.client import Client
     from handoff.client.core import Core
     from handoff.client.futures import CallFuture
+    from handoff.client.planning.plan import Plan
     from handoff.client.result import RunResult
     from handoff.graph.dag import DAG
 
@@ -395,6 +396,11 @@ def execute(dag: DAG, **options: Any) -> RunResult:
     The first call starts a coordinator and a node with worker processes; they stay for later calls, and end with this process.
     """
     return _embedded.client().execute(dag, **options)
+
+
+def plan(dag: DAG, **options: Any) -> Plan:
+    """Where and when each function of a graph would run on this machine, without running any; as `Client.plan`."""
+    return _embedded.client().plan(dag, **options)
 
 
 def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallFuture:

@@ -61,7 +61,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question about the state of things: topic is "nodes", "runs", "run", "timeline", "graph", "attach", "explain" or "outlook"."""
+    """A question about the state of things: topic is "nodes", "runs", "run", "timeline", "graph", "attach", "explain", "corrections", "outlook"."""
 
     token: int
     topic: str

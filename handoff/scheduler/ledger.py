@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from heapq import heappush
@@ -12,7 +13,7 @@ from handoff.ids import NOBODY
 from handoff.messages import EndRun, RunFailed
 from handoff.program import Flag
 from handoff.resources import Amounts
-from handoff.scheduler import twins
+from handoff.scheduler import following, twins
 from handoff.scheduler.clients import Client
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.estimates import Estimates
@@ -63,6 +64,7 @@ class Ledger:
         self.is_changed = False                # something may be placed that could not be before
         self.touched: dict[int, Run] = {}      # runs about which there may be something to say
         self.stranded: dict[tuple[int, int], None] = {}   # (run, task): planned, while an input of it came to be planned nowhere
+        self.following: dict[int, Run] = {}    # runs that follow a plan
         self.leaving: dict[int, Leaving] = {}  # nodes that drain
         self.kept: dict[int, tuple[RunFailed, dict[str, object]]] = {}    # runs that failed without a client: for who attaches later
         self.history: dict[int, dict[str, object]] = {}   # runs that are over and forgotten, for people
@@ -114,7 +116,7 @@ class Ledger:
             node = self.by_name.get(pinned)
             return node.peer if node else NOBODY
         if run.plain:
-            return None
+            return run.followed.get(task) if run.followed else None
         if task in run.promised:
             return run.promised[task]
         group = run.group.get(task)
@@ -129,7 +131,7 @@ class Ledger:
         if run.is_serializer(task):
             home = run.node[run.inputs_of(task)[0]]
             return None if home in self.leaving else home
-        return None
+        return run.followed.get(task)
 
     def can_run(self, run: Run, task: int, node: Node) -> bool:
         """Whether the node, when it ran nothing else, could run it, and whatever must follow it there."""
@@ -348,16 +350,18 @@ class Ledger:
 
     # ── the end of a run ────────────────────────────────────────────────────
 
-    def add_run(self, run: Run) -> None:
-        """A run begins: its first tasks become ready."""
+    def add_run(self, run: Run, plan: following.Columns | None = None) -> None:
+        """A run begins: its first tasks become ready. It follows a plan, if there is one."""
         self.runs[run.run] = run
         self.tasks += run.total
         run.shapes = [self.ready.shape(kind, run.run if run.max_concurrency else 0) for kind in run.kinds]
         run.is_counted = any(shape.cluster for shape in run.shapes)
+        if plan is not None:
+            following.begin(self, run, plan)
         run.work_out_ranks(self.estimates, 1.0 / self.settings.bandwidth_bytes_per_second)
         keys: dict[Shape, list[int]] = {}
         state, kind, shapes, fan_in = run.state, run.kind, run.shapes, run.fan_in
-        if not run.linked and len(shapes) == 1:
+        if not run.rank and len(shapes) == 1:
             base = run.key(0) if run.total else 0
             keys[shapes[0]] = list(range(base, base + run.total))
             state[:] = bytes((READY,)) * run.total
@@ -416,14 +420,14 @@ class Ledger:
         for peer in run.nodes:
             if peer in self.nodes:
                 self.out.send(peer, EndRun(run.run))
-        for shape in dict.fromkeys(run.shapes):
-            uses = run.shapes.count(shape)
+        for shape, uses in Counter(run.shapes).items():
             shape.runs -= uses - 1
             self.ready.release(shape, run.run)
         dropped = self.codes.release(run.codes)
         for node in self.nodes.values() if dropped else ():
             self.out.drop_code(node, dropped)
         del self.runs[run.run]
+        self.following.pop(run.run, None)
         if not run.is_over:
             self.tasks -= run.total
         if run.client is not None and run.client in self.clients:

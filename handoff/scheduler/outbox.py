@@ -197,7 +197,7 @@ class Outbox:
         for task in tasks if run.choices else ():
             if task in run.choices:
                 choices.extend((task, run.choices[task] - 1))
-        if run.linked:
+        if run.rank:
             rank = run.rank
             urgencies = array("d", [urgency_of_kind[of] + min(rank[task], RANK_MAX) for task, of in zip(tasks, kind, strict=True)])
         elif len(urgency_of_kind) == 1:

@@ -30,7 +30,7 @@ from handoff.messages import (
     Unreachable,
 )
 from handoff.resources import Amounts
-from handoff.scheduler import draining, losses, retries, speculation, twins
+from handoff.scheduler import draining, following, losses, retries, speculation, twins
 from handoff.scheduler.allocator import Allocator, Desk
 from handoff.scheduler.answers import answer
 from handoff.scheduler.clients import Client
@@ -107,6 +107,8 @@ class Scheduler:
             self._see_off(now)
         if ledger.is_changed:
             ledger.is_changed = False
+            if ledger.following:
+                following.correct(now, ledger)
             self._allocate(now)
             recall_for_idle_nodes(now, ledger)
             if ledger.stranded:
@@ -240,13 +242,18 @@ class Scheduler:
         nodes = [node for node in ledger.nodes.values() if not node.leaves]
         found = obstacle(program, [index for index, left in enumerate(run.left) if left], nodes, ledger.cluster)
         may_wait = submit.wait_for_nodes or not nodes
+        refused = None
         if found is not None and (found.is_final or not (found.is_absence or may_wait)):
+            refused = Refused(found.code, found.text, submit.token, program.kind.index(found.kind))
+        elif submit.follow:
+            refused = following.refusal(ledger, submit)
+        if refused is not None:
             ledger.codes.release(program.codes)
-            ledger.out.send(peer, Refused(found.code, found.text, submit.token, program.kind.index(found.kind)))
+            ledger.out.send(peer, refused)
             return
         self._next_run += 1
         ledger.out.send(peer, Accepted(submit.token, number))
-        ledger.add_run(run)
+        ledger.add_run(run, (submit.follow, submit.follow_names, submit.follow_ranks) if submit.follow else None)
         ledger.clients[peer].runs[number] = None
         speculation.watch(ledger, now, run)
         see_what_is_unmet(ledger, now, run)
@@ -321,6 +328,7 @@ class Scheduler:
         concerned = [run for run in self.ledger.runs.values() if node.peer in run.nodes]
         for run, failed in losses.lose_node(self.ledger, node, reason):
             fail(self.ledger, now, run, failed)
+        following.lose(self.ledger, node)
         for run in concerned:
             self.ledger.touch(run)
         see_what_is_unmet_everywhere(self.ledger, now)
@@ -378,6 +386,8 @@ class Scheduler:
             case "timeout" if run is not None and not run.is_over:
                 fail(self.ledger, now, run, RunFailed(
                     run.run, "RunTimeout", f"the run took longer than {run.timeout:g} s; {run.done} of {run.total} tasks were done"))
+            case "follow":
+                self.ledger.is_changed = True
             case "stragglers" if run is not None:
                 speculation.look(self.ledger, now, run)
             case "unmet" if run is not None:
