@@ -10,6 +10,7 @@ The connection lives on a loop of its own, so it stays alive while this one is b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Generator, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -236,7 +237,8 @@ class Run:
         except TimeoutError:
             raise ResultTimeout(timeout_text(state, timeout)) from None
         if state.is_planned and state.corrections is None:
-            state.corrections = await self.corrections()
+            with contextlib.suppress(HandoffError):
+                state.corrections = await self.corrections()
         return result_of(self._lease)
 
     async def as_completed(self) -> AsyncIterator[tuple[Hashable, Any]]:

@@ -1,13 +1,11 @@
 """A cluster on this machine: coordinator and node daemons as processes that end with this one.
 
 `LocalCluster` is for tests, notebooks and trying things out; `execute` and `submit` use one that is made on first use and kept.
-
 The client is imported when the processes have been started: it takes as long as they need to come up, and both are waited for.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import signal
@@ -18,7 +16,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -31,10 +29,6 @@ if TYPE_CHECKING:
 
     from handoff.client.client import Client
     from handoff.client.core import Core
-    from handoff.client.futures import CallFuture
-    from handoff.client.planning.plan import Plan
-    from handoff.client.result import RunResult
-    from handoff.graph.dag import DAG
 
 START_SECONDS = 30.0                 # for all processes to be there; a busy machine with cold disks needs several
 STOP_SECONDS = 5.0                   # from SIGTERM to SIGKILL
@@ -51,9 +45,8 @@ class LocalCluster:
         with LocalCluster(nodes=3, cpus=2) as cluster, cluster.client() as client: ...
 
     `nodes` is a number, or a list of dicts with the options of `add_node`. What is not said is this machine's own, shared out evenly.
-    `state` is a directory for what is learned of functions, for the next cluster; without, it is forgotten.
-    `shared` is what the whole cluster has together: {"license": 5} for functions that cost {"cluster:license": 1}. `allocator` and
-    `tracker` are as on the command lines: "first-fit", "MODULE:CLASS".
+    `state` is a directory for what is learned of functions, for the next cluster. `shared` is what the whole cluster has together:
+    {"license": 5} for functions that cost {"cluster:license": 1}. `allocator` and `tracker` are as on the command lines.
     """
 
     def __init__(
@@ -353,56 +346,3 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-# ── the embedded cluster ─────────────────────────────────────────────────────
-
-
-class _Embedded:
-    """The cluster of this process, made on first use."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._cluster: LocalCluster | None = None
-        self._client: Client | None = None
-        self._process = 0
-
-    def client(self) -> Client:
-        """A client of it."""
-        with self._lock:
-            if self._process != os.getpid() or self._client is None or self._client._core.is_closed:
-                self._cluster = LocalCluster(nodes=1)
-                self._client, self._process = self._cluster.own_client(), os.getpid()
-                atexit.register(self.close)
-            return self._client
-
-    def close(self) -> None:
-        """End it; a later call makes a new one."""
-        if self._process == os.getpid():
-            if self._client is not None:
-                self._client.close()
-            if self._cluster is not None:
-                self._cluster.close()
-            self._client = self._cluster = None
-
-
-_embedded = _Embedded()
-os.register_at_fork(after_in_child=_embedded.__init__)  # type: ignore[misc]  # the lock may have been held by another thread
-
-
-def execute(dag: DAG, **options: Any) -> RunResult:
-    """Run a graph on this machine and wait for its results; the options are those of `Client.execute`.
-
-    The first call starts a coordinator and a node with worker processes; they stay for later calls, and end with this process.
-    """
-    return _embedded.client().execute(dag, **options)
-
-
-def plan(dag: DAG, **options: Any) -> Plan:
-    """Where and when each function of a graph would run on this machine, without running any; as `Client.plan`."""
-    return _embedded.client().plan(dag, **options)
-
-
-def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallFuture:
-    """Run one function on this machine, in another process; as `Client.submit`."""
-    return _embedded.client().submit(function, *args, **kwargs)

@@ -33,6 +33,7 @@ class Submit:
     follow: Ints = field(default_factory=ints)      # a plan to follow, per task: index into follow_names, or NOBODY; empty: none
     follow_names: tuple[str, ...] = ()              # names of nodes
     follow_ranks: Floats = field(default_factory=floats)  # per task: the higher the sooner
+    values_only: bool = False     # its client waits for values alone: what is said of the run itself may come with later messages
     body: Body = b""              # code, in the order of program.codes
 
 
@@ -61,7 +62,10 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question about the state of things: topic is "nodes", "runs", "run", "timeline", "graph", "attach", "explain", "corrections", "outlook"."""
+    """A question about the state of things.
+
+    topic is "nodes", "runs", "run", "timeline", "graph", "attach", "explain", "corrections" or "outlook".
+    """
 
     token: int
     topic: str
@@ -85,7 +89,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The run exists; nothing is lost from here on."""
+    """The run exists; nothing is lost from here on. Also from a node, before the first values of a run that may not wait for the word."""
 
     token: int
     run: RunId
@@ -200,6 +204,7 @@ class Plan:
     codes: tuple[tuple[bytes, int], ...] = ()     # code that this node has not seen: digest and size; bytes in body
     collector: PeerId = NOBODY    # the run's client: if a link with it stands, it need not say Collect
     choices: Ints = field(default_factory=ints)   # pairs (task, alternative): tasks that are to claim Kind.alternatives[alternative]
+    token: int = 0                # under which the collector submitted it, if it is to hear Accepted from the node; else 0
     body: Body = b""
 
 

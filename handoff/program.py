@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import IntEnum, IntFlag
+from enum import IntEnum
+from typing import Final
 
 from handoff.columns import Blobs, Floats, Ints, Longs, floats, ints, longs
 from handoff.resources import Amounts
@@ -17,15 +18,15 @@ class Form(IntEnum):
     TREE = 2      # the literal is a pickled `handoff.graph.calls.Call`, with slots for inputs and nested calls of `codes`
 
 
-class Flag(IntFlag):
-    """What is special about a kind of task."""
+class Flag(int):
+    """What is special about a kind of task; or-ed. Plain integers: an IntFlag takes a microsecond for each `|` and `&`."""
 
-    OUTPUT = 1      # the client wants the result
-    ASYNC = 2       # the code is a coroutine function: many run at once on one worker's loop
-    OBJECT = 4      # no code: the client uploads the value to the node that is chosen
-    SERIALIZER = 8  # runs beside its one input, told the node of its one consumer, which is chosen first
-    ALONE = 16      # killed its worker before: gets one of its own, so that no bystander is blamed
-    IDEMPOTENT = 32 # may run twice at once: a straggler gets a second attempt beside the first (`speculate=True`)
+    OUTPUT: Final = 1      # the client wants the result
+    ASYNC: Final = 2       # the code is a coroutine function: many run at once on one worker's loop
+    OBJECT: Final = 4      # no code: the client uploads the value to the node that is chosen
+    SERIALIZER: Final = 8  # runs beside its one input, told the node of its one consumer, which is chosen first
+    ALONE: Final = 16      # killed its worker before: gets one of its own, so that no bystander is blamed
+    IDEMPOTENT: Final = 32 # may run twice at once: a straggler gets a second attempt beside the first (`speculate=True`)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ ALLOWED: dict[tuple[str, str], tuple[type, ...]] = {
     ("node", "coordinator"): (Report, Failed, Recalled, Unreachable, Output, Drain, Alive, Bye),
     ("node", "node"): (Want, Results, Chunk, Absent, Bye),
     ("client", "node"): (Collect, Want, Results, Chunk, Bye),
-    ("node", "client"): (Results, Announce, Chunk, Absent, Refused, Bye),
+    ("node", "client"): (Accepted, Results, Announce, Chunk, Absent, Refused, Bye),
 }
 
 # Nobody waits for these: each write wakes the other side, which costs more than the message itself, so they leave with the next one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import importlib
 import os
 import signal
@@ -23,6 +24,7 @@ from handoff.trust.secret import Secret
 from handoff.version import VERSION
 
 OK, USAGE, UNREACHABLE, INTERRUPTED = 0, 2, 3, 130   # exit statuses, the same for all of Handoff's commands; 1: a run failed
+YOUNG_MAX = 20_000                    # new objects between two looks for garbage in circles; Python's 700 are one turn of a daemon
 STOP_SECONDS_MAX = 5.0                # a daemon whose parent is gone, or that was told to stop, ends at the latest after this long
 
 
@@ -150,6 +152,8 @@ async def _serve(make: Callable[[], Service], lifeline: int | None) -> int:
         await starting   # its first step is taken here, after the handlers are there
     except asyncio.CancelledError:
         return status
+    gc.freeze()   # what is loaded now stays: no collection need look at it
+    gc.set_threshold(YOUNG_MAX)
     await service.wait()
     return status
 

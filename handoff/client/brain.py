@@ -11,6 +11,7 @@ from typing import Any
 
 from handoff import messages
 from handoff.client import events
+from handoff.client.forgets import Forgets
 from handoff.client.reach import Reach, out_of_reach
 from handoff.client.table import ANNOUNCED, MISSING, Table, by_node, nbytes_of, part_of
 from handoff.columns import Ints, Longs, ints, longs
@@ -35,12 +36,13 @@ class ClientBrain:
         self._reach = Reach(settings)
         self._collects: dict[tuple[PeerId, RunId], None] = {}
         self._missed: dict[tuple[PeerId, RunId], None] = {}  # nodes whose values overtook the word that the run exists
+        self._forgets = Forgets()
         self._effects: list[Any] = []
 
     @property
     def deadline(self) -> float | None:
         """When a node is asked again, or the coordinator is given up."""
-        moments = [self._reach.deadline]
+        moments = [self._reach.deadline, self._forgets.deadline]
         if self._dropped_at is not None and not self._away:
             moments.append(self._dropped_at + self.settings.coordinator_lost_seconds)
         return min((moment for moment in moments if moment is not None), default=None)
@@ -56,6 +58,7 @@ class ClientBrain:
             if run in self._runs:
                 self._say(peer, messages.Collect(run))
         self._collects.clear()
+        self._effects += self._forgets.due(now)
         effects, self._effects = self._effects, []
         return effects
 
@@ -63,7 +66,7 @@ class ClientBrain:
         """One thing happened."""
         match event:
             case Received(peer, message):
-                if peer == COORDINATOR:
+                if peer == COORDINATOR or type(message) is messages.Accepted:  # which a node may say before the coordinator does
                     self._from_coordinator(message)
                 else:
                     self._from_node(peer, message)
@@ -102,7 +105,8 @@ class ClientBrain:
 
     def _start(self, event: events.Start) -> None:
         submit = event.submit
-        table = self._tables[submit.token] = Table(submit.token, forget=event.forget, detached=submit.detach, born=self._reach.moment())
+        table = self._tables[submit.token] = Table(
+            submit.token, forget=event.forget, detached=submit.detach, values_only=submit.values_only, born=self._reach.moment())
         if self._away:
             self._fail(table, events.Failure("ConnectionLost", self._away))
         else:
@@ -161,8 +165,7 @@ class ClientBrain:
             case messages.Accepted(token, run):
                 self._accepted(token, run)
             case messages.Peers(peers, names, addresses):
-                for peer, name, address in zip(peers, names, addresses, strict=True):
-                    self.peers[PeerId(peer)] = (name, address)
+                self.peers.update(zip(map(PeerId, peers), zip(names, addresses, strict=True), strict=True))
             case messages.Refused(code, text, token, task):
                 self._refused(token, events.Failure(code, text, task))
             case messages.Answer(token, data):
@@ -204,7 +207,7 @@ class ClientBrain:
 
     def _accepted(self, token: int, run: RunId) -> None:
         table = self._tables.get(token)
-        if table is None:
+        if table is None or table.run is not None:  # it was said before
             return
         table.run = run
         self._runs[run] = table
@@ -299,7 +302,10 @@ class ClientBrain:
         table.uploads.clear()
         self._effects.append(events.RunOver(table.token, table.run, done=table.done))
         if table.forget and not table.announced:
-            self._say(COORDINATOR, messages.Forget(table.run))
+            if table.values_only:
+                self._forgets.add(table.run)
+            else:
+                self._say(COORDINATOR, messages.Forget(table.run))
             self._drop(table)
 
     def _fail(self, table: Table, failure: events.Failure) -> None:
@@ -336,22 +342,16 @@ class ClientBrain:
     def _give_up(self, reason: str) -> None:
         """Nothing more comes from the coordinator about anything that was asked of it."""
         self._away = reason
+        self._forgets.void()
         failure = events.Failure("ConnectionLost", reason)
         for table in list(self._tables.values()):
             if not table.is_over:
                 self._fail(table, failure)
-        for token in self._questions:
-            self._effects.append(events.Unanswered(token, failure))
+        self._effects += [events.Unanswered(token, failure) for token in self._questions]
         self._questions.clear()
 
-    def _needs(self, table: Table, peer: PeerId) -> bool:
-        """Whether this run still waits for something that only a link to that node brings."""
-        if peer in table.uploads or (peer in table.nodes and table.missing):
-            return True
-        return any(table.holders.get(task) == peer for task in table.fetching)
-
     def _node_lost(self, now: float, peer: PeerId, reason: str) -> None:
-        waiting = [table for table in self._runs.values() if self._needs(table, peer)]
+        waiting = [table for table in self._runs.values() if table.needs(peer)]
         if not waiting:
             self._reach.forget(peer)
             return
@@ -366,11 +366,11 @@ class ClientBrain:
 
     def _tick(self, now: float) -> None:
         if self._dropped_at is not None and not self._away and now >= self._dropped_at + self.settings.coordinator_lost_seconds:
-            seconds = self.settings.coordinator_lost_seconds
-            self._give_up(f"the coordinator is gone: no connection to {self._coordinator} for {seconds:g} s; is it still running there?")
+            seconds = f"{self.settings.coordinator_lost_seconds:g} s"
+            self._give_up(f"the coordinator is gone: no connection to {self._coordinator} for {seconds}; is it still running there?")
         for peer in self._reach.due(now):
             for table in list(self._runs.values()):
-                if self._needs(table, peer):
+                if table.needs(peer):
                     self._ask_again(table, peer)
 
     def _ask_again(self, table: Table, peer: PeerId) -> None:

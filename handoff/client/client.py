@@ -12,6 +12,7 @@ from handoff.client.lower import Lowered, lower
 from handoff.client.nodes import NodeInfo, RunInfo, has_room, node_info, run_info
 from handoff.client.result import RunResult
 from handoff.client.run import Run, wait_over
+from handoff.client.single import SingleCalls
 from handoff.client.state import Graph, Lease, OutputTaker, RunState
 from handoff.errors import ConfigError, ResultTimeout
 from handoff.graph.dag import DAG
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from handoff.client.planning.plan import Plan
     from handoff.scheduler.allocator import Allocator
+
+_single = SingleCalls()
 
 CANCEL_WAIT_SECONDS = 2.0            # after Ctrl-C: how long the cluster gets to end the run before the interrupt goes on
 
@@ -140,12 +143,10 @@ class Client:
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallFuture:
         """Run `function(*args, **kwargs)` somewhere; options such as `cost` are those of `DAG.call`."""
-        dag = DAG(getattr(function, "__name__", "call"))
-        dag.call(function, *args, **{**kwargs, "inline": False})   # what is bound to it is for its place in a graph
-        lowered = lower(dag)
-        state = new_state(self._core, dag, lowered, None, False)
+        name, lowered = _single.lower(function, args, kwargs)
+        state = new_state(self._core, name, lowered, None, False)
         future = CallFuture(state)
-        self._core.submit(state, Submit(state.token, str(dag.id), lowered.program, body=lowered.body), forget=True)
+        self._core.submit(state, Submit(state.token, name, lowered.program, values_only=True, body=lowered.body), forget=True)
         return future
 
     def map(
@@ -208,7 +209,7 @@ def begin(
     core.check_open("a run can't be started")
     lowered = lower(dag, returns=returns, max_retries=max_retries, inputs=inputs)
     followed = followed_columns(plan, lowered) if plan is not None else {}
-    state = new_state(core, dag, lowered, output, detach)
+    state = new_state(core, dag.id, lowered, output, detach)
     state.is_planned = plan is not None
     ids = pack(lowered.ids).join() if detach else b""
     core.submit(state, Submit(
@@ -239,10 +240,10 @@ def followed_columns(plan: Any, lowered: Lowered) -> dict[str, Any]:
     return columns_of(plan, lowered)
 
 
-def new_state(core: Core, dag: DAG, lowered: Lowered, output: OutputTaker | bool | None, detach: bool) -> RunState:
+def new_state(core: Core, dag_id: str, lowered: Lowered, output: OutputTaker | bool | None, detach: bool) -> RunState:
     """The record of a run that is about to be submitted."""
     program = lowered.program
-    graph = Graph(dag.id, lowered.ids, lowered.outputs, lowered.number, lowered.objects, lowered.hidden,
+    graph = Graph(dag_id, lowered.ids, lowered.outputs, lowered.number, lowered.objects, lowered.hidden,
                   program.kinds, program.kind, program.fan_in, program.inputs)
     return RunState(core, core.token(), graph, output=output, detached=detach)
 
@@ -255,7 +256,7 @@ def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[An
     for number, args in enumerate(window):
         dag.add(Function(number, code=function, extra_args=list(args), **options))
     lowered = lower(dag)
-    state = new_state(core, dag, lowered, None, False)
+    state = new_state(core, dag.id, lowered, None, False)
     core.submit(state, Submit(state.token, str(dag.id), lowered.program, body=lowered.body))
     return state
 

@@ -31,7 +31,7 @@ from handoff.client.output import show
 from handoff.client.state import RunState, closed
 from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.log import log
-from handoff.loop import Driver, new_event_loop
+from handoff.loop import Driver, new_event_loop, this_turn
 from handoff.machine import Close, Dropped, Lost, Received, Resumed, Send, Tick
 from handoff.messages import PROTOCOL, Ask, Drain, Hello, Refused, Submit, Welcome
 from handoff.program import Kind
@@ -180,8 +180,9 @@ class Core:
     def _take_inbox(self) -> None:
         self._waking = False
         inbox = self._inbox
-        while inbox:
-            inbox.popleft()()
+        with this_turn():
+            while inbox:
+                inbox.popleft()()
 
     # ── what callers ask for ─────────────────────────────────────────────────
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Hashable, Iterator
@@ -51,7 +52,8 @@ class Run:
         state = self._state
         wait_over(state, timeout)
         if state.is_planned and state.failure is None and state.corrections is None:
-            state.corrections = self.corrections()
+            with contextlib.suppress(HandoffError):   # the run is well over, whoever can't be asked any more
+                state.corrections = self.corrections()
         return result_of(self._lease)
 
     def as_completed(self) -> Iterator[tuple[Hashable, Any]]:

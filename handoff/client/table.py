@@ -28,10 +28,11 @@ class Table:
     """One run at the client: a byte per task, and a few words about the whole."""
 
     __slots__ = ("announced", "born", "cancelled", "detached", "done", "fetching", "forget", "holders", "is_over", "known", "missing",
-                 "moved", "nodes", "others", "run", "state", "token", "uploads")
+                 "moved", "nodes", "others", "run", "state", "token", "uploads", "values_only")
 
-    def __init__(self, token: int, *, forget: bool = False, detached: bool = False, born: int = 0) -> None:
+    def __init__(self, token: int, *, forget: bool = False, detached: bool = False, values_only: bool = False, born: int = 0) -> None:
         self.token = token
+        self.values_only = values_only              # nobody waits for word of the run itself, nor for its being forgotten
         self.born = born                            # links that stood before this moment need not be told to collect
         self.run: RunId | None = None               # from Accepted on
         self.state = bytearray()                    # Whereabouts, per task
@@ -124,6 +125,12 @@ class Table:
         """Ask the new holders for what someone waits for."""
         moved, self.moved = self.moved, []
         return [Send(self.holders[task], Want(run, ints([task]))) for task in moved]
+
+    def needs(self, peer: PeerId) -> bool:
+        """Whether this run still waits for something that only a link to that node brings."""
+        if peer in self.uploads or (peer in self.nodes and self.missing):
+            return True
+        return any(self.holders.get(task) == peer for task in self.fetching)
 
     def missing_tasks(self) -> Ints:
         """The outputs that are neither here nor announced by a node that lives."""

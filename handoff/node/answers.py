@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from handoff.columns import ints, longs
 from handoff.ids import PeerId, RunId
 from handoff.machine import Send
-from handoff.messages import Absent, Announce
+from handoff.messages import Absent, Accepted, Announce
 from handoff.node.events import Deliver, Stream
 from handoff.node.state import State
 from handoff.node.tables import Table
@@ -20,6 +21,7 @@ class Answers:
         self._state, self._settings = state, state.settings
         self._asked: dict[tuple[PeerId, RunId], dict[int, None]] = {}    # values to send, whatever their size
         self._outputs: dict[tuple[PeerId, RunId], dict[int, None]] = {}  # outputs to send, or to announce when large
+        self._tokens: dict[tuple[PeerId, RunId], int] = {}               # to be said before the first outputs
 
     def want(self, peer: PeerId, run: RunId, tasks: Iterable[int]) -> None:
         """A peer asks for results of a run: those that are here are sent, the others when they come to be."""
@@ -44,9 +46,14 @@ class Answers:
         if table.outputs:
             self._outputs.setdefault((peer, run), {}).update(table.outputs)
 
-    def expect(self, peer: PeerId, run: RunId) -> None:
-        """A client whose link stands gets the outputs of its run without asking; one that asked before is not sent them twice."""
+    def expect(self, peer: PeerId, run: RunId, token: int = 0) -> None:
+        """A client whose link stands gets the outputs of its run without asking; one that asked before is not sent them twice.
+
+        With a token, it is first told that this is the run that it submitted under that token.
+        """
         if not self._state.is_over(run) and peer not in self._state.table(run).collectors:
+            if token:
+                self._tokens[peer, run] = token
             self.collect(peer, run)
 
     def exists(self, table: Table, task: int) -> None:
@@ -80,14 +87,16 @@ class Answers:
                         waiting.remove(peer)
                         if not waiting:
                             del table.wants[task]
-        for queue in (self._asked, self._outputs):
-            for key in [key for key in queue if key[0] == peer]:
-                del queue[key]
+        self._strike(0, peer)
 
     def forget(self, run: RunId) -> None:
         """The run is over: nothing of it is sent any more."""
-        for queue in (self._asked, self._outputs):
-            for key in [key for key in queue if key[1] == run]:
+        self._strike(1, run)
+
+    def _strike(self, part: int, value: int) -> None:
+        queues: tuple[dict[tuple[PeerId, RunId], Any], ...] = (self._asked, self._outputs, self._tokens)
+        for queue in queues:
+            for key in [key for key in queue if key[part] == value]:
                 del queue[key]
 
     def flush(self) -> None:
@@ -100,6 +109,9 @@ class Answers:
             outputs, self._outputs = self._outputs, {}
             most = self._settings.push_bytes
             for (peer, run), tasks in outputs.items():
+                token = self._tokens.pop((peer, run), 0)
+                if token:
+                    self._state.effects.append(Send(peer, Accepted(token, run)))
                 size = self._state.runs[run].size
                 large = [task for task in tasks if size.get(task, 0) > most]
                 if large:

@@ -128,7 +128,7 @@ class NodeBrain:
             case Plan():
                 self._plans.accept(message)
                 if message.collector in self._clients:
-                    self._answers.expect(message.collector, message.run)
+                    self._answers.expect(message.collector, message.run, message.token)
             case Recall():
                 self._plans.recall(message)
             case Abandon():

@@ -27,6 +27,7 @@ FRAME_BYTES_MAX = 1 << 30                 # from the node to its worker: a task 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024       # from a worker: it cuts its answers into pieces far smaller than this
 
 _HEADER = struct.Struct("<IH")
+_TRUNCATED = int(socket.MSG_CTRUNC)       # arithmetic with flags as such is slow
 _FD_BYTES = array.array("i").itemsize
 
 Frame: TypeAlias = tuple[Any, list[int]]  # what was said, and the descriptors beside it
@@ -67,7 +68,7 @@ class FrameReader:
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 self._descriptors.extend(array.array("i", data[: len(data) // _FD_BYTES * _FD_BYTES]))
-        if flags & socket.MSG_CTRUNC:
+        if flags & _TRUNCATED:
             raise ProtocolError("descriptors were lost on the way; this process has too many files open, or too many came at once")
         if count == 0:
             raise EOFError("the other end is closed")

@@ -14,6 +14,7 @@ from typing import Any
 
 from handoff.errors import HandoffError, ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
+from handoff.loop import this_turn
 from handoff.node.events import Broke, CancelTask, Execute, Finished, Started, WorkerGone, WorkerReady
 from handoff.node.phrases import BATCH, BROKE, CANCEL, CODE, FORGET_CODE, MAP, OUTPUT, READY, RESULTS, SCATTERED, SETUP, STARTED, UNMAP
 from handoff.node.pipe import FDS_MAX, Frame, frame
@@ -87,6 +88,7 @@ class WorkerPool:
         self._workers: dict[WorkerId, _Worker] = {}
         self._closing = False
         self._empty = asyncio.Event()
+        self._turn = this_turn()
         store.on_drop = self._dropped
         raise_file_limit()
 
@@ -243,14 +245,15 @@ class WorkerPool:
     # ── what workers say ────────────────────────────────────────────────────
 
     def _heard(self, name: WorkerId, worker: _Worker, frames: list[Frame]) -> None:
-        for said, descriptors in frames:
-            try:
-                self._hear(name, worker, said, descriptors)
-            except (HandoffError, TypeError, ValueError, LookupError, OSError, OverflowError) as error:
-                worker.process.kill(f"it said what no worker says: {type(error).__name__}: {error}")
-            finally:
-                for descriptor in descriptors:  # what nobody took
-                    os.close(descriptor)
+        with self._turn:
+            for said, descriptors in frames:
+                try:
+                    self._hear(name, worker, said, descriptors)
+                except (HandoffError, TypeError, ValueError, LookupError, OSError, OverflowError) as error:
+                    worker.process.kill(f"it said what no worker says: {type(error).__name__}: {error}")
+                finally:
+                    for descriptor in descriptors:  # what nobody took
+                        os.close(descriptor)
 
     def _hear(self, name: WorkerId, worker: _Worker, said: list[Any], descriptors: list[int]) -> None:
         what = said[0]

@@ -15,6 +15,7 @@ import sysconfig
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from handoff.loop import this_turn
 from handoff.node.phrases import MARKER_BYTES
 from handoff.node.pipe import Frame, NodePipe
 
@@ -95,12 +96,13 @@ class WorkerProcess:
         if self._exit_fd is not None:
             self._loop.remove_reader(self._exit_fd)
             os.close(self._exit_fd)
-        while self.pipe.read():  # what it said last is still true
-            pass
-        self.pipe.close()
-        self._signal_group()  # what it started goes with it
-        status = self._process.wait()
-        self._gone(f"killed: {self._kill_reason}" if self._kill_reason is not None else ended(status))
+        with this_turn():  # nothing new is given to it because of its last words
+            while self.pipe.read():  # what it said last is still true
+                pass
+            self.pipe.close()
+            self._signal_group()  # what it started goes with it
+            status = self._process.wait()
+            self._gone(f"killed: {self._kill_reason}" if self._kill_reason is not None else ended(status))
         self._marker.release()  # its memory and descriptor go now; this object, which its callbacks name, goes with some garbage collection
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from handoff.messages import Progress, RunDone, RunFailed
-from handoff.scheduler import views
+from handoff.scheduler import lifetimes, views
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.runs import Run
 
@@ -12,7 +12,7 @@ HISTORY_MAX = 1000   # runs that are over and forgotten, but still listed
 
 def tell_progress(ledger: Ledger, now: float, run: Run) -> None:
     """Say how far it is, but not too often."""
-    if run.progress_due:
+    if run.progress_due or run.values_only:
         return
     if now < run.progress_at + ledger.settings.progress_seconds:   # added as below: a difference could round below it for ever
         run.progress_due = True
@@ -37,7 +37,8 @@ def say_done(ledger: Ledger, run: Run) -> None:
     if run.client is not None:
         places = run.places()
         ledger.out.introduce_to_client(run.client, places)
-        ledger.out.send(run.client, RunDone(run.run, places, run.bytes_moved))
+        say = ledger.out.say_later if run.values_only else ledger.out.send
+        say(run.client, RunDone(run.run, places, run.bytes_moved))
 
 
 def fail(ledger: Ledger, now: float, run: Run, failed: RunFailed) -> None:
@@ -56,5 +57,5 @@ def end(ledger: Ledger, now: float, run: Run, state: str) -> None:
     history[run.run] = views.run_line(ledger, run, now, state)
     if len(history) > HISTORY_MAX:
         del history[next(iter(history))]
-    ledger.end_run(run)
+    lifetimes.end_run(ledger, run)
     ledger.is_changed = True

@@ -36,10 +36,12 @@ def obstacle(
     Without any node, only what no node could change counts.
     """
     kinds = list(kinds)
-    by_name = {node.name: node for node in nodes}
+    by_name: dict[str, Node] = {}
     absent = None
     for index in kinds:
         kind = program.kinds[index]
+        if kind.node and not by_name:
+            by_name = {node.name: node for node in nodes}
         counted = [split(cost)[1] for cost in (kind.cost, *kind.alternatives)]
         if not any(map(cluster.can_ever, counted)):
             return Obstacle("AllocationError", _undeclared(kind, counted, cluster), index, False, True)
@@ -54,6 +56,8 @@ def obstacle(
         offered = [by_name[kind.node]] if kind.node else nodes
         if not any(_can_run(node, kind, cluster) for node in offered):
             return Obstacle("AllocationError", shortage(kind, offered), index, False)
+    if program.groups and not by_name:
+        by_name = {node.name: node for node in nodes}
     for group in program.groups:
         if not any(program.kind[task] in kinds for task in group):
             continue

@@ -57,8 +57,9 @@ def refusal(ledger: Ledger, submit: Submit) -> Refused | None:
     missing = [name for name in submit.follow_names if name not in ledger.by_name]
     if missing:
         present = ", ".join(map(repr, sorted(ledger.by_name))) or "none"
-        text = (f"the plan can't be followed: it places functions on {', '.join(map(repr, missing))}, which {'are' if missing[1:] else 'is'} "
-                f"not there (nodes that are: {present}); plan again, or run without the plan")
+        which = f"{', '.join(map(repr, missing))}, which {'are' if missing[1:] else 'is'} not there"
+        text = (f"the plan can't be followed: it places functions on {which} (nodes that are: {present}); "
+                "plan again, or run without the plan")
         return Refused("AllocationError", text, submit.token)
     return None
 
@@ -150,13 +151,13 @@ def corrections(ledger: Ledger, run: Run) -> list[list[Any]]:
 
 def _reason(now: float, ledger: Ledger, run: Run, task: int, shape: Shape, peer: int, waiting: set[int], taken: dict[int, None]) -> str:
     """Why this task, the next one on its node, had better go elsewhere; empty: it had not."""
-    node = ledger.nodes.get(peer)
-    if node is None or node.state != "ready":
-        return f"node {run.following.names[peer]!r} {'drains' if node is not None and node.leaves else 'can not be heard'}"  # type: ignore[union-attr]
-    if node.has_room(shape.need) or (not run.plain and (task in run.group or task in run.promised)) or ledger.cluster_room(shape) <= 0:
-        return ""
     following = run.following
     assert following is not None
+    node = ledger.nodes.get(peer)
+    if node is None or node.state != "ready":
+        return f"node {following.names[peer]!r} {'drains' if node is not None and node.leaves else 'can not be heard'}"
+    if node.has_room(shape.need) or (not run.plain and (task in run.group or task in run.promised)) or ledger.cluster_room(shape) <= 0:
+        return ""
     seconds = ledger.foresight.seconds(run, task, shape)
     start = node.room_at(shape.need, now)
     late = start - run.submitted - (following.end - run.rank[task])

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from heapq import heappush
 from typing import TYPE_CHECKING
 
 from handoff.ids import NOBODY
-from handoff.messages import EndRun, RunFailed
-from handoff.program import Flag
+from handoff.messages import RunFailed
 from handoff.resources import Amounts
-from handoff.scheduler import following, twins
+from handoff.scheduler import twins
 from handoff.scheduler.clients import Client
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.estimates import Estimates
@@ -31,8 +28,6 @@ from handoff.settings import SchedulerSettings
 if TYPE_CHECKING:
     from handoff.scheduler.draining import Leaving
 
-RANK_GROWTH = 1.5            # ranks are worked out anew when so many times as many tasks are done, ...
-RANK_OFTEN_MAX = 20_000      # in runs of at most so many tasks; in larger ones at every fourfold
 
 
 class Ledger:
@@ -253,7 +248,7 @@ class Ledger:
     def unplan(self, run: Run, task: int) -> None:
         """It is no longer with its node, and not done; its planned dependents stay where they are and will be redirected."""
         held = run.state[task] == HELD
-        self._book_off(run, task, held)
+        self.book_off(run, task, held)
         run.unplace(task)
         for each in run.consumers_of(task):
             if run.state[each] >= DONE:
@@ -286,7 +281,8 @@ class Ledger:
             self.is_changed = True
         return counted is not None
 
-    def _book_off(self, run: Run, task: int, held: bool) -> None:
+    def book_off(self, run: Run, task: int, held: bool) -> None:
+        """Its node has it no more."""
         node, shape = self.nodes.get(run.node[task]), run.shapes[run.kind[task]]
         alternative = run.choices.pop(task, 0) if run.choices else 0
         run.planned -= 1
@@ -347,91 +343,6 @@ class Ledger:
         self.out.release(run.node[task], run.run, task)
         for peer in run.copies.pop(task, ()):
             self.out.release(peer, run.run, task)
-
-    # ── the end of a run ────────────────────────────────────────────────────
-
-    def add_run(self, run: Run, plan: following.Columns | None = None) -> None:
-        """A run begins: its first tasks become ready. It follows a plan, if there is one."""
-        self.runs[run.run] = run
-        self.tasks += run.total
-        run.shapes = [self.ready.shape(kind, run.run if run.max_concurrency else 0) for kind in run.kinds]
-        run.is_counted = any(shape.cluster for shape in run.shapes)
-        if plan is not None:
-            following.begin(self, run, plan)
-        run.work_out_ranks(self.estimates, 1.0 / self.settings.bandwidth_bytes_per_second)
-        keys: dict[Shape, list[int]] = {}
-        state, kind, shapes, fan_in = run.state, run.kind, run.shapes, run.fan_in
-        if not run.rank and len(shapes) == 1:
-            base = run.key(0) if run.total else 0
-            keys[shapes[0]] = list(range(base, base + run.total))
-            state[:] = bytes((READY,)) * run.total
-        else:
-            for task in range(run.total):
-                if not fan_in[task]:
-                    state[task] = READY
-                    keys.setdefault(shapes[kind[task]], []).append(run.key(task))
-        for shape, several in keys.items():
-            self.ready.extend(shape, several)
-
-    def rank_again(self, run: Run) -> None:
-        """Work out the ranks anew when what was learned since changed them much."""
-        run.rank_again = 1 + int(max(run.done, run.rank_again) * (RANK_GROWTH if run.total <= RANK_OFTEN_MAX else 4))
-        if len(run.shapes) < 2:
-            return    # one kind of task: the order is the same whatever it takes
-        now = [self.estimates.seconds(shape.function) for shape in run.shapes]
-        if all(0.9 * old <= new <= 1.1 * old for old, new in zip(run.rank_seconds, now, strict=True)):
-            return
-        run.work_out_ranks(self.estimates, 1.0 / self.settings.bandwidth_bytes_per_second)
-        for shape in dict.fromkeys(run.shapes):
-            self.ready.rekey(shape, run.run, run.key)
-
-    def make_alone(self, run: Run, task: int) -> None:
-        """It killed workers: from now on it gets one of its own."""
-        index = run.kind[task]
-        kind = run.kinds[index]
-        if kind.flags & Flag.ALONE:
-            return
-        if index not in run.alone:
-            run.alone[index] = len(run.kinds)
-            run.kinds.append(replace(kind, flags=kind.flags | Flag.ALONE))
-            run.shapes.append(self.ready.shape(run.kinds[-1], run.run if run.max_concurrency else 0))
-            run.is_output.append(run.is_output[index])
-            run.left.append(0)
-            run.rank_seconds.append(run.rank_seconds[index])
-        run.change_kind(task, run.alone[index])
-
-    def end_run(self, run: Run) -> None:
-        """Nothing of it is left anywhere: its nodes forget it, its queues and code go."""
-        twins.forget(self, run)
-        for peer in run.nodes:
-            node = self.nodes.get(peer)
-            if node is None:
-                continue
-            for task in node.tasks_of(run):
-                self._book_off(run, task, run.state[task] == HELD)
-                run.state[task] = WAITING
-            node.sent.pop(run.run, None)
-            node.kinds.pop(run.run, None)
-        for peer, task in list(run.ghosts):
-            self.lay_ghost(run, peer, task)
-        for task in list(run.tasks_in(AHEAD, HELD)) if run.is_counted else ():   # on a node that was lost, and the run with it
-            self._book_off(run, task, run.state[task] == HELD)
-        self.out.forget_run(run.run)
-        for peer in run.nodes:
-            if peer in self.nodes:
-                self.out.send(peer, EndRun(run.run))
-        for shape, uses in Counter(run.shapes).items():
-            shape.runs -= uses - 1
-            self.ready.release(shape, run.run)
-        dropped = self.codes.release(run.codes)
-        for node in self.nodes.values() if dropped else ():
-            self.out.drop_code(node, dropped)
-        del self.runs[run.run]
-        self.following.pop(run.run, None)
-        if not run.is_over:
-            self.tasks -= run.total
-        if run.client is not None and run.client in self.clients:
-            self.clients[run.client].runs.pop(run.run, None)
 
     def delay(self, run: Run, task: int, until: float) -> None:
         """Pause before the next attempt."""

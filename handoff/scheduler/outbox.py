@@ -18,6 +18,8 @@ from handoff.scheduler.runs import Run
 RANK_MAX = 999_999.0      # a priority stands above every rank
 PRIORITY_WEIGHT = 1e6
 
+LATER_SECONDS = 0.005     # so long may wait what nobody waits for: the words of several runs then wake their client once
+
 
 class Outbox:
     """Effects, in the order in which they are to be performed."""
@@ -27,6 +29,8 @@ class Outbox:
         self.client_knows = client_knows      # per client: the peers that it was told about
         self.codes = codes
         self.effects: list[Send | Close | Note] = []
+        self.held: dict[PeerId, list[Send]] = {}  # per peer: what nobody waits for
+        self.say_at = float("inf")                # when that is said at the latest
         self.plans: dict[tuple[int, int], tuple[Run, list[int]]] = {}
         self.redirects: dict[tuple[int, int], dict[int, int]] = {}
         self.releases: dict[tuple[int, int], array[int]] = {}
@@ -41,7 +45,21 @@ class Outbox:
     def send(self, peer: PeerId | int | None, message: Message) -> None:
         """Say this, in this order."""
         if peer is not None:
+            if peer in self.held:
+                self.effects += self.held.pop(PeerId(peer))
             self.effects.append(Send(PeerId(peer), message))
+
+    def say_later(self, peer: PeerId | None, message: Message) -> None:
+        """Say this before whatever else is said to that peer, or a little later: nobody waits for it."""
+        if peer is not None:
+            self.held.setdefault(peer, []).append(Send(peer, message))
+
+    def _say_held(self) -> None:
+        for peer, sends in self.held.items():
+            if peer in self.client_knows:   # else it is gone
+                self.effects += sends
+        self.held.clear()
+        self.say_at = float("inf")
 
     def close(self, peer: PeerId, reason: str) -> None:
         """Forget this peer."""
@@ -113,8 +131,10 @@ class Outbox:
 
     # ── handing it over ─────────────────────────────────────────────────────
 
-    def flush(self) -> list[Send | Close | Note]:
-        """Everything that is to be said; the outbox is empty afterwards."""
+    def flush(self, now: float) -> list[Send | Close | Note]:
+        """Everything that is to be said; the outbox is empty afterwards, but for what nobody waits for."""
+        if now >= self.say_at:
+            self._say_held()
         # First, since what is released may be planned again in the same pass, and must not be dropped when it is made.
         for (peer, number), column in self.releases.items():
             if peer in self.nodes:
@@ -143,6 +163,8 @@ class Outbox:
                 self.send(peer, Redirect(RunId(number), array("I", changes), array("I", changes.values())))
         for gathered in (self.plans, self.uploads, self.redirects, self.releases, self.recalls, self.abandons, self.twins):
             gathered.clear()
+        if self.held and self.say_at == float("inf"):
+            self.say_at = now + LATER_SECONDS
         effects, self.effects = self.effects, []
         return effects
 
@@ -152,8 +174,9 @@ class Outbox:
             run.nodes[peer] = None
         if peer not in run.placed and run.client is not None:
             run.placed.add(peer)
-            self.introduce_to_client(run.client, (peer,))
-            self.send(run.client, Placed(run.run, array("I", (peer,))))
+            is_news = self.introduce_to_client(run.client, (peer,))
+            say = self.say_later if run.values_only and not is_news else self.send
+            say(run.client, Placed(run.run, array("I", (peer,))))
         end = first + count
         if tasks[-1] == end - 1 and (count == 1 or tasks == list(range(first, end))):   # one piece of the table: cut it out
             starts = run.literal_starts
@@ -211,7 +234,8 @@ class Outbox:
             self._introduce(node, (*dict.fromkeys(sources), *targets[1::2]))
         self.send(peer, Plan(
             run.run, numbers, attempts, kind, literals, fan_in, inputs, sources, urgencies, targets, tuple(new_kinds), codes,
-            NOBODY if run.client is None else run.client, choices, body=body,
+            NOBODY if run.client is None else run.client, choices,
+            token=run.token if run.values_only and run.client is not None else 0, body=body,
         ))
 
     def _introduce(self, node: Node, peers: Iterable[int]) -> None:
@@ -220,15 +244,16 @@ class Outbox:
             node.knows.update(new)
             self.send(node.peer, self._peers(new))
 
-    def introduce_to_client(self, client: PeerId, peers: Iterable[int]) -> None:
-        """Tell a client who these are, if it does not know."""
+    def introduce_to_client(self, client: PeerId, peers: Iterable[int]) -> bool:
+        """Tell a client who these are, if it does not know; whether it did not."""
         knows = self.client_knows.get(client)
         if knows is None:
-            return
+            return False
         new = [peer for peer in dict.fromkeys(peers) if peer not in knows and peer in self.names]
         if new:
             knows.update(new)
             self.send(client, self._peers(new))
+        return bool(new)
 
     def _peers(self, peers: list[int]) -> Peers:
         return Peers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import repeat
 
 from handoff.messages import Report
-from handoff.scheduler import twins
+from handoff.scheduler import lifetimes, twins
 from handoff.scheduler.estimates import MET_MAX, Estimates, Function
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
@@ -39,7 +39,7 @@ def take_report(now: float, ledger: Ledger, node: Node, report: Report) -> Run |
                 ledger.out.release(node.peer, run.run, task)
     _learn(ledger, run, node, done, report)
     if run.done >= run.rank_again:
-        ledger.rank_again(run)
+        lifetimes.rank_again(ledger, run)
     return run
 
 

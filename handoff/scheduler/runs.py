@@ -80,6 +80,8 @@ class Run:
         self.program = program
         self.name = submit.name
         self.client = client                  # None: it left, and the run goes on without
+        self.token = submit.token
+        self.values_only = submit.values_only
         self.detach = submit.detach
         self.ids = submit.ids
         self.wait_for_nodes = submit.wait_for_nodes

@@ -6,7 +6,6 @@ from dataclasses import replace
 from heapq import heappop
 from typing import Any
 
-from handoff.errors import ProtocolError
 from handoff.greetings import DRAINED
 from handoff.ids import PeerId, RunId
 from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick
@@ -30,19 +29,18 @@ from handoff.messages import (
     Unreachable,
 )
 from handoff.resources import Amounts
-from handoff.scheduler import draining, following, losses, retries, speculation, twins
+from handoff.scheduler import draining, following, lifetimes, losses, retries, speculation, twins
 from handoff.scheduler.allocator import Allocator, Desk
 from handoff.scheduler.answers import answer
 from handoff.scheduler.clients import Client
 from handoff.scheduler.endings import complete, end, fail, tell_progress
-from handoff.scheduler.feasible import obstacle
 from handoff.scheduler.greedy import Greedy
 from handoff.scheduler.invariants import check
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.recall import recall_for_idle_nodes, recall_stranded, take_back
 from handoff.scheduler.reports import take_report
-from handoff.scheduler.runs import DELAYED, DONE, GONE, WAITING, Run, check_program
+from handoff.scheduler.runs import DELAYED, DONE, GONE, WAITING
 from handoff.scheduler.waiting import give_up_waiting, see_what_is_unmet, see_what_is_unmet_everywhere
 from handoff.settings import SchedulerSettings
 
@@ -66,7 +64,7 @@ class Scheduler:
     @property
     def deadline(self) -> float | None:
         """When the next pause, timeout or silence is due."""
-        due = min(self.ledger.timers[0][0] if self.ledger.timers else float("inf"), self._look_at)
+        due = min(self.ledger.timers[0][0] if self.ledger.timers else float("inf"), self._look_at, self.ledger.out.say_at)
         return None if due == float("inf") else due
 
     def handle(self, now: float, event: Any) -> list[Send | Close | Note]:
@@ -121,11 +119,11 @@ class Scheduler:
                     tell_progress(ledger, now, run)
         ledger.touched.clear()
         orphans = [(run, tasks[0]) for run, tasks in ledger.out.uploads.values() if run.client is None]
-        effects = ledger.out.flush()
+        effects = ledger.out.flush(now)
         for run, task in orphans:   # after what was planned is said, so that it is taken back everywhere
             text = "a value that its client uploaded was lost with its node, and that client is gone"
             fail(ledger, now, run, RunFailed(run.run, "ResultLost", text, task))
-        return effects + ledger.out.flush() if orphans else effects
+        return effects + ledger.out.flush(now) if orphans else effects
 
     def check(self) -> None:
         """Raise InvariantViolation when the tables contradict each other; for tests."""
@@ -190,7 +188,7 @@ class Scheduler:
         if failed.cause == "unloadable":
             run.avoid.setdefault(task, set()).add(node.peer)   # another node may have the module
         if run.crashes.get(task, 0) >= 2:
-            self.ledger.make_alone(run, task)
+            lifetimes.make_alone(self.ledger, run, task)
         self.ledger.delay(run, task, now + retries.pause(failures, self.settings))
         self.ledger.touch(run)
 
@@ -224,39 +222,19 @@ class Scheduler:
                 self._lose(now, peer, reason or "it left")
 
     def _submit(self, now: float, peer: PeerId, submit: Submit) -> None:
-        ledger, program = self.ledger, submit.program
-        number = RunId(self._next_run)
-        total = len(program.kind)
-        if ledger.tasks + total > self.settings.tasks_max:
-            most = self.settings.tasks_max
-            text = f"{total} tasks are too many: {ledger.tasks} are in unfinished runs, and at most {most} may be (tasks_max)"
-            ledger.out.send(peer, Refused("ExecutionError", text, submit.token))
+        ledger, number = self.ledger, RunId(self._next_run)
+        judged = lifetimes.judged(ledger, now, number, peer, submit)
+        if isinstance(judged, Refused):
+            ledger.out.send(peer, judged)
             return
-        try:
-            check_program(program)
-            run = Run(number, submit, peer, now)
-            ledger.codes.add(program.codes, submit.body)
-        except ProtocolError as wrong:
-            ledger.out.send(peer, Refused("ProtocolError", str(wrong), submit.token))
-            return
-        nodes = [node for node in ledger.nodes.values() if not node.leaves]
-        found = obstacle(program, [index for index, left in enumerate(run.left) if left], nodes, ledger.cluster)
-        may_wait = submit.wait_for_nodes or not nodes
-        refused = None
-        if found is not None and (found.is_final or not (found.is_absence or may_wait)):
-            refused = Refused(found.code, found.text, submit.token, program.kind.index(found.kind))
-        elif submit.follow:
-            refused = following.refusal(ledger, submit)
-        if refused is not None:
-            ledger.codes.release(program.codes)
-            ledger.out.send(peer, refused)
-            return
+        run, is_sure = judged
         self._next_run += 1
-        ledger.out.send(peer, Accepted(submit.token, number))
-        ledger.add_run(run, (submit.follow, submit.follow_names, submit.follow_ranks) if submit.follow else None)
+        (ledger.out.say_later if submit.values_only else ledger.out.send)(peer, Accepted(submit.token, number))
+        lifetimes.add_run(ledger, run, (submit.follow, submit.follow_names, submit.follow_ranks) if submit.follow else None)
         ledger.clients[peer].runs[number] = None
         speculation.watch(ledger, now, run)
-        see_what_is_unmet(ledger, now, run)
+        if not is_sure:
+            see_what_is_unmet(ledger, now, run)
         if run.timeout > 0.0:
             ledger.remind(now + run.timeout, "timeout", number)
         self.ledger.touch(run)
@@ -343,7 +321,7 @@ class Scheduler:
             run.client = None
             run.placed = set()
             if not run.detach:
-                end(self.ledger, now, run, "cancelled")
+                end(self.ledger, now, run, "done" if run.is_over else "cancelled")
                 continue
             for task in range(run.total) if not run.plain else ():
                 if run.is_object(task) and run.state[task] not in (DONE, GONE):

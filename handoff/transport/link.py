@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeAlias, Union, cast
 from handoff.errors import ConnectionLost, ProtocolError
 from handoff.ids import NOBODY, PeerId
 from handoff.log import log
+from handoff.loop import this_turn
 from handoff.messages import Alive, Bye, Chunk, Hello, Message, Welcome
 from handoff.roles import ALLOWED, LAZY
 from handoff.settings import KIB, WireSettings
@@ -73,6 +74,7 @@ class Link(asyncio.BufferedProtocol):
         self._turn: Callable[[Link], None] | None = getattr(handler, "turn", None)
         self._introduce, self._gone = introduce, gone
         self._loop = asyncio.get_running_loop()
+        self._this_turn = this_turn()
         self._transport: asyncio.Transport | None = None
         self._reader = Reader(settings, self._receive, self._place)
         self._allowed: frozenset[type] = frozenset()
@@ -80,6 +82,7 @@ class Link(asyncio.BufferedProtocol):
         self._outgoing_bytes = 0
         self._has_large = False
         self._is_flushing = False              # what is said in this turn leaves at its end
+        self._is_timed = False                 # what nobody waits for leaves at the latest when a timer rings
         self._is_paused = False
         self._is_ended = False                 # the transport is gone
         self._has_news = False
@@ -101,6 +104,7 @@ class Link(asyncio.BufferedProtocol):
 
         Buffers of a body are not copied: leave them as they are.
         """
+        lazy = type(message) in LAZY
         header, body = codec.encode(message)
         body_bytes = sum(map(len, body)) if body else 0
         if len(header) > self._settings.header_bytes_max or body_bytes > self._settings.body_bytes_max:
@@ -111,11 +115,11 @@ class Link(asyncio.BufferedProtocol):
         session = self.session
         if session is None:
             if not self.closed:
-                self._write(head(len(header), body_bytes), header, body, body_bytes, type(message) in LAZY)
+                self._write(head(len(header), body_bytes), header, body, body_bytes, lazy)
             return
         number = session.keep(header, body, len(header) + body_bytes)
         if not self.closed:
-            self._write(head(len(header), body_bytes, SESSION, number, session.said()), header, body, body_bytes, type(message) in LAZY)
+            self._write(head(len(header), body_bytes, SESSION, number, session.said()), header, body, body_bytes, lazy)
 
     async def drain(self) -> None:
         """Wait until the link is writable. Raises ConnectionLost when it is gone."""
@@ -182,11 +186,12 @@ class Link(asyncio.BufferedProtocol):
         outgoing = self._outgoing
         if not self._is_flushing:
             if lazy:
-                if not outgoing:
-                    self._loop.call_later(LAZY_SECONDS, self._flush)
+                if not self._is_timed:
+                    self._is_timed = True
+                    self._loop.call_later(LAZY_SECONDS, self._flush_late)
             else:
                 self._is_flushing = True
-                self._loop.call_soon(self._flush)
+                self._this_turn.at_end(self._flush)
         outgoing.append(start)
         outgoing.append(header)
         if body:
@@ -195,6 +200,10 @@ class Link(asyncio.BufferedProtocol):
         self._outgoing_bytes += HEAD_BYTES + len(header) + body_bytes
         if self._outgoing_bytes >= FLUSH_BYTES:
             self._flush()
+
+    def _flush_late(self) -> None:
+        self._is_timed = False
+        self._flush()
 
     def _flush(self) -> None:
         self._is_flushing = False
@@ -243,17 +252,18 @@ class Link(asyncio.BufferedProtocol):
         """Called by the transport: so much was read."""
         if self.closed:
             return
-        try:
-            self._reader.advance(nbytes)
-            if self._has_news:
-                self._has_news = False
-                if self._turn is not None:
-                    self._turn(self)
-        except ProtocolError as error:
-            self._violated(str(error))
-        except Exception as error:  # a bug of ours: what was said is half done, so nothing more may be believed on this link
-            log.exception("link.failed", role=self.role, name=self.name, address=self.address, error=error)
-            self._violated(f"it could not be handled: {type(error).__name__}: {error}")
+        with self._this_turn:
+            try:
+                self._reader.advance(nbytes)
+                if self._has_news:
+                    self._has_news = False
+                    if self._turn is not None:
+                        self._turn(self)
+            except ProtocolError as error:
+                self._violated(str(error))
+            except Exception as error:  # a bug of ours: what was said is half done, so nothing more may be believed on this link
+                log.exception("link.failed", role=self.role, name=self.name, address=self.address, error=error)
+                self._violated(f"it could not be handled: {type(error).__name__}: {error}")
 
     def _receive(self, flags: int, number: int, acknowledged: int, header: Buffer, body: Buffer) -> None:
         if self.closed:

@@ -13,7 +13,6 @@ import sys
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
-from operator import attrgetter
 from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import msgpack
@@ -22,7 +21,9 @@ from handoff import greetings, messages
 from handoff.columns import Blobs, Body
 from handoff.errors import ProtocolError
 from handoff.messages import Message
+from handoff.program import Kind
 from handoff.settings import WireSettings
+from handoff.wire.compiled import Field, reader, writer
 
 Buffer: TypeAlias = Union[bytes, bytearray, memoryview]
 Encode: TypeAlias = Callable[[Any], Any]
@@ -31,6 +32,7 @@ Rule: TypeAlias = tuple["Encode | None", Decode]  # None: goes into the header a
 
 LENGTH_MAX = WireSettings().array_length_max
 TEXT_ERRORS = "surrogatepass"  # user code prints what it likes; a lone surrogate must not break the link
+REMEMBERED_MAX = 1024
 SWAPPED = sys.byteorder == "big"
 
 _packer = msgpack.Packer(use_bin_type=True, unicode_errors=TEXT_ERRORS)  # keeps its buffer: twice as fast as packb for small messages
@@ -58,6 +60,7 @@ class _Column:
         self.typecode = typecode
 
 
+_TYPECODES: dict[Decode, str] = {}  # of the rules for columns
 _SCALARS: dict[Decode, type] = {}  # a value of this very type needs no call of its rule: most fields, most of the time
 
 
@@ -93,7 +96,11 @@ def _write_column(typecode: str, value: Any) -> bytes:
 
 
 def _column(typecode: str) -> Rule:
-    return lambda value: _write_column(typecode, value), lambda value: _read_column(typecode, value)
+    def decode(value: Any) -> array[Any]:
+        return _read_column(typecode, value)
+
+    _TYPECODES[decode] = typecode
+    return lambda value: _write_column(typecode, value), decode
 
 
 def _blobs() -> Rule:
@@ -184,11 +191,33 @@ def _rule(annotation: Any) -> Rule:
         return _repeated(_rule(parts[0])) if parts[-1] is Ellipsis else _fixed([_rule(part) for part in parts])
     if is_dataclass(annotation):
         shape = _Shape(annotation)  # type: ignore[arg-type]
-        return shape.write, shape.read
+        return shape.write, _remembering(shape.read) if annotation is Kind else shape.read
     annotation = getattr(annotation, "__supertype__", annotation)  # RunId is an int
     if annotation in (int, str, bytes, bool):
         return _scalar(annotation)
     raise TypeError(f"messages.py has a field of type {annotation}, for which the codec has no rule")
+
+
+def _remembering(read: Decode) -> Decode:
+    """Values that come again and again, and can't change, are made once: what equals one that was right is as right.
+
+    Reading a kind costs as much as the rest of a small message.
+    """
+    known: dict[Any, Any] = {}
+
+    def remembered(value: Any) -> Any:
+        try:
+            found = known.get(value)
+        except TypeError:  # it holds a map: `read` says what is wrong with it
+            return read(value)
+        if found is None:
+            found = read(value)
+            if len(known) >= REMEMBERED_MAX:
+                known.clear()
+            known[value] = found
+        return found
+
+    return remembered
 
 
 # ── one class ───────────────────────────────────────────────────────────────
@@ -208,18 +237,12 @@ class _Shape:
         self.has_body = len(listed) != len(fields(cls))
         self.needed = sum(1 for each in listed if each.default is MISSING and each.default_factory is MISSING)
         self._reads = [(_SCALARS.get(read), read) for _, read in rules]
-        self._writes = [(index, write) for index, (write, _) in enumerate(rules) if write is not None]
-        self._pick = attrgetter(*self.names) if len(self.names) > 1 else self._pick_few
-
-    def _pick_few(self, value: Any) -> tuple[Any, ...]:
-        return tuple([getattr(value, name) for name in self.names])
-
-    def write(self, value: Any) -> list[Any]:
-        """The fields of a value, as they go into a header."""
-        values = list(self._pick(value))
-        for index, write in self._writes:
-            values[index] = write(values[index])
-        return values
+        usual = [
+            Field(name, write, read, _SCALARS.get(read), "" if SWAPPED else _TYPECODES.get(read, ""))
+            for name, (write, read) in zip(self.names, rules, strict=True)
+        ]
+        self.write: Callable[[Any], list[Any]] = writer(usual)   # the fields of a value, as they go into a header
+        self.arguments = reader(usual, self._arguments)          # the checked fields that begin at a place
 
     def read(self, values: Any) -> Any:
         """A value from its fields in a header, the outer envelope being a tuple."""
@@ -227,8 +250,8 @@ class _Shape:
             raise ValueError(f"{self.cls.__name__}: {type(values).__name__} instead of an array")
         return self.cls(*self.arguments(values, 0))
 
-    def arguments(self, values: tuple[Any, ...], start: int) -> list[Any]:
-        """The checked fields that begin at `start`."""
+    def _arguments(self, values: tuple[Any, ...], start: int) -> list[Any]:
+        """The checked fields that begin at `start`. Raises ValueError about what is wrong."""
         if len(values) - start < self.needed:
             raise ValueError(f"{self.cls.__name__} needs {self.needed} fields, got {len(values) - start}")
         found: list[Any] = []

@@ -120,14 +120,21 @@ class Oracles:
     def coordinator_said(self, peer: PeerId, message: Message) -> None:
         """The coordinator's words, as it says them: a run may begin before its client hears of it."""
         if isinstance(message, Accepted):
-            client, job = self.jobs[self.names[peer], message.token]
-            job.run = message.run
-            sure(message.run not in self.watches, f"run {message.run} was given twice")
-            self.watches[message.run] = Watch(job, client)
+            self._began(peer, message.token, message.run)
+        elif isinstance(message, Plan) and message.token:   # the node will say it to the client
+            self._began(message.collector, message.token, message.run)
         if isinstance(message, EndRun):
             self.ended[message.run] = None
         self.departures.said(peer, message)
         self.attempts.said(self.names.get(peer, "?"), message)
+
+    def _began(self, peer: PeerId, token: int, run: RunId) -> None:
+        client, job = self.jobs[self.names[peer], token]
+        if run in self.watches:
+            sure(self.watches[run].job is job, f"run {run} was given twice")
+            return
+        job.run = run
+        self.watches[run] = Watch(job, client)
 
     def planned(self, node: Node, plan: Plan) -> None:
         """A plan arrived at a node."""

@@ -119,7 +119,7 @@ def test_only_functions_are_added() -> None:
     ({"timeout": "1"}, "timeout='1'"),
     ({"priority": 0.5}, "priority=0.5"),
     ({"speculate": 1}, "speculate=1 is neither True nor False"),
-    ({"type": "inline", "speculate": True}, "leave out speculate here"),
+    ({"type": "inline", "speculate": True}, "leave out speculate"),
     ({"parallelism": 0}, "parallelism=0"),
     ({"batch_size": 0}, "batch_size=0"),
     ({"batch_timeout": -1}, "batch_timeout=-1"),

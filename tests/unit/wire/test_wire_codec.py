@@ -259,6 +259,41 @@ def test_longer_arrays_than_the_cap_are_refused_on_the_way_in() -> None:
         codec.decode(header(65_537))
 
 
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_the_short_way_to_read_a_message_is_the_long_way(cls: type[Any], data: st.DataObject) -> None:
+    """Whatever stands in its fields, too few or too many: the same values, or the same words about what is wrong."""
+    shape = codec._SHAPES[codec.tag(cls)]
+    values = shape.write(data.draw(messages_of(cls)))
+    for _ in range(data.draw(st.integers(0, 2))):
+        at = data.draw(st.integers(0, len(values)))
+        values[at : at + data.draw(st.integers(0, 1))] = data.draw(st.lists(PLAIN, max_size=1))
+    came = codec._read(msgpack.packb(values))
+
+    def result(read: Any) -> Any:
+        try:
+            return read(came, 0)
+        except ValueError as error:
+            return str(error)
+
+    assert result(shape.arguments) == result(shape._arguments)
+
+
+def test_equal_kinds_are_made_once() -> None:
+    """What every run of a function says is not read anew; a kind that is wrong is refused each time, with the field that is wrong."""
+    known = through(Plan(RunId(1), ints(), ints(), ints(), Blobs.of([]), ints(), ints(), ints(), floats(), new_kinds=((0, Kind((), "f")),)))
+    again = through(Plan(RunId(2), ints(), ints(), ints(), Blobs.of([]), ints(), ints(), ints(), floats(), new_kinds=((1, Kind((), "f")),)))
+    assert isinstance(known, Plan) and isinstance(again, Plan)
+    assert known.new_kinds[0][1] is again.new_kinds[0][1]
+    empty = [b"", b"", b"", [b"", b""], b"", b"", b"", b"", b""]
+    for _ in range(2):
+        with pytest.raises(ProtocolError, match=r"Kind\.name: int instead of str"):
+            codec.decode(msgpack.packb([codec.tag(Plan), 1, *empty, [[0, [[], 3]]]]))
+        with pytest.raises(ProtocolError, match=r"Kind\.name: dict instead of str"):
+            codec.decode(msgpack.packb([codec.tag(Plan), 1, *empty, [[0, [[], {}]]]]))
+
+
 def test_every_field_after_the_first_default_has_one() -> None:
     """Trailing fields can only be missing when all of them have defaults."""
     for cls in CLASSES:

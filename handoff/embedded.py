@@ -1,0 +1,68 @@
+"""The cluster of this very process, made on first use and kept until its end: what `handoff.execute`, `plan` and `submit` use."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from handoff.local import LocalCluster
+
+if TYPE_CHECKING:
+    from handoff.client.client import Client
+    from handoff.client.futures import CallFuture
+    from handoff.client.planning.plan import Plan
+    from handoff.client.result import RunResult
+    from handoff.graph.dag import DAG
+
+
+class _Embedded:
+    """The cluster of this process, made on first use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cluster: LocalCluster | None = None
+        self._client: Client | None = None
+        self._process = 0
+
+    def client(self) -> Client:
+        """A client of it."""
+        with self._lock:
+            if self._process != os.getpid() or self._client is None or self._client._core.is_closed:
+                self._cluster = LocalCluster(nodes=1)
+                self._client, self._process = self._cluster.own_client(), os.getpid()
+                atexit.register(self.close)
+            return self._client
+
+    def close(self) -> None:
+        """End it; a later call makes a new one."""
+        if self._process == os.getpid():
+            if self._client is not None:
+                self._client.close()
+            if self._cluster is not None:
+                self._cluster.close()
+            self._client = self._cluster = None
+
+
+_embedded = _Embedded()
+os.register_at_fork(after_in_child=_embedded.__init__)  # type: ignore[misc]  # the lock may have been held by another thread
+
+
+def execute(dag: DAG, **options: Any) -> RunResult:
+    """Run a graph on this machine and wait for its results; the options are those of `Client.execute`.
+
+    The first call starts a coordinator and a node with worker processes; they stay for later calls, and end with this process.
+    """
+    return _embedded.client().execute(dag, **options)
+
+
+def plan(dag: DAG, **options: Any) -> Plan:
+    """Where and when each function of a graph would run on this machine, without running any; as `Client.plan`."""
+    return _embedded.client().plan(dag, **options)
+
+
+def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallFuture:
+    """Run one function on this machine, in another process; as `Client.submit`."""
+    return _embedded.client().submit(function, *args, **kwargs)

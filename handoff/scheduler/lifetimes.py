@@ -1,0 +1,132 @@
+"""The life of a run in the tables: it begins, its ranks change as more is learned, tasks of it are set apart, it ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from handoff.errors import ProtocolError
+from handoff.ids import PeerId, RunId
+from handoff.messages import EndRun, Refused, Submit
+from handoff.program import Flag
+from handoff.scheduler import following, twins
+from handoff.scheduler.feasible import obstacle
+from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.ready import Shape
+from handoff.scheduler.runs import AHEAD, HELD, READY, WAITING, Run, check_program
+
+RANK_GROWTH = 1.5            # ranks are worked out anew when so many times as many tasks are done, ...
+RANK_OFTEN_MAX = 20_000      # in runs of at most so many tasks; in larger ones at every fourfold
+
+
+def judged(ledger: Ledger, now: float, number: RunId, peer: PeerId, submit: Submit) -> tuple[Run, bool] | Refused:
+    """The run that a submission asks for, its code kept, and whether the nodes have all that it needs; or why there is none."""
+    program, most = submit.program, ledger.settings.tasks_max
+    total = len(program.kind)
+    if ledger.tasks + total > most:
+        text = f"{total} tasks are too many: {ledger.tasks} are in unfinished runs, and at most {most} may be (tasks_max)"
+        return Refused("ExecutionError", text, submit.token)
+    try:
+        check_program(program)
+        run = Run(number, submit, peer, now)
+        ledger.codes.add(program.codes, submit.body)
+    except ProtocolError as wrong:
+        return Refused("ProtocolError", str(wrong), submit.token)
+    nodes = [node for node in ledger.nodes.values() if not node.leaves]
+    found = obstacle(program, [index for index, left in enumerate(run.left) if left], nodes, ledger.cluster)
+    may_wait = submit.wait_for_nodes or not nodes
+    if found is not None and (found.is_final or not (found.is_absence or may_wait)):
+        ledger.codes.release(program.codes)
+        return Refused(found.code, found.text, submit.token, program.kind.index(found.kind))
+    refused = following.refusal(ledger, submit) if submit.follow else None
+    if refused is not None:
+        ledger.codes.release(program.codes)
+        return refused
+    return run, found is None and not may_wait
+
+
+def add_run(ledger: Ledger, run: Run, plan: following.Columns | None = None) -> None:
+    """A run begins: its first tasks become ready. It follows a plan, if there is one."""
+    ledger.runs[run.run] = run
+    ledger.tasks += run.total
+    run.shapes = [ledger.ready.shape(kind, run.run if run.max_concurrency else 0) for kind in run.kinds]
+    run.is_counted = any(shape.cluster for shape in run.shapes)
+    if plan is not None:
+        following.begin(ledger, run, plan)
+    run.work_out_ranks(ledger.estimates, 1.0 / ledger.settings.bandwidth_bytes_per_second)
+    keys: dict[Shape, list[int]] = {}
+    state, kind, shapes, fan_in = run.state, run.kind, run.shapes, run.fan_in
+    if not run.rank and len(shapes) == 1:
+        base = run.key(0) if run.total else 0
+        keys[shapes[0]] = list(range(base, base + run.total))
+        state[:] = bytes((READY,)) * run.total
+    else:
+        for task in range(run.total):
+            if not fan_in[task]:
+                state[task] = READY
+                keys.setdefault(shapes[kind[task]], []).append(run.key(task))
+    for shape, several in keys.items():
+        ledger.ready.extend(shape, several)
+
+
+def rank_again(ledger: Ledger, run: Run) -> None:
+    """Work out the ranks anew when what was learned since changed them much."""
+    run.rank_again = 1 + int(max(run.done, run.rank_again) * (RANK_GROWTH if run.total <= RANK_OFTEN_MAX else 4))
+    if len(run.shapes) < 2:
+        return    # one kind of task: the order is the same whatever it takes
+    now = [ledger.estimates.seconds(shape.function) for shape in run.shapes]
+    if all(0.9 * old <= new <= 1.1 * old for old, new in zip(run.rank_seconds, now, strict=True)):
+        return
+    run.work_out_ranks(ledger.estimates, 1.0 / ledger.settings.bandwidth_bytes_per_second)
+    for shape in dict.fromkeys(run.shapes):
+        ledger.ready.rekey(shape, run.run, run.key)
+
+
+def make_alone(ledger: Ledger, run: Run, task: int) -> None:
+    """It killed workers: from now on it gets one of its own."""
+    index = run.kind[task]
+    kind = run.kinds[index]
+    if kind.flags & Flag.ALONE:
+        return
+    if index not in run.alone:
+        run.alone[index] = len(run.kinds)
+        run.kinds.append(replace(kind, flags=kind.flags | Flag.ALONE))
+        run.shapes.append(ledger.ready.shape(run.kinds[-1], run.run if run.max_concurrency else 0))
+        run.is_output.append(run.is_output[index])
+        run.left.append(0)
+        run.rank_seconds.append(run.rank_seconds[index])
+    run.change_kind(task, run.alone[index])
+
+
+def end_run(ledger: Ledger, run: Run) -> None:
+    """Nothing of it is left anywhere: its nodes forget it, its queues and code go."""
+    twins.forget(ledger, run)
+    for peer in run.nodes:
+        node = ledger.nodes.get(peer)
+        if node is None:
+            continue
+        for task in node.tasks_of(run):
+            ledger.book_off(run, task, run.state[task] == HELD)
+            run.state[task] = WAITING
+        node.sent.pop(run.run, None)
+        node.kinds.pop(run.run, None)
+    for peer, task in list(run.ghosts):
+        ledger.lay_ghost(run, peer, task)
+    for task in list(run.tasks_in(AHEAD, HELD)) if run.is_counted else ():   # on a node that was lost, and the run with it
+        ledger.book_off(run, task, run.state[task] == HELD)
+    ledger.out.forget_run(run.run)
+    for peer in run.nodes:
+        if peer in ledger.nodes:
+            ledger.out.send(peer, EndRun(run.run))
+    for shape, uses in Counter(run.shapes).items():
+        shape.runs -= uses - 1
+        ledger.ready.release(shape, run.run)
+    dropped = ledger.codes.release(run.codes)
+    for node in ledger.nodes.values() if dropped else ():
+        ledger.out.drop_code(node, dropped)
+    del ledger.runs[run.run]
+    ledger.following.pop(run.run, None)
+    if not run.is_over:
+        ledger.tasks -= run.total
+    if run.client is not None and run.client in ledger.clients:
+        ledger.clients[run.client].runs.pop(run.run, None)

@@ -1,0 +1,110 @@
+"""Runs of which the client waits for the values alone: word of the run itself is gathered, and said late, but said, and in order."""
+
+from __future__ import annotations
+
+from scheduler_story import Accepted, Cluster, Forget, Plan, RunDone, RunFailed, Submit, many
+
+from handoff.messages import Ask, NodeGone, Peers, Placed, Progress
+from handoff.scheduler.outbox import LATER_SECONDS
+
+WORD = (Accepted, Placed, RunDone)
+
+
+def started(token: int = 1) -> Cluster:
+    """A client that knows both nodes from an earlier run."""
+    cluster = Cluster().join("n1").join("n2").client()
+    cluster.submit(many(2))
+    cluster.done(0, 1)
+    return submit(cluster, token)
+
+
+def submit(cluster: Cluster, token: int) -> Cluster:
+    """One function, its value alone waited for."""
+    cluster.hear("client", Submit(token, "single", many(1), values_only=True, body=b"work"))
+    return cluster
+
+
+def test_only_the_plan_goes_out_at_once() -> None:
+    """The plan names the client's token, since the node is the one to say which run it is; nothing wakes the client."""
+    cluster = started(token=5)
+    assert [type(message) for _, message in cluster.last] == [Plan]
+    assert cluster.told(Plan)[0].token == 5 and cluster.told(Plan)[0].collector == cluster.peers["client"]
+
+
+def test_a_run_whose_client_waits_for_word_is_not_named_by_nodes() -> None:
+    """Its Accepted comes at once, from the coordinator."""
+    cluster = Cluster().join("n1").client()
+    cluster.submit(many(1))
+    assert cluster.told(Plan)[0].token == 0
+
+
+def test_word_of_several_runs_comes_together_and_in_order() -> None:
+    """Two runs that are over within the time are accepted, placed and done in one turn, each in this order."""
+    cluster = submit(started(1), 2)
+    cluster.done(0, run=2)
+    cluster.done(0, run=3)
+    assert not cluster.told(object, "client")
+    said = [message for name, message in cluster.wait(LATER_SECONDS) if name == "client"]
+    assert [(type(message), message.run) for message in said if message.run == 2] == [(each, 2) for each in WORD]
+    assert [(type(message), message.run) for message in said if message.run == 3] == [(each, 3) for each in WORD]
+    assert cluster.wait(1.0) == []
+
+
+def test_what_the_client_must_hear_comes_with_the_word_before_it() -> None:
+    """A failure is preceded by the acceptance that was held back."""
+    cluster = started(5)
+    cluster.fail(0, run=2, cause="unpicklable")
+    while not cluster.told(RunFailed):
+        cluster.wait(1.0)
+        cluster.fail(0, run=2, cause="unpicklable")
+    told = [type(message) for name, message in cluster.said if name == "client"][-3:]
+    assert Accepted not in told[1:] and told[-1] is RunFailed
+    order = [type(message) for name, message in cluster.said if name == "client" and getattr(message, "run", 0) == 2]
+    assert order[0] is Accepted and order.index(RunFailed) == len(order) - 1
+
+
+def test_an_answer_flushes_what_was_held_back() -> None:
+    """Whatever is said to the client takes along what was to be said before it."""
+    cluster = started()
+    cluster.hear("client", Ask(9, "runs"))
+    assert [type(message).__name__ for message in cluster.told(object, "client")] == ["Accepted", "Placed", "Answer"]
+
+
+def test_a_node_that_the_client_does_not_know_is_named_at_once() -> None:
+    """It has no link there yet, so it has to dial now."""
+    cluster = submit(Cluster().join("n1").client(), 1)
+    assert [type(message) for message in cluster.told(object, "client")] == [Accepted, Peers, Placed]
+
+
+def test_a_lost_node_is_told_after_where_the_run_was_placed() -> None:
+    """The client hears of the place before it hears that it is gone."""
+    cluster = started()
+    cluster.lose(cluster.where(0, run=2))
+    assert [type(message) for message in cluster.told(object, "client")][:3] == [Accepted, Placed, NodeGone]
+
+
+def test_nobody_is_told_of_progress() -> None:
+    """There is nobody who would look at it, and no timer for it."""
+    cluster = started()
+    cluster.wait(5.0)
+    assert not cluster.told(Progress)
+
+
+def test_a_client_that_leaves_before_it_was_told_leaves_nothing_behind() -> None:
+    """What was held back for it goes with it, and a run that was over counts as done."""
+    cluster = started()
+    cluster.done(0, run=2)
+    cluster.lose("client")
+    assert [line["state"] for line in cluster.scheduler.ledger.history.values()] == ["done", "done"]
+    assert cluster.wait(1.0) == []
+    assert not cluster.scheduler.ledger.out.held
+
+
+def test_the_clock_rests_when_all_is_said() -> None:
+    """A deadline that has passed does not come back turn after turn."""
+    cluster = started()
+    cluster.done(0, run=2)
+    cluster.wait(LATER_SECONDS)
+    cluster.hear("client", Forget(2))
+    deadline = cluster.scheduler.deadline
+    assert deadline is None or deadline > cluster.now
