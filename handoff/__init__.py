@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DAG", "Argument", "Client", "Function", "LocalCluster", "NodeInfo", "Plan", "Run", "RunReport", "RunResult", "RunStatus", "TaskRecord",
-    "__version__", "aio", "collocated", "connect", "current_task", "errors", "execute", "execute_local", "function", "near", "plan", "submit",
+    "__version__", "aio", "collocated", "connect", "current_task", "errors", "execute", "execute_local", "function", "near", "plan",
+    "submit",
 ]
 
 _LATER = {

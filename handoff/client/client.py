@@ -226,7 +226,8 @@ def begin_plan(core: Core, dag: DAG, returns: Iterable[Hashable] | None, inputs:
     return lowered, core.ask("outlook", kinds=lowered.program.kinds)
 
 
-def end_plan(dag: DAG, lowered: Lowered, outlook: Any, allocator: str | Callable[[], Allocator] | None, max_concurrency: int | None) -> Plan:
+def end_plan(dag: DAG, lowered: Lowered, outlook: Any, allocator: str | Callable[[], Allocator] | None,
+             max_concurrency: int | None) -> Plan:
     """Work the plan out, which may take a while."""
     from handoff.client.planning.plan import make_plan
 

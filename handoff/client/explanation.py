@@ -94,7 +94,8 @@ def _headline(function: Hashable, answer: Any) -> str:
         case "planned" | "planned ahead":
             waits = any(reason[0] == "inputs" for reason in answer["reasons"])
             word = "runs" if start <= answer["now"] and not waits else "is to run"
-            return f"{function!r} {word} on {node!r}, from about {seconds(start)} s to about {seconds(end)} s{tries} (now: {seconds(answer['now'])} s)"
+            return (f"{function!r} {word} on {node!r}, from about {seconds(start)} s to about {seconds(end)} s{tries} "
+                    f"(now: {seconds(answer['now'])} s)")
         case _:
             return f"{function!r} is not running yet (now: {seconds(answer['now'])} s after the submission)"
 
@@ -146,7 +147,8 @@ def _reason(state: RunState, answer: Any, what: str, *facts: Any) -> str:
             lacks = "; ".join(f"{each['node']}: {each['lacks']}" for each in answer["candidates"][:NAMED_MAX])
             return f"no node has what it needs ({answer['cost']}{f', where{where}' if where else ''}): {lacks}"
         case "only":
-            return f"it may run on {facts[0]!r} only" + (", as its plan says" if answer["plan"] == facts[0] and not answer["pinned"] else "")
+            is_planned = answer["plan"] == facts[0] and not answer["pinned"]
+            return f"it may run on {facts[0]!r} only{', as its plan says' if is_planned else ''}"
         case "limit":
             return f"the run has as many functions on nodes as its max_concurrency={facts[0]} allows"
         case "cluster":
@@ -157,7 +159,7 @@ def _reason(state: RunState, answer: Any, what: str, *facts: Any) -> str:
         case "better":
             return f"it waits for {facts[0]!r}, where it would be done first: room for {facts[1]} opens at about {seconds(facts[2])} s"
         case "behind":
-            return f"{facts[0]:,} more urgent function{'s' * (facts[0] != 1)} of this or other runs {'are' if facts[0] != 1 else 'is'} ready"
+            return "1 more urgent function is ready" if facts[0] == 1 else f"{facts[0]:,} more urgent functions are ready, of this or other runs"
         case _:
             return " ".join(map(str, (what, *facts)))
 

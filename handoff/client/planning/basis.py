@@ -78,8 +78,7 @@ class Basis:
         if isinstance(cpus, bool) or not isinstance(cpus, (int, float)) or not cpus > 0:
             raise ConfigError(f"sweep: cpus={cpus!r} is no number of cores; each is above 0")
         return self._with(replace(self.cluster, nodes=tuple(
-            replace(node, capacity=tuple(sorted({**dict(node.capacity), "cpu": round(cpus * SCALE)}.items()))) for node in self.cluster.nodes
-        )))
+            replace(node, capacity=_amounts({**dict(node.capacity), "cpu": round(cpus * SCALE)})) for node in self.cluster.nodes)))
 
     def with_count(self, count: int) -> Basis:
         """With so many nodes in all: the first ones, and then copies of the usual one."""

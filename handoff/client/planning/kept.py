@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from handoff.client.planning.plan import Plan
 
 FORMAT = 1
-_COLUMNS: dict[str, Any] = {"kind": ints, "fan_in": ints, "inputs": ints, "object_tasks": ints, "object_sizes": longs, "near": ints, "seconds": floats,
-            "nbytes": floats}
+_COLUMNS: dict[str, Any] = {
+    "kind": ints, "fan_in": ints, "inputs": ints, "object_tasks": ints, "object_sizes": longs, "near": ints, "seconds": floats,
+    "nbytes": floats,
+}
 
 
 def save(plan: Plan, path: str | PathLike[str]) -> None:

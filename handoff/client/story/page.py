@@ -42,7 +42,8 @@ def picture_of_story(story: Story, path: Sequence[Leg], by_node: bool = False) -
     steps = set(pairwise(on_path))
     place = {number: position for position, number in enumerate(story.tasks)}
     boxes = [
-        Box(done.name, done.node if by_node else done.function, "hidden" if done.is_hidden else "regular", f"{done.seconds:.3g} s · {done.node}",
+        Box(done.name, done.node if by_node else done.function, "hidden" if done.is_hidden else "regular",
+            f"{done.seconds:.3g} s · {done.node}",
             f"{done.name}: {done.function}\n{done.node}, {row_name(done.place)}\nfrom {done.started:.3f} s for {done.seconds:.3f} s\n"
             f"{done.nbytes:,} bytes", done.task in marked)
         for done in story.tasks.values()
