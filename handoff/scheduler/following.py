@@ -34,7 +34,7 @@ LOOK_PART = 0.01
 class Following:
     """The plan of one run."""
 
-    __slots__ = ("end", "home", "look_at", "names", "of", "pause", "queues", "why")
+    __slots__ = ("end", "home", "look_at", "names", "of", "pause", "queues", "waiting", "why")
 
     def __init__(self, home: Ints, names: dict[int, str], end: float) -> None:
         self.home = home                            # per task: the node of the plan, or NOBODY
@@ -43,6 +43,7 @@ class Following:
         self.of: dict[int, int] = {}                # kind of tasks with one home -> the program's kind that they are of
         self.queues: list[tuple[Shape, int]] = []   # their shapes, with their homes
         self.why: dict[int, str] = {}               # tasks that departed from the plan
+        self.waiting: dict[int, float] = {}         # nodes with a task that waits for room, as of this pass: until when
         self.pause = max(LOOK_SECONDS, LOOK_PART * end)
         self.look_at = 0.0
 
@@ -76,13 +77,14 @@ def begin(ledger: Ledger, run: Run, plan: Columns) -> None:
     for task, peer in enumerate(home):
         index = run.kind[task]
         kind = run.kinds[index]
-        if peer == NOBODY or kind.node or kind.flags & Flag.SERIALIZER:   # these two have no choice
+        if peer == NOBODY or kind.flags & Flag.SERIALIZER or kind.node not in ("", following.names[peer]):   # these have no choice
             continue
         run.followed[task] = peer
         part = parts.get((index, peer))
         if part is None:
             part = parts[index, peer] = len(run.kinds)
             shape = ledger.ready.shape(replace(kind, node=following.names[peer]), run.run)
+            shape.is_tried = True     # it waits for its turn in the plan, though it may have much to teach
             run.kinds.append(kind)
             run.shapes.append(shape)
             run.is_output.append(run.is_output[index])
@@ -98,6 +100,7 @@ def correct(now: float, ledger: Ledger) -> None:
     for run in ledger.following.values():
         following = run.following
         assert following is not None
+        following.waiting.clear()
         for task, shunned in run.avoid.items() if run.followed else ():
             if run.followed.get(task) in shunned and not run.is_planned(task):
                 depart(ledger, run, task, "it could not be done, or handed over, there")
@@ -114,6 +117,25 @@ def correct(now: float, ledger: Ledger) -> None:
                 depart(ledger, run, head, why)
         if waiting:
             ledger.remind(following.look_at, "follow", run.run)
+
+
+def is_in_turn(now: float, ledger: Ledger, run: Run, task: int) -> bool:
+    """Whether it may be placed though an earlier one of the plan waits for room on the same node: only if it is over by then."""
+    following, peer = run.following, run.followed.get(task, NOBODY)
+    assert following is not None
+    until = following.waiting.get(peer)
+    if until is None or peer not in ledger.nodes:
+        return True
+    return now + ledger.foresight.seconds(run, task, run.shapes[run.kind[task]]) / ledger.nodes[peer].speed <= until
+
+
+def wait_for_room(now: float, ledger: Ledger, run: Run, task: int) -> None:
+    """It was not placed in this pass: what comes after it in the plan of its node must not take the room that it waits for."""
+    following, peer = run.following, run.followed.get(task, NOBODY)
+    assert following is not None
+    node = ledger.nodes.get(peer)
+    if node is not None and not node.has_room(run.shapes[run.kind[task]].need):
+        following.waiting.setdefault(peer, node.room_at(run.shapes[run.kind[task]].need, now))
 
 
 def lose(ledger: Ledger, node: Node) -> None:
@@ -156,7 +178,9 @@ def _reason(now: float, ledger: Ledger, run: Run, task: int, shape: Shape, peer:
     node = ledger.nodes.get(peer)
     if node is None or node.state != "ready":
         return f"node {following.names[peer]!r} {'drains' if node is not None and node.leaves else 'can not be heard'}"
-    if node.has_room(shape.need) or (not run.plain and (task in run.group or task in run.promised)) or ledger.cluster_room(shape) <= 0:
+    if node.has_room(shape.need) or run.kinds[run.kind[task]].node or ledger.cluster_room(shape) <= 0:
+        return ""
+    if not run.plain and (task in run.group or task in run.promised):
         return ""
     seconds = ledger.foresight.seconds(run, task, shape)
     start = node.room_at(shape.need, now)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from heapq import heappush
 
 from handoff.resources import Amounts
-from handoff.scheduler import blocks
+from handoff.scheduler import blocks, following
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.choices import serve_choices
 from handoff.scheduler.groups import Option
@@ -59,18 +59,21 @@ class Greedy:
                 shape.is_tried = True
                 again = True
                 break
-            if run.plain and not run.fan_in[task] and not run.avoid and not run.told and blocks.is_worth_it(ledger, shape):
+            if run.plain and not run.followed and not run.fan_in[task] and not run.avoid and not run.told and blocks.is_worth_it(ledger, shape):
                 count = blocks.spread(desk, run, shape, bound)
                 placed += count
                 if not count:
                     break
                 continue
             key = shape.pop()
-            became = self._place(now, desk, run, task, shape, options)
+            is_in_turn = not run.followed or following.is_in_turn(now, ledger, run, task)
+            became = self._place(now, desk, run, task, shape, options) if is_in_turn else KEPT
             if became == PLACED:
                 placed += 1
             elif became != GONE:
                 aside.append(key)
+                if run.followed and is_in_turn:
+                    following.wait_for_room(now, ledger, run, task)
                 if became == FULL:
                     break
                 if len(aside) >= PATIENCE:
