@@ -1,4 +1,4 @@
-"""The cluster of this very process, made on first use and kept until its end: what `handoff.execute`, `plan` and `submit` use."""
+"""The cluster of this process: made by the first `execute`, `plan` or `submit`, kept for later ones, gone at exit."""
 
 from __future__ import annotations
 

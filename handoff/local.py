@@ -1,6 +1,6 @@
 """A cluster on this machine: coordinator and node daemons as processes that end with this one.
 
-`LocalCluster` is for tests, notebooks and trying things out; `execute` and `submit` use one that is made on first use and kept.
+`LocalCluster` is for tests, notebooks and trying things out.
 The client is imported when the processes have been started: it takes as long as they need to come up, and both are waited for.
 """
 
@@ -167,7 +167,10 @@ class LocalCluster:
         names = []
         for spec in specs:
             name = spec.get("name") or self._new_name()
-            if name in self._children:
+            before = self._children.get(name)
+            if before is not None and before.process.poll() is not None:   # it has left by itself
+                before.log.close()
+            elif before is not None:
                 raise ConfigError(f"two nodes are named {name!r}; every node needs a name of its own")
             names.append(name)
             arguments = ["--coordinator", self.address, "--name", name, "--host", "127.0.0.1", *_node_arguments(spec)]

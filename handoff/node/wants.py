@@ -11,6 +11,8 @@ from handoff.messages import Redirect, Unreachable, Want
 from handoff.node.state import State
 from handoff.node.tables import SOURCES, Entry, Table
 
+DIAL_SECONDS_MAX = 10.0   # a dial that nobody answers fails within half of this: what took longer was a link that stood
+
 
 @dataclass(slots=True)
 class Outage:
@@ -78,7 +80,7 @@ class Wants:
             return
         outage = self._outages.get(peer)
         lost_seconds = self._settings.peer_lost_seconds
-        if outage is None or now - outage.last > lost_seconds:  # it held for long in between: this is another story
+        if outage is None or now - outage.last > max(lost_seconds, DIAL_SECONDS_MAX):  # it held for long in between: this is another story
             outage = self._outages[peer] = Outage(now, now, None)
         outage.last = now
         if now - outage.since < lost_seconds:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop
 from typing import Protocol
@@ -215,11 +215,12 @@ class Desk:
                 return option.penalty
         return 1.0
 
-    def holders(self, shape: Shape, inputs: Inputs) -> list[Node]:
-        """The nodes that hold most of the inputs, as far as they may have the task."""
+    def holders(self, shape: Shape, inputs: Inputs | None, also: Collection[int] = ()) -> list[Node]:
+        """The nodes that hold most of the inputs, and these, as far as they may have the task."""
         nodes, found = self.ledger.nodes, []
-        bytes_on = inputs.bytes_on
-        for peer in sorted(bytes_on, key=lambda peer: (-bytes_on[peer], peer))[:HOLDERS_MAX] if len(bytes_on) > 1 else bytes_on:
+        bytes_on = inputs.bytes_on if inputs is not None else {}
+        most = sorted(bytes_on, key=lambda peer: (-bytes_on[peer], peer))[:HOLDERS_MAX] if len(bytes_on) > 1 else bytes_on
+        for peer in dict.fromkeys((*most, *sorted(also))) if also else most:
             node = nodes.get(peer)
             if node is not None and node.state == "ready" and self.reserved.get(peer, shape) is shape and (
                 not shape.node or node.name == shape.node

@@ -74,14 +74,15 @@ def drain_named(ledger: Ledger, now: float, client: int, drain: Drain) -> None:
 
 def begin(ledger: Ledger, now: float, node: Node, seconds: float) -> None:
     """From now on it gets nothing new. Asked again, the shorter time counts."""
-    until = now + (seconds or ledger.settings.drain_seconds)
+    seconds = seconds if seconds > 0.0 else ledger.settings.drain_seconds
+    until = now + seconds
     before = ledger.leaving.get(node.peer)
     if before is None or until < before.until:
         ledger.leaving[node.peer] = Leaving(node, until)
         ledger.remind(until, "drained", node.peer)
     if before is not None:
         return
-    ledger.out.note("info", "node.draining", node=node.name, planned=node.planned, seconds=seconds or ledger.settings.drain_seconds)
+    ledger.out.note("info", "node.draining", node=node.name, planned=node.planned, seconds=seconds)
     node.leaves = True
     if node.state == "ready":
         node.state = "draining"

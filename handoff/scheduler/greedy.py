@@ -14,9 +14,11 @@ from handoff.scheduler.allocator import Desk
 from handoff.scheduler.choices import serve_choices
 from handoff.scheduler.groups import Option
 from handoff.scheduler.inputs import Inputs, fetch, inputs_of
+from handoff.scheduler.memory import LARGE_BYTES
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.ready import LOW, Shape
 from handoff.scheduler.runs import WAITING, Run
+from handoff.scheduler.wishes import NEAR, able_nodes, wanted_near
 
 BETA = 2.0               # what a transfer costs the others on the same links, in transfers
 PATIENCE = 64            # tasks of a shape that may wait for a certain node before the rest of the shape is looked at otherwise
@@ -59,7 +61,8 @@ class Greedy:
                 shape.is_tried = True
                 again = True
                 break
-            if run.plain and not run.followed and not run.fan_in[task] and not run.avoid and not run.told and blocks.is_worth_it(ledger, shape):
+            is_plain = run.plain and not run.fan_in[task] and not run.avoid and not run.told and not shape.spread and not run.followed
+            if is_plain and blocks.is_worth_it(ledger, shape):
                 count = blocks.spread(desk, run, shape, bound)
                 placed += count
                 if not count:
@@ -111,23 +114,13 @@ class Greedy:
             return KEPT
         waits = run.linked and run.missing[task] > 0
         reach = ledger.foresight.reach(run, task, shape)
-        if waits and (run.max_concurrency or (not reach and shape.function.count)):
+        if waits and (run.max_concurrency or (not reach and shape.function.count and not ledger.foresight.is_short(shape))):
             run.state[task] = WAITING       # it turned out to be long since it was queued: it comes back when its inputs exist
             return GONE
         inputs = inputs_of(ledger, run, task, now) if run.linked and run.fan_in[task] else None
-        allowed = ledger.allowed(run, task)
-        only: list[Node] | None = None
-        if allowed is not None:
-            one = ledger.nodes.get(allowed)
-            if one is None or one.state != "ready" or not one.matches(shape.where):
-                return KEPT
-            only = [one]
-        elif not run.plain or run.avoid:
-            shunned = run.avoid.get(task, ())
-            only = [node for node in desk.nodes_for(shape) if ledger.can_run(run, task, node)]
-            only = [node for node in only if node.peer not in shunned] or only
-            if not only:
-                return KEPT
+        only = able_nodes(desk, run, task, shape, inputs)
+        if only is not None and not only:
+            return KEPT
         if not run.plain and run.is_object(task):
             able = only or desk.nodes_for(shape)
             if not able:
@@ -138,7 +131,11 @@ class Greedy:
             became = self._ahead(now, desk, run, task, shape, options, only, inputs, reach)
         else:
             became = self._late(now, desk, run, task, shape, options, only, inputs, reach)
-        if became != PLACED and run.attempt[task] and run.blocks_planned(task):
+        if became == PLACED:
+            nbytes = ledger.memory.adds(run, task, inputs)
+            if nbytes or (inputs is not None and inputs.total >= LARGE_BYTES):
+                ledger.memory.plan(run, task, run.node[task], nbytes, inputs)
+        elif run.attempt[task] and run.blocks_planned(task):
             # Tasks that are planned already wait for it, maybe those that take up all the room: it must not wait for them.
             chosen = min(only or desk.nodes_for(shape), key=lambda node: (node.backlog, node.planned, node.peer), default=None)
             if chosen is not None:
@@ -155,7 +152,8 @@ class Greedy:
         ledger, need, booked = desk.ledger, shape.need, self._booked
         seconds = ledger.foresight.seconds(run, task, shape)
         is_known = shape.function.count > 0 or bool(run.told) or ledger.estimates.all.count > 0
-        near = now + ledger.foresight.horizon
+        soon = now + ledger.foresight.horizon
+        near = wanted_near(desk, run, task) if run.near else ()
         best: Node | None = None
         best_score, best_start = float("inf"), now
         has_room = False
@@ -165,7 +163,7 @@ class Greedy:
                 node = option.open_node(need, desk.reserved, shape)
                 if node is not None:
                     has_room = True
-                    if len(options) == 1 and inputs is None and not node.queue:
+                    if len(options) == 1 and inputs is None and not node.queue and not near:
                         option.turn(node)
                         ledger.plan(now, run, task, node, held=True)
                         return PLACED
@@ -178,9 +176,11 @@ class Greedy:
                 else:
                     continue
                 score = start + spent if inputs is None else self._finish(desk, node, start, spent, inputs)
+                if near and node.peer in near:
+                    score -= NEAR * spent
                 if score < best_score:
                     best, best_score, best_start = node, score, start
-        looked_at = only if only is not None else desk.holders(shape, inputs) if inputs is not None else ()
+        looked_at = only if only is not None else desk.holders(shape, inputs, near) if inputs is not None or near else ()
         for node in looked_at:
             if node is best:
                 continue
@@ -192,6 +192,8 @@ class Greedy:
                 start = node.room_at(need, now, booked.get(node.peer, ())) + ahead
             spent = seconds / node.speed * (1.0 if only is not None else desk.penalty_of(shape, node))
             score = start + spent if inputs is None else self._finish(desk, node, start, spent, inputs)
+            if near and node.peer in near:
+                score -= NEAR * spent
             if score < best_score:
                 best, best_score, best_start = node, score, start
         if best is None:
@@ -203,7 +205,7 @@ class Greedy:
                 ledger.remind(there - reach / 2, "near", run.run, task)
                 return GONE
             best_start = max(best_start, there)
-        if (best_start <= near and best.has_room(need)) or best_start <= now + reach:
+        if (best_start <= soon and best.has_room(need)) or best_start <= now + reach:
             if inputs is not None:
                 fetch(ledger, best, inputs, now)
             for option in options:
@@ -254,16 +256,20 @@ class Greedy:
         limit = now + (reach or ledger.foresight.horizon)
         waits = run.linked and run.missing[task] > 0
         if inputs is not None and inputs.there > limit and reach and only is None:
+            is_near = inputs.there <= now + ledger.foresight.horizon
+            if is_near and len(inputs.bytes_on) == 1 and not run.told and ledger.foresight.is_short(shape):
+                return self._ahead(now, desk, run, task, shape, options, only, inputs, 0.0)   # the next link of a chain
             run.state[task] = WAITING      # its inputs are still far: it is looked at again when they are near, or there
             ledger.remind(inputs.there - reach / 2, "near", run.run, task)
             return GONE
         seconds = ledger.foresight.seconds(run, task, shape)
+        near = wanted_near(desk, run, task) if run.near else ()
         best: Node | None = None
         best_score, best_start = float("inf"), now
         if only is not None:
             looked_at = only
         else:
-            looked_at = desk.holders(shape, inputs) if inputs is not None else []
+            looked_at = desk.holders(shape, inputs, near) if inputs is not None or near else []
             for option in options:
                 node = option.group.least()
                 if node not in looked_at and desk.reserved.get(node.peer, shape) is shape:
@@ -279,6 +285,8 @@ class Greedy:
             start = max(start, soon)
             spent = seconds / node.speed
             score = start + spent if is_home or inputs is None else self._finish(desk, node, start, spent, inputs)
+            if near and node.peer in near:
+                score -= NEAR * spent
             if score < best_score:
                 best, best_score, best_start = node, score, start
         if best is None or best_start > limit:

@@ -19,7 +19,7 @@ class Inputs:
         self.bytes_on: dict[int, float] = {}                    # per node: bytes of inputs that are, or will be, on it
         self.total = 0.0                                        # of all inputs
         self.there = 0.0                                        # when the last of them will exist
-        self.parts: list[tuple[float, int, tuple[int, ...]]] = []   # (bytes, home, other holders)
+        self.parts: list[tuple[float, int, tuple[int, ...], int]] = []   # (bytes, home, other holders, task)
 
     def is_all_on(self, node: Node) -> bool:
         """Whether nothing must be moved there."""
@@ -39,7 +39,7 @@ class Inputs:
             return begin + moving, moving
         at = node.down_at if node.down_at > begin else begin
         nodes = ledger.nodes
-        for nbytes, home, others in self.parts:
+        for nbytes, home, others, _ in self.parts:
             if home == peer or peer in others:
                 continue
             source = nodes.get(home)
@@ -73,7 +73,7 @@ def inputs_of(ledger: Ledger, run: Run, task: int, now: float) -> Inputs:
             others = tuple(copies[each])
             for peer in others:
                 bytes_on[peer] = bytes_on.get(peer, 0.0) + size
-        parts.append((size, home, others))
+        parts.append((size, home, others, each))
     if len(parts) > INPUTS_MAX:
         parts.sort(reverse=True)
         del parts[INPUTS_MAX:]
@@ -88,7 +88,7 @@ def fetch(ledger: Ledger, node: Node, inputs: Inputs, now: float) -> None:
     if (inputs.total - inputs.bytes_on.get(peer, 0.0)) / rate < ledger.foresight.latency:
         return
     at = max(node.down_at, inputs.there, now)
-    for nbytes, home, others in inputs.parts:
+    for nbytes, home, others, _ in inputs.parts:
         if home == peer or peer in others:
             continue
         source = ledger.nodes.get(home)

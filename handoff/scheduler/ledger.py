@@ -17,6 +17,7 @@ from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.foresight import Foresight
 from handoff.scheduler.groups import Group
 from handoff.scheduler.links import Links
+from handoff.scheduler.memory import Memory
 from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
 from handoff.scheduler.outbox import Outbox
 from handoff.scheduler.ready import Ready, Shape
@@ -41,6 +42,7 @@ class Ledger:
         self.speeds = Speeds()                 # of nodes, by name
         self.links = Links(settings.bandwidth_bytes_per_second)
         self.allocator = ""                    # what places tasks, for people
+        self.memory = Memory(self)             # what large results take, and will take
         self.ready = Ready(self.estimates)
         self.codes = CodeStore()
         self.nodes: dict[int, Node] = {}
@@ -55,7 +57,7 @@ class Ledger:
         self.tasks = 0                         # in unfinished runs
         self.timers: list[tuple[float, int, str, int, int, int]] = []   # (when, sequence, what, and up to three numbers)
         self.sequence = 0
-        self.out = Outbox(self.nodes, self.client_knows, self.codes)
+        self.out = Outbox(self.nodes, self.client_knows, self.codes, self.memory)
         self.is_changed = False                # something may be placed that could not be before
         self.touched: dict[int, Run] = {}      # runs about which there may be something to say
         self.stranded: dict[tuple[int, int], None] = {}   # (run, task): planned, while an input of it came to be planned nowhere
@@ -97,9 +99,12 @@ class Ledger:
         self.ready.push(shape, run.key(task))
 
     def _is_next_link(self, run: Run, task: int, shape: Shape) -> bool:
-        """Whether a function never seen may be planned before its inputs exist: as the next link of a chain, its node would else idle."""
-        every = self.estimates.all
-        if shape.function.count or run.told or not every.count or every.seconds > self.foresight.short:
+        """Whether it may be planned before its inputs exist, though its time is not well known: as the next link of a chain of short ones.
+
+        It goes where its input is, and else that node would idle until word of the input had gone to the coordinator and back.
+        """
+        known = shape.function if shape.function.count else self.estimates.all
+        if run.told or not known.count or known.seconds > self.foresight.short:
             return False
         nodes = {run.node[each] for each in run.inputs_of(task)}
         return len(nodes) == 1 and not run.is_serializer(task)
@@ -154,6 +159,9 @@ class Ledger:
             share = node.share(need)
         if alternative:
             run.choices[task] = alternative
+        if shape.spread:
+            on = run.spreads[shape.spread]
+            on[peer] = on.get(peer, 0) + 1
         if shape.cluster:
             self.cluster.take(shape.cluster[alternative])
         if held:
@@ -294,6 +302,8 @@ class Ledger:
                 del node.holding[run.run, task]
             else:
                 node.queue.pop((run.run, task), None)
+        if self.memory.promised or self.memory.freeing:
+            self.memory.settle(run, task, 0, False)
 
     def remake(self, run: Run, task: int) -> None:
         """A result that is needed is nowhere any more: make it again, with those of its ancestors whose results are gone as well."""

@@ -114,6 +114,7 @@ def end_run(ledger: Ledger, run: Run) -> None:
         ledger.lay_ghost(run, peer, task)
     for task in list(run.tasks_in(AHEAD, HELD)) if run.is_counted else ():   # on a node that was lost, and the run with it
         ledger.book_off(run, task, run.state[task] == HELD)
+    ledger.memory.forget_run(run.run)
     ledger.out.forget_run(run.run)
     for peer in run.nodes:
         if peer in ledger.nodes:

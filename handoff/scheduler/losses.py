@@ -18,6 +18,7 @@ def lose_node(ledger: Ledger, node: Node, reason: str) -> list[tuple[Run, RunFai
     del ledger.nodes[node.peer]
     if ledger.by_name.get(node.name) is node:
         del ledger.by_name[node.name]
+    ledger.memory.forget_node(node.peer)
     ledger.out.forget_node(node.peer)
     failed = []
     for run in list(ledger.runs.values()):
@@ -102,7 +103,8 @@ def _move(ledger: Ledger, run: Run, task: int, peer: int) -> None:
     others = run.copies.get(task, [])
     if peer in others:
         others.remove(peer)
-    if old in ledger.nodes and old not in others:
+    # The maker of an output keeps it until the run is forgotten: the client may still be about to take it there, and is told nothing.
+    if old in ledger.nodes and old not in others and not run.is_output[run.kind[task]]:
         run.copies.setdefault(task, []).append(old)
     redirect_consumers(ledger, run, task)
 

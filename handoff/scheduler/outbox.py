@@ -12,6 +12,7 @@ from handoff.machine import Close, Note, Send
 from handoff.messages import Abandon, DropCode, Message, Peers, Placed, Plan, Recall, Redirect, Release, Upload
 from handoff.program import Flag
 from handoff.scheduler.codes import CodeStore
+from handoff.scheduler.memory import Memory
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import Run
 
@@ -24,7 +25,8 @@ LATER_SECONDS = 0.005     # so long may wait what nobody waits for: the words of
 class Outbox:
     """Effects, in the order in which they are to be performed."""
 
-    def __init__(self, nodes: Mapping[int, Node], client_knows: Mapping[int, set[int]], codes: CodeStore) -> None:
+    def __init__(self, nodes: Mapping[int, Node], client_knows: Mapping[int, set[int]], codes: CodeStore, memory: Memory) -> None:
+        self.memory = memory
         self.nodes = nodes                    # living ones
         self.client_knows = client_knows      # per client: the peers that it was told about
         self.codes = codes
@@ -84,6 +86,8 @@ class Outbox:
 
     def release(self, peer: int, run: RunId, task: int) -> None:
         """That peer may drop this result."""
+        if self.memory.kept:
+            self.memory.release(run, task, peer)
         column = self.releases.get((peer, run))
         if column is None:
             column = self.releases[peer, run] = array("I")
@@ -215,7 +219,8 @@ class Outbox:
             for task in tasks:
                 if run.is_serializer(task):
                     consumers = run.consumers_of(task)
-                    targets.extend((task, run.promised.get(consumers[0], NOBODY) if consumers else NOBODY))
+                    # A consumer that was done before this was lost, and is made again only to be complete, has a node and no promise.
+                    targets.extend((task, run.promised.get(consumers[0], run.node[consumers[0]]) if consumers else NOBODY))
         choices = array("I")
         for task in tasks if run.choices else ():
             if task in run.choices:

@@ -8,6 +8,7 @@ from handoff.messages import Report
 from handoff.scheduler import lifetimes, twins
 from handoff.scheduler.estimates import MET_MAX, Estimates, Function
 from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.memory import LARGE_BYTES
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, WAITING, Run
 
@@ -74,6 +75,10 @@ def _mark_done(now: float, ledger: Ledger, run: Run, node: Node, report: Report)
     if node.queue:
         for task in done:
             node.queue.pop((number, task), None)
+    memory = ledger.memory
+    if memory.promised or memory.freeing or max(report.nbytes) >= LARGE_BYTES:
+        for task in done:
+            memory.settle(run, task, nbytes[task], True)
     if run.choices or run.is_counted:
         _give_back_choices(ledger, run, node, done, held)
     for task in held:

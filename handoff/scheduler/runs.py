@@ -43,8 +43,6 @@ def check_program(program: Program) -> None:
         raise ProtocolError(f"a task is of kind {max(program.kind)}, but the program has {len(program.kinds)} kinds")
     if sum(program.fan_in) != len(program.inputs):
         raise ProtocolError(f"the tasks have {sum(program.fan_in)} inputs together, but {len(program.inputs)} are listed")
-    if len(program.seconds) not in (0, total) or len(program.nbytes) not in (0, total) or len(program.near) % 2:
-        raise ProtocolError("the columns seconds, nbytes and near of a program do not fit its tasks")
     if sum(program.literals.sizes) != len(program.literals.data):
         raise ProtocolError("the sizes of the literals do not add up to their bytes")
     if len(program.near) % 2 or (program.near and max(program.near) >= total):
@@ -157,6 +155,11 @@ class Run:
         self.told_bytes = program.nbytes              # the same for the size of its result
         self.rank_seconds: list[float] = []           # per kind: what the ranks were worked out with
         self.rank_again = 1 if total <= 20_000 else 16                          # work them out anew when so many tasks are done
+        self.near: dict[int, list[int]] = {}          # per task: others on whose node it would like best to run
+        for task, other in zip(program.near[::2], program.near[1::2], strict=True):
+            self.near.setdefault(task, []).append(other)
+        # Per group of tasks that are to be apart: how many of them are, or were, on each node.
+        self.spreads: dict[str, dict[int, int]] = {kind.spread: {} for kind in self.kinds if kind.spread}
         self.plain = not (self.groups or any(kind.flags & (Flag.SERIALIZER | Flag.OBJECT) for kind in self.kinds))
         self.may_double = not self.max_concurrency and any(kind.flags & Flag.IDEMPOTENT and kind.max_retries for kind in self.kinds)
         for index in range(len(self.kinds)):
@@ -262,6 +265,10 @@ class Run:
 
     def unplace(self, task: int) -> None:
         """It is to be planned anew, with a number that no attempt had before."""
+        if self.spreads:
+            on, peer = self.spreads.get(self.kinds[self.kind[task]].spread), self.node[task]
+            if on is not None and on.get(peer):
+                on[peer] -= 1
         self.state[task] = WAITING
         self.node[task] = NOBODY
         if self.doubled:

@@ -63,11 +63,14 @@ def look(ledger: Ledger, now: float, run: Run) -> None:
 
 
 def _may_double(run: Run, task: int, shape: Shape) -> bool:
-    """Whether it may have a second attempt, and its usual time is known."""
+    """Whether it may have a second attempt, and its usual time is known.
+
+    What needs something that the whole cluster shares gets none, since both would need it; nor does one that took another of its costs.
+    """
     kind = run.kinds[run.kind[task]]
     if not kind.flags & Flag.IDEMPOTENT or not kind.max_retries or task in run.doubled or shape.function.count < RUNS_MIN:
         return False
-    return not (kind.node or kind.spread or task in run.group or task in run.promised)
+    return not (kind.node or kind.spread or shape.cluster or task in run.choices or task in run.group or task in run.promised)
 
 
 def _late_after(shape: Shape, node: Node) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 
 from handoff.errors import ProtocolError
 from handoff.messages import (
+    Abandon,
     Alive,
     Announce,
     Ask,
@@ -35,6 +36,7 @@ _COLUMNS: dict[type, tuple[str, ...]] = {
     Output: ("tasks", "streams", "texts"),
     Plan: ("tasks", "attempts", "kind", "literals", "fan_in", "urgencies"),
     Recall: ("tasks", "attempts"),
+    Abandon: ("tasks", "attempts"),
     Redirect: ("tasks", "nodes"),
     Report: ("tasks", "attempts", "nbytes", "seconds", "ages"),
     Recalled: ("tasks", "attempts"),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from daemons import House
 from witness import Diary, cluster_with, step, until
@@ -57,6 +58,7 @@ def test_a_node_that_a_client_drains_in_mid_run_costs_nothing(diary: Diary, tmp_
     with cluster_with([{"name": "stays", "cpus": 1}, {"name": "goes", "cpus": 1}]) as cluster, cluster.client() as client:
         run = client.start(fan(diary, gate, 6))
         until(lambda: len(diary.lines()) == 2, "one on each node")
+        goes = cluster.processes["goes"]
         client.drain("goes")
         assert states(client) == {"stays": "ready", "goes": "draining"}
         gate.touch()
@@ -69,17 +71,24 @@ def test_a_node_that_a_client_drains_in_mid_run_costs_nothing(diary: Diary, tmp_
         del run, results
         gc.collect()
         until(lambda: states(client) == {"stays": "ready"}, "it has left")
+        until(lambda: not psutil.pid_exists(goes) or psutil.Process(goes).status() == psutil.STATUS_ZOMBIE, "its process has ended")
+        cluster.add_node("goes", cpus=1)
+        assert states(client) == {"stays": "ready", "goes": "ready"}
 
 
-def test_a_node_daemon_that_is_told_to_end_in_mid_run_leaves_in_order(house: House, diary: Diary, tmp_path: Path) -> None:
-    """SIGTERM: the run succeeds, nothing is executed twice, the daemon waits until it is not needed, and ends with status 0."""
+@pytest.mark.parametrize("by", ["SIGTERM", "a client"])
+def test_a_node_daemon_that_is_told_to_leave_in_mid_run_does_so_in_order(house: House, diary: Diary, tmp_path: Path, by: str) -> None:
+    """The run succeeds, nothing is executed twice, the daemon waits until it is not needed, and ends with status 0."""
     gate = tmp_path / "gate"
     beta = house.processes[2]
     with handoff.connect(house.address, secret=house.secret) as client:
         run = client.start(fan(diary, gate, 8))
         until(lambda: len(diary.lines()) == 3, "all three cores are held")
-        beta.send_signal(signal.SIGTERM)
-        house.said("beta", "node.draining")
+        if by == "SIGTERM":
+            beta.send_signal(signal.SIGTERM)
+        else:
+            client.drain("beta")
+        house.said("coordinator", "node.draining node=beta")
         until(lambda: states(client) == {"alpha": "ready", "beta": "draining"}, "it drains")
         gate.touch()
 

@@ -10,7 +10,7 @@ from daemons import House
 import handoff
 from handoff import DAG, Function, errors
 
-HEADER_BYTES_MAX = 90_000    # of the coordinator; clients and nodes have the usual
+HEADER_BYTES_MAX = 70_000    # of the coordinator; clients and nodes have the usual
 
 
 def test_who_asks_too_much_is_refused_and_nothing_ends(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handoff.address import is_loopback, seen_from_here
+from handoff.address import is_loopback, is_same_machine, seen_from_here
 
 
 @pytest.mark.parametrize(("host", "loopback"), [
@@ -23,3 +23,12 @@ def test_loopback_is_known_by_its_address(host: str, loopback: bool) -> None:
 def test_who_came_over_loopback_is_beside_the_coordinator(told: str, coordinator: str, seen: str) -> None:
     """The port stays; everybody else is where the coordinator says."""
     assert seen_from_here((told, 7), coordinator) == (seen, 7)
+
+
+@pytest.mark.parametrize(("one", "other", "same"), [
+    ("10.0.0.1", "10.0.0.1", True), ("10.0.0.1", "::ffff:10.0.0.1", True), ("127.0.0.1", "::1", True), ("fe80::1%eth0", "fe80::1", True),
+    ("10.0.0.1", "10.0.0.2", False), ("127.0.0.1", "10.0.0.1", False), ("", "", False), ("", "10.0.0.1", False),
+])
+def test_who_is_on_the_same_machine_for_sure(one: str, other: str, same: bool) -> None:
+    """Loopback is the coordinator's machine; an address that is not known is nobody's."""
+    assert is_same_machine(one, other) is is_same_machine(other, one) is same

@@ -157,6 +157,7 @@ def test_its_secret_can_come_through_a_pipe() -> None:
     os.close(ours)
 
     assert daemon.says().endswith(made.cluster_id)
+    assert daemon.says() == "started"    # before that, nobody listens for signals
     daemon.process.terminate()
     assert daemon.ends()[0] == 0
 

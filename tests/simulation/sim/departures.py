@@ -32,6 +32,11 @@ class Departures:
                 self.draining[peer] = None
                 self._unbound()
 
+    def joined(self) -> None:
+        """A node came, which may take over what was bound to one that drains."""
+        if any(peer not in self.oracles.lost for peer in self.draining):
+            self._unbound()
+
     def heard(self, peer: PeerId, message: Message) -> None:
         """The coordinator was told of attempts."""
         if isinstance(message, (Failed, Recalled)) and peer in self.draining:

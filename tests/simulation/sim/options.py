@@ -81,7 +81,7 @@ def draw_options(seed: int, profile: str | None = None) -> Options:
         while len(offers) < 3:
             offers += (_offer(lots, f"node-{len(offers) + 1}", 1),)
     if "relays" in faults:
-        node = replace(node, peer_lost_seconds=6.0)
+        node = replace(node, peer_lost_seconds=lots.choice((0.5, 6.0)))
     limit = Random(f"{seed}/drains").choice((0.5, 5.0)) if "hasty" in faults else 30.0
     settings = replace(Settings(), node=node, scheduler=replace(Settings().scheduler, drain_seconds=limit))
     return Options(

@@ -83,6 +83,7 @@ class Oracles:
         self.names[peer] = hello.name
         if hello.role == "node":
             self.node_peers[peer] = None
+            self.departures.joined()
 
     def learn(self, peers: Peers) -> None:
         """A node was told of others."""

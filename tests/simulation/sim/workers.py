@@ -144,6 +144,8 @@ class Worker:
     def _go_on(self) -> None:
         while self._queue and not any(not work.kind.flags & Flag.ASYNC for work in self._now.values()):
             self._begin(self._queue.popleft())
+        if self._done and not self._queue and not self._now:
+            self._flush()    # the last of the message was skipped
 
     def _begin(self, work: Work) -> None:
         node, key = self.node, (work.run, work.task)

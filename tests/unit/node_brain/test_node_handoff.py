@@ -147,6 +147,18 @@ def test_a_link_that_held_for_long_starts_a_new_story(hand: Any) -> None:
     assert node.said(Want, node.PEER) == [Want(node.RUN, ints([1]))]
 
 
+def test_a_peer_that_swallows_dials_is_given_up_however_short_the_patience(hand: Any) -> None:
+    """Each dial takes longer to fail than the peer may be lost: they are of one story all the same."""
+    node = hand(peer_retry_seconds=0.2, peer_lost_seconds=1.0)
+    node.plan({10: [1]}, sources={1: node.PEER})
+    node.happen(Lost(node.PEER, "reset"))
+    node.wait(5.2)
+
+    node.happen(Lost(node.PEER, "nobody answers"))
+
+    assert node.said(Unreachable, COORDINATOR) == [Unreachable(node.RUN, node.PEER, ints([1]))]
+
+
 def test_a_peer_that_owes_nothing_is_not_missed(hand: Any) -> None:
     """A link breaks: nothing is outstanding, nothing follows."""
     node = hand()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from scheduler_story import CPU, Cluster, Flag, Recall, Recalled, Redirect, Release, RunDone, Unreachable, ints, kind, many, program
+from scheduler_story import CPU, Cluster, Flag, Plan, Recall, Recalled, Redirect, Release, RunDone, Unreachable, ints, kind, many, program
 
 from handoff.ids import RunId
 from handoff.messages import EndRun, Forget, Missing
@@ -189,3 +189,36 @@ def test_what_may_still_run_counts_for_the_limit_of_its_run() -> None:
     cluster.done(1)
     assert cluster.plans() == [1] or cluster.plans() == [3]
     cluster.finish()
+
+
+def test_an_output_that_a_consumer_could_not_reach_stays_with_its_maker_for_the_client() -> None:
+    """Others take it from a copy from then on; but the client is to have it from the node that made it, which therefore keeps it."""
+    cluster = Cluster().client().join("n1").join("n2").join("n3")
+    one, other = [kind(f"take on {node}", {}, flags=Flag(0), node=node) for node in ("n2", "n3")]
+    cluster.submit(program([(kind("make", node="n1"), ()), (one, (0,)), (other, (0,)), (kind("end"), (1, 2))]))
+    cluster.done(0)
+    cluster.done(1)
+    cluster.hear("n3", Unreachable(RunId(1), cluster.peers["n1"], ints([0])))
+    (redirect,) = cluster.told(Redirect, "n3")
+    assert list(redirect.nodes) == [cluster.peers["n2"]]
+
+    cluster.finish()
+
+    assert not any(0 in message.tasks for name, message in cluster.said if name == "n1" and isinstance(message, Release))
+
+
+def test_a_serializer_that_is_made_again_after_its_consumer_is_done_is_told_where_that_ran() -> None:
+    """Its consumer was running when what it takes was lost, and ended well: the serializer still has a target."""
+    cluster = Cluster().client().join("n1").join("n2")
+    serializer = kind("serialize", {}, flags=Flag.SERIALIZER)
+    cluster.submit(program([(kind("make", {}, flags=Flag(0), node="n1"), ()), (serializer, (0,)), (kind("take", node="n2"), (1,))]))
+    cluster.done(0)
+    cluster.done(1)
+    cluster.lose("n1")
+    cluster.done(2)
+    cluster.join("n1")
+    cluster.done(0)
+
+    plan = [message for _, message in cluster.said if isinstance(message, Plan) and 1 in message.tasks][-1]
+    assert list(plan.attempts) == [2] * len(plan.tasks)
+    assert list(plan.targets) == [1, cluster.peers["n2"]]

@@ -149,6 +149,18 @@ def test_only_who_may_runs_twice(flags: int, fields: dict[str, Any]) -> None:
     assert cluster.attempt(4) == 1
 
 
+def test_what_the_cluster_shares_is_not_had_twice() -> None:
+    """Both attempts would need it: there is one for one."""
+    cluster = Cluster(**SETTINGS, shared={"license": 5}).client().join("n1")
+    work = replace(kind("work", flags=TWICE), cost=(("cluster:license", 10_000), ("cpu", 10_000)))
+    cluster.submit(program([(work, ())] * 5))
+    for task in range(4):
+        cluster.done(task, seconds=0.1)
+    cluster.join("n2").wait(5.0)
+
+    assert (cluster.where(4), cluster.attempt(4)) == ("n1", 1)
+
+
 def test_a_task_is_doubled_once() -> None:
     """When both attempts straggle, a third idle node is left alone."""
     cluster = doubled(nodes=3)

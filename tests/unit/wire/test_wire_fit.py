@@ -7,7 +7,23 @@ import pytest
 from handoff.columns import Blobs, floats, ints, longs
 from handoff.errors import ProtocolError
 from handoff.ids import RunId
-from handoff.messages import Alive, Announce, Ask, Chunk, Message, Output, Peers, Plan, Recall, Recalled, Redirect, Report, Results, Upload
+from handoff.messages import (
+    Abandon,
+    Alive,
+    Announce,
+    Ask,
+    Chunk,
+    Message,
+    Output,
+    Peers,
+    Plan,
+    Recall,
+    Recalled,
+    Redirect,
+    Report,
+    Results,
+    Upload,
+)
 from handoff.wire.fit import check_fit
 
 RUN, TWO, ONE = RunId(1), ints([1, 2]), ints([1])
@@ -25,7 +41,8 @@ def plan(**changes: object) -> Plan:
 def test_what_fits_is_let_through() -> None:
     """Columns of one length, bodies of the announced size, and messages that have neither."""
     for message, body_bytes in (
-        (plan(codes=((b"d" * 16, 3),)), 3), (plan(targets=TWO), 0), (Results(RUN, TWO, longs([2, 3])), 5), (Chunk(RUN, 1, 2, 5), 3),
+        (plan(codes=((b"d" * 16, 3),)), 3), (plan(targets=TWO, choices=TWO), 0), (Results(RUN, TWO, longs([2, 3])), 5),
+        (Chunk(RUN, 1, 2, 5), 3),
         (Report(RUN, ONE, ONE, longs([1]), floats([1]), floats([0])), 0), (Recall(RUN, ONE, ONE), 0), (Announce(RUN, ints(), longs()), 0),
     ):
         check_fit(message, body_bytes)  # type: ignore[arg-type]
@@ -36,6 +53,7 @@ def test_what_fits_is_let_through() -> None:
     (Upload(RUN, TWO, ONE), 0, "2 tasks, 1 nodes"),
     (Output(RUN, TWO, ("stdout", "stdout"), ("x",)), 0, "2 tasks, 2 streams, 1 texts"),
     (Recall(RUN, ONE, TWO), 0, "1 tasks, 2 attempts"),
+    (Abandon(RUN, TWO, ONE), 0, "2 tasks, 1 attempts"),
     (Recalled(RUN, ONE, TWO), 0, "1 tasks, 2 attempts"),
     (Redirect(RUN, ONE, TWO), 0, "1 tasks, 2 nodes"),
     (Report(RUN, ONE, ONE, longs([1, 2]), floats([1]), floats([0])), 0, "1 tasks, 1 attempts, 2 nbytes, 1 seconds, 1 ages"),
@@ -54,6 +72,7 @@ def test_what_fits_is_let_through() -> None:
     (plan(fan_in=TWO), 0, "1 inputs of 3"),
     (plan(sources=TWO), 0, "2 sources"),
     (plan(targets=ONE), 0, "1 numbers in pairs of targets"),
+    (plan(choices=ONE), 0, "1 numbers in pairs of choices"),
     (plan(codes=((b"d" * 16, 3), (b"e" * 16, -3))), 0, "Plan announces 3 bytes and has 0"),
 ])
 def test_what_does_not_fit_is_named(message: Message, body_bytes: int, says: str) -> None:

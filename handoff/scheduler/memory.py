@@ -1,0 +1,139 @@
+"""The memory that results take, or will take: a node is not planned beyond it, and what frees memory goes before what fills it.
+
+Without this, a graph of large intermediates is worked off breadth first, and all its results lie in memory at once. (Dask withholds root
+tasks for the same reason.) Only large results are counted one by one; a run's small ones count when they are there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from handoff.resources import SCALE
+from handoff.scheduler.ready import Shape
+from handoff.scheduler.runs import DONE, Run
+
+if TYPE_CHECKING:
+    from handoff.scheduler.allocator import Desk
+    from handoff.scheduler.inputs import Inputs
+    from handoff.scheduler.ledger import Ledger
+    from handoff.scheduler.nodes import Node
+
+LARGE_BYTES = 4 << 20     # results at least so large are looked at one by one
+FULL = 0.6                # of a node's memory may hold results before tasks that add to them are held back
+MEGABYTE = 1_000_000
+
+
+class Memory:
+    """Books about large results: those that are to come (`promised`), and those that lie on nodes."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.promised: dict[tuple[int, int], tuple[int, float]] = {}     # (run, task): peer and bytes of a result that is to come
+        self.kept: dict[tuple[int, int, int], float] = {}                # (run, task, peer): bytes that lie there
+        self.held: dict[int, float] = {}                                 # per peer: both together
+        self.freeing: dict[tuple[int, int], None] = {}                   # planned tasks that are the last to need a large result
+
+    # ── what becomes of results ─────────────────────────────────────────────
+
+    def plan(self, run: Run, task: int, peer: int, nbytes: float, inputs: Inputs | None) -> None:
+        """A task with a large result, or large inputs, is planned there."""
+        if nbytes >= LARGE_BYTES:
+            self.promised[run.run, task] = (peer, nbytes)
+            self._add(peer, nbytes)
+        if inputs is not None and any(self._is_last(run, each) for size, _, _, each in inputs.parts if size >= LARGE_BYTES):
+            self.freeing[run.run, task] = None
+        for size, home, others, each in inputs.parts if inputs is not None else ():
+            if size >= LARGE_BYTES and home != peer and peer not in others:
+                self._keep(run.run, each, peer, size)
+
+    def settle(self, run: Run, task: int, nbytes: int, is_there: bool) -> None:
+        """What was promised is there, with its true size; or it will not come."""
+        self.freeing.pop((run.run, task), None)
+        promise = self.promised.pop((run.run, task), None)
+        if promise is not None:
+            self._add(promise[0], -promise[1])
+        if is_there and nbytes >= LARGE_BYTES:
+            self._keep(run.run, task, run.node[task], nbytes)
+
+    def release(self, run: int, task: int, peer: int) -> None:
+        """A result is dropped there."""
+        self._add(peer, -self.kept.pop((run, task, peer), 0.0))
+
+    def forget_run(self, run: int) -> None:
+        """All of it is gone."""
+        for run_task in [key for key in self.promised if key[0] == run]:
+            peer, nbytes = self.promised.pop(run_task)
+            self._add(peer, -nbytes)
+        for run_task in [key for key in self.freeing if key[0] == run]:
+            del self.freeing[run_task]
+        for key in [key for key in self.kept if key[0] == run]:
+            self._add(key[2], -self.kept.pop(key))
+
+    def forget_node(self, peer: int) -> None:
+        """It is gone with all that it held."""
+        self.promised = {key: promise for key, promise in self.promised.items() if promise[0] != peer}
+        self.kept = {key: nbytes for key, nbytes in self.kept.items() if key[2] != peer}
+        self.held.pop(peer, None)
+
+    def _keep(self, run: int, task: int, peer: int, nbytes: float) -> None:
+        before = self.kept.get((run, task, peer), 0.0)
+        self.kept[run, task, peer] = nbytes
+        self._add(peer, nbytes - before)
+
+    def _add(self, peer: int, nbytes: float) -> None:
+        if nbytes and peer in self.ledger.nodes:
+            self.held[peer] = max(0.0, self.held.get(peer, 0.0) + nbytes)
+
+    # ── what may be planned ─────────────────────────────────────────────────
+
+    def adds(self, run: Run, task: int, inputs: Inputs | None) -> float:
+        """The bytes of the result that it will make; 0 for a small one."""
+        nbytes = self.ledger.foresight.nbytes(run, task)
+        return nbytes if nbytes >= LARGE_BYTES else 0.0
+
+    def with_room(
+        self, desk: Desk, run: Run, task: int, shape: Shape, inputs: Inputs | None, only: list[Node] | None,
+    ) -> list[Node] | None:
+        """Those of the nodes that have memory for its result and the inputs that must come.
+
+        When there is none, and nothing that is planned would free memory, waiting is of no use: idle nodes may have it, one each.
+        """
+        adds = self.adds(run, task, inputs)
+        if not adds and (inputs is None or inputs.total < LARGE_BYTES):
+            return only
+        frees = self._frees(run, task)
+        nodes = desk.nodes_for(shape) if only is None else only
+        able = [node for node in nodes if self._fits(node, adds, inputs, frees)]
+        if len(able) == len(nodes):
+            return only
+        if not able and not self.freeing:
+            return [node for node in nodes if not node.planned]
+        return able
+
+    def _fits(self, node: Node, adds: float, inputs: Inputs | None, frees: dict[int, float]) -> bool:
+        memory = node.capacity.get("memory", 0)
+        if not memory:
+            return True
+        comes = inputs.total - inputs.bytes_on.get(node.peer, 0.0) if inputs is not None else 0.0
+        more = adds + comes - frees.get(node.peer, 0.0)
+        if more <= 0.0:
+            return True
+        limit = memory / SCALE * MEGABYTE
+        then = self.held.get(node.peer, 0.0) + more
+        running = node.committed.get("memory", 0) / SCALE * MEGABYTE
+        # The rest of the memory is for tasks that free more than they add, here or elsewhere.
+        return then + running <= limit and (then <= FULL * limit or adds <= sum(frees.values()))
+
+    def _frees(self, run: Run, task: int) -> dict[int, float]:
+        """Per node, the bytes of large inputs that nobody else needs any more."""
+        found: dict[int, float] = {}
+        if run.linked:
+            for each in run.inputs_of(task):
+                if run.state[each] == DONE and self._is_last(run, each):
+                    found[run.node[each]] = found.get(run.node[each], 0.0) + run.nbytes[each]
+        return found
+
+    @staticmethod
+    def _is_last(run: Run, each: int) -> bool:
+        """Whether one task alone still needs this result."""
+        return run.needed[each] == 1 and not run.is_output[run.kind[each]]

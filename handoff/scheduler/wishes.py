@@ -1,0 +1,41 @@
+"""What a task wants beside room: to be with its group, not where it failed, apart from its like, near another, where memory is left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from handoff.ids import NOBODY
+from handoff.scheduler.ready import Shape
+from handoff.scheduler.runs import Run
+
+if TYPE_CHECKING:
+    from handoff.scheduler.allocator import Desk
+    from handoff.scheduler.inputs import Inputs
+    from handoff.scheduler.nodes import Node
+
+NEAR = 0.05     # what it is worth, as a part of its time, to run near what it wants to be near
+
+
+def able_nodes(desk: Desk, run: Run, task: int, shape: Shape, inputs: Inputs | None) -> list[Node] | None:
+    """The nodes among which to choose: none when it must wait; None: all that its shape allows."""
+    ledger = desk.ledger
+    allowed = ledger.allowed(run, task)
+    if allowed is not None:
+        one = ledger.nodes.get(allowed)
+        return [one] if one is not None and one.state == "ready" and one.matches(shape.where) else []
+    only: list[Node] | None = None
+    if task in run.group or task in run.avoid:
+        shunned = run.avoid.get(task, ())
+        only = [node for node in desk.nodes_for(shape) if ledger.can_run(run, task, node)]
+        only = [node for node in only if node.peer not in shunned] or only
+    if shape.spread:
+        counts = run.spreads[shape.spread]
+        only = desk.nodes_for(shape) if only is None else only
+        fewest = min([counts.get(node.peer, 0) for node in only], default=0)
+        only = [node for node in only if counts.get(node.peer, 0) <= fewest]
+    return ledger.memory.with_room(desk, run, task, shape, inputs, only)
+
+
+def wanted_near(desk: Desk, run: Run, task: int) -> set[int]:
+    """The peers of the nodes that it would like best, all else being equal."""
+    return {run.node[other] for other in run.near.get(task, ()) if run.node[other] != NOBODY}
