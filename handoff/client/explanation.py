@@ -159,7 +159,7 @@ def _reason(state: RunState, answer: Any, what: str, *facts: Any) -> str:
         case "better":
             return f"it waits for {facts[0]!r}, where it would be done first: room for {facts[1]} opens at about {seconds(facts[2])} s"
         case "behind":
-            return "1 more urgent function is ready" if facts[0] == 1 else f"{facts[0]:,} more urgent functions are ready, of this or other runs"
+            return f"{facts[0]:,} more urgent function{'s are' if facts[0] != 1 else ' is'} ready, of this or other runs"
         case _:
             return " ".join(map(str, (what, *facts)))
 

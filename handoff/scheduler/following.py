@@ -183,10 +183,10 @@ def _reason(now: float, ledger: Ledger, run: Run, task: int, shape: Shape, peer:
     if not run.plain and (task in run.group or task in run.promised):
         return ""
     seconds = ledger.foresight.seconds(run, task, shape)
-    start = node.room_at(shape.need, now)
-    late = start - run.submitted - (following.end - run.rank[task])
+    late = now - run.submitted - (following.end - run.rank[task])    # so far: what is expected of those that overrun is too rough
     if late <= max(LATE_SECONDS, LATE_PART * following.end, LATE_TIMES * seconds):
         return ""
+    start = node.room_at(shape.need, now)
     inputs = inputs_of(ledger, run, task, now) if run.linked and run.fan_in[task] else None
     for other in ledger.nodes.values():
         if (other.state != "ready" or other.peer in waiting or other.peer in taken or not other.can_run(shape)

@@ -203,7 +203,7 @@ def test_other_allocators_can_be_tried() -> None:
     assert set(outlook.plan(wide(1), "first-fit").allocations.values()) == {"a"}
     assert outlook.plan(wide(4), FirstFit).allocator == "FirstFit"
     assert outlook.plan(diamond(), "heft").makespan == pytest.approx(5.0, abs=0.3)
-    with pytest.raises(errors.ConfigError, match="'nonsense'.*not known here"):
+    with pytest.raises(errors.ConfigError, match=r"'nonsense'.*not known here"):
         outlook.plan(wide(1), "nonsense")
 
 
@@ -352,7 +352,8 @@ def test_ids_that_no_file_can_hold_are_named(tmp_path: Path) -> None:
     assert not (tmp_path / "plan.json").exists()
 
 
-@pytest.mark.parametrize("text", ["", "not json", "[]", "{}", '{"handoff_plan": 99}', '{"handoff_plan": 1}', '{"handoff_plan": 1, "ids": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "not json", "[]", "{}", '{"handoff_plan": 99}', '{"handoff_plan": 1}', '{"handoff_plan": 1, "ids": 3}'])
 def test_what_is_no_plan_is_refused(text: str, tmp_path: Path) -> None:
     """With the file's name."""
     path = tmp_path / "plan.json"

@@ -50,7 +50,7 @@ def test_a_planned_task_is_compared_with_the_other_nodes() -> None:
     assert (said["state"], said["node"], said["attempt"], said["reasons"]) == ("planned", "a", 1, [])
     assert (said["started"], said["seconds"]) == pytest.approx((0.0, 4.0))
     rows = {row["node"]: row for row in said["candidates"]}
-    assert [row["node"] for row in said["candidates"]][0] == "a"
+    assert next(row["node"] for row in said["candidates"]) == "a"
     assert rows["a"]["finish"] == pytest.approx(4.0) and not rows["a"]["room"]
     assert rows["b"]["start"] == pytest.approx(3.0) and rows["b"]["room"] == "cpu (1 needed, 0 free)"
     assert rows["c"]["lacks"] == "too small: cpu=1 of 0.5"

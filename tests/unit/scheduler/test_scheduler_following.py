@@ -86,9 +86,9 @@ def test_what_is_far_too_late_departs_for_a_node_that_has_nothing_to_do() -> Non
     """The first task takes many times as long as planned; the second one goes elsewhere, and it is said why."""
     made = cluster("a", "b")
     made.submit(timed(many(2), 1.0, 1.0), **follow("aa", ranks=[2.0, 1.0]))
-    made.wait(7.0)      # planned to start at 1, and now expected at half as long again as it was waited for
+    made.wait(10.9)      # planned to start at 1: ten times its second is not over
     assert made.where(0) == "a" and (1, 1) not in made.planned
-    made.wait(1.0)
+    made.wait(0.2)
     assert made.where(1) == "b"
     task, planned, node, why = ask(made, "corrections")[0]
     assert (task, planned, node) == (1, "a", "b")
@@ -199,7 +199,7 @@ def test_a_chain_that_was_planned_over_two_nodes_goes_to_and_fro() -> None:
 def test_a_plan_with_a_node_that_is_not_there_is_refused() -> None:
     """Before anything runs, with the nodes that are."""
     made = cluster("a", "b")
-    with pytest.raises(RuntimeError, match="AllocationError: the plan can't be followed.*'z', which is not there.*'a', 'b'"):
+    with pytest.raises(RuntimeError, match=r"AllocationError: the plan can't be followed.*'z', which is not there.*'a', 'b'"):
         made.submit(many(1), **follow("z", names="az"))
     assert not made.scheduler.ledger.runs and not made.scheduler.ledger.codes.uses
 
