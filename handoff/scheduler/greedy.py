@@ -70,7 +70,7 @@ class Greedy:
                 continue
             key = shape.pop()
             is_in_turn = not run.followed or following.is_in_turn(now, ledger, run, task)
-            became = self._place(now, desk, run, task, shape, options) if is_in_turn else KEPT
+            became = self._place(now, desk, run, task, shape, options) if is_in_turn else FULL
             if became == PLACED:
                 placed += 1
             elif became != GONE:
