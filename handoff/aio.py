@@ -91,13 +91,14 @@ class Client:
         timeout: float | None = None,  # the run's, kept by the cluster
         detach: bool = False,
         wait_for_nodes: bool = False,
+        weight: float = 1.0,
         output: OutputTaker | bool | None = None,
         plan: Plan | None = None,
     ) -> RunResult:
         """Run a graph and wait for its results. Cancelling the waiting task cancels the run."""
         state = blocking.begin(
             self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,
-            detach=detach, wait_for_nodes=wait_for_nodes, output=output, plan=plan,
+            detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output, plan=plan,
         )
         run = Run(Lease(state))
         try:
@@ -117,13 +118,14 @@ class Client:
         timeout: float | None = None,  # the run's, kept by the cluster
         detach: bool = False,
         wait_for_nodes: bool = False,
+        weight: float = 1.0,
         output: OutputTaker | bool | None = None,
         plan: Plan | None = None,
     ) -> Run:
         """Start a graph and go on. Raises what makes the cluster refuse it."""
         state = blocking.begin(
             self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,
-            detach=detach, wait_for_nodes=wait_for_nodes, output=output, plan=plan,
+            detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output, plan=plan,
         )
         lease = Lease(state)
         await asyncio.shield(asyncio.wrap_future(state.accepted))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -66,18 +67,20 @@ class Client:
         timeout: float | None = None,
         detach: bool = False,
         wait_for_nodes: bool = False,
+        weight: float = 1.0,
         output: OutputTaker | bool | None = None,
         plan: Plan | None = None,
     ) -> RunResult:
         """Run a graph and wait for its results: those of `returns`, or of all functions. Ctrl-C cancels the run.
 
-        `max_retries` is for functions without their own; `timeout` is for the whole run. Lines that functions print appear here,
+        `max_retries` is for functions without their own; `timeout` is for the whole run; of runs of equal priority each gets a share of
+        the cluster in proportion to its `weight`. Lines that functions print appear here,
         marked, unless `output` is False or a callable (function id, node, stream, text) that takes them. A `plan` is followed: each
         function runs on its node, in its order, unless that node is gone or far behind; `corrections` of the result tell of these.
         """
         state = begin(
             self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,
-            detach=detach, wait_for_nodes=wait_for_nodes, output=output, plan=plan,
+            detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output, plan=plan,
         )
         run = Run(Lease(state))
         try:
@@ -99,13 +102,14 @@ class Client:
         timeout: float | None = None,
         detach: bool = False,
         wait_for_nodes: bool = False,
+        weight: float = 1.0,
         output: OutputTaker | bool | None = None,
         plan: Plan | None = None,
     ) -> Run:
         """Start a graph and go on; the options are those of `execute`. Raises what makes the cluster refuse it."""
         state = begin(
             self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,
-            detach=detach, wait_for_nodes=wait_for_nodes, output=output, plan=plan,
+            detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output, plan=plan,
         )
         lease = Lease(state)
         state.accepted.result()
@@ -198,6 +202,7 @@ def begin(
     timeout: float | None,
     detach: bool,
     wait_for_nodes: bool,
+    weight: float,
     output: OutputTaker | bool | None,
     plan: Plan | None = None,
 ) -> RunState:
@@ -206,6 +211,8 @@ def begin(
         raise ConfigError(f"max_concurrency={max_concurrency!r}: how many functions may run at once, 1 or more, or None for as many as fit")
     if timeout is not None and not timeout > 0:
         raise ConfigError(f"timeout={timeout!r}: the seconds that the run may take, more than 0, or None for no limit")
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
+        raise ConfigError(f"weight={weight!r}: the run's share of the cluster beside other runs, a number above 0; 1 is usual")
     core.check_open("a run can't be started")
     lowered = lower(dag, returns=returns, max_retries=max_retries, inputs=inputs)
     followed = followed_columns(plan, lowered) if plan is not None else {}
@@ -213,7 +220,8 @@ def begin(
     state.is_planned = plan is not None
     ids = pack(lowered.ids).join() if detach else b""
     core.submit(state, Submit(
-        state.token, str(dag.id), lowered.program, max_concurrency or 0, timeout or 0.0, detach, wait_for_nodes, ids, body=lowered.body,
+        state.token, str(dag.id), lowered.program, max_concurrency or 0, timeout or 0.0, detach, wait_for_nodes, ids, float(weight),
+        body=lowered.body,
         **followed,
     ))
     return state

@@ -66,7 +66,7 @@ class Desk:
         self.reserved: dict[int, Shape] = {}   # nodes kept free for a task that has waited long for so much room
         self._offered_by_all: dict[str, int] = {}
         self._offered: tuple[Run, int, Shape] | None = None
-        ledger.ready.open()
+        ledger.ready.open(self.portion)
 
     # ── for allocators of one's own ─────────────────────────────────────────
 
@@ -75,7 +75,7 @@ class Desk:
 
         With `only_pinned` those alone that may run on one named node.
         """
-        self.ledger.ready.open()
+        self.ledger.ready.open(self.portion)
         while (shape := self.next_shape()) is not None:
             if only_pinned and not shape.node:
                 continue
@@ -158,7 +158,7 @@ class Desk:
         """The shape with the most urgent task among those not yet served."""
         heads = self.ledger.ready.heads
         while heads:
-            shape = heappop(heads)[3]
+            shape = heappop(heads)[4]
             if len(shape):
                 return shape
             shape.listed = False
@@ -167,7 +167,12 @@ class Desk:
     def next_rank(self, shape: Shape) -> int | None:
         """The rank (as in keys) of the most urgent task of the same priority elsewhere: up to there this shape goes first."""
         heads = self.ledger.ready.heads
-        return heads[0][1] >> 64 if heads and heads[0][0] == -shape.priority else None
+        return heads[0][2] >> 64 if heads and heads[0][0] == -shape.priority else None
+
+    def is_behind(self, shape: Shape) -> bool:
+        """Whether another account, whose tasks wait as urgently, has less of the cluster by now."""
+        ready = self.ledger.ready
+        return ready.is_contended and bool(ready.heads) and ready.heads[0][:2] < (-shape.priority, shape.account.level())
 
     def head(self, shape: Shape) -> tuple[Run, int] | None:
         """Its most urgent task that still is ready; what is stale is thrown away."""
@@ -187,13 +192,16 @@ class Desk:
     def nodes_for(self, shape: Shape) -> list[Node]:
         """The open nodes that could ever hold it and may have it, as far as its shape tells."""
         if shape.able_of != self.ledger.open_version:
-            shape.able = [node for node in self.nodes if (not shape.node or node.name == shape.node) and node.matches(shape.where)
-                          and node.can_hold(shape.need)]
+            shape.able = [node for node in self.nodes if (not shape.node or node.name == shape.node) and node.can_run(shape)]
             shape.able_of = self.ledger.open_version
             shape.full = {}
         if self.reserved:
             return [node for node in shape.able if self.reserved.get(node.peer, shape) is shape]
         return shape.able
+
+    def portion(self, shape: Shape) -> float:
+        """The largest part of any resource of the open nodes that one such task takes."""
+        return max([amount / (self.offered_by_all(name) or amount) for name, amount in shape.need], default=0.0)
 
     def options_for(self, shape: Shape) -> list[Option]:
         """The groups of nodes that could ever hold it and may have it."""

@@ -1,19 +1,27 @@
-"""Tasks with a choice of costs: each goes where the cost that it prefers has room now, else where the next one has."""
+"""Tasks with a choice of costs: each goes where it would be done first, by the cost that it would be done first with.
+
+What each cost comes to in time is learned apart, since that is why there is a choice: a GPU is quicker than eight cores.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from handoff.resources import Amounts
+from handoff.scheduler.inputs import Inputs, fetch, inputs_of
 from handoff.scheduler.ready import Shape
-from handoff.scheduler.runs import WAITING
+from handoff.scheduler.runs import WAITING, Run
+from handoff.scheduler.wishes import able_nodes
 
 if TYPE_CHECKING:
     from handoff.scheduler.allocator import Desk
+    from handoff.scheduler.nodes import Node
 
 PATIENCE = 64   # tasks that find no room before the rest is not looked at
+BETA = 2.0      # as in `greedy.py`
 
 
-def serve_choices(now: float, desk: Desk, shape: Shape) -> None:
+def serve_choices(now: float, desk: Desk, shape: Shape, booked: dict[int, list[tuple[float, Amounts]]]) -> None:
     """Place what has room, with its inputs there; the rest is offered again when something changes."""
     ledger = desk.ledger
     aside: list[int] = []
@@ -25,18 +33,51 @@ def serve_choices(now: float, desk: Desk, shape: Shape) -> None:
         if run.linked and run.missing[task]:
             run.state[task] = WAITING   # it comes back when its inputs exist
             continue
-        shunned = run.avoid.get(task, ())
-        able = [node for node in desk.nodes if desk.may_have(run, task, node)]
-        able = [node for node in able if node.peer not in shunned] or able
-        chosen = {node: alternative for node in able if (alternative := desk.choice(shape, node)) is not None}
-        if chosen:
-            best = min(chosen, key=lambda node: (chosen[node], node.backlog, node.planned, node.peer))
-            ledger.plan(now, run, task, best, held=True, alternative=chosen[best])
+        inputs = inputs_of(ledger, run, task, now) if run.linked and run.fan_in[task] else None
+        able = able_nodes(desk, run, task, shape, inputs) if desk.settle_consumer(run, task) else []
+        able = desk.nodes_for(shape) if able is None else able
+        best = _best(now, desk, run, task, shape, able, inputs, booked)
+        if best is not None and best[1] <= now:
+            _, _, alternative, node = best
+            if inputs is not None:
+                fetch(ledger, node, inputs, now)
+            ledger.plan(now, run, task, node, held=True, alternative=alternative)
         elif able and run.attempt[task] and run.blocks_planned(task) and desk.choice(shape, able[0], is_waiting=True) is not None:
             # Planned tasks wait for it, maybe those that take up all the room: it must not wait for them.
             ledger.plan(now, run, task, able[0], held=False, alternative=desk.choice(shape, able[0], is_waiting=True) or 0)
         else:
             aside.append(key)
+            if best is not None:
+                booked.setdefault(best[3].peer, []).append((best[0], shape.needs[best[2]]))
     shape.put_back(aside)
     if not len(shape):
         shape.listed = False
+
+
+def _best(
+    now: float, desk: Desk, run: Run, task: int, shape: Shape, nodes: list[Node], inputs: Inputs | None,
+    booked: dict[int, list[tuple[float, Amounts]]],
+) -> tuple[float, float, int, Node] | None:
+    """(when it would be done, when it would start, with which cost, where) of the best; of equal ones the preferred cost.
+
+    A cost that was never tried is taken to be as quick as the quickest that was: so each is tried when there is room for it.
+    """
+    ledger = desk.ledger
+    known = [function.seconds for function in shape.functions if function.count]
+    quickest = min(known, default=ledger.foresight.seconds(run, task, shape))
+    best: tuple[float, float, int, Node] | None = None
+    for alternative, (need, function) in enumerate(zip(shape.needs, shape.functions, strict=True)):
+        if ledger.cluster_room(shape, alternative) <= 0:
+            continue
+        usual = function.seconds if function.count else quickest
+        for node in nodes:
+            if not node.can_hold(need):
+                continue
+            start = now if node.has_room(need) else node.room_at(need, now, booked.get(node.peer, ()))
+            if start > now and not known:
+                continue        # nothing is known yet: what has room is taken
+            arrival, moving = inputs.arrival(ledger, node) if inputs is not None else (now, 0.0)
+            end = max(start, arrival) + usual / node.speed + BETA * moving
+            if best is None or end < best[0]:
+                best = (end, start, alternative, node)
+    return best

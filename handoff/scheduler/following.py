@@ -83,7 +83,7 @@ def begin(ledger: Ledger, run: Run, plan: Columns) -> None:
         part = parts.get((index, peer))
         if part is None:
             part = parts[index, peer] = len(run.kinds)
-            shape = ledger.ready.shape(replace(kind, node=following.names[peer]), run.run)
+            shape = ledger.ready.shape(replace(kind, node=following.names[peer]), run)
             shape.is_tried = True     # it waits for its turn in the plan, though it may have much to teach
             run.kinds.append(kind)
             run.shapes.append(shape)

@@ -45,7 +45,7 @@ class Greedy:
     def _serve(self, now: float, desk: Desk, shape: Shape) -> bool:
         """Place what can be placed of it; True when it is to be offered again after more urgent ones."""
         if len(shape.needs) > 1:
-            serve_choices(now, desk, shape)
+            serve_choices(now, desk, shape, self._booked)
             return False
         options = desk.options_for(shape)
         aside: list[int] = []
@@ -57,7 +57,9 @@ class Greedy:
             run, task = head
             if (run.max_concurrency and run.room() <= 0) or (shape.cluster and ledger.cluster_room(shape) <= 0):
                 break
-            if placed >= (turn if shape.is_tried else 1) and bound is not None and shape.head() >> 64 > bound:
+            if placed >= (turn if shape.is_tried else 1) and (
+                (bound is not None and shape.head() >> 64 > bound) or desk.is_behind(shape)
+            ):
                 shape.is_tried = True
                 again = True
                 break

@@ -26,6 +26,8 @@ def judged(ledger: Ledger, now: float, number: RunId, peer: PeerId, submit: Subm
     if ledger.tasks + total > most:
         text = f"{total} tasks are too many: {ledger.tasks} are in unfinished runs, and at most {most} may be (tasks_max)"
         return Refused("ExecutionError", text, submit.token)
+    if not 0.0 < submit.weight < float("inf"):
+        return Refused("ProtocolError", f"a run's weight is above 0, not {submit.weight}", submit.token)
     try:
         check_program(program)
         run = Run(number, submit, peer, now)
@@ -49,7 +51,7 @@ def add_run(ledger: Ledger, run: Run, plan: following.Columns | None = None) -> 
     """A run begins: its first tasks become ready. It follows a plan, if there is one."""
     ledger.runs[run.run] = run
     ledger.tasks += run.total
-    run.shapes = [ledger.ready.shape(kind, run.run if run.max_concurrency else 0) for kind in run.kinds]
+    run.shapes = [ledger.ready.shape(kind, run) for kind in run.kinds]
     run.is_counted = any(shape.cluster for shape in run.shapes)
     if plan is not None:
         following.begin(ledger, run, plan)
@@ -91,7 +93,7 @@ def make_alone(ledger: Ledger, run: Run, task: int) -> None:
     if index not in run.alone:
         run.alone[index] = len(run.kinds)
         run.kinds.append(replace(kind, flags=kind.flags | Flag.ALONE))
-        run.shapes.append(ledger.ready.shape(run.kinds[-1], run.run if run.max_concurrency else 0))
+        run.shapes.append(ledger.ready.shape(run.kinds[-1], run))
         run.is_output.append(run.is_output[index])
         run.left.append(0)
         run.rank_seconds.append(run.rank_seconds[index])

@@ -196,6 +196,7 @@ class Node:
         self.planned += count
         if held:
             self.ends = None
+            shape.held += count
             self.held[shape] = self.held.get(shape, 0) + count
             for name, amount in shape.needs[alternative]:
                 self.committed[name] = self.committed.get(name, 0) + amount * count
@@ -216,6 +217,7 @@ class Node:
         if not held:
             shape.ahead -= count
         else:
+            shape.held -= count
             self.ends = None
             self.freed += 1
             if self.group is not None:

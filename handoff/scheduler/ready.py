@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handoff.ids import RunId
 from handoff.program import Flag, Kind
 from handoff.resources import GPU, SCALE, Amounts, is_gpu, split
 from handoff.scheduler.estimates import Estimates, Function
+from handoff.scheduler.fairness import Account, Accounts
 from handoff.scheduler.groups import Option
+
+if TYPE_CHECKING:
+    from handoff.scheduler.runs import Run
 
 COROUTINES_PER_PLACE = 100           # coroutines that cost nothing wait most of the time: so many take the place of one function
 FREE_OF_COST: Amounts = (("", COROUTINES_PER_PLACE),)  # a task that costs nothing still takes one of the node's places for such tasks
@@ -48,11 +52,12 @@ class Shape:
     """Tasks that are alike to the allocator: equal costs, labels, spread, priority, pin and function."""
 
     __slots__ = (
-        "able", "able_of", "ahead", "blocked_since", "cluster", "cost", "full", "function", "heap", "identity", "is_tried", "listed",
-        "need", "needs", "node", "number", "options", "options_of", "priority", "runs", "spread", "stack", "where",
+        "able", "able_of", "account", "ahead", "blocked_since", "cluster", "cost", "full", "function", "functions", "heap", "held",
+        "identity", "is_tried", "listed", "need", "needs", "node", "number", "options", "options_of", "portion", "priority", "runs",
+        "spread", "stack", "where",
     )
 
-    def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, function: Function) -> None:
+    def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, functions: list[Function], account: Account) -> None:
         self.identity = identity
         self.number = number                # in order of appearance: the last tie-break
         self.cost = kind.cost
@@ -64,11 +69,15 @@ class Shape:
         self.spread = kind.spread
         self.priority = kind.priority
         self.node = kind.node               # the name of the only node, or empty
-        self.function = function
+        self.functions = functions          # what is known of it, with each of its costs
+        self.function = functions[0]
+        self.account = account              # whose share it counts for
+        self.portion = 0.0                  # of the cluster, that one task takes, where there is more than one account
         self.runs = 0                       # runs that use it
         self.stack: list[int] = []          # keys sorted once, the most urgent last
         self.heap: list[int] = []           # keys that came later
         self.ahead = 0                      # tasks that are planned ahead, on all nodes
+        self.held = 0                       # tasks whose cost is committed
         self.is_tried = False               # something of it was placed
         self.listed = False                 # offered in this pass, or already known to be blocked in it
         self.able: list[Any] = []           # the open nodes that could ever hold it, as of ...
@@ -126,19 +135,26 @@ class Ready:
     def __init__(self, estimates: Estimates) -> None:
         self.estimates = estimates
         self.shapes: dict[tuple[object, ...], Shape] = {}
-        self.heads: list[tuple[int, int, int, Shape]] = []   # (-priority, head, number, shape): what is offered in this pass
+        self.heads: list[tuple[int, int, int, int, Shape]] = []   # (-priority, level, head, number, shape): what is offered in this pass
+        self.accounts = Accounts()
+        self.is_contended = False            # several accounts have tasks that wait
         self._next = 0
 
-    def shape(self, kind: Kind, only_run: int = 0) -> Shape:
-        """The shape of this kind (shared with other runs, unless only_run is given); the caller says `release` when its run is over."""
+    def shape(self, kind: Kind, run: Run) -> Shape:
+        """The shape of this kind (shared with other runs of the account); the caller says `release` when its run is over."""
+        only_run, account = run.run if run.max_concurrency or run.following is not None else 0, self.accounts.of(run)
         special = kind.flags & (Flag.OBJECT | Flag.SERIALIZER | Flag.ALONE)
         placed = (kind.cost, kind.alternatives, kind.node, kind.where, kind.spread)
-        identity = (only_run, kind.priority, placed, kind.codes or kind.name, special)
+        identity = (account.key, only_run, kind.priority, placed, kind.codes or kind.name, special)
         found = self.shapes.get(identity)
         if found is None:
             self._next += 1
-            function = self.estimates.of(kind.codes or (kind.name.encode(),), kind.name)
-            found = self.shapes[identity] = Shape(identity, self._next, kind, function)
+            codes = kind.codes or (kind.name.encode(),)
+            functions = [self.estimates.of(codes, kind.name)]
+            for number in range(len(kind.alternatives)):
+                functions.append(self.estimates.of((*codes, b"%d" % (number + 1)), f"{kind.name} with its cost {number + 2}"))
+            found = self.shapes[identity] = Shape(identity, self._next, kind, functions, account)
+            account.shapes[found] = None
         found.runs += 1
         return found
 
@@ -149,6 +165,7 @@ class Ready:
             shape.stack.clear()
             shape.heap.clear()
             del self.shapes[shape.identity]
+            self.accounts.close(shape)
             return
         shape.stack = [key for key in shape.stack if key >> 32 & LOW != run]
         shape.heap = [key for key in shape.heap if key >> 32 & LOW != run]
@@ -159,7 +176,7 @@ class Ready:
         heappush(shape.heap, key)
         if not shape.listed:
             shape.listed = True
-            heappush(self.heads, (-shape.priority, shape.first(), shape.number, shape))
+            heappush(self.heads, self._entry(shape))
 
     def extend(self, shape: Shape, keys: Iterable[int]) -> None:
         """Many more tasks may be planned: one sort instead of many pushes."""
@@ -169,7 +186,7 @@ class Ready:
         shape.heap = []
         if not shape.listed and len(shape):
             shape.listed = True
-            heappush(self.heads, (-shape.priority, shape.first(), shape.number, shape))
+            heappush(self.heads, self._entry(shape))
 
     def rekey(self, shape: Shape, run: RunId, key: Callable[[int], int]) -> None:
         """The ranks of this run changed."""
@@ -178,18 +195,27 @@ class Ready:
         shape.stack.sort(reverse=True)
         heapify(shape.heap)
 
-    def open(self) -> None:
-        """A new pass begins: every shape with tasks is offered again."""
-        self.heads = []
+    def open(self, portion: Callable[[Shape], float]) -> None:
+        """A new pass begins: every shape with tasks is offered again. `portion` says which part of the cluster one task takes."""
+        waiting = []
         for shape in self.shapes.values():
             shape.listed = len(shape) > 0
             if shape.listed:
-                self.heads.append((-shape.priority, shape.first(), shape.number, shape))
+                waiting.append(shape)
+        accounts = {shape.account: None for shape in waiting} if len(waiting) > 1 else {}
+        self.is_contended = len(accounts) > 1
+        for account in accounts if self.is_contended else ():
+            for shape in account.shapes:
+                shape.portion = portion(shape)
+        self.heads = [self._entry(shape) for shape in waiting]
         heapify(self.heads)
+
+    def _entry(self, shape: Shape) -> tuple[int, int, int, int, Shape]:
+        return (-shape.priority, shape.account.level() if self.is_contended else 0, shape.first(), shape.number, shape)
 
     def again(self, shape: Shape) -> None:
         """Offer this shape again in this pass."""
         if len(shape):
-            heappush(self.heads, (-shape.priority, shape.first(), shape.number, shape))
+            heappush(self.heads, self._entry(shape))
         else:
             shape.listed = False

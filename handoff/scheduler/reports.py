@@ -116,6 +116,8 @@ def _give_back_choices(ledger: Ledger, run: Run, node: Node, done: list[int], he
             node.count_as_first(run.shapes[run.kind[task]], alternative)
     for task in done:
         shape, alternative = run.shapes[run.kind[task]], run.choices.pop(task, 0)
+        if alternative:
+            run.took[task] = alternative
         if shape.cluster:
             ledger.cluster.give(shape.cluster[alternative])
 
@@ -151,17 +153,18 @@ def _follow(ledger: Ledger, run: Run, done: list[int]) -> None:
 def _learn(ledger: Ledger, run: Run, node: Node, done: list[int], report: Report) -> None:
     """Take in how long it took and how large it became; objects and serializers of other people's data teach nothing about time."""
     estimates, speed = ledger.estimates, node.speed
-    if len(run.shapes) == 1:
-        several = {0: done}
+    several: dict[tuple[int, int], list[int]] = {}
+    if len(run.shapes) == 1 and not run.took:
+        several = {(0, 0): done}
     else:
-        several = {}
+        took = run.took
         for task in done:
-            several.setdefault(run.kind[task], []).append(task)
+            several.setdefault((run.kind[task], took.get(task, 0) if took else 0), []).append(task)
     workers = {node.peer << 32 | worker for worker in set(report.workers)} or {node.peer << 32}
-    for of, tasks in several.items():
+    for (of, alternative), tasks in several.items():
         if run.is_object(tasks[0]):
             continue
-        function = run.shapes[of].function
+        function = run.shapes[of].functions[alternative]
         if not function.met.issuperset(workers) and len(function.met) < MET_MAX:
             tasks = _learn_first(estimates, function, run, node, tasks, report)
             if not tasks:

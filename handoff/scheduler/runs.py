@@ -84,6 +84,7 @@ class Run:
         self.ids = submit.ids
         self.wait_for_nodes = submit.wait_for_nodes
         self.max_concurrency = submit.max_concurrency
+        self.weight = submit.weight           # of its share, beside other runs of the same priority
         self.submitted = now
         self.timeout = submit.timeout
         self.total = total = len(program.kind)
@@ -130,6 +131,7 @@ class Run:
         self.promised: dict[int, int] = {}            # consumers of serializers: the node that was promised to them
         self.group: dict[int, int] = {task: index for index, tasks in enumerate(self.groups) for task in tasks}
         self.group_node: dict[int, int] = {}          # group -> the node that its first member took
+        self.took: dict[int, int] = {}                # the same of finished tasks
         self.choices: dict[int, int] = {}             # planned tasks that took another cost: which, 1 for the first alternative
         self.is_counted = False                       # some of its tasks need what the whole cluster shares
         self.alone: dict[int, int] = {}               # kind -> the same kind, to be run alone

@@ -1,0 +1,54 @@
+"""Shares: of equal priority, who has the least of the cluster for its weight is served next.
+
+A large run has an account of its own; the small ones of a client share one. What an account has is its dominant share: of what its tasks
+that are with nodes take, the resource of which that is the largest part of the cluster. Source: A. Ghodsi and others, "Dominant Resource
+Fairness", NSDI 2011. Nobody is ever kept from what nobody else wants.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from handoff.scheduler.ready import Shape
+    from handoff.scheduler.runs import Run
+
+SMALL_RUN = 16      # runs of at most so many tasks share the account of their client
+
+
+class Account:
+    """Whose tasks are counted together."""
+
+    __slots__ = ("key", "shapes", "weight")
+
+    def __init__(self, key: tuple[int, int, float], weight: float) -> None:
+        self.key = key
+        self.weight = weight
+        self.shapes: dict[Shape, None] = {}
+
+    def level(self) -> int:
+        """What it has for its weight, in millionths of the cluster."""
+        return int(1e6 * sum([(shape.ahead + shape.held) * shape.portion for shape in self.shapes]) / self.weight)
+
+
+class Accounts:
+    """All that have shapes."""
+
+    def __init__(self) -> None:
+        self.open: dict[tuple[int, int, float], Account] = {}
+
+    def of(self, run: Run) -> Account:
+        """That of a run."""
+        is_small = run.total <= SMALL_RUN and run.client is not None
+        key = (run.client or 0, 0 if is_small else run.run, run.weight)
+        found = self.open.get(key)
+        if found is None:
+            found = self.open[key] = Account(key, run.weight)
+        return found
+
+    def close(self, shape: Shape) -> None:
+        """No run uses this shape any more."""
+        account = shape.account
+        account.shapes.pop(shape, None)
+        if not account.shapes:
+            self.open.pop(account.key, None)

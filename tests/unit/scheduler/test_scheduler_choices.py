@@ -1,0 +1,123 @@
+"""What tasks may wish: another cost, a node near another task's, a node of their own; and what runs of equal rank get."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from scheduler_story import Cluster, kind, many, program
+
+from handoff.columns import ints
+from handoff.messages import Forget
+from handoff.resources import amounts
+
+QUICK = kind("train", {"gpu": 1}, alternatives=(amounts({"cpu": 8}),))
+
+
+def test_each_cost_is_tried_and_told_to_the_node() -> None:
+    """Of two tasks, with one GPU, one takes the GPU, and the plan of the other says that it takes the cores."""
+    cluster = Cluster().client().join("gpu", cpu=1, gpu=1).join("cpu", cpu=8)
+    run = cluster.submit(many(2, QUICK))
+
+    assert {cluster.where(0, run), cluster.where(1, run)} == {"gpu", "cpu"}
+    table = cluster.scheduler.ledger.runs[run]
+    assert {task: cluster.where(task, run) for task in table.choices} == dict.fromkeys(table.choices, "cpu")
+
+
+def test_a_task_waits_for_the_cost_that_it_is_done_sooner_with() -> None:
+    """Where the cores take a hundred times as long, the second task waits for the GPU; where they take a little longer, it does not."""
+    for on_cpu, where in ((100.0, ["gpu"]), (1.5, ["gpu", "cpu"])):
+        cluster = Cluster().client().join("gpu", cpu=1, gpu=1).join("cpu", cpu=8)
+        for _ in range(3):
+            run = cluster.submit(many(2, QUICK))
+            table = cluster.scheduler.ledger.runs[run]
+            while table.done < table.total:
+                task = next(each for each in range(2) if table.is_planned(each))
+                cluster.done(task, run=run, seconds=on_cpu if cluster.where(task, run) == "cpu" else 1.0)
+            cluster.hear("client", Forget(run))
+        run = cluster.submit(many(2, QUICK))
+        table = cluster.scheduler.ledger.runs[run]
+
+        assert [cluster.where(task, run) for task in range(2) if table.is_planned(task)] == where
+
+
+def test_a_task_runs_near_another_where_that_costs_nothing() -> None:
+    """Of two idle nodes it takes that of the task that it wants to be near; when that one is full, it takes the other at once."""
+    for busy, expected in ((False, True), (True, False)):
+        cluster = Cluster().client().join("n1", cpu=2).join("n2", cpu=2).join("n3", cpu=2)
+        first, second = kind("first", node="n3"), kind("second")
+        cluster.submit(replace(program([(first, ()), (second, ())]), near=ints([1, 0])))
+        if busy:
+            cluster = Cluster().client().join("n1", cpu=2).join("n3", cpu=1)
+            cluster.submit(replace(program([(first, ()), (second, ())]), near=ints([1, 0])))
+
+        assert (cluster.where(1) == "n3") is expected
+
+
+def test_a_group_is_spread_over_nodes() -> None:
+    """As many nodes as there are get one each before any gets a second, though the first has room for all."""
+    cluster = Cluster().client().join("n1", cpu=16).join("n2", cpu=2).join("n3", cpu=2)
+    run = cluster.submit(many(6, kind("replica", spread="replicas")))
+
+    assert Counter(cluster.where(task, run) for task in range(6)) == {"n1": 2, "n2": 2, "n3": 2}
+
+
+def test_one_that_is_made_again_is_spread_again() -> None:
+    """When its node is lost, a replica goes where there is none yet."""
+    cluster = Cluster().client().join("n1", cpu=4).join("n2", cpu=4)
+    run = cluster.submit(many(2, kind("replica", spread="replicas")))
+    assert {cluster.where(0, run), cluster.where(1, run)} == {"n1", "n2"}
+    cluster.join("n3", cpu=4)
+    lost = next(task for task in (0, 1) if cluster.where(task, run) == "n1")
+    cluster.lose("n1")
+
+    assert cluster.where(lost, run) == "n3"
+
+
+def planned_of(cluster: Cluster, run: int) -> int:
+    """Tasks of this run that are with nodes."""
+    return cluster.scheduler.ledger.runs[run].planned
+
+
+def test_runs_share_by_weight() -> None:
+    """The second run comes when the first has everything; what becomes free is shared until each has its part, one to three."""
+    cluster = Cluster().client().join("n1", cpu=8)
+    slow = kind("slow")
+    warm = cluster.submit(many(8, slow))
+    cluster.finish(warm, seconds=10.0)
+    first = cluster.submit(many(100, slow), weight=1.0)
+    second = cluster.submit(many(100, kind("other")), weight=3.0)
+    for step in range(40):
+        cluster.now += 1.0
+        table = cluster.scheduler.ledger.runs[first if step % 2 else second]
+        running = [task for task in range(100) if table.is_planned(task)]
+        if running:
+            cluster.done(running[0], run=table.run, seconds=10.0)
+
+    assert (planned_of(cluster, first), planned_of(cluster, second)) == (2, 6)
+
+
+def test_a_priority_stands_above_shares() -> None:
+    """A run of higher priority gets all that becomes free, whatever it has already."""
+    cluster = Cluster().client().join("n1", cpu=4)
+    low = cluster.submit(many(50, kind("low")))
+    high = cluster.submit(many(50, kind("high", priority=1)))
+    for _ in range(4):
+        table = cluster.scheduler.ledger.runs[low]
+        cluster.done(next(task for task in range(50) if table.is_planned(task)), run=low, seconds=10.0)
+
+    assert (planned_of(cluster, low), planned_of(cluster, high)) == (0, 4)
+
+
+def test_the_small_runs_of_a_client_share_one_account() -> None:
+    """A client with a hundred single calls does not push aside one that has a large run: each gets half."""
+    cluster = Cluster().client("a").client("b").join("n1", cpu=8)
+    large = cluster.submit(many(100, kind("large")), "a")
+    calls = [cluster.submit(many(1, kind("call")), "b") for _ in range(50)]
+    for _ in range(30):
+        cluster.now += 1.0
+        ledger = cluster.scheduler.ledger
+        longest = min(ledger.nodes[cluster.peers["n1"]].holding.items(), key=lambda item: (item[1][0], item[0]))[0]
+        cluster.done(longest[1], run=longest[0], seconds=8.0)
+
+    assert (planned_of(cluster, large), sum(cluster.scheduler.ledger.runs[run].planned for run in calls if run in ledger.runs)) == (4, 4)

@@ -1,0 +1,92 @@
+"""Results take memory: nodes are not planned beyond it, and what frees memory goes on while what fills it waits."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import replace
+
+import pytest
+from scheduler_story import Cluster, kind, program
+
+from handoff.messages import Forget
+from handoff.scheduler.simulate.cluster import ClusterSpec, node
+from handoff.scheduler.simulate.simulator import Simulator
+from handoff.scheduler.simulate.workload import workflow
+
+GB = 1_000_000_000
+
+
+def expecting(made: object, nbytes: list[float]) -> object:
+    """A program whose tasks are expected to give results of these sizes, in a second each."""
+    return replace(made, nbytes=array("d", nbytes), seconds=array("d", [1.0] * len(nbytes)))  # type: ignore[type-var]
+
+
+def test_a_producer_waits_when_its_result_would_not_fit() -> None:
+    """Of ten results of a gigabyte, a node of ten gets six at first, though it has cores for all."""
+    cluster = Cluster().client().join("n1", cpu=10, memory=10_000)
+    make = kind("make", flags=0)
+    made = program([(make, ())] * 10 + [(kind("use"), (each,)) for each in range(10)])
+    cluster.submit(expecting(made, [GB] * 10 + [10] * 10))
+
+    assert cluster.scheduler.ledger.runs[1].planned == 6
+    cluster.finish(nbytes=GB)
+    assert not cluster.scheduler.ledger.memory.promised
+
+
+def test_what_frees_memory_is_planned_although_it_is_less_urgent() -> None:
+    """When the node is full of results, their consumers get the cores, not more producers."""
+    cluster = Cluster().client().join("n1", cpu=2, memory=4_000)
+    make, use = kind("make", flags=0), kind("use", flags=1)
+    made = program([(make, ())] * 6 + [(use, (each,)) for each in range(6)])
+    run = cluster.submit(expecting(made, [GB] * 6 + [10] * 6))
+    cluster.done(0, 1, nbytes=GB, seconds=1.0)
+    table = cluster.scheduler.ledger.runs[run]
+
+    assert [task for task in range(12) if table.is_planned(task)] == [6, 7]
+
+
+def test_what_can_never_fit_still_runs_one_at_a_time() -> None:
+    """Results that are larger than all memory do not stop the run: with nothing else going on, a node takes one."""
+    cluster = Cluster().client().join("n1", cpu=4, memory=1_000)
+    cluster.submit(expecting(program([(kind("make"), ())] * 3), [5 * GB] * 3))
+
+    assert cluster.scheduler.ledger.runs[1].planned == 1
+    cluster.finish(nbytes=5 * GB)
+
+
+def test_the_books_are_empty_when_runs_are_over() -> None:
+    """Whatever was promised or kept is forgotten with its run, and with a node that is lost."""
+    cluster = Cluster().client().join("n1", cpu=2, memory=10_000).join("n2", cpu=2, memory=10_000)
+    made = program([(kind("make", flags=0), ())] * 3 + [(kind("use"), (0, 1, 2))])
+    run = cluster.submit(expecting(made, [GB] * 3 + [GB]))
+    cluster.lose("n2")
+    cluster.finish(run, nbytes=GB)
+    cluster.hear("client", Forget(run))
+    memory = cluster.scheduler.ledger.memory
+
+    assert (memory.promised, memory.kept, memory.freeing) == ({}, {}, {})
+    assert not any(memory.held.values())
+
+
+def large_intermediates(count: int) -> list[dict[str, object]]:
+    """Leaves of a gigabyte each, added up in pairs."""
+    tasks: list[dict[str, object]] = []
+
+    def add(fn: str, inputs: list[int]) -> int:
+        tasks.append({"id": len(tasks), "fn": fn, "runtime_s": 1.0, "cpus": 1, "memory_mb": 100, "inputs": inputs, "output_bytes": GB})
+        return len(tasks) - 1
+
+    level = [add("leaf", []) for _ in range(count)]
+    while len(level) > 1:
+        level = [add("add", level[place : place + 2]) for place in range(0, len(level), 2)]
+    return tasks
+
+
+@pytest.mark.parametrize("knowledge", ["known", "learned"])
+def test_a_tree_of_large_results_never_takes_more_than_the_nodes_have(knowledge: str) -> None:
+    """64 leaves of a gigabyte on four nodes of eight are added up without any node ever holding more than its memory."""
+    cluster = ClusterSpec(tuple(node(f"n{number}", {"cpu": 4, "memory": "8 GB"}) for number in range(4)), bandwidth=10e9)
+    history = Simulator(cluster).run(workflow(large_intermediates(64), knowledge=knowledge))
+
+    assert history.runs[0].failure == "" and history.runs[0].makespan > 0.0
+    assert max(history.peak_resident.values()) <= 8 * GB
