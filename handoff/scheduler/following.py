@@ -34,7 +34,7 @@ LOOK_PART = 0.01
 class Following:
     """The plan of one run."""
 
-    __slots__ = ("end", "home", "look_at", "names", "of", "pause", "queues", "waiting", "why")
+    __slots__ = ("end", "home", "lines", "look_at", "names", "of", "pause", "queues", "waiting", "why")
 
     def __init__(self, home: Ints, names: dict[int, str], end: float) -> None:
         self.home = home                            # per task: the node of the plan, or NOBODY
@@ -43,6 +43,7 @@ class Following:
         self.of: dict[int, int] = {}                # kind of tasks with one home -> the program's kind that they are of
         self.queues: list[tuple[Shape, int]] = []   # their shapes, with their homes
         self.why: dict[int, str] = {}               # tasks that departed from the plan
+        self.lines: dict[int, list[int]] = {}       # per node: its tasks that were not placed yet, the next one last
         self.waiting: dict[int, float] = {}         # nodes with a task that waits for room, as of this pass: until when
         self.pause = max(LOOK_SECONDS, LOOK_PART * end)
         self.look_at = 0.0
@@ -93,6 +94,8 @@ def begin(ledger: Ledger, run: Run, plan: Columns) -> None:
             following.queues.append((shape, peer))
         _change_kind(run, task, part)
     run.rank = array("d", ranks)
+    for task in sorted(run.followed, key=run.key, reverse=True):
+        following.lines.setdefault(run.followed[task], []).append(task)
 
 
 def correct(now: float, ledger: Ledger) -> None:
@@ -120,11 +123,18 @@ def correct(now: float, ledger: Ledger) -> None:
 
 
 def is_in_turn(now: float, ledger: Ledger, run: Run, task: int) -> bool:
-    """Whether it may be placed though an earlier one of the plan waits for room on the same node: only if it is over by then."""
+    """Whether it may be placed: not before its time while an earlier one of its node was not, nor in the room that such a one waits for."""
     following, peer = run.following, run.followed.get(task, NOBODY)
     assert following is not None
+    line = following.lines.get(peer)
+    if line is None or peer not in ledger.nodes or run.attempt[task]:   # what is to be done again may be what planned ones wait for
+        return True
+    while line and (run.state[line[-1]] >= AHEAD or run.followed.get(line[-1]) != peer):
+        line.pop()
+    if line and run.rank[task] < run.rank[line[-1]] and run.submitted + following.end - run.rank[task] > now + ledger.foresight.horizon:
+        return False
     until = following.waiting.get(peer)
-    if until is None or peer not in ledger.nodes:
+    if until is None:
         return True
     return now + ledger.foresight.seconds(run, task, run.shapes[run.kind[task]]) / ledger.nodes[peer].speed <= until
 

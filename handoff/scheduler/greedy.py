@@ -52,7 +52,7 @@ class Greedy:
         bound = desk.next_rank(shape)
         ledger = desk.ledger
         placed, again = 0, False
-        turn = TURN if ledger.foresight.is_short(shape) else 1
+        turn = TURN if ledger.foresight.is_short(shape) and not ledger.following else 1
         while options and (head := desk.head(shape)) is not None:
             run, task = head
             if (run.max_concurrency and run.room() <= 0) or (shape.cluster and ledger.cluster_room(shape) <= 0):

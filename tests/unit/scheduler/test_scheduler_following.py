@@ -82,6 +82,28 @@ def test_a_node_waits_for_what_was_planned_there() -> None:
     assert made.plans("a") == [1]
 
 
+def test_a_later_one_does_not_begin_while_an_earlier_one_waits_for_its_inputs() -> None:
+    """Until its own time comes: it would take the room that the earlier one needs soon. Nothing else has to happen for that."""
+    made = cluster("a", "b")
+    what = timed(program([(kind("far"), ()), (kind("near"), (0,)), (kind("later"), ())]), 2.0, 1.0, 5.0)
+    made.submit(what, **follow("baa", ranks=[8.0, 6.0, 5.0]))
+    assert made.plans() == [0]
+    made.wait(1.5)
+    assert (1, 2) not in made.planned
+    made.wait(1.6)      # it was planned to start at 3
+    assert made.where(2) == "a" and (1, 1) not in made.planned
+
+
+def test_what_goes_quicker_than_planned_goes_on_in_order() -> None:
+    """Nobody waits for a time that was only guessed when all that comes before is placed."""
+    made = cluster("a")
+    made.submit(timed(many(3), 100.0, 100.0, 100.0), **follow("aaa", names="a", ranks=[300.0, 200.0, 100.0]))
+    for task in range(3):
+        assert made.plans("a") == [task]
+        made.done(task)
+    assert made.now == 0.0 and made.told(RunDone)
+
+
 def test_what_is_far_too_late_departs_for_a_node_that_has_nothing_to_do() -> None:
     """The first task takes many times as long as planned; the second one goes elsewhere, and it is said why."""
     made = cluster("a", "b")
