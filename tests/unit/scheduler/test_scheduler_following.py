@@ -85,8 +85,8 @@ def test_a_node_waits_for_what_was_planned_there() -> None:
 def test_a_later_one_does_not_begin_while_an_earlier_one_waits_for_its_inputs() -> None:
     """Until its own time comes: it would take the room that the earlier one needs soon. Nothing else has to happen for that."""
     made = cluster("a", "b")
-    what = timed(program([(kind("far"), ()), (kind("near"), (0,)), (kind("later"), ())]), 2.0, 1.0, 5.0)
-    made.submit(what, **follow("baa", ranks=[8.0, 6.0, 5.0]))
+    what = timed(program([(kind("far"), ()), (kind("near"), (0,)), (kind("later"), ())]), 10.0, 1.0, 5.0)
+    made.submit(what, **follow("baa", ranks=[8.0, 6.0, 5.0]))    # the first one takes longer than the plan says
     assert made.plans() == [0]
     made.wait(1.5)
     assert (1, 2) not in made.planned
