@@ -231,7 +231,12 @@ def begin_plan(core: Core, dag: DAG, returns: Iterable[Hashable] | None, inputs:
                max_retries: int) -> tuple[Lowered, Future[Any]]:
     """Lower a graph, and ask for what the coordinator knows of its functions."""
     lowered = lower(dag, returns=returns, max_retries=max_retries, inputs=inputs)
-    return lowered, core.ask("outlook", kinds=lowered.program.kinds)
+    kinds = lowered.program.kinds
+    if not any(kind.alternatives for kind in kinds):
+        return lowered, core.ask("outlook", kinds=kinds)
+    from handoff.client.planning.basis import alternatives_of
+
+    return lowered, core.ask("outlook", kinds=[*kinds, *(each for _, _, each in alternatives_of(kinds))])
 
 
 def end_plan(dag: DAG, lowered: Lowered, outlook: Any, allocator: str | Callable[[], Allocator] | None,

@@ -6,6 +6,7 @@ heterogeneous computing", IEEE TPDS 13(3), 2002, but decided while the run goes 
 
 from __future__ import annotations
 
+from functools import partial
 from heapq import heappush
 
 from handoff.resources import Amounts
@@ -159,12 +160,15 @@ class Greedy:
         best: Node | None = None
         best_score, best_start = float("inf"), now
         has_room = False
+        is_heavy = inputs is not None and inputs.total > ledger.rates.large and bool(ledger.links.pairs)
         if only is None:
             for option in options:
                 spent = seconds / option.group.speed * option.penalty
                 node = option.open_node(need, desk.reserved, shape)
                 if node is not None:
                     has_room = True
+                    if is_heavy and inputs is not None:
+                        node = option.near_node(need, desk.reserved, shape, partial(inputs.when, ledger)) or node
                     if len(options) == 1 and inputs is None and not node.queue and not near:
                         option.turn(node)
                         ledger.plan(now, run, task, node, held=True)

@@ -124,7 +124,7 @@ def schedule(ledger: Ledger, run: Run, nodes: list[Node], now: float) -> list[in
             for each in run.inputs_of(task):
                 there = ends[each]
                 if chosen[each] != node.peer:
-                    there += 2 * ledger.foresight.latency + ledger.foresight.nbytes(run, each) / ledger.foresight.bandwidth
+                    there += 2 * ledger.foresight.latency + ledger.foresight.nbytes(run, each) / ledger.rates.of(chosen[each], node.peer)
                 ready = max(ready, there)
             wanted = dict(shape.need)
             profile = profiles[node.peer]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from handoff.ids import NOBODY
 from handoff.messages import RunFailed
 from handoff.resources import Amounts
-from handoff.scheduler import twins
+from handoff.scheduler import relays, twins
 from handoff.scheduler.clients import Client
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.estimates import Estimates
@@ -20,6 +20,7 @@ from handoff.scheduler.links import Links
 from handoff.scheduler.memory import Memory
 from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
 from handoff.scheduler.outbox import Outbox
+from handoff.scheduler.rates import Rates
 from handoff.scheduler.ready import Ready, Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, WAITING, Run
 from handoff.scheduler.semaphores import Semaphores
@@ -58,6 +59,7 @@ class Ledger:
         self.timers: list[tuple[float, int, str, int, int, int]] = []   # (when, sequence, what, and up to three numbers)
         self.sequence = 0
         self.out = Outbox(self.nodes, self.client_knows, self.codes, self.memory)
+        self.rates = Rates(self.links, self.out.names, settings)
         self.is_changed = False                # something may be placed that could not be before
         self.touched: dict[int, Run] = {}      # runs about which there may be something to say
         self.stranded: dict[tuple[int, int], None] = {}   # (run, task): planned, while an input of it came to be planned nowhere
@@ -173,6 +175,8 @@ class Ledger:
             run.started[task] = end - run.submitted
         else:   # as node.take does it
             seconds = (self.foresight.seconds(run, task, shape) + OVERHEAD_SECONDS) / node.speed
+            if not node.planned:
+                node.moved_at = now
             node.planned += 1
             shape.ahead += 1
             node.ahead[shape] = node.ahead.get(shape, 0) + 1
@@ -188,6 +192,11 @@ class Ledger:
                     others = run.copies.setdefault(each, [])
                     if peer not in others:
                         others.append(peer)
+                        nbytes = run.nbytes[each] or (run.told_bytes[each] if run.told_bytes else 0)
+                        if nbytes > self.rates.large:
+                            relays.join(self, run, each, peer, nbytes, now)
+            if run.trees:
+                relays.planned(run, task, peer)
             unplanned, state = run.unplanned, run.state
             for each in run.consumers[run.consumer_starts[task] : run.consumer_starts[task + 1]]:
                 if state[each] >= DONE:
@@ -222,6 +231,8 @@ class Ledger:
                 attempt[task] += 1
                 run.given_at[task] = now - run.submitted
         run.planned += count
+        if not node.planned:
+            node.moved_at = now
         if shape.cluster:
             self.cluster.take(shape.cluster[0], count)
         node.take(shape, count, held)
@@ -256,6 +267,8 @@ class Ledger:
     def unplan(self, run: Run, task: int) -> None:
         """It is no longer with its node, and not done; its planned dependents stay where they are and will be redirected."""
         held = run.state[task] == HELD
+        if run.trees:
+            relays.left(self, run, task, run.node[task])
         self.book_off(run, task, held)
         run.unplace(task)
         for each in run.consumers_of(task):
@@ -317,6 +330,7 @@ class Ledger:
             again[each] = None
             if run.state[each] == DONE:     # it may have been kept for others; a copy too many is dropped
                 self.release_all(run, each)
+            run.trees.pop(each, None)
             run.unplace(each)
             run.ran.pop(each, None)
             run.done -= 1
@@ -350,6 +364,7 @@ class Ledger:
 
     def release_all(self, run: Run, task: int) -> None:
         """Every node that holds this result may drop it."""
+        run.trees.pop(task, None)
         self.out.release(run.node[task], run.run, task)
         for peer in run.copies.pop(task, ()):
             self.out.release(peer, run.run, task)

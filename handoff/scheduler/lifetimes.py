@@ -55,7 +55,7 @@ def add_run(ledger: Ledger, run: Run, plan: following.Columns | None = None) -> 
     run.is_counted = any(shape.cluster for shape in run.shapes)
     if plan is not None:
         following.begin(ledger, run, plan)
-    run.work_out_ranks(ledger.estimates, 1.0 / ledger.settings.bandwidth_bytes_per_second)
+    run.work_out_ranks(ledger.estimates, 1.0 / ledger.links.default)
     keys: dict[Shape, list[int]] = {}
     state, kind, shapes, fan_in = run.state, run.kind, run.shapes, run.fan_in
     if not run.rank and len(shapes) == 1:
@@ -79,7 +79,7 @@ def rank_again(ledger: Ledger, run: Run) -> None:
     now = [ledger.estimates.seconds(shape.function) for shape in run.shapes]
     if all(0.9 * old <= new <= 1.1 * old for old, new in zip(run.rank_seconds, now, strict=True)):
         return
-    run.work_out_ranks(ledger.estimates, 1.0 / ledger.settings.bandwidth_bytes_per_second)
+    run.work_out_ranks(ledger.estimates, 1.0 / ledger.links.default)
     for shape in dict.fromkeys(run.shapes):
         ledger.ready.rekey(shape, run.run, run.key)
 

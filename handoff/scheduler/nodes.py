@@ -25,9 +25,10 @@ class Node:
     """What the scheduler knows about one node."""
 
     __slots__ = (
-        "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "down_at", "dropped_at", "ends", "free", "freed", "group",
-        "heard", "held", "holding", "is_stale", "kinds", "knows", "label_set", "labels", "lanes", "leaves", "memory_of_a_gpu", "name",
-        "pace", "peer", "pid", "planned", "queue", "queued", "recalled_at", "running", "sent", "shares", "speed", "state", "units", "up_at",
+        "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "down_at", "dropped_at", "ends", "free", "freed",
+        "group", "heard", "held", "holding", "is_stale", "kinds", "knows", "label_set", "labels", "lanes", "leaves", "memory_of_a_gpu",
+        "moved_at", "name", "pace", "peer", "pid", "planned", "queue", "queued", "recalled_at", "running", "sent", "shares", "speed",
+        "state", "units", "up_at",
     )
 
     def __init__(self, peer: PeerId, hello: Hello, now: float, zero_cost_per_cpu: int) -> None:
@@ -72,6 +73,7 @@ class Node:
         self.codes: set[bytes] = set()          # code that it has
         self.knows: set[int] = set()            # peers that it was told about
         self.recalled_at = float("-inf")
+        self.moved_at = now                     # when it last ended something, or got something to do when it had nothing
         self.pace = Speed()                     # what its speed is learned by; `speed` is its value
         self.speed = 1.0                        # a task of one usual second takes 1/speed here
 
@@ -170,6 +172,11 @@ class Node:
         lanes[first : first + cores] = [start + seconds] * cores
         lanes.sort()
         return start + seconds
+
+    def waits_for(self, now: float) -> float:
+        """Seconds until what is planned here last has its turn: more than it adds up to, when nothing has ended for too long."""
+        overdue = now - self.moved_at - self.backlog
+        return max(self.backlog, self.lanes[0] - now, LINDY * overdue)
 
     def free_at(self, share: float) -> float:
         """When enough cores are free for such a task."""

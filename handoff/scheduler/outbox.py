@@ -14,6 +14,7 @@ from handoff.program import Flag
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.memory import Memory
 from handoff.scheduler.nodes import Node
+from handoff.scheduler.relays import relays_for
 from handoff.scheduler.runs import Run
 
 RANK_MAX = 999_999.0      # a priority stands above every rank
@@ -221,6 +222,7 @@ class Outbox:
                     consumers = run.consumers_of(task)
                     # A consumer that was done before this was lost, and is made again only to be complete, has a node and no promise.
                     targets.extend((task, run.promised.get(consumers[0], run.node[consumers[0]]) if consumers else NOBODY))
+        relays = array("I", relays_for(run, peer, list(dict.fromkeys(inputs)))) if run.trees else array("I")
         choices = array("I")
         for task in tasks if run.choices else ():
             if task in run.choices:
@@ -236,11 +238,11 @@ class Outbox:
             urgencies = array("d", [urgency_of_kind[of] + min(seconds[of], RANK_MAX) for of in kind])
         codes, body = self.codes.missing(node.codes, (digest for _, this in new_kinds for digest in this.codes)) if new_kinds else ((), b"")
         if sources or targets:
-            self._introduce(node, (*dict.fromkeys(sources), *targets[1::2]))
+            self._introduce(node, (*dict.fromkeys(sources), *targets[1::2], *relays[1::2]))
         self.send(peer, Plan(
             run.run, numbers, attempts, kind, literals, fan_in, inputs, sources, urgencies, targets, tuple(new_kinds), codes,
             NOBODY if run.client is None else run.client, choices,
-            token=run.token if run.values_only and run.client is not None else 0, body=body,
+            run.token if run.values_only and run.client is not None else 0, relays, body=body,
         ))
 
     def _introduce(self, node: Node, peers: Iterable[int]) -> None:

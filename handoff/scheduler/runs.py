@@ -18,6 +18,7 @@ from handoff.scheduler.ready import RANK_TOP, Shape
 
 if TYPE_CHECKING:
     from handoff.scheduler.following import Following
+    from handoff.scheduler.relays import Tree
 
 # The state of a task. Planned is AHEAD or HELD; finished is DONE or GONE.
 WAITING = 0   # an input is neither there nor planned; or it is long, and an input is not there
@@ -126,6 +127,7 @@ class Run:
         self.doubled: dict[int, int] = {}             # those that ever did: the number of the second attempt
         self.fronts: dict[tuple[int, int], float] = {}   # short tasks that should be running, with their attempts: seen so since when
         self.copies: dict[int, list[int]] = {}        # other nodes that hold, or will fetch, the result
+        self.trees: dict[int, Tree] = {}              # how large results spread that several nodes take
         self.has_remade = False                       # something was made again: where older copies lie is not known for sure any more
         self.ran: dict[int, int] = {}                 # where it ran, of results that are taken from another node since
         self.promised: dict[int, int] = {}            # consumers of serializers: the node that was promised to them

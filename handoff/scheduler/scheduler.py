@@ -139,6 +139,8 @@ class Scheduler:
                     self.ledger.touch(run)
             case Alive():
                 node.free, node.running, node.queued = message.free, message.running, message.queued
+                if node.ahead:     # what takes longer than it should holds up the rest, and nobody else would say so
+                    node.is_stale = self.ledger.is_changed = True
                 for source, nbytes, seconds in zip(message.sources, message.moved_bytes, message.moved_seconds, strict=True):
                     if source in self.ledger.out.names:
                         self.ledger.links.observe(self.ledger.out.names[source][0], node.name, nbytes, seconds)

@@ -33,7 +33,7 @@ class Basis:
     ids: Sequence[Hashable | None]                  # per task: its function's id; None for a hidden one
     hidden: Mapping[int, str]                       # what the hidden tasks are
     program: Program                                # literals without their bytes
-    functions: Sequence[Mapping[str, Any]]          # per kind: what was learned, as the coordinator says it
+    functions: Sequence[Mapping[str, Any]]          # per kind, then as in `alternatives_of`: what was learned, as the coordinator says it
     cluster: ClusterSpec
     allocator: str
     make_allocator: Callable[[], Allocator] | None  # None: it is known by name only, and nothing more can be worked out
@@ -98,6 +98,14 @@ class Basis:
 
     def _with(self, cluster: ClusterSpec) -> Basis:
         return replace(self, cluster=cluster)
+
+
+def alternatives_of(kinds: Sequence[Kind]) -> list[tuple[int, int, Kind]]:
+    """(kind, alternative from 0, what stands for it): the cluster learns each cost of a function apart, under codes of its own."""
+    return [
+        (index, number, Kind((*(kind.codes or (kind.name.encode(),)), b"%d" % (number + 1)), f"{kind.name} with its cost {number + 2}"))
+        for index, kind in enumerate(kinds) for number in range(len(kind.alternatives))
+    ]
 
 
 def basis_of(lowered: Lowered, name: str, outlook: Mapping[str, Any], allocator: str | Callable[[], Allocator] | None,

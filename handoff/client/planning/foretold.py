@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 from itertools import accumulate
 from typing import Any
 
-from handoff.client.planning.basis import Basis
+from handoff.client.planning.basis import Basis, alternatives_of
 from handoff.client.story.records import Done, Story
 from handoff.columns import Blobs
 from handoff.errors import ConfigError, ExecutionError, HandoffError, named
@@ -51,7 +51,7 @@ def foretell(basis: Basis) -> Foretold:
     seconds, nbytes = expectations(basis)
     program = replace(program, literals=Blobs(program.literals.sizes, bytes(sum(program.literals.sizes))))
     options = {"max_concurrency": basis.max_concurrency}
-    work = Work(program, seconds, nbytes, basis.name, SUBMITTED_AT, options)
+    work = Work(program, seconds, nbytes, basis.name, SUBMITTED_AT, options, factors_of(basis))
     simulator = Simulator(basis.cluster, basis.make_allocator(), prepare=lambda brain: teach(brain, basis))
     history = simulator.run(work)
     outcome = history.runs[0]
@@ -93,7 +93,8 @@ def teach(brain: Scheduler, basis: Basis) -> None:
     """It knows of functions and links what the cluster's brain knows."""
     estimates = brain.ledger.estimates
     rows, unseen = [], None
-    for kind, known in zip(basis.program.kinds, basis.functions, strict=True):
+    kinds = (*basis.program.kinds, *(kind for _, _, kind in alternatives_of(basis.program.kinds)))
+    for kind, known in zip(kinds, basis.functions, strict=True):
         if not known["count"]:
             unseen = known
             continue
@@ -118,7 +119,7 @@ def expectations(basis: Basis) -> tuple[array[float], array[int]]:
     total = len(program.kind)
     seconds, nbytes = array("d", bytes(8 * total)), array("Q", bytes(8 * total))
     uploaded = dict(zip(program.object_tasks, program.object_sizes, strict=True))
-    by_input = [{int(bits): spent for bits, spent in known["by_input"]} for known in functions]
+    by_input = [{int(bits): spent for bits, spent in known["by_input"]} for known in functions[: len(program.kinds)]]
     at = 0
     for task, index in enumerate(program.kind):
         inputs = program.inputs[at : at + program.fan_in[task]]
@@ -136,6 +137,17 @@ def expectations(basis: Basis) -> tuple[array[float], array[int]]:
         if program.kinds[index].flags & Flag.OBJECT:
             seconds[task] = 0.0
     return seconds, nbytes
+
+
+def factors_of(basis: Basis) -> dict[tuple[int, int], float]:
+    """How much longer a function takes at one of its alternative costs than at its first one, as far as both were seen."""
+    first = len(basis.program.kinds)
+    found = {}
+    for place, (index, number, _) in enumerate(alternatives_of(basis.program.kinds)):
+        usual, other = basis.functions[index], basis.functions[first + place]
+        if usual["count"] and other["count"] and usual["seconds"] > 0.0:
+            found[index, number] = other["seconds"] / usual["seconds"]
+    return found
 
 
 def unknown_of(basis: Basis) -> tuple[str, ...]:

@@ -20,10 +20,11 @@ BYPASS_MAX = 64      # as `NodeSettings.bypass_max`
 class Planned:
     """A task that is planned on a node and has not ended."""
 
-    __slots__ = ("attempt", "cost", "inputs", "is_object", "missing", "started", "urgency")
+    __slots__ = ("alternative", "attempt", "cost", "inputs", "is_object", "missing", "started", "urgency")
 
     def __init__(self, attempt: int, cost: Amounts, inputs: tuple[int, ...], urgency: float, is_object: bool) -> None:
         self.attempt, self.cost, self.inputs, self.urgency, self.is_object = attempt, cost, inputs, urgency, is_object
+        self.alternative = -1      # of its kind, at which it runs; below 0: its cost
         self.missing = 0
         self.started = -1.0
 
@@ -59,6 +60,7 @@ class PaperNode:
         for index, kind in plan.new_kinds:
             self.kinds[run, index] = kind
         choices = dict(zip(plan.choices[::2], plan.choices[1::2], strict=True)) if plan.choices else {}
+        relays = dict(zip(plan.relays[::2], plan.relays[1::2], strict=True)) if plan.relays else {}
         asks: list[tuple[tuple[int, int], int]] = []
         at = 0
         for place, task in enumerate(plan.tasks):
@@ -70,12 +72,14 @@ class PaperNode:
             cost = needs_of(kind)[choices[task] + 1 if task in choices else 0]
             key = (run, task)
             planned = self.plans[key] = Planned(plan.attempts[place], cost, inputs, plan.urgencies[place], bool(kind.flags & Flag.OBJECT))
+            planned.alternative = choices.get(task, -1)
             for each, source in dict(zip(inputs, sources, strict=True)).items():
                 value = (run, each)
                 if value in self.has:
                     continue
                 planned.missing += 1
                 self.waiters.setdefault(value, []).append(key)
+                source = relays.get(each, source)
                 if source != self.peer and self.asked.get(value) != source:
                     self.asked[value] = source
                     asks.append((value, source))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from typing import Any
 
@@ -48,6 +48,7 @@ class Work:
     name: str = "run"
     at: float = 0.0                   # when it is submitted
     options: Mapping[str, Any] | None = None   # further fields of Submit
+    factors: Mapping[tuple[int, int], float] = field(default_factory=dict)   # (kind, alternative from 0): times the seconds of its cost
 
 
 @dataclass(slots=True)
@@ -295,6 +296,8 @@ class Simulator:
             run, task = key
             work, planned = self.work[run], node.plans[key]
             seconds = work.seconds[task] / node.spec.speed + self.cluster.overhead
+            if planned.alternative >= 0 and work.factors:
+                seconds *= work.factors.get((work.program.kind[task], planned.alternative), 1.0)
             planned.started = self.now
             self.at(self.now + seconds, self._ended, node.peer, key, planned.attempt)
 
@@ -373,3 +376,5 @@ class Simulator:
             return    # released since
         node.arrived(value, nbytes)
         self._dirty[target] = None
+        for other in node.wants.pop(value, ()):    # it hands on what others were told to ask it for
+            self._send_value(node, other, value)

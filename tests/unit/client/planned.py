@@ -7,6 +7,7 @@ from typing import Any
 
 from handoff import DAG
 from handoff.client.lower import lower
+from handoff.client.planning.basis import alternatives_of
 from handoff.client.planning.plan import Plan, make_plan
 from handoff.ids import PeerId
 from handoff.machine import Joined
@@ -42,6 +43,6 @@ class Outlook:
              max_concurrency: int | None = None) -> Plan:
         """The plan of a graph on it."""
         lowered = lower(dag, returns=returns)
-        kinds = lowered.program.kinds
+        kinds = [*lowered.program.kinds, *(kind for _, _, kind in alternatives_of(lowered.program.kinds))]
         said = outlook(self.scheduler.ledger, [kind.codes for kind in kinds], [kind.name for kind in kinds])
         return make_plan(lowered, str(dag.id), said, allocator, max_concurrency)

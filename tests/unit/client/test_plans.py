@@ -118,6 +118,22 @@ def test_what_a_function_takes_counts_where_it_was_told_apart() -> None:
     assert timeline["small"] == pytest.approx(1.0) and timeline["large"] == pytest.approx(10.0)
 
 
+def test_each_cost_of_a_function_takes_its_own_time() -> None:
+    """On the GPU it was ten times as quick as on cores: one waits for the GPU, or not, by when it would be done."""
+    dag = DAG()
+    for number in range(4):
+        dag.add(Function(number, [], work, cost=[{"gpu": 1}, {"cpu": 4}]))
+    outlook = Outlook(a={"cpu": 4, "gpu": 1})
+    estimates = outlook.scheduler.ledger.estimates
+    kind = next(iter(lower(dag).program.kinds))
+    estimates.observe(estimates.of(kind.codes, kind.name), [1.0] * 20, [100] * 20)
+    estimates.observe(estimates.of((*kind.codes, b"1"), kind.name), [10.0] * 20, [100] * 20)
+    plan = outlook.plan(dag)
+    assert plan.makespan == pytest.approx(4.0, abs=4 * SOON)
+    slow = outlook.plan(DAG().add(Function("x", [], work, cost=[{"gpu": 2}, {"cpu": 4}])))
+    assert slow.timeline[0].seconds == pytest.approx(10.0)
+
+
 def test_a_faster_node_is_faster_in_the_plan() -> None:
     """Speeds are learned by the coordinator."""
     outlook = Outlook(slow={"cpu": 1}, quick={"cpu": 1})
