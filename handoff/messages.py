@@ -62,7 +62,10 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question about the state of things: topic is "nodes", "runs", "run", "timeline", "graph", "attach", "explain" or "outlook"."""
+    """A question about the state of things.
+
+    topic is "nodes", "runs", "run", "timeline", "graph", "attach", "explain", "corrections" or "outlook".
+    """
 
     token: int
     topic: str

@@ -50,7 +50,7 @@ class Desk:
     def __init__(self, now: float, ledger: Ledger) -> None:
         self.now = now
         self.ledger = ledger
-        if ledger.is_regrouped or any([group.is_apart for group in ledger.groups]):
+        if ledger.is_regrouped or any(group.is_apart for group in ledger.groups):
             ledger.is_regrouped = False
             ledger.open_nodes = [node for node in ledger.nodes.values() if node.state == "ready"]
             ledger.open_version += 1

@@ -10,7 +10,7 @@ from functools import partial
 from heapq import heappush
 
 from handoff.resources import Amounts
-from handoff.scheduler import blocks
+from handoff.scheduler import blocks, following
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.choices import serve_choices
 from handoff.scheduler.groups import Option
@@ -58,7 +58,7 @@ class Greedy:
         bound = desk.next_rank(shape)
         ledger = desk.ledger
         placed, again = 0, False
-        turn = TURN if ledger.foresight.is_short(shape) else 1
+        turn = TURN if ledger.foresight.is_short(shape) and not ledger.following else 1
         while options and (head := desk.head(shape)) is not None:
             run, task = head
             if (run.max_concurrency and run.room() <= 0) or (shape.cluster and ledger.cluster_room(shape) <= 0):
@@ -69,7 +69,7 @@ class Greedy:
                 shape.is_tried = True
                 again = True
                 break
-            is_plain = run.plain and not run.fan_in[task] and not run.avoid and not run.told and not shape.spread
+            is_plain = run.plain and not run.fan_in[task] and not run.avoid and not run.told and not shape.spread and not run.followed
             if is_plain and blocks.is_worth_it(ledger, shape):
                 count = blocks.spread(desk, run, shape, bound)
                 placed += count
@@ -77,11 +77,14 @@ class Greedy:
                     break
                 continue
             key = shape.pop()
-            became = self._place(now, desk, run, task, shape, options)
+            is_in_turn = not run.followed or following.is_in_turn(now, ledger, run, task)
+            became = self._place(now, desk, run, task, shape, options) if is_in_turn else FULL
             if became == PLACED:
                 placed += 1
             elif became != GONE:
                 aside.append(key)
+                if run.followed and is_in_turn:
+                    following.wait_for_room(now, ledger, run, task)
                 if became == FULL:
                     break
                 if len(aside) >= PATIENCE:

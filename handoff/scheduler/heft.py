@@ -112,7 +112,7 @@ def schedule(ledger: Ledger, run: Run, nodes: list[Node], now: float) -> list[in
     profiles = {node.peer: Profile(node) for node in nodes}
     ends = [0.0] * run.total
     chosen: list[int] = [NOBODY] * run.total
-    rank = run.rank if run.linked else [ledger.foresight.seconds(run, task, run.shapes[run.kind[task]]) for task in range(run.total)]
+    rank = run.rank if run.rank else [ledger.foresight.seconds(run, task, run.shapes[run.kind[task]]) for task in range(run.total)]
     for task in sorted(range(run.total), key=lambda each: (-rank[each], each)):
         shape = run.shapes[run.kind[task]]
         seconds = ledger.foresight.seconds(run, task, shape)

@@ -65,6 +65,7 @@ class Ledger:
         self.is_changed = False                # something may be placed that could not be before
         self.touched: dict[int, Run] = {}      # runs about which there may be something to say
         self.stranded: dict[tuple[int, int], None] = {}   # (run, task): planned, while an input of it came to be planned nowhere
+        self.following: dict[int, Run] = {}    # runs that follow a plan
         self.leaving: dict[int, Leaving] = {}  # nodes that drain
         self.kept: dict[int, tuple[RunFailed, dict[str, object]]] = {}    # runs that failed without a client: for who attaches later
         self.history: dict[int, dict[str, object]] = {}   # runs that are over and forgotten, for people
@@ -119,7 +120,7 @@ class Ledger:
             node = self.by_name.get(pinned)
             return node.peer if node else NOBODY
         if run.plain:
-            return None
+            return run.followed.get(task) if run.followed else None
         if task in run.promised:
             return run.promised[task]
         group = run.group.get(task)
@@ -134,7 +135,7 @@ class Ledger:
         if run.is_serializer(task):
             home = run.node[run.inputs_of(task)[0]]
             return None if home in self.leaving else home
-        return None
+        return run.followed.get(task)
 
     def can_run(self, run: Run, task: int, node: Node) -> bool:
         """Whether the node, when it ran nothing else, could run it, and whatever must follow it there."""

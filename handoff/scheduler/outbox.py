@@ -225,9 +225,9 @@ class Outbox:
             if task in run.choices:
                 choices.extend((task, run.choices[task] - 1))
         if count == 1:
-            rank_of_it = run.rank[first] if run.linked else run.rank_seconds[kind[0]]
+            rank_of_it = run.rank[first] if run.rank else run.rank_seconds[kind[0]]
             urgencies = array("d", (urgency_of_kind[kind[0]] + (rank_of_it if rank_of_it < RANK_MAX else RANK_MAX),))
-        elif run.linked:
+        elif run.rank:
             rank = run.rank
             urgencies = array("d", [urgency_of_kind[of] + min(rank[task], RANK_MAX) for task, of in zip(tasks, kind, strict=True)])
         elif len(urgency_of_kind) == 1:
@@ -238,7 +238,7 @@ class Outbox:
             urgencies = array("d", [urgency_of_kind[of] + min(seconds[of], RANK_MAX) for of in kind])
         codes, body = self.codes.missing(node.codes, (digest for _, this in new_kinds for digest in this.codes)) if new_kinds else ((), b"")
         knows = node.knows
-        if targets or relays or (sources and any([each != peer and each not in knows for each in sources])):
+        if targets or relays or (sources and any(each != peer and each not in knows for each in sources)):
             self._introduce(node, (*dict.fromkeys(sources), *targets[1::2], *relays[1::2]))
         self.send(peer, Plan(
             run.run, numbers, attempts, kind, literals, fan_in, inputs, sources, urgencies, targets, tuple(new_kinds), codes,

@@ -17,6 +17,7 @@ from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.ready import RANK_TOP, Shape
 
 if TYPE_CHECKING:
+    from handoff.scheduler.following import Following
     from handoff.scheduler.relays import Tree
 
 # The state of a task. Planned is AHEAD or HELD; finished is DONE or GONE.
@@ -136,6 +137,8 @@ class Run:
         self.choices: dict[int, int] = {}             # planned tasks that took another cost: which, 1 for the first alternative
         self.is_counted = False                       # some of its tasks need what the whole cluster shares
         self.alone: dict[int, int] = {}               # kind -> the same kind, to be run alone
+        self.following: Following | None = None       # the plan that it follows
+        self.followed: dict[int, int] = {}            # tasks that still do: the node of the plan
         # ── counts and clocks ──
         self.done = 0                                 # finished tasks
         self.planned = 0                              # tasks on nodes
@@ -259,7 +262,7 @@ class Run:
 
     def key(self, task: int) -> int:
         """One integer that sorts by rank (longest first), then run, then task. Integers are small and quick to compare."""
-        rank = self.rank[task] if self.linked else self.rank_seconds[self.kind[task]]
+        rank = self.rank[task] if self.rank else self.rank_seconds[self.kind[task]]
         return (RANK_TOP - min(RANK_TOP, int(rank * 1e6))) << 64 | self.run << 32 | task
 
     # ── keeping the table ───────────────────────────────────────────────────
@@ -292,7 +295,7 @@ class Run:
         """Walk the graph from its end: a task's rank is its own seconds plus the longest rank behind it."""
         seconds = [estimates.seconds(shape.function) for shape in self.shapes]
         self.rank_seconds = seconds
-        if not self.linked:
+        if not self.linked or self.following is not None:
             return
         moving = [estimates.nbytes(shape.function) * transfer_per_byte for shape in self.shapes]
         best = [0.0] * self.total
@@ -309,6 +312,13 @@ class Run:
                     best[each] = max(best[each], rank + moved)
                 end = start
         self.rank = array("d", best)
+
+    def program_kind(self, kind: int) -> int:
+        """Of a kind that was made of another one since (to be run alone, or on one node of a plan): the program's own."""
+        while kind >= len(self.program.kinds):
+            of = self.following.of.get(kind) if self.following is not None else None
+            kind = next(usual for usual, alone in self.alone.items() if alone == kind) if of is None else of
+        return kind
 
     def change_kind(self, task: int, kind: int) -> None:
         """From now on it is of another kind, which the run has already."""
