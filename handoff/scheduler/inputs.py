@@ -45,7 +45,7 @@ class Inputs:
         moving = 0.0
         nodes, trees = ledger.nodes, self.run.trees
         if rates.is_uniform and not trees:
-            for nbytes, home, others, _ in self.parts:
+            for _, home, others, _ in self.parts:
                 if home != peer and peer not in others:
                     source = nodes.get(home)
                     if source is not None and source.up_at > at:
