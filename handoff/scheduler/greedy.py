@@ -173,7 +173,7 @@ class Greedy:
                         option.turn(node)
                         ledger.plan(now, run, task, node, held=True)
                         return PLACED
-                    start = node.free_at(node.share(need)) if node.queue else now
+                    start = node.start_at(need, now)
                 elif is_known:
                     node = option.group.least()
                     if node.lanes[0] + ahead + spent >= best_score or desk.reserved.get(node.peer, shape) is not shape:
@@ -192,10 +192,7 @@ class Greedy:
                 continue
             room = node.has_room(need)
             has_room |= room
-            if room:
-                start = node.free_at(node.share(need)) if node.queue else now
-            else:
-                start = node.room_at(need, now, booked.get(node.peer, ())) + ahead
+            start = node.start_at(need, now) if room else node.room_at(need, now, booked.get(node.peer, ())) + ahead
             spent = seconds / node.speed * (1.0 if only is not None else desk.penalty_of(shape, node))
             score = start + spent if inputs is None else self._finish(desk, node, start, spent, inputs)
             if near and node.peer in near:
@@ -287,7 +284,7 @@ class Greedy:
                 continue
             if not reach and (not is_home or node.planned - len(node.holding) >= int(1.0 / (node.share(need) or 1.0)) + UNKNOWN_AHEAD):
                 continue
-            start = node.free_at(node.share(need))
+            start = node.ahead_at(shape, now, ledger.estimates)
             start = max(start, soon)
             spent = seconds / node.speed
             score = start + spent if is_home or inputs is None else self._finish(desk, node, start, spent, inputs)

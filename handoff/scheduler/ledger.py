@@ -156,9 +156,9 @@ class Ledger:
         run.given_at[task] = now - run.submitted
         run.planned += 1
         need = shape.needs[alternative]
-        share = node.shares.get(need)
+        share = node.widths.get(need)
         if share is None:
-            share = node.share(need)
+            share = node.width(need)
         if alternative:
             run.choices[task] = alternative
         if shape.spread:
@@ -240,7 +240,7 @@ class Ledger:
             for task in tasks:
                 seconds = self.foresight.seconds(run, task, shape) / node.speed
                 node.holding[run.run, task] = (now, shape, seconds, shape.need, False)
-                run.started[task] = node.book(seconds, node.share(shape.need), now) - run.submitted
+                run.started[task] = node.book(seconds, node.width(shape.need), now) - run.submitted
         else:
             stream = count * node.unit(shape, self.estimates)
             node.backlog += stream
