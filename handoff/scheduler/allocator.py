@@ -11,7 +11,7 @@ from handoff.address import is_same_machine
 from handoff.errors import InvariantViolation
 from handoff.ids import NOBODY, RunId
 from handoff.resources import Amounts, describe
-from handoff.scheduler.groups import Group, Option, bucket, groups_of
+from handoff.scheduler.groups import Group, Option, groups_of
 from handoff.scheduler.inputs import Inputs
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
@@ -50,18 +50,19 @@ class Desk:
     def __init__(self, now: float, ledger: Ledger) -> None:
         self.now = now
         self.ledger = ledger
-        self.nodes: list[Node] = [node for node in ledger.nodes.values() if node.state == "ready"]
-        alike = [(node, bucket(node.speed)) for node in self.nodes]
-        if alike != ledger.open_nodes:
-            ledger.open_nodes = alike
+        if ledger.is_regrouped or any(group.is_apart for group in ledger.groups):
+            ledger.is_regrouped = False
+            ledger.open_nodes = [node for node in ledger.nodes.values() if node.state == "ready"]
             ledger.open_version += 1
-            ledger.groups = groups_of(self.nodes)
-        for node in self.nodes:
-            if node.is_stale:
-                node.work_out(now, ledger.estimates)
-                if node.group is not None:
-                    node.group.list(node)
+            for node in ledger.nodes.values():
+                node.group = None
+            ledger.groups = groups_of(ledger.open_nodes)
+        self.nodes = ledger.open_nodes
         for group in ledger.groups:
+            for node in group.stale:
+                node.work_out(now, ledger.estimates)
+                group.list(node)
+            group.stale.clear()
             group.trim()
         self.reserved: dict[int, Shape] = {}   # nodes kept free for a task that has waited long for so much room
         self._offered_by_all: dict[str, int] = {}
@@ -213,26 +214,30 @@ class Desk:
             if shape.node:
                 groups = [Group([node], listed=False) for node in able]
             shape.options = [Option(group, self._penalty(group, shape)) for group in groups if group.members[0] in able]
+            shape.option_of = {option.group.members[0].group: option for option in shape.options}
             shape.options_of = self.ledger.open_version
         return shape.options
 
+    def option_of(self, shape: Shape) -> dict[Group | None, Option]:
+        """The same by group."""
+        self.options_for(shape)
+        return shape.option_of
+
     def penalty_of(self, shape: Shape, node: Node) -> float:
         """What it costs, as a factor of the time, that the node's scarce resources are left unused."""
-        for option in self.options_for(shape):
-            if option.group is node.group:
-                return option.penalty
-        return 1.0
+        option = self.option_of(shape).get(node.group)
+        return option.penalty if option is not None else 1.0
 
     def holders(self, shape: Shape, inputs: Inputs | None, also: Collection[int] = ()) -> list[Node]:
         """The nodes that hold most of the inputs, and these, as far as they may have the task."""
-        nodes, found = self.ledger.nodes, []
+        nodes, found, option_of = self.ledger.nodes, [], self.option_of(shape)
         bytes_on = inputs.bytes_on if inputs is not None else {}
         most = sorted(bytes_on, key=lambda peer: (-bytes_on[peer], peer))[:HOLDERS_MAX] if len(bytes_on) > 1 else bytes_on
         for peer in dict.fromkeys((*most, *sorted(also))) if also else most:
             node = nodes.get(peer)
-            if node is not None and node.state == "ready" and self.reserved.get(peer, shape) is shape and (
+            if node is not None and node.state == "ready" and node.group in option_of and self.reserved.get(peer, shape) is shape and (
                 not shape.node or node.name == shape.node
-            ) and any(option.group is node.group or node in option.group.members for option in self.options_for(shape)):
+            ):
                 found.append(node)
         return found
 

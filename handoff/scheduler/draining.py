@@ -86,6 +86,7 @@ def begin(ledger: Ledger, now: float, node: Node, seconds: float) -> None:
     node.leaves = True
     if node.state == "ready":
         node.state = "draining"
+        ledger.is_regrouped = True
     for run in ledger.runs.values():
         if node.peer in run.nodes or node.peer in run.promised.values() or node.peer in run.group_node.values():
             _ask_back(ledger, run, node)

@@ -39,7 +39,8 @@ class Function(Mean):
     """What is known about one function (or one function with others folded into it)."""
 
     __slots__ = (
-        "_first", "_prior", "cold", "colds", "graded", "is_listed", "key", "lean", "level", "met", "name", "nbytes", "sizes", "warm",
+        "_first", "_prior", "cold", "colds", "graded", "is_listed", "is_sized", "key", "lean", "level", "met", "name", "nbytes", "sizes",
+        "warm",
     )
 
     def __init__(self, key: str = "", name: str = "") -> None:
@@ -53,6 +54,7 @@ class Function(Mean):
         self.graded = 0         # reports that made it
         self.lean = 0.0         # mean distance of the last ones from it: how far it lags behind
         self.sizes: dict[int, Mean] = {}   # by the number of bits of the bytes that it takes
+        self.is_sized = False              # one of them was so far from the mean that they are to be looked at
         self.is_listed = False             # among the versions of its name
         self.met: set[int] = set()         # workers that have run it: peer << 32 | worker
         self._first = 0.0       # mean of the first runs, while these are all or nearly all that is known
@@ -101,6 +103,8 @@ class Function(Mean):
         if found is None:
             found = self.sizes[bits] = Mean()
         found.add(seconds)
+        if not self.is_sized and not found.count % SIZED_RUNS:   # with the others, since the mean may have left them
+            self.is_sized = any(is_apart(each, self) for each in self.sizes.values())
 
     def grade(self, seconds: float) -> float:
         """How far (in logarithms) a report is from what the function takes on usual nodes; 0 for the first. The level follows.
@@ -155,6 +159,7 @@ class Function(Mean):
             bits, of, seconds, spread = each.split(":")
             made.sizes[int(bits)] = mean = Mean()
             mean.start_over(int(of), float(seconds), float(spread))
+        made.is_sized = any(is_apart(each, made) for each in made.sizes.values())
         return made
 
 
@@ -217,6 +222,10 @@ class Estimates:
 
     def observe(self, function: Function, seconds: Sequence[float], nbytes: Sequence[int]) -> None:
         """Take in what one report says about one function: seconds (of a node of usual speed) and size of the result of some runs."""
+        if len(seconds) == 1:
+            function.observe(seconds[0], nbytes[0])
+            self._note(function, seconds[0], nbytes[0])
+            return
         for spent, size in zip(seconds, nbytes, strict=True):
             function.observe(spent, size)
         self._note(function, sum(seconds) / len(seconds), sum(nbytes) / len(nbytes))
@@ -244,7 +253,7 @@ class Estimates:
         With the bytes that it will take, the mean of runs on as much, where there were enough and these differ clearly from the others.
         """
         if function.count:
-            if input_bytes is not None and function.sizes:
+            if input_bytes is not None and function.is_sized:
                 sized = function.sizes.get(int(input_bytes).bit_length())
                 if sized is not None and is_apart(sized, function):
                     return sized.seconds

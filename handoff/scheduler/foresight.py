@@ -38,7 +38,7 @@ class Foresight:
             if told >= 0.0:
                 return told
         function = shape.functions[run.choices.get(task, 0)] if run.choices else shape.function
-        if function.sizes and run.linked and not run.missing[task]:
+        if function.is_sized and run.linked and not run.missing[task]:
             return self.estimates.seconds(function, run.input_bytes(task))
         return self.estimates.seconds(function)
 

@@ -34,14 +34,19 @@ class Greedy:
     """Keeps nothing between passes but scratch space."""
 
     def __init__(self) -> None:
+        self._again = float("inf")      # when the first of the busy nodes that are waited for while others have room should be free
         self._booked: dict[int, list[tuple[float, Amounts]]] = {}         # waits decided in this pass, per node
 
     def allocate(self, now: float, desk: Desk) -> None:
         """Serve the shapes in order of urgency until nothing more has room."""
         self._booked.clear()
+        self._again = float("inf")
         while (shape := desk.next_shape()) is not None:
             if self._serve(now, desk, shape):
                 desk.ledger.ready.again(shape)
+        if self._again < desk.ledger.again_at:
+            desk.ledger.again_at = max(self._again, now + desk.ledger.foresight.latency)
+            desk.ledger.remind(desk.ledger.again_at, "again")
 
     def _serve(self, now: float, desk: Desk, shape: Shape) -> bool:
         """Place what can be placed of it; True when it is to be offered again after more urgent ones."""
@@ -219,6 +224,8 @@ class Greedy:
         # It waits for that node: the next one that thinks of waiting there sees it.
         if not ahead:
             booked.setdefault(best.peer, []).append((best_start + seconds / best.speed, need))
+        if has_room:
+            self._again = min(self._again, best_start + ledger.foresight.round_trip)   # if it takes longer, another one may be better
         return KEPT if has_room else FULL
 
     def _finish(self, desk: Desk, node: Node, start: float, spent: float, inputs: Inputs) -> float:
@@ -274,17 +281,22 @@ class Greedy:
         else:
             looked_at = desk.holders(shape, inputs, near) if inputs is not None or near else []
             for option in options:
-                node = option.group.least()
+                node = option.group.least()    # by its first core alone: it may have no room for one that takes several
+                if not node.has_room(need):
+                    node = option.open_node(need, desk.reserved, shape) or node
                 if node not in looked_at and desk.reserved.get(node.peer, shape) is shape:
                     looked_at.append(node)
         for node in looked_at:
             is_home = inputs is None or inputs.is_all_on(node)
             # Beside inputs that are still being made, room is not asked for: it will be theirs when they are done.
-            if not (node.has_room(need) or (is_home and waits)):
+            has_room = node.has_room(need) or (is_home and waits)
+            if not has_room and not reach:
                 continue
             if not reach and (not is_home or node.planned - len(node.holding) >= int(1.0 / (node.share(need) or 1.0)) + UNKNOWN_AHEAD):
                 continue
-            start = node.ahead_at(shape, now, ledger.estimates)
+            start = node.ahead_at(shape, now, ledger.estimates) if node.queue or not node.has_room(need) else now
+            if not has_room:
+                start = max(start, node.room_at(need, now, self._booked.get(node.peer, ())))
             start = max(start, soon)
             spent = seconds / node.speed
             score = start + spent if is_home or inputs is None else self._finish(desk, node, start, spent, inputs)

@@ -15,27 +15,31 @@ if TYPE_CHECKING:
 
 NEAR_LOOKED_AT = 8   # nodes of a group, all with room, whose links are compared
 SPEED_STEP = 0.25    # nodes whose speeds differ by less than this factor (as a logarithm) are alike
+STAYS_WITHIN = 0.75  # of a step: a node whose learned speed wavers about the edge of a step does not go to and fro
 
 
-def bucket(speed: float) -> int:
-    """The step of the scale of speeds that a node is on."""
-    return round(log(speed) / SPEED_STEP)
+def step_of(speed: float, before: int | None = None) -> int:
+    """The step of the scale of speeds that a node is on, which was `before`."""
+    at = log(speed) / SPEED_STEP
+    return round(at) if before is None or abs(at - before) > STAYS_WITHIN else before
 
 
 class Group:
     """Open nodes of equal capacity, labels and (about) speed."""
 
-    __slots__ = ("base", "freed", "heap", "is_listed", "levels", "members", "speed")
+    __slots__ = ("base", "freed", "heap", "is_apart", "is_listed", "levels", "members", "speed", "stale")
 
     def __init__(self, members: list[Node], listed: bool = True) -> None:
         """A group that is not `listed` is for one shape alone: its nodes belong to another one."""
         self.members = members
         self.is_listed = listed
+        self.is_apart = False                                  # a member has become faster or slower than the others
         self.speed = sum(node.speed for node in members) / len(members)
         self.freed: list[Node] = []                            # who made room, in order ...
         self.base = 0                                          # ... after so many that are forgotten
         self.heap: list[tuple[float, int, Node]] = []          # (when its first core is free, peer, node)
         self.levels: dict[int, float] = {}                     # per node, the entry of the heap that counts
+        self.stale: list[Node] = [node for node in members if node.is_stale and listed]   # where tasks ended since backlogs were worked out
         for node in members:
             if listed:
                 node.group = self
@@ -118,7 +122,6 @@ def groups_of(nodes: Iterable[Node]) -> list[Group]:
     """The nodes, grouped."""
     found: dict[object, list[Node]] = {}
     for node in nodes:
-        node.group = None
-        key = (tuple(node.capacity.items()), bucket(node.speed), node.labels)
+        key = (tuple(node.capacity.items()), node.step, node.labels)
         found.setdefault(key, []).append(node)
     return [Group(members) for members in found.values()]

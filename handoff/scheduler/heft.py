@@ -39,11 +39,12 @@ class Heft:
                 if plan is None:
                     plan = self._plans[run.run] = schedule(ledger, run, desk.nodes, now)
                 node = self._node(desk, run, task, plan)
-                if node is None:
+                alternative = None if node is None else desk.choice(shape, node, is_waiting=True)
+                if node is None or alternative is None:
                     aside.append(shape.pop())
                     continue
                 shape.pop()
-                ledger.plan(now, run, task, node, held=False)
+                ledger.plan(now, run, task, node, held=False, alternative=alternative)
             shape.put_back(aside)
 
     @staticmethod
@@ -126,7 +127,7 @@ def schedule(ledger: Ledger, run: Run, nodes: list[Node], now: float) -> list[in
                 if chosen[each] != node.peer:
                     there += 2 * ledger.foresight.latency + ledger.foresight.nbytes(run, each) / ledger.rates.of(chosen[each], node.peer)
                 ready = max(ready, there)
-            wanted = dict(shape.need)
+            wanted = dict(next(need for need in shape.needs if node.can_hold(need)))
             profile = profiles[node.peer]
             need = [wanted.get(name, 0) for name in profile.names]
             start = profile.first(need, ready, seconds / node.speed)

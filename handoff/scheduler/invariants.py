@@ -40,12 +40,28 @@ def check(ledger: Ledger) -> None:
             early = sum(amount for _, _, _, need, is_early in node.holding.values() if is_early for of, amount in need if of == name)
             if not 0 <= used <= node.capacity.get(name, 0) + early:
                 _wrong(f"{node} has committed {used} of {name!r} and offers {node.capacity.get(name, 0)}")
+    _check_groups(ledger)
     _check_cluster(ledger)
     total = sum(run.total for run in ledger.runs.values() if not run.is_over)
     if ledger.tasks != total:
         _wrong(f"{ledger.tasks} unfinished tasks are counted, the runs have {total}")
     if not ledger.runs and (ledger.ready.shapes or ledger.codes.uses):
         _wrong(f"no run is left, but shapes {list(ledger.ready.shapes)} or code {list(ledger.codes.uses)} are")
+
+
+def _check_groups(ledger: Ledger) -> None:
+    if ledger.is_regrouped:
+        return
+    ready = [node for node in ledger.nodes.values() if node.state == "ready"]
+    grouped = {node.peer: group for group in ledger.groups for node in group.members}
+    if ledger.open_nodes != ready or set(grouped) != {node.peer for node in ready}:
+        _wrong(f"open nodes are {ledger.open_nodes}, grouped ones {sorted(grouped)}, but {ready} take work")
+    for node in ready:
+        group = grouped[node.peer]
+        if node.group is not group or (node.is_stale and node not in group.stale):
+            _wrong(f"{node} is in another group, or its backlog is not going to be worked out")
+        if not group.is_apart and node.step != group.members[0].step:
+            _wrong(f"{node} is faster or slower than the others of its group")
 
 
 def _check_twins(ledger: Ledger, run: Run, held: dict[tuple[int, Shape], int]) -> None:

@@ -48,7 +48,8 @@ class Ledger:
         self.codes = CodeStore()
         self.nodes: dict[int, Node] = {}
         self.by_name: dict[str, Node] = {}
-        self.open_nodes: list[tuple[Node, int]] = []   # those that take work, with the step of their speed, as of the last pass
+        self.open_nodes: list[Node] = []       # those that take work, as of the last pass
+        self.is_regrouped = True               # nodes came, went, or take work no more or again since then
         self.groups: list[Group] = []          # the same, grouped
         self.open_version = 0                  # counts how often that list changed, or what is known of the speed of its nodes
         self.plans_all = False                 # the allocator wants every task whose inputs are planned, however long
@@ -58,6 +59,7 @@ class Ledger:
         self.tasks = 0                         # in unfinished runs
         self.timers: list[tuple[float, int, str, int, int, int]] = []   # (when, sequence, what, and up to three numbers)
         self.sequence = 0
+        self.again_at = float("inf")           # when something is to be placed anew, even if nothing happens until then
         self.out = Outbox(self.nodes, self.client_knows, self.codes, self.memory)
         self.rates = Rates(self.links, self.out.names, settings)
         self.is_changed = False                # something may be placed that could not be before

@@ -10,7 +10,7 @@ from handoff.ids import PeerId, RunId
 from handoff.messages import Hello
 from handoff.resources import GPU, GPU_KIND, GPU_MEMORY, SCALE, Amounts
 from handoff.scheduler.estimates import Estimates
-from handoff.scheduler.groups import Group
+from handoff.scheduler.groups import Group, step_of
 from handoff.scheduler.ready import COROUTINES_PER_PLACE, Shape
 from handoff.scheduler.runs import AHEAD, HELD, Run
 from handoff.scheduler.speeds import RECENT, Speed
@@ -28,7 +28,7 @@ class Node:
         "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "down_at", "dropped_at", "ends", "free", "freed",
         "group", "heard", "held", "holding", "is_stale", "kinds", "knows", "label_set", "labels", "lanes", "leaves", "memory_of_a_gpu",
         "moved_at", "name", "pace", "peer", "pid", "planned", "queue", "queued", "recalled_at", "running", "sent", "shares", "speed",
-        "state", "units", "up_at", "widths",
+        "state", "step", "units", "up_at", "widths",
     )
 
     def __init__(self, peer: PeerId, hello: Hello, now: float, zero_cost_per_cpu: int) -> None:
@@ -77,6 +77,7 @@ class Node:
         self.moved_at = now                     # when it last ended something, or got something to do when it had nothing
         self.pace = Speed()                     # what its speed is learned by; `speed` is its value
         self.speed = 1.0                        # a task of one usual second takes 1/speed here
+        self.step = 0                           # of the scale of speeds, by which nodes are grouped
 
     def share(self, need: Amounts) -> float:
         """The largest part of any of the node's resources that this takes; above 1 when the node can never hold it."""
@@ -132,6 +133,9 @@ class Node:
         self.is_stale = False
         self.units.clear()
         self.ends = None
+        if not self.ahead:
+            self._lay_out(now)
+            return
         self.backlog = sum([count * self.unit(shape, estimates) for shape, count in self.ahead.items()])
         lanes = self.lanes
         count = len(lanes)
@@ -150,6 +154,26 @@ class Node:
                 waiting.append((key, seconds, share, there))
         for key, seconds, share, there in waiting:
             self.queue[key] = (seconds, share, there, self.book(seconds, share, there) - seconds)
+
+    def _lay_out(self, now: float) -> None:
+        """The same where nothing is planned ahead: the usual case of long tasks, each on its own cores."""
+        self.backlog = 0.0
+        count = len(self.lanes)
+        taken: list[float] = []
+        for end, since, cost in self.ends_of(now):
+            until = end if end > now else now + LINDY * (now - since)
+            wide = self.width(cost) * count
+            if 0.0 < wide < 1.5:
+                taken.append(until)
+            else:
+                taken += [until] * round(wide)
+        if len(taken) > count:    # several share a core: each is on the core that is free first
+            self.lanes[:] = [now] * count
+            for end, since, cost in self.ends_of(now):
+                self.occupy(self.width(cost), end if end > now else now + LINDY * (now - since))
+            return
+        taken.sort()
+        self.lanes[:] = [now] * (count - len(taken)) + taken
 
     def occupy(self, share: float, until: float) -> None:
         """So large a part of the cores, those that are free first, is busy until then."""
@@ -235,10 +259,17 @@ class Node:
             shape.ahead += count
             self.ahead[shape] = self.ahead.get(shape, 0) + count
 
+    def note_change(self) -> None:
+        """When it will have room is to be worked out anew."""
+        if not self.is_stale:
+            self.is_stale = True
+            if self.group is not None:
+                self.group.stale.append(self)
+
     def give(self, shape: Shape, count: int, held: bool, alternative: int = 0) -> None:
         """So many tasks of this shape are no longer its business."""
         self.planned -= count
-        self.is_stale = True
+        self.note_change()
         where = self.held if held else self.ahead
         left = where[shape] - count
         if left:
@@ -279,17 +310,23 @@ class Node:
 
     def go_at(self, pace: Speed) -> None:
         """Be as fast as was learned of it before."""
-        self.pace, self.speed = pace, pace.value
+        self.pace = pace
+        self._go(step_of(pace.value))
 
     def learn_speed(self, away: float, count: int) -> None:
         """`count` tasks took exp(`away`) times what they should have taken on a node of this speed."""
         self.pace.learn(away, count)
-        self.speed = self.pace.value
+        self._go(step_of(self.pace.value, self.step))
 
     def declare_speed(self, speed: float) -> None:
         """It is known to be so fast, which little that it does will change."""
         self.pace.value, self.pace.runs = speed, RECENT
-        self.speed = speed
+        self._go(step_of(speed))
+
+    def _go(self, step: int) -> None:
+        if step != self.step and self.group is not None:
+            self.group.is_apart = True
+        self.speed, self.step = self.pace.value, step
 
     def room_at(self, need: Amounts, now: float, booked: Iterable[tuple[float, Amounts]] = ()) -> float:
         """When this will fit, by what is known of the tasks that hold their costs here; `booked` are waits decided in this pass."""

@@ -10,7 +10,6 @@ from handoff.columns import Blobs
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.machine import Close, Note, Send
 from handoff.messages import Abandon, DropCode, Message, Peers, Placed, Plan, Recall, Redirect, Release, Upload
-from handoff.program import Flag
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.memory import Memory
 from handoff.scheduler.nodes import Node
@@ -208,15 +207,13 @@ class Outbox:
         seen = node.kinds.setdefault(run.run, set())
         new_kinds = []
         urgency_of_kind: dict[int, float] = {}
-        has_serializers = False
-        for index in dict.fromkeys(kind):
+        for index in dict.fromkeys(kind) if count > 1 else kind:
             this = run.kinds[index]
             urgency_of_kind[index] = this.priority * PRIORITY_WEIGHT
-            has_serializers |= bool(this.flags & Flag.SERIALIZER)
             if index not in seen:
                 seen.add(index)
                 new_kinds.append((index, this))
-        if has_serializers:
+        if not run.plain:
             for task in tasks:
                 if run.is_serializer(task):
                     consumers = run.consumers_of(task)
@@ -227,7 +224,10 @@ class Outbox:
         for task in tasks if run.choices else ():
             if task in run.choices:
                 choices.extend((task, run.choices[task] - 1))
-        if run.rank:
+        if count == 1:
+            rank_of_it = run.rank[first] if run.rank else run.rank_seconds[kind[0]]
+            urgencies = array("d", (urgency_of_kind[kind[0]] + (rank_of_it if rank_of_it < RANK_MAX else RANK_MAX),))
+        elif run.rank:
             rank = run.rank
             urgencies = array("d", [urgency_of_kind[of] + min(rank[task], RANK_MAX) for task, of in zip(tasks, kind, strict=True)])
         elif len(urgency_of_kind) == 1:
@@ -237,7 +237,8 @@ class Outbox:
             seconds = run.rank_seconds
             urgencies = array("d", [urgency_of_kind[of] + min(seconds[of], RANK_MAX) for of in kind])
         codes, body = self.codes.missing(node.codes, (digest for _, this in new_kinds for digest in this.codes)) if new_kinds else ((), b"")
-        if sources or targets:
+        knows = node.knows
+        if targets or relays or (sources and any(each != peer and each not in knows for each in sources)):
             self._introduce(node, (*dict.fromkeys(sources), *targets[1::2], *relays[1::2]))
         self.send(peer, Plan(
             run.run, numbers, attempts, kind, literals, fan_in, inputs, sources, urgencies, targets, tuple(new_kinds), codes,

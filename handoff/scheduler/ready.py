@@ -53,8 +53,8 @@ class Shape:
 
     __slots__ = (
         "able", "able_of", "account", "ahead", "blocked_since", "cluster", "cost", "full", "function", "functions", "heap", "held",
-        "identity", "is_tried", "listed", "need", "needs", "node", "number", "options", "options_of", "portion", "priority", "runs",
-        "spread", "stack", "where",
+        "identity", "is_tried", "listed", "need", "needs", "node", "number", "option_of", "options", "options_of", "portion", "priority",
+        "runs", "spread", "stack", "where",
     )
 
     def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, functions: list[Function], account: Account) -> None:
@@ -83,6 +83,7 @@ class Shape:
         self.able: list[Any] = []           # the open nodes that could ever hold it, as of ...
         self.able_of = -1                   # ... this version of the list of open nodes
         self.options: list[Option] = []     # the groups of such nodes, as of ...
+        self.option_of: dict[Any, Option] = {}   # the same by group; of a pinned shape, by the group to which its node belongs
         self.options_of = -1
         self.full: dict[int, int] = {}      # nodes that had no room for it when they last freed something, by its count
         self.blocked_since: float | None = None  # its head has not found room since then

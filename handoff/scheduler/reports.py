@@ -164,19 +164,20 @@ def _learn(ledger: Ledger, run: Run, node: Node, done: list[int], report: Report
         took = run.took
         for task in done:
             several.setdefault((run.kind[task], took.get(task, 0) if took else 0), []).append(task)
-    workers = {node.peer << 32 | worker for worker in set(report.workers)} or {node.peer << 32}
+    here = node.peer << 32
+    workers = {here | worker for worker in set(report.workers)} if report.workers else (here,)
     for (of, alternative), tasks in several.items():
-        if run.is_object(tasks[0]):
+        if not run.plain and run.is_object(tasks[0]):
             continue
         function = run.shapes[of].functions[alternative]
         if not function.met.issuperset(workers) and len(function.met) < MET_MAX:
             tasks = _learn_first(estimates, function, run, node, tasks, report)
             if not tasks:
                 continue
-        sample = estimates.sample(function, tasks)
+        sample = estimates.sample(function, tasks) if len(tasks) > 1 else tasks
         seconds = [run.seconds[task] * speed for task in sample]
         is_long = function.seconds >= LONG_SECONDS
-        mean = sum(seconds) / len(seconds)
+        mean = sum(seconds) / len(seconds) if len(tasks) > 1 else seconds[0]
         if mean > 0.0 and (is_long or function.warm % SHORT_GRADED == 0):
             away = function.grade(mean)
             if len(ledger.nodes) > 1 and function.graded > 1:

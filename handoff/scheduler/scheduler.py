@@ -140,7 +140,8 @@ class Scheduler:
             case Alive():
                 node.free, node.running, node.queued = message.free, message.running, message.queued
                 if node.ahead:     # what takes longer than it should holds up the rest, and nobody else would say so
-                    node.is_stale = self.ledger.is_changed = True
+                    node.note_change()
+                    self.ledger.is_changed = True
                 for source, nbytes, seconds in zip(message.sources, message.moved_bytes, message.moved_seconds, strict=True):
                     if source in self.ledger.out.names:
                         self.ledger.links.observe(self.ledger.out.names[source][0], node.name, nbytes, seconds)
@@ -261,19 +262,19 @@ class Scheduler:
             draining.ask_back_again(ledger)
         self._look_at = min(self._look_at, now + self.settings.suspect_seconds)
         see_what_is_unmet_everywhere(self.ledger, now)
-        self.ledger.is_changed = True
+        self.ledger.is_changed = self.ledger.is_regrouped = True
 
     def _hear(self, now: float, node: Node) -> None:
         node.heard = now
         if node.state == "suspect" and node.dropped_at is None:
             node.state = "draining" if node.leaves else "ready"
-            self.ledger.is_changed = True
+            self.ledger.is_changed = self.ledger.is_regrouped = True
             self._look_at = min(self._look_at, now + self.settings.suspect_seconds)
 
     def _drop(self, now: float, peer: PeerId) -> None:
         node = self.ledger.nodes.get(peer)
         if node is not None:
-            node.dropped_at, node.state = now, "suspect"
+            node.dropped_at, node.state, self.ledger.is_regrouped = now, "suspect", True
             self._look_at = min(self._look_at, now + self.settings.lost_seconds)
         client = self.ledger.clients.get(peer)
         if client is not None:
@@ -312,7 +313,7 @@ class Scheduler:
         for run in concerned:
             self.ledger.touch(run)
         see_what_is_unmet_everywhere(self.ledger, now)
-        self.ledger.is_changed = True
+        self.ledger.is_changed = self.ledger.is_regrouped = True
 
     def _lose_client(self, now: float, peer: PeerId) -> None:
         ledger = self.ledger
@@ -345,7 +346,7 @@ class Scheduler:
                 self._lose_node(now, node, reason)
                 continue
             if since + suspect_after <= now:
-                node.state = "suspect"
+                node.state, self.ledger.is_regrouped = "suspect", True
             self._look_at = min(self._look_at, since + (lost_after if node.state == "suspect" else suspect_after))
 
     # ── clocks ──────────────────────────────────────────────────────────────
@@ -363,6 +364,9 @@ class Scheduler:
                 if run.state[second] == WAITING and not run.unplanned[second]:
                     self.ledger.consider(run, second)
                     self.ledger.is_changed = True
+            case "again":
+                self.ledger.again_at = float("inf")
+                self.ledger.is_changed = True
             case "timeout" if run is not None and not run.is_over:
                 fail(self.ledger, now, run, RunFailed(
                     run.run, "RunTimeout", f"the run took longer than {run.timeout:g} s; {run.done} of {run.total} tasks were done"))

@@ -33,5 +33,5 @@ def test_an_unknown_benchmark_is_named_with_those_there_are() -> None:
 
     assert ran.returncode == 2
     assert ran.stderr.splitlines()[-1].endswith(
-        "no benchmark is called speed; there are throughput, chains, latency, startup, transfer"
+        "no benchmark is called speed; there are throughput, chains, latency, startup, transfer, allocators, decisions"
     )
