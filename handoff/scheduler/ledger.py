@@ -120,7 +120,7 @@ class Ledger:
             node = self.by_name.get(pinned)
             return node.peer if node else NOBODY
         if run.plain:
-            return run.followed.get(task) if run.followed else None
+            return self._home(run, task) if run.followed else None
         if task in run.promised:
             return run.promised[task]
         group = run.group.get(task)
@@ -135,7 +135,12 @@ class Ledger:
         if run.is_serializer(task):
             home = run.node[run.inputs_of(task)[0]]
             return None if home in self.leaving else home
-        return run.followed.get(task)
+        return self._home(run, task) if run.followed else None
+
+    def _home(self, run: Run, task: int) -> int | None:
+        """Where the plan that it follows has it, as long as that node is there."""
+        peer = run.followed.get(task)
+        return peer if peer in self.nodes else None
 
     def can_run(self, run: Run, task: int, node: Node) -> bool:
         """Whether the node, when it ran nothing else, could run it, and whatever must follow it there."""
