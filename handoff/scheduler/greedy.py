@@ -22,7 +22,8 @@ from handoff.scheduler.runs import WAITING, Run
 from handoff.scheduler.wishes import NEAR, able_nodes, wanted_near
 
 BETA = 2.0               # what a transfer costs the others on the same links, in transfers
-PATIENCE = 64            # tasks of a shape that may wait for a certain node before the rest of the shape is looked at otherwise
+PATIENCE = 64            # tasks that may wait for a certain node before the rest of a shape is looked at otherwise;
+PATIENCE_MIN = 8         # so many of each shape in any case
 TURN = 16                # short tasks that a shape may place before a more urgent one is looked at
 STARVED_SECONDS = 1.0    # a task that has not found room for so long gets a node cleared for it
 UNKNOWN_AHEAD = 2        # tasks of a function never seen that a node gets beyond its room, when work is short in general
@@ -34,12 +35,14 @@ class Greedy:
     """Keeps nothing between passes but scratch space."""
 
     def __init__(self) -> None:
+        self._kept = 0             # tasks that wait for a certain node, in this pass
         self._again = float("inf")      # when the first of the busy nodes that are waited for while others have room should be free
         self._booked: dict[int, list[tuple[float, Amounts]]] = {}         # waits decided in this pass, per node
 
     def allocate(self, now: float, desk: Desk) -> None:
         """Serve the shapes in order of urgency until nothing more has room."""
         self._booked.clear()
+        self._kept = 0
         self._again = float("inf")
         while (shape := desk.next_shape()) is not None:
             if self._serve(now, desk, shape):
@@ -87,9 +90,10 @@ class Greedy:
                     following.wait_for_room(now, ledger, run, task)
                 if became == FULL:
                     break
-                if len(aside) >= PATIENCE:
+                if len(aside) >= max(PATIENCE - self._kept, PATIENCE_MIN):
                     self._spill(now, desk, shape, options)
                     break
+        self._kept += len(aside)
         for key in aside:
             heappush(shape.heap, key)
         shape.is_tried |= placed > 0
@@ -186,7 +190,11 @@ class Greedy:
                     start = node.room_at(need, now, booked.get(node.peer, ())) + ahead
                 else:
                     continue
-                score = start + spent if inputs is None else self._finish(desk, node, start, spent, inputs)
+                score = start + spent
+                if score >= best_score:
+                    continue
+                if inputs is not None:
+                    score = self._finish(desk, node, start, spent, inputs)
                 if near and node.peer in near:
                     score -= NEAR * spent
                 if score < best_score:
@@ -197,9 +205,18 @@ class Greedy:
                 continue
             room = node.has_room(need)
             has_room |= room
-            start = node.start_at(need, now) if room else node.room_at(need, now, booked.get(node.peer, ())) + ahead
             spent = seconds / node.speed * (1.0 if only is not None else desk.penalty_of(shape, node))
-            score = start + spent if inputs is None else self._finish(desk, node, start, spent, inputs)
+            if room:
+                start = node.start_at(need, now)
+            elif node.lanes[0] + ahead + spent >= best_score:
+                continue
+            else:
+                start = node.room_at(need, now, booked.get(node.peer, ())) + ahead
+            score = start + spent
+            if score >= best_score and not near:
+                continue
+            if inputs is not None:
+                score = self._finish(desk, node, start, spent, inputs)
             if near and node.peer in near:
                 score -= NEAR * spent
             if score < best_score:

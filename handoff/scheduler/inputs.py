@@ -44,6 +44,14 @@ class Inputs:
         at = node.down_at if node.down_at > begin else begin
         moving = 0.0
         nodes, trees = ledger.nodes, self.run.trees
+        if rates.is_uniform and not trees:
+            for nbytes, home, others, _ in self.parts:
+                if home != peer and peer not in others:
+                    source = nodes.get(home)
+                    if source is not None and source.up_at > at:
+                        at = source.up_at
+            moving = missing / rates.usual
+            return at + moving if moving >= hop else begin + moving, moving
         for nbytes, home, others, value in self.parts:
             if home == peer or peer in others:
                 continue

@@ -13,12 +13,13 @@ LARGE_ROUND_TRIPS = 4.0   # what takes longer to move than this is worth a detou
 class Rates:
     """Worked out anew when something was learned. Rates are in bytes per second."""
 
-    __slots__ = ("_known", "_links", "_names", "_settings", "large", "small", "usual", "version")
+    __slots__ = ("_known", "_links", "_names", "_settings", "is_uniform", "large", "small", "usual", "version")
 
     def __init__(self, links: Links, names: Mapping[int, tuple[str, tuple[str, int]]], settings: SchedulerSettings) -> None:
         self._links, self._names, self._settings = links, names, settings
         self._known: dict[int, float] = {}
         self.version = -1
+        self.is_uniform = True      # nothing was measured yet
         self.usual = self.small = self.large = 0.0
         self.refresh()
 
@@ -29,6 +30,7 @@ class Rates:
             return
         self.version = links.version
         self._known.clear()
+        self.is_uniform = not links.pairs
         self.usual = links.default
         self.small = links.slowest * settings.round_trip_seconds / 2    # so few bytes move within the time of a message, over any link
         self.large = settings.relay_bytes or self.usual * settings.round_trip_seconds * LARGE_ROUND_TRIPS
