@@ -68,8 +68,7 @@ def _candidate(ledger: Ledger, now: float, run: Run, task: int, node: Node, inpu
         if not node.has_room(need):
             found["room"] = _no_room(node, need)
             start = node.room_at(need, now)
-        if node.queue:
-            start = max(start, node.free_at(node.share(need)))
+        start = max(start, node.start_at(need, now))
     arrival, moving = inputs.arrival(ledger, node)
     start = max(start, arrival)
     found.update(start=start - run.submitted, moving=moving, finish=start + seconds - run.submitted)

@@ -80,6 +80,9 @@ def begin(ledger: Ledger, run: Run, plan: Columns) -> None:
         kind = run.kinds[index]
         if peer == NOBODY or kind.flags & Flag.SERIALIZER or kind.node not in ("", following.names[peer]):   # these have no choice
             continue
+        if not ledger.can_run(run, task, ledger.nodes[peer]):
+            following.why[task] = "that node can not hold it, or what has to be beside it"
+            continue
         run.followed[task] = peer
         part = parts.get((index, peer))
         if part is None:
@@ -113,7 +116,7 @@ def correct(now: float, ledger: Ledger) -> None:
         waiting = {peer for shape, peer in following.queues if _head(run, shape) is not None}
         taken: dict[int, None] = {}
         for shape, peer in following.queues:
-            while (head := _head(run, shape)) is not None:
+            while (head := _head(run, shape)) is not None and head in run.followed:
                 why = _reason(now, ledger, run, head, shape, peer, waiting, taken)
                 if not why:
                     break
@@ -149,9 +152,9 @@ def wait_for_room(now: float, ledger: Ledger, run: Run, task: int) -> None:
 
 
 def lose(ledger: Ledger, node: Node) -> None:
-    """That node is gone: what was to run there is free."""
+    """That node is gone: what was to run there is free. What has been planned elsewhere departs when it has to be planned again."""
     for run in ledger.following.values():
-        for task in [task for task, peer in run.followed.items() if peer == node.peer]:
+        for task in [task for task, peer in run.followed.items() if peer == node.peer and not run.is_planned(task)]:
             depart(ledger, run, task, f"node {node.name!r} is gone")
 
 
@@ -185,10 +188,12 @@ def _reason(now: float, ledger: Ledger, run: Run, task: int, shape: Shape, peer:
     """Why this task, the next one on its node, had better go elsewhere; empty: it had not."""
     following = run.following
     assert following is not None
+    if run.kinds[run.kind[task]].node:
+        return ""       # it has no choice
     node = ledger.nodes.get(peer)
     if node is None or node.state != "ready":
         return f"node {following.names[peer]!r} {'drains' if node is not None and node.leaves else 'can not be heard'}"
-    if node.has_room(shape.need) or run.kinds[run.kind[task]].node or ledger.cluster_room(shape) <= 0:
+    if node.has_room(shape.need) or ledger.cluster_room(shape) <= 0:
         return ""
     if not run.plain and (task in run.group or task in run.promised):
         return ""

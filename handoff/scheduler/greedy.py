@@ -182,7 +182,7 @@ class Greedy:
                         option.turn(node)
                         ledger.plan(now, run, task, node, held=True)
                         return PLACED
-                    start = node.free_at(node.share(need)) if node.queue else now
+                    start = node.start_at(need, now)
                 elif is_known:
                     node = option.group.least()
                     if node.lanes[0] + ahead + spent >= best_score or desk.reserved.get(node.peer, shape) is not shape:
@@ -207,7 +207,7 @@ class Greedy:
             has_room |= room
             spent = seconds / node.speed * (1.0 if only is not None else desk.penalty_of(shape, node))
             if room:
-                start = node.free_at(node.share(need)) if node.queue else now
+                start = node.start_at(need, now)
             elif node.lanes[0] + ahead + spent >= best_score:
                 continue
             else:
@@ -311,7 +311,7 @@ class Greedy:
                 continue
             if not reach and (not is_home or node.planned - len(node.holding) >= int(1.0 / (node.share(need) or 1.0)) + UNKNOWN_AHEAD):
                 continue
-            start = node.free_at(node.share(need)) if node.queue or not node.has_room(need) else now
+            start = node.ahead_at(shape, now, ledger.estimates) if node.queue or not node.has_room(need) else now
             if not has_room:
                 start = max(start, node.room_at(need, now, self._booked.get(node.peer, ())))
             start = max(start, soon)

@@ -120,7 +120,7 @@ class Ledger:
             node = self.by_name.get(pinned)
             return node.peer if node else NOBODY
         if run.plain:
-            return run.followed.get(task) if run.followed else None
+            return self._home(run, task) if run.followed else None
         if task in run.promised:
             return run.promised[task]
         group = run.group.get(task)
@@ -135,7 +135,12 @@ class Ledger:
         if run.is_serializer(task):
             home = run.node[run.inputs_of(task)[0]]
             return None if home in self.leaving else home
-        return run.followed.get(task)
+        return self._home(run, task) if run.followed else None
+
+    def _home(self, run: Run, task: int) -> int | None:
+        """Where the plan that it follows has it, as long as that node is there."""
+        peer = run.followed.get(task)
+        return peer if peer in self.nodes else None
 
     def can_run(self, run: Run, task: int, node: Node) -> bool:
         """Whether the node, when it ran nothing else, could run it, and whatever must follow it there."""
@@ -158,9 +163,9 @@ class Ledger:
         run.given_at[task] = now - run.submitted
         run.planned += 1
         need = shape.needs[alternative]
-        share = node.shares.get(need)
+        share = node.widths.get(need)
         if share is None:
-            share = node.share(need)
+            share = node.width(need)
         if alternative:
             run.choices[task] = alternative
         if shape.spread:
@@ -242,7 +247,7 @@ class Ledger:
             for task in tasks:
                 seconds = self.foresight.seconds(run, task, shape) / node.speed
                 node.holding[run.run, task] = (now, shape, seconds, shape.need, False)
-                run.started[task] = node.book(seconds, node.share(shape.need), now) - run.submitted
+                run.started[task] = node.book(seconds, node.width(shape.need), now) - run.submitted
         else:
             stream = count * node.unit(shape, self.estimates)
             node.backlog += stream

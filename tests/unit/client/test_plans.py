@@ -134,6 +134,20 @@ def test_each_cost_of_a_function_takes_its_own_time() -> None:
     assert slow.timeline[0].seconds == pytest.approx(10.0)
 
 
+@pytest.mark.parametrize(("on_gpu", "on_core"), [(10.0, 0.01), (0.01, 10.0), (0.01, 0.01)])
+def test_cores_and_gpus_of_a_node_do_not_wait_for_each_other(on_gpu: float, on_core: float) -> None:
+    """A function that asks for a GPU alone keeps no core busy, long or short, and finds room beside busy cores."""
+    dag = DAG()
+    for number in range(4):
+        dag.add(Function(("gpu", number), [], work, cost={"gpu": 1}, expected_seconds=on_gpu))
+    for number in range(8):
+        dag.add(Function(number, [], other, expected_seconds=on_core))
+    plan = Outlook(a={"cpu": 4, "gpu": 2}).plan(dag)
+    ends = {record.function: record.started + record.seconds for record in plan.timeline}
+    assert max(ends["gpu", number] for number in range(4)) <= 2 * on_gpu + 0.05
+    assert max(ends[number] for number in range(8)) <= 2 * on_core + 0.05
+
+
 def test_a_faster_node_is_faster_in_the_plan() -> None:
     """Speeds are learned by the coordinator."""
     outlook = Outlook(slow={"cpu": 1}, quick={"cpu": 1})
