@@ -34,12 +34,15 @@ class Greedy:
 
     def __init__(self) -> None:
         self._again = float("inf")      # when the first of the busy nodes that are waited for while others have room should be free
+        self._left = 0                  # the highest priority of what was left without a place in this pass
         self._booked: dict[int, list[tuple[float, Amounts]]] = {}         # waits decided in this pass, per node
 
     def allocate(self, now: float, desk: Desk) -> None:
         """Serve the shapes in order of urgency until nothing more has room."""
         self._booked.clear()
+        self._left = -(1 << 63)
         self._again = float("inf")
+        self._keep_for_starved(now, desk)
         while (shape := desk.next_shape()) is not None:
             if self._serve(now, desk, shape):
                 desk.ledger.ready.again(shape)
@@ -88,6 +91,8 @@ class Greedy:
                     break
         for key in aside:
             heappush(shape.heap, key)
+        if aside:
+            self._left = max(self._left, shape.priority)
         shape.is_tried |= placed > 0
         if not len(shape):
             shape.listed = False
@@ -104,10 +109,24 @@ class Greedy:
         elif shape.cluster and now - shape.blocked_since > STARVED_SECONDS and desk.ledger.cluster_room(shape) <= 0:
             desk.ledger.cluster.keep(shape)
         elif now - shape.blocked_since > STARVED_SECONDS:
-            nodes = desk.nodes_for(shape)
-            if nodes and not any(node.has_room(shape.need) for node in nodes):
-                first = min(nodes, key=lambda node: (node.room_at(shape.need, now), node.peer))
-                desk.reserved.setdefault(first.peer, shape)
+            self._keep_node(now, desk, shape)
+
+    def _keep_for_starved(self, now: float, desk: Desk) -> None:
+        """Before anything is placed, or more urgent small tasks would take again what has just become free; priorities stand above that."""
+        waiting = [shape for shape in desk.ledger.ready.shapes.values() if len(shape)]
+        starved = [shape for shape in waiting if shape.blocked_since is not None and now - shape.blocked_since > STARVED_SECONDS]
+        if starved:
+            highest = max([shape.priority for shape in waiting])
+            for shape in starved:
+                if shape.priority == highest and not shape.cluster:
+                    self._keep_node(now, desk, shape)
+
+    @staticmethod
+    def _keep_node(now: float, desk: Desk, shape: Shape) -> None:
+        nodes = desk.nodes_for(shape)
+        if nodes and not any(node.has_room(shape.need) for node in nodes):
+            first = min(nodes, key=lambda node: (node.room_at(shape.need, now), node.peer))
+            desk.reserved.setdefault(first.peer, shape)
 
     # ── one task ────────────────────────────────────────────────────────────
 
@@ -131,7 +150,11 @@ class Greedy:
                 return KEPT
             ledger.plan(now, run, task, self._home_of_object(desk, run, task, able), held=True)
             return PLACED
-        if (waits and not reach) or (reach and ledger.foresight.seconds(run, task, shape) <= ledger.foresight.short):
+        if shape.priority < self._left:
+            reach = 0.0                     # what is more urgent waits for room: nothing is bound to room that is not there yet
+        if waits and not reach and shape.priority < self._left:
+            became = KEPT
+        elif (waits and not reach) or (reach and ledger.foresight.seconds(run, task, shape) <= ledger.foresight.short):
             became = self._ahead(now, desk, run, task, shape, options, only, inputs, reach)
         else:
             became = self._late(now, desk, run, task, shape, options, only, inputs, reach)
@@ -167,6 +190,10 @@ class Greedy:
                 node = option.open_node(need, desk.reserved, shape)
                 if node is not None:
                     has_room = True
+                    if node.queue:     # what lies there ahead goes first; another one may be idle
+                        other, share = option.group.least(), node.share(need)
+                        if not desk.reserved and other.free_at(share) < node.free_at(share) > soon and other.has_room(need):
+                            node = other
                     if len(options) == 1 and inputs is None and not node.queue and not near:
                         option.turn(node)
                         ledger.plan(now, run, task, node, held=True)
