@@ -24,6 +24,7 @@ BETA = 2.0               # what a transfer costs the others on the same links, i
 PATIENCE = 64            # tasks of a shape that may wait for a certain node before the rest of the shape is looked at otherwise
 TURN = 16                # short tasks that a shape may place before a more urgent one is looked at
 STARVED_SECONDS = 1.0    # a task that has not found room for so long gets a node cleared for it
+STARVED_TASKS = 8        # so many usual tasks long at least, before more urgent ones find that node closed, too
 UNKNOWN_AHEAD = 2        # tasks of a function never seen that a node gets beyond its room, when work is short in general
 
 PLACED, KEPT, FULL, GONE = range(4)   # what became of a task that was looked at: FULL if nobody has room for any like it
@@ -114,7 +115,8 @@ class Greedy:
     def _keep_for_starved(self, now: float, desk: Desk) -> None:
         """Before anything is placed, or more urgent small tasks would take again what has just become free; priorities stand above that."""
         waiting = [shape for shape in desk.ledger.ready.shapes.values() if len(shape)]
-        starved = [shape for shape in waiting if shape.blocked_since is not None and now - shape.blocked_since > STARVED_SECONDS]
+        patience = max(STARVED_SECONDS, STARVED_TASKS * desk.ledger.estimates.all.seconds)
+        starved = [shape for shape in waiting if shape.blocked_since is not None and now - shape.blocked_since > patience]
         if starved:
             highest = max([shape.priority for shape in waiting])
             for shape in starved:
@@ -190,10 +192,6 @@ class Greedy:
                 node = option.open_node(need, desk.reserved, shape)
                 if node is not None:
                     has_room = True
-                    if node.queue:     # what lies there ahead goes first; another one may be idle
-                        other, share = option.group.least(), node.share(need)
-                        if not desk.reserved and other.free_at(share) < node.free_at(share) > soon and other.has_room(need):
-                            node = other
                     if len(options) == 1 and inputs is None and not node.queue and not near:
                         option.turn(node)
                         ledger.plan(now, run, task, node, held=True)
