@@ -39,7 +39,8 @@ class Function(Mean):
     """What is known about one function (or one function with others folded into it)."""
 
     __slots__ = (
-        "_first", "_prior", "cold", "colds", "graded", "is_listed", "is_sized", "key", "lean", "level", "met", "name", "nbytes", "sizes", "warm",
+        "_first", "_prior", "cold", "colds", "graded", "is_listed", "is_sized", "key", "lean", "level", "met", "name", "nbytes", "sizes",
+        "warm",
     )
 
     def __init__(self, key: str = "", name: str = "") -> None:
@@ -103,7 +104,7 @@ class Function(Mean):
             found = self.sizes[bits] = Mean()
         found.add(seconds)
         if not self.is_sized and not found.count % SIZED_RUNS:   # with the others, since the mean may have left them
-            self.is_sized = any([is_apart(each, self) for each in self.sizes.values()])
+            self.is_sized = any(is_apart(each, self) for each in self.sizes.values())
 
     def grade(self, seconds: float) -> float:
         """How far (in logarithms) a report is from what the function takes on usual nodes; 0 for the first. The level follows.
@@ -158,7 +159,7 @@ class Function(Mean):
             bits, of, seconds, spread = each.split(":")
             made.sizes[int(bits)] = mean = Mean()
             mean.start_over(int(of), float(seconds), float(spread))
-        made.is_sized = any([is_apart(each, made) for each in made.sizes.values()])
+        made.is_sized = any(is_apart(each, made) for each in made.sizes.values())
         return made
 
 

@@ -84,7 +84,7 @@ class Option:
         self._at = group.base + len(group.freed)
 
     def open_node(self, need: Amounts, kept_free: Mapping[int, object], shape: object) -> Node | None:
-        """One that has room now, each in turn, better one where nothing lies ahead. Who has no room is not asked again until it frees some."""
+        """One that has room now, each in turn, better one with nothing ahead. Who has no room is not asked again until it frees some."""
         group, may = self.group, self._may
         if not group.is_listed:
             return next((node for node in group.members if node.has_room(need)), None)

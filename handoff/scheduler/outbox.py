@@ -236,7 +236,7 @@ class Outbox:
             urgencies = array("d", [urgency_of_kind[of] + min(seconds[of], RANK_MAX) for of in kind])
         codes, body = self.codes.missing(node.codes, (digest for _, this in new_kinds for digest in this.codes)) if new_kinds else ((), b"")
         knows = node.knows
-        if targets or (sources and any([each != peer and each not in knows for each in sources])):
+        if targets or (sources and any(each != peer and each not in knows for each in sources)):
             self._introduce(node, (*dict.fromkeys(sources), *targets[1::2]))
         self.send(peer, Plan(
             run.run, numbers, attempts, kind, literals, fan_in, inputs, sources, urgencies, targets, tuple(new_kinds), codes,

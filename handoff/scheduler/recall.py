@@ -15,7 +15,7 @@ TASKS_MAX = 65_536          # in one recall
 
 def recall_for_idle_nodes(now: float, ledger: Ledger) -> None:
     """Ask the busiest node for a fair part of what it has not started, if some node is idle."""
-    if not any([shape.ahead for shape in ledger.ready.shapes.values()]):
+    if not any(shape.ahead for shape in ledger.ready.shapes.values()):
         return    # nothing is planned ahead anywhere
     idle = [node for node in ledger.nodes.values() if node.state == "ready" and not node.planned]
     if not idle or len(idle) == len(ledger.nodes):
