@@ -34,6 +34,7 @@ NAMES = {"greedy": None, "first-fit": "first-fit", "round-robin": "handoff.sched
          "heft": "handoff.scheduler.heft:Heft"}
 CHOSEN = ("chain-and-map", "layered", "samples")
 NODES, CPUS, MEMORY = 4, 2, 100_000
+SPEEDS = {"equal": (1.0, 1.0, 1.0, 1.0), "mixed": (0.5, 1.0, 1.0, 3.0)}   # a slow node's tasks sleep longer; speeds are learned
 CLOSE = 0.10
 SAME = 0.03        # allocators whose simulated makespans differ by less are not put in an order
 BYTES_MAX = 3e5    # of one result, on average over a workflow: making and moving them is work for the same two cores
@@ -44,6 +45,7 @@ class Pair:
     """One workflow under one allocator, seconds."""
 
     workflow: str
+    speeds: str
     allocator: str
     real: float
     simulated: float
@@ -52,9 +54,22 @@ class Pair:
     bytes_simulated: int
 
 
-def dag_of(tasks: Sequence[dict[str, Any]], pins: Sequence[str] = ()) -> DAG:
+class Paced(Busy):
+    """Sleeps as long as the speed of its node makes it."""
+
+    def __init__(self, name: str, speeds: dict[str, float]) -> None:
+        super().__init__(name)
+        self.speeds = speeds
+
+    def __call__(self, inputs: list[Any], seconds: float, nbytes: int, spin: bool = False) -> bytes:
+        """See Busy."""
+        task = handoff.current_task()
+        return super().__call__(inputs, seconds / (self.speeds[task.node] if task else 1.0), nbytes, spin)
+
+
+def dag_of(tasks: Sequence[dict[str, Any]], speeds: dict[str, float], pins: Sequence[str] = ()) -> DAG:
     """Sleeping stand-ins, one code for each function; pinned to these nodes in turn, if there are any."""
-    codes = {task["fn"]: Busy(task["fn"]) for task in tasks}
+    codes = {task["fn"]: Paced(task["fn"], speeds) for task in tasks}
     dag = DAG()
     for task in tasks:
         seconds, nbytes = task["runtime_s"], task["output_bytes"]
@@ -85,12 +100,13 @@ class Real:
     seconds: array[float]
 
 
-def real(client: handoff.Client, dag: DAG) -> Real:
-    """Run it."""
+def real(client: handoff.Client, dag: DAG, speeds: dict[str, float]) -> Real:
+    """Run it; seconds are those of a node of speed 1."""
     run = client.start(dag, returns=[each.id for each in dag][-1:])
     run.result(timeout=120)
     records = sorted(run.timeline(), key=lambda record: int(str(record.function)))
-    return Real(max(record.started + record.seconds for record in records), run.bytes_moved, array("d", [each.seconds for each in records]))
+    seconds = array("d", [record.seconds * speeds[record.node] for record in records])
+    return Real(max(record.started + record.seconds for record in records), run.bytes_moved, seconds)
 
 
 def median(runs: list[Real]) -> Real:
@@ -126,13 +142,13 @@ def fitted(goal: float, of: Callable[[float], float], low: float, high: float) -
 
 def measured(client: handoff.Client, names: list[str], repeat: int) -> ClusterSpec:
     """The cluster on paper that is most like this one."""
-    pins = names[:2]
+    pins, speeds = names[:2], dict.fromkeys(names, 1.0)
     spec = ClusterSpec(tuple(node(name, {"cpu": CPUS, "memory": MEMORY}) for name in names), bandwidth=1e9, latency=0.0005)
     several, hops, loads = many(20 * NODES * CPUS, 0.02), chain(40, 0.01, 100), chain(12, 0.01, 4_000_000)
 
     def fit(tasks: list[dict[str, Any]], to: Sequence[str], change: Callable[[float], ClusterSpec], low: float,
             high: float) -> ClusterSpec:
-        run = median([real(client, dag_of(tasks, to)) for _ in range(repeat)])
+        run = median([real(client, dag_of(tasks, speeds, to), speeds) for _ in range(repeat)])
         work = replace(work_of(tasks, to), seconds=run.seconds)
         return change(fitted(run.makespan, lambda value: simulated(change(value), work)[0], low, high))
 
@@ -169,29 +185,34 @@ def main(arguments: list[str]) -> int:
     console = Console(width=max(120, Console().width))
     names = [f"node-{number}" for number in range(1, NODES + 1)]
     spec: ClusterSpec | None = None
-    for allocator, told in NAMES.items():
-        nodes = [{"name": name, "cpus": CPUS, "memory": f"{MEMORY} MB"} for name in names]
-        with handoff.LocalCluster(nodes=nodes, allocator=told) as cluster, cluster.client() as client:
-            client.execute(dag_of(many(8 * NODES * CPUS, 0.01)))       # workers start
-            if spec is None:
-                spec = measured(client, names, options.repeat)
-                console.print(f"measured: {spec.overhead * 1e6:.0f} us a task, {spec.latency * 1e6:.0f} us a message, "
-                              f"{spec.bandwidth / 1e6:.0f} MB/s between nodes")
-            for name, tasks in flows.items():
-                runs = [real(client, dag_of(tasks)) for _ in range(options.repeat)]
-                run = median(runs)
-                paper, moved = simulated(spec, replace(work_of(tasks), seconds=run.seconds), allocator)
-                pairs.append(Pair(name, allocator, run.makespan, paper, [each.makespan for each in runs], run.moved, moved))
-    table = Table("workflow", "tasks", "allocator", "real, s", "simulated, s", "real / simulated", "close", "MB moved, real", "simulated")
-    for pair in sorted(pairs, key=lambda pair: list(flows).index(pair.workflow)):
+    for kind, each in SPEEDS.items():
+        speeds = dict(zip(names, each, strict=True))
+        for allocator, told in NAMES.items():
+            nodes = [{"name": name, "cpus": CPUS, "memory": f"{MEMORY} MB"} for name in names]
+            with handoff.LocalCluster(nodes=nodes, allocator=told) as cluster, cluster.client() as client:
+                client.execute(dag_of(many(16 * NODES * CPUS, 0.01), speeds))       # workers start, speeds are learned
+                if spec is None:
+                    spec = measured(client, names, options.repeat)
+                    console.print(f"measured: {spec.overhead * 1e6:.0f} us a task, {spec.latency * 1e6:.0f} us a message, "
+                                  f"{spec.bandwidth / 1e6:.0f} MB/s between nodes")
+                paper = replace(spec, nodes=tuple(replace(node, speed=speeds[node.name]) for node in spec.nodes))
+                for name, tasks in flows.items():
+                    runs = [real(client, dag_of(tasks, speeds), speeds) for _ in range(options.repeat)]
+                    run = median(runs)
+                    seconds, moved = simulated(paper, replace(work_of(tasks), seconds=run.seconds), allocator)
+                    pairs.append(Pair(name, kind, allocator, run.makespan, seconds, [each.makespan for each in runs], run.moved, moved))
+    table = Table("workflow", "tasks", "speeds", "allocator", "real, s", "simulated, s", "real / simulated", "close", "MB", "simulated")
+    for pair in sorted(pairs, key=lambda pair: (pair.speeds, pair.workflow)):
         ratio = pair.real / pair.simulated
         is_close = "yes" if abs(ratio - 1) <= CLOSE else "no"
-        table.add_row(pair.workflow, str(len(flows[pair.workflow])), pair.allocator, f"{pair.real:.3f}", f"{pair.simulated:.3f}",
-                      f"{ratio:.3f}", is_close, f"{pair.bytes_real / 1e6:.0f}", f"{pair.bytes_simulated / 1e6:.0f}")
+        tasks = str(len(flows[pair.workflow]))
+        table.add_row(pair.workflow, tasks, pair.speeds, pair.allocator, f"{pair.real:.3f}", f"{pair.simulated:.3f}", f"{ratio:.3f}",
+                      is_close, f"{pair.bytes_real / 1e6:.0f}", f"{pair.bytes_simulated / 1e6:.0f}")
     console.print(table)
     close = sum(abs(pair.real / pair.simulated - 1) <= CLOSE for pair in pairs)
-    ordered = [name for name in flows if is_same_order([pair for pair in pairs if pair.workflow == name])]
-    console.print(f"{close} of {len(pairs)} within {CLOSE:.0%}; the order of allocators is as simulated in {len(ordered)} of {len(flows)}")
+    sets = [[pair for pair in pairs if (pair.workflow, pair.speeds) == (name, kind)] for name in flows for kind in SPEEDS]
+    ordered = [several for several in sets if is_same_order(several)]
+    console.print(f"{close} of {len(pairs)} within {CLOSE:.0%}; the order of allocators is as simulated in {len(ordered)} of {len(sets)}")
     if options.json:
         told_of = asdict(replace(spec, nodes=())) if spec else {}
         options.json.write_text(json.dumps({"cluster": told_of, "pairs": [asdict(pair) for pair in pairs]}, indent=1))
