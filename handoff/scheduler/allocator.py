@@ -23,7 +23,27 @@ SCARCITY = 0.5           # what it costs to leave a scarce resource of a node un
 
 
 class Allocator(Protocol):
-    """Decides which node gets which task. Called whenever something changed; what it does not place is offered again then."""
+    """Decides which node gets which task: a class without arguments, named to the coordinator as MODULE:CLASS.
+
+    When: `allocate` is called in the coordinator's turn, once for all that came in, whenever a task has become ready or ended, a node
+    has come, gone or made room, or work was taken back. `now` is in seconds of a clock of its own. It must not wait: everything else
+    does, meanwhile.
+
+    What is offered: `desk.offers()` yields tasks whose inputs exist, the most urgent first (priority, then the length of what depends
+    on it), none that a limit (`max_concurrency`, what the whole cluster shares) keeps back. Not placing one is an answer: none like it
+    is offered again in the same call, all are in the next. `desk.nodes` are the nodes that take work now. Nothing need be remembered
+    between calls, and nothing may be counted on: a placed task can come back when its node is lost.
+
+    What is checked: `desk.fits(offer, node)` tells whether the node has room now, and may have it (pin, labels, collocation, results
+    that it has to lie beside). `desk.place(offer, node)` raises InvariantViolation for a task that is not being offered, a node that
+    takes no work, or one that may never run it; a node without room now is allowed, and the task waits there. Nodes admit by what is
+    really free, so nothing that is placed can over-commit one.
+
+    Errors: when `allocate` raises, what it placed stands, the error goes to the coordinator's log ("allocator.failed"), and the default
+    allocator places the rest of that call. The next call is made as usual. `scripts/examples/allocator` has an example that runs;
+    `handoff.scheduler.simulate` tries one out on paper. With a class attribute `plans_all = True` tasks are offered as soon as their
+    inputs are planned, to `desk.next_shape` alone.
+    """
 
     def allocate(self, now: float, desk: Desk) -> None:
         """Place what should be placed now, with `desk.place`."""

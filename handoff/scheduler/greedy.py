@@ -26,6 +26,7 @@ PATIENCE = 64            # tasks that may wait for a certain node before the res
 PATIENCE_MIN = 8         # so many of each shape in any case
 TURN = 16                # short tasks that a shape may place before a more urgent one is looked at
 STARVED_SECONDS = 1.0    # a task that has not found room for so long gets a node cleared for it
+STARVED_TASKS = 8        # so many usual tasks long at least, before more urgent ones find that node closed, too
 UNKNOWN_AHEAD = 2        # tasks of a function never seen that a node gets beyond its room, when work is short in general
 
 PLACED, KEPT, FULL, GONE = range(4)   # what became of a task that was looked at: FULL if nobody has room for any like it
@@ -37,13 +38,16 @@ class Greedy:
     def __init__(self) -> None:
         self._kept = 0             # tasks that wait for a certain node, in this pass
         self._again = float("inf")      # when the first of the busy nodes that are waited for while others have room should be free
+        self._left = 0                  # the highest priority of what was left without a place in this pass
         self._booked: dict[int, list[tuple[float, Amounts]]] = {}         # waits decided in this pass, per node
 
     def allocate(self, now: float, desk: Desk) -> None:
         """Serve the shapes in order of urgency until nothing more has room."""
         self._booked.clear()
         self._kept = 0
+        self._left = -(1 << 63)
         self._again = float("inf")
+        self._keep_for_starved(now, desk)
         while (shape := desk.next_shape()) is not None:
             if self._serve(now, desk, shape):
                 desk.ledger.ready.again(shape)
@@ -96,6 +100,8 @@ class Greedy:
         self._kept += len(aside)
         for key in aside:
             heappush(shape.heap, key)
+        if aside:
+            self._left = max(self._left, shape.priority)
         shape.is_tried |= placed > 0
         if not len(shape):
             shape.listed = False
@@ -112,10 +118,25 @@ class Greedy:
         elif shape.cluster and now - shape.blocked_since > STARVED_SECONDS and desk.ledger.cluster_room(shape) <= 0:
             desk.ledger.cluster.keep(shape)
         elif now - shape.blocked_since > STARVED_SECONDS:
-            nodes = desk.nodes_for(shape)
-            if nodes and not any(node.has_room(shape.need) for node in nodes):
-                first = min(nodes, key=lambda node: (node.room_at(shape.need, now), node.peer))
-                desk.reserved.setdefault(first.peer, shape)
+            self._keep_node(now, desk, shape)
+
+    def _keep_for_starved(self, now: float, desk: Desk) -> None:
+        """Before anything is placed, or more urgent small tasks would take again what has just become free; priorities stand above that."""
+        waiting = [shape for shape in desk.ledger.ready.shapes.values() if len(shape)]
+        patience = max(STARVED_SECONDS, STARVED_TASKS * desk.ledger.estimates.all.seconds)
+        starved = [shape for shape in waiting if shape.blocked_since is not None and now - shape.blocked_since > patience]
+        if starved:
+            highest = max([shape.priority for shape in waiting])
+            for shape in starved:
+                if shape.priority == highest and not shape.cluster:
+                    self._keep_node(now, desk, shape)
+
+    @staticmethod
+    def _keep_node(now: float, desk: Desk, shape: Shape) -> None:
+        nodes = desk.nodes_for(shape)
+        if nodes and not any(node.has_room(shape.need) for node in nodes):
+            first = min(nodes, key=lambda node: (node.room_at(shape.need, now), node.peer))
+            desk.reserved.setdefault(first.peer, shape)
 
     # ── one task ────────────────────────────────────────────────────────────
 
@@ -139,7 +160,11 @@ class Greedy:
                 return KEPT
             ledger.plan(now, run, task, self._home_of_object(desk, run, task, able), held=True)
             return PLACED
-        if (waits and not reach) or (reach and ledger.foresight.seconds(run, task, shape) <= ledger.foresight.short):
+        if shape.priority < self._left:
+            reach = 0.0                     # what is more urgent waits for room: nothing is bound to room that is not there yet
+        if waits and not reach and shape.priority < self._left:
+            became = KEPT
+        elif (waits and not reach) or (reach and ledger.foresight.seconds(run, task, shape) <= ledger.foresight.short):
             became = self._ahead(now, desk, run, task, shape, options, only, inputs, reach)
         else:
             became = self._late(now, desk, run, task, shape, options, only, inputs, reach)

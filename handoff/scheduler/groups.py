@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 NEAR_LOOKED_AT = 8   # nodes of a group, all with room, whose links are compared
 SPEED_STEP = 0.25    # nodes whose speeds differ by less than this factor (as a logarithm) are alike
+QUEUES_MAX = 4       # nodes with room, but with short tasks ahead, that are passed over for one that has nothing to do
 STAYS_WITHIN = 0.75  # of a step: a node whose learned speed wavers about the edge of a step does not go to and fro
 
 
@@ -85,7 +86,7 @@ class Option:
         self._at = group.base + len(group.freed)
 
     def open_node(self, need: Amounts, kept_free: Mapping[int, object], shape: object) -> Node | None:
-        """One that has room now, each in turn. Who has none is not asked again until it frees something."""
+        """One that has room now, each in turn, better one with nothing ahead. Who has no room is not asked again until it frees some."""
         group, may = self.group, self._may
         if not group.is_listed:
             return next((node for node in group.members if node.has_room(need)), None)
@@ -94,14 +95,22 @@ class Option:
             for node in group.freed[self._at - group.base:] if self._at >= group.base else group.members:
                 may[node.peer] = node
             self._at = seen
-        full, found = [], None
+        full: list[int] = []
+        found: Node | None = None
+        left = QUEUES_MAX
         for peer, node in may.items():
             if kept_free and kept_free.get(peer, shape) is not shape:
                 continue
-            if node.has_room(need):
+            if not node.has_room(need):
+                full.append(peer)
+                continue
+            if not node.queue:
                 found = node
                 break
-            full.append(peer)
+            found = found or node
+            left -= 1
+            if not left:
+                break
         for peer in full:
             del may[peer]
         return found

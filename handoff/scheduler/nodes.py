@@ -117,10 +117,7 @@ class Node:
     def has_room(self, need: Amounts) -> bool:
         """Whether this fits beside what it was given."""
         capacity, committed = self.capacity, self.committed
-        for name, amount in need:
-            if name not in capacity or committed[name] + amount > capacity[name]:
-                return False
-        return True
+        return all(not (name not in capacity or committed[name] + amount > capacity[name]) for name, amount in need)
 
     def slots(self, need: Amounts) -> int:
         """How many of these fit beside what it was given."""

@@ -1,8 +1,8 @@
 """Compares allocators on paper: makespan over lower bound for each allocator, workflow, cluster and state of knowledge.
 
-The workflows are the shapes of shapes.py, or with --workflows a folder of recorded ones. "HEFT that knows" is the static schedule with every
-duration and size known, the same for all states of knowledge. Regret is the makespan over that of the best allocator on the same case, HEFT
-that knows among them. Microseconds are processor time of the whole brain, per task.
+The workflows are the shapes of shapes.py, or with --workflows a folder of recorded ones. "HEFT that knows" is the static schedule with
+every duration and size known, the same for all states of knowledge. Regret is the makespan over that of the best allocator on the same
+case, HEFT that knows among them. Microseconds are processor time of the whole brain, per task.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def show(rows: list[Row], clusters: list[str], knowledges: list[str], console: C
         for allocator in allocators:
             of = [row for row in here if row.allocator == allocator]
             worst = regrets(rows, knowledge, allocator)
-            against = {kind: mean(row.ratio / reference[row.workflow, row.cluster] for row in of if row.cluster == kind) for kind in clusters}
+            against = {kind: mean(row.ratio / reference[row.workflow, kind] for row in of if row.cluster == kind) for kind in clusters}
             table.add_row(
                 allocator, *(f"{against[kind]:.3f}" for kind in clusters),
                 f"{mean(row.ratio / reference[row.workflow, row.cluster] for row in of):.3f}",
@@ -130,7 +130,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench allocators", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workflows", type=Path, metavar="DIR", help="recorded workflows (*.json) instead of the shapes that come with it")
     parser.add_argument("--only", default="", metavar="NAME,...", help="these workflows alone")
-    parser.add_argument("--clusters", type=lambda text: _list(text, CLUSTERS), default=list(CLUSTERS), help="kinds of cluster (default: all)")
+    parser.add_argument("--clusters", type=lambda text: _list(text, CLUSTERS), default=list(CLUSTERS), help="kinds (default: all)")
     parser.add_argument("--knowledge", type=lambda text: _list(text, KNOWLEDGE), default=["known", "learned", "cold"],
                         help="what is known beforehand: known,mean,learned,cold (default: all but mean)")
     parser.add_argument("--allocators", type=lambda text: _list(text, tuple(MAKERS)), default=list(MAKERS), help="default: all")

@@ -23,10 +23,11 @@ def cluster_for(kind: str, tasks: Sequence[dict[str, Any]]) -> ClusterSpec:
     memory = float(PLENTY)
     if kind == "memory-tight":      # enough for half the cores at a time, and for the largest task
         held = sum(task["runtime_s"] * task["memory_mb"] for task in tasks) / sum(task["runtime_s"] * task["cpus"] for task in tasks)
-        memory = max(max(task["memory_mb"] for task in tasks), held * 4 / 2)
+        memory = max(*(task["memory_mb"] for task in tasks), held * 4 / 2)
     if kind == "heterogeneous":
         sorts = [("slow", 2, 2, 0.5), ("usual", 3, 4, 1.0), ("wide", 2, 8, 1.0), ("quick", 1, 4, 3.0)]
-        nodes = [node(f"{name}-{number}", {"cpu": cpus, "memory": memory}, speed) for name, count, cpus, speed in sorts for number in range(count)]
+        nodes = [node(f"{name}-{number}", {"cpu": cpus, "memory": memory}, speed)
+                 for name, count, cpus, speed in sorts for number in range(count)]
     else:
         gpus = 2 if kind == "gpu-scarce" else 0
         nodes = [node(f"node-{number}", {"cpu": 4, "memory": memory, **({"gpu": 2} if number < gpus else {})}) for number in range(8)]

@@ -1,8 +1,8 @@
 """What deciding costs: processor microseconds per task of the coordinator's brain, by the number of nodes and tasks.
 
-The brain alone is driven: a program is submitted, plans are answered with reports of what would have ended since the last turn, all that came in
-one turn at once, as a busy coordinator takes it in. Nothing else is counted: not the messages, not the nodes, not the network (there is none:
-a result is everywhere when it exists). Nodes have 4 cores.
+The brain alone is driven: a program is submitted, plans are answered with reports of what would have ended since the last turn, all
+that came in one turn at once, as a busy coordinator takes it in. Nothing else is counted: not the messages, not the nodes, not the
+network (there is none: a result is everywhere when it exists). Nodes have 4 cores.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ class PaperCluster:
                 for task, _ in back:
                     del self.plans[message.run, task]
                     self.waits.pop((message.run, task), None)
-                self.answers.append(Received(peer, Recalled(message.run, array("I", [t for t, _ in back]), array("I", [a for _, a in back]))))
+                given = Recalled(message.run, array("I", [task for task, _ in back]), array("I", [attempt for _, attempt in back]))
+                self.answers.append(Received(peer, given))
             elif isinstance(message, RunDone):
                 return message.run
         return 0
@@ -224,7 +225,8 @@ def independent(count: int, mean: float, sigma: float = 0.3) -> tuple[Program, a
 def layered(count: int) -> tuple[Program, array[float], int]:
     """Layers of four shapes; each task takes one to three results of the layer before."""
     draw = Random("layered")
-    kinds = [a_kind("light", {"cpu": 1}), a_kind("large", {"cpu": 1, "memory": 8000}), a_kind("wide", {"cpu": 2}), a_kind("half", {"cpu": 0.5})]
+    costs = {"light": {"cpu": 1}, "large": {"cpu": 1, "memory": 8000}, "wide": {"cpu": 2}, "half": {"cpu": 0.5}}
+    kinds = [a_kind(name, cost) for name, cost in costs.items()]
     means = [0.15, 0.2, 0.25, 0.1]
     tasks: list[tuple[int, list[int]]] = []
     seconds = array("d")
@@ -288,7 +290,8 @@ def main(arguments: list[str]) -> int:
             if profile is not None:
                 print(f"{name}, {nodes} nodes, {tasks} tasks")
                 pstats.Stats(profile, stream=sys.stdout).sort_stats("tottime").print_stats(28)
-    table = Table("case", "nodes", "tasks", "us/task", "placing", "taking in", "submit, ms", "turns", "goal", title="Processor time of decisions")
+    columns = ("case", "nodes", "tasks", "us/task", "placing", "taking in", "submit, ms", "turns", "goal")
+    table = Table(*columns, title="Processor time of decisions")
     for cost in costs:
         table.add_row(cost.case, f"{cost.nodes:,}", f"{cost.tasks:,}", f"{cost.total:.1f}", f"{cost.placing:.1f}", f"{cost.taking:.1f}",
                       f"{cost.submit_seconds * 1e3:.0f}", f"{cost.turns:,}", cost.goal)

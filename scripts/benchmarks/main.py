@@ -3,7 +3,7 @@
 Each benchmark is a function of `measures.py` that yields figures. A figure is the median of its repetitions, with the smallest and largest
 beside it: machines are shared and noisy, so compare figures of one run with each other, not with those of another day.
 
-Others have options and tables of their own: `bench allocators --help`, `bench decisions --help`.
+Others have options and tables of their own: `bench allocators --help`, `bench decisions --help`, `bench simulated --help`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import measures
 from figures import Figure
 
-TABLES = ("allocators", "decisions")   # modules here with a `main` of their own
+TABLES = ("allocators", "decisions", "simulated")   # modules here with a `main` of their own
 
 
 def main() -> int:
@@ -35,8 +35,8 @@ def main() -> int:
         return int(importlib.import_module(sys.argv[1]).main(sys.argv[2:]))
     names = list(measures.ALL)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("benchmarks", nargs="*", metavar="NAME", help=f"which ones; all when left out: {', '.join(names)}; or first of all, with options of "
-                        f"its own, {' or '.join(TABLES)}")
+    which = f"which ones; all when left out: {', '.join(names)}; or alone, with options of its own, {', '.join(TABLES)}"
+    parser.add_argument("benchmarks", nargs="*", metavar="NAME", help=which)
     parser.add_argument("--repeat", type=int, default=5, help="repetitions of each (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too; - for standard output instead of the table")
     parser.add_argument("--compare", type=Path, help="a file that --json wrote: show the ratio to its figures")

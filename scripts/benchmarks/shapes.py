@@ -1,7 +1,7 @@
 """Workflows for comparing allocators: shapes that are common in science and data work, drawn from a seed, the same in every process.
 
-Each is a list of records as in recorded workflows: id, fn, runtime_s, cpus, memory_mb, inputs (earlier ids) and output_bytes. Run times vary
-about the mean of their function as a lognormal does, where nothing else is said.
+Each is a list of records as in recorded workflows: id, fn, runtime_s, cpus, memory_mb, inputs (earlier ids) and output_bytes. Run
+times vary about the mean of their function as a lognormal does, where nothing else is said.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def fork_join(flow: Flow) -> None:
 
 def layered(flow: Flow) -> None:
     """Layers with random edges, of eight functions that take 1 to 4 cores."""
-    steps = [Step(f"f{number}", 2.0 * 1.6 ** number, 0.4, (0.2 + number) * 5 * MB, 1 + number % 4, 256 * (1 + number)) for number in range(8)]
+    steps = [Step(f"f{number}", 2.0 * 1.6 ** number, 0.4, (0.2 + number) * 5 * MB, 1 + number % 4, 256 * (1 + number))
+             for number in range(8)]
     before: list[int] = []
     for _ in range(14):
         layer = [flow.add(flow.draw.choice(steps), flow.draw.sample(before, min(len(before), flow.draw.randint(1, 4))) if before else ())
@@ -141,7 +142,8 @@ def stencil(flow: Flow) -> None:
 
 def pipelines(flow: Flow) -> None:
     """Lanes of sequenced reads: split, a chain of steps for each piece, merged per lane and over all."""
-    chain = [Step("filter", 8, 0.5, 4 * MB), Step("convert", 2, 0.3, 3 * MB), Step("pack", 3, 0.2, MB), Step("align", 60, 0.6, 6 * MB, 1, 1024)]
+    chain = [Step("filter", 8, 0.5, 4 * MB), Step("convert", 2, 0.3, 3 * MB), Step("pack", 3, 0.2, MB),
+             Step("align", 60, 0.6, 6 * MB, 1, 1024)]
     lanes = []
     for _ in range(5):
         split = flow.add(Step("split reads", 12, 0.3, 60 * MB))

@@ -33,5 +33,42 @@ def test_an_unknown_benchmark_is_named_with_those_there_are() -> None:
 
     assert ran.returncode == 2
     assert ran.stderr.splitlines()[-1].endswith(
-        "no benchmark is called speed; there are throughput, chains, latency, startup, transfer, allocators, decisions"
+        "no benchmark is called speed; there are throughput, chains, latency, startup, transfer, allocators, decisions, simulated"
     )
+
+
+def test_allocators_are_compared_on_shapes_of_our_own(tmp_path: Path) -> None:
+    """Each allocator on each case, over a lower bound that nothing beats, the same every time but for the cost of deciding."""
+    rows = []
+    for name in ("first.json", "second.json"):
+        ran = subprocess.run(
+            [sys.executable, MAIN, "allocators", "--only", "chain-and-map", "--clusters", "homogeneous,heterogeneous", "--knowledge",
+             "known,learned", "--json", tmp_path / name], cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False)
+        assert ran.returncode == 0, ran.stderr
+        rows.append([{**row, "microseconds": 0} for row in json.loads((tmp_path / name).read_text())])
+    assert rows[0] == rows[1] and len(rows[0]) == 2 * 2 * 4
+    ratio = {(row["cluster"], row["knowledge"], row["allocator"]): row["ratio"] for row in rows[0]}
+    assert min(ratio.values()) >= 1.0
+    assert ratio["homogeneous", "known", "greedy"] < ratio["homogeneous", "known", "first-fit"]
+    assert "makespan / HEFT that knows" in ran.stdout
+
+
+def test_decisions_are_timed_in_all_cases(tmp_path: Path) -> None:
+    """Microseconds per task for each of the four cases."""
+    path = tmp_path / "costs.json"
+    ran = subprocess.run(
+        [sys.executable, MAIN, "decisions", "--nodes", "10", "--tasks", "500", "--repeat", "1", "--json", path], cwd=tmp_path,
+        capture_output=True, text=True, timeout=90, check=False)
+    assert ran.returncode == 0, ran.stderr
+    costs = json.loads(path.read_text())
+    assert [cost["case"] for cost in costs] == ["no inputs", "1 to 3 inputs, 4 shapes", "the same, 4 speeds", "blocks of 0.2 ms"]
+    assert all(0 < cost["total"] < 10_000 for cost in costs)
+
+
+def test_a_folder_without_workflows_is_one_line(tmp_path: Path) -> None:
+    """Status 2, and the folder is named."""
+    ran = subprocess.run(
+        [sys.executable, MAIN, "allocators", "--workflows", tmp_path], capture_output=True, text=True, timeout=60, check=False)
+
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines()[-1].endswith(f"there are no workflow files (*.json) in {tmp_path}")

@@ -16,7 +16,6 @@ from handoff.columns import Blobs, floats, ints, longs
 from handoff.program import Flag, Kind, Program
 from handoff.resources import amounts
 from handoff.scheduler.allocator import Allocator
-from handoff.scheduler.runs import AHEAD, HELD, READY
 from handoff.scheduler.simulate.cluster import ClusterSpec, NodeSpec
 from handoff.scheduler.simulate.node import SLOT, PaperNode
 from handoff.scheduler.simulate.simulator import History, Simulator, Work
@@ -26,7 +25,7 @@ THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 
 def tries(quick: int) -> Callable[[Any], Any]:
     """So many examples in the usual run of the tests; 10,000 where they are to be thorough."""
-    return settings(max_examples=int(os.environ.get("EX","10000")) if THOROUGH else quick, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    return settings(max_examples=10_000 if THOROUGH else quick, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 
 def work_of(tasks: list[tuple[Kind, tuple[int, ...], float, int]], *, told: list[tuple[float, float]] | None = None,
@@ -206,8 +205,6 @@ def scaled(case: Case, factor: float) -> Case:
     program = replace(work.program, seconds=array("d", [each * factor for each in work.program.seconds]))
     return replace(
         case, work=replace(work, program=program, seconds=array("d", [each * factor for each in work.seconds])),
-        cluster=replace(cluster, latency=cluster.latency * factor, overhead=cluster.overhead * factor, bandwidth=cluster.bandwidth / factor))
+        cluster=replace(
+            cluster, latency=cluster.latency * factor, overhead=cluster.overhead * factor, bandwidth=cluster.bandwidth / factor))
 
-
-PLANNED = (AHEAD, HELD)
-__all__ = ["AHEAD", "HELD", "PLANNED", "READY", "Case", "Watched", "kind", "node", "play", "random_case", "scaled", "states", "tries", "work_of"]

@@ -6,9 +6,9 @@ import random
 
 from hypothesis import given
 from hypothesis import strategies as st
-from paper_stage import PLANNED, READY, Case, Watched, kind, node, play, tries, work_of
+from paper_stage import Case, Watched, kind, node, play, tries, work_of
 
-from handoff.scheduler.runs import Run
+from handoff.scheduler.runs import AHEAD, HELD, READY, Run
 from handoff.scheduler.simulate.cluster import ClusterSpec
 from handoff.scheduler.simulate.simulator import Simulator
 
@@ -45,8 +45,10 @@ class Rounds:
     def no_inversion(self, stage: Watched) -> None:
         """What was planned in this round is not less urgent than what is ready still and would have fitted in its place."""
         for run in stage.brain.ledger.runs.values():
-            new = [task for task in range(run.total) if run.state[task] in PLANNED and self.before.get((run.run, task)) != where(run, task)]
-            waiting = [task for task in range(run.total) if run.state[task] == READY and not (run.linked and run.missing[task])]
+            planned = [task for task in range(run.total) if run.state[task] in (AHEAD, HELD)]
+            new = [task for task in planned if self.before.get((run.run, task)) != where(run, task)]
+            # What takes inputs may wait for the node where they lie: a message there and back is worth that.
+            waiting = [task for task in range(run.total) if run.state[task] == READY and not run.fan_in[task]]
             for task in new:
                 took = dict(run.kinds[run.kind[task]].cost)
                 for other in waiting:
@@ -85,7 +87,7 @@ def where(run: Run, task: int) -> tuple[int, int]:
 @tries(60)
 @given(seed=SEEDS, total=SIZES)
 def test_the_more_urgent_is_planned_first(seed: int, total: int) -> None:
-    """In no round is a task planned while one of higher priority that would fit in its place stays behind."""
+    """In no round is a task planned while one of higher priority, without inputs, that would fit in its place stays behind."""
     play(plain_case(seed, total, (-1, 0, 1, 2)), watchers=(Rounds().no_inversion,))
 
 
@@ -101,15 +103,17 @@ def test_no_task_that_is_ready_waits_beside_a_node_with_room(seed: int, total: i
 def test_a_large_task_gets_its_turn_in_an_endless_stream_of_small_ones(seed: int, small: float, wide: int, nodes: int) -> None:
     """It is not overtaken for ever: within a second and what runs then, and the plans ahead of it, it starts."""
     draw = random.Random(seed)
-    count = int(nodes * 4 * 5.0 / small)
+    count = int(nodes * 4 * max(5.0, 20 * small) / small)
     stream = [(kind("small"), (), small * draw.uniform(0.7, 1.3), 0) for _ in range(min(count, 3000))]
     large = (kind("large", {"cpu": wide}), (), 0.01, 0)
     tasks = [*stream, large]
-    told = [(10.0 if of.name == "small" else 0.01, 0.0) for of, *_ in tasks] if draw.random() < 0.5 else None    # told to be least urgent
+    told = None
+    if draw.random() < 0.5:     # the large one is believed to be the least urgent
+        told = [(10.0 if of.name == "small" else 0.01, 0.0) for of, *_ in tasks]
     case = Case(work_of(tasks, told=told), equal_nodes(draw, nodes))
     history = Simulator(case.cluster).run(case.work)
     started = history.runs[0].started[len(stream)]
-    assert started <= STARVED_SECONDS + 6 * small + 1.0, f"it started after {started:.2f} s of {history.runs[0].makespan:.2f} s"
+    assert started <= max(STARVED_SECONDS, 8 * small) + 6 * small + 1.0, f"{started:.2f} s of {history.runs[0].makespan:.2f} s"
 
 
 @tries(20)

@@ -1,4 +1,4 @@
-"""Random graphs on random paper clusters: whatever is known, joins or is lost, nothing is over-committed, doubled, misplaced or forgotten."""
+"""Random graphs on random paper clusters: whatever is known, joins or is lost, nothing is over-committed, doubled, misplaced, forgotten."""
 
 from __future__ import annotations
 

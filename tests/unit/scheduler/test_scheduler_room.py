@@ -1,0 +1,127 @@
+"""Who gets room, when, and who waits for it: short tasks of several cores, nodes that are late, large tasks, urgent ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from scheduler_story import Cluster, Program, floats, kind, program
+
+from handoff.resources import amounts
+from handoff.scheduler.groups import step_of
+from handoff.scheduler.heft import Heft
+
+
+def told(what: Program, *seconds: float) -> Program:
+    """The same, with what the user expects of each task."""
+    return replace(what, seconds=floats(seconds), nbytes=floats([0.0] * len(seconds)))
+
+
+def test_heft_gives_a_choice_of_costs_to_a_node_that_can_hold_one() -> None:
+    """A GPU is preferred, no node has one: the other cost is taken, and the node is told so."""
+    cluster = Cluster(Heft()).join("n1", cpu=2).client()
+    cluster.submit(program([(kind("either", {"gpu": 1}, alternatives=(amounts({"cpu": 2}),)), ())]))
+    plan, = cluster.last_plans()
+    assert list(plan.tasks) == [0] and list(plan.choices) == [0, 0]
+
+
+def test_a_short_task_of_several_cores_goes_where_there_are_so_many() -> None:
+    """One node has a core that is free first, but only one; the task takes two, which the other one has."""
+    cluster = Cluster().join("n1", cpu=2).join("n2", cpu=2).client()
+    cluster.submit(told(program([(kind("long", node="n1"), ())]), 5.0))
+    cluster.submit(told(program([(kind("wide", {"cpu": 2}), ())]), 0.005))
+    assert cluster.plans(to="n2") == [0]
+
+
+def test_a_short_task_is_bound_to_room_that_comes_soon_as_long_ones_are() -> None:
+    """A node is full for 10 ms more: the urgent short task is there when it is not, and nothing less urgent comes first."""
+    cluster = Cluster().join("n1", cpu=1).client()
+    cluster.submit(told(program([(kind("first"), ())]), 0.01))
+    short, long = (kind("short", priority=1), ()), (kind("long"), ())
+    cluster.submit(told(program([short, long]), 0.005, 3.0))
+    assert cluster.plans()[0] == 0
+
+
+def test_a_node_with_nothing_to_do_comes_before_one_with_short_work_ahead() -> None:
+    """Both have room by their claims; on one, a short task is to be run first."""
+    cluster = Cluster().join("n1", cpu=1).join("n2", cpu=1).client()
+    cluster.submit(told(program([(kind("short"), ())]), 0.01))
+    cluster.submit(told(program([(kind("long"), ())]), 3.0))
+    assert cluster.where(0, run=1) != cluster.where(0, run=2)
+
+
+def test_who_waits_for_a_busy_node_is_looked_at_again_when_that_node_is_late() -> None:
+    """A quick node should be free soon; it is not, and the slow one with room gets the task without anything else happening."""
+    cluster = Cluster().join("quick", cpu=1).join("slow", cpu=1).client()
+    nodes = cluster.scheduler.ledger.by_name
+    nodes["quick"].declare_speed(4.0)
+    nodes["slow"].declare_speed(1.0)
+    cluster.submit(told(program([(kind("work"), ())]), 4.0))
+    assert cluster.where(0) == "quick"
+    cluster.now = 0.9
+    cluster.submit(told(program([(kind("work"), ())]), 1.0))
+    assert not cluster.plans()
+    cluster.wait(20.0)
+    assert cluster.where(0, run=2) == "slow"
+
+
+def test_more_urgent_small_tasks_do_not_take_for_ever_what_a_large_one_waits_for() -> None:
+    """They have the longer way behind them, so they are offered first; after a second the node is kept for the large one."""
+    cluster = Cluster().join("n1", cpu=2).client()
+    small = [(kind("small"), ())] * 200
+    cluster.submit(told(program([*small, (kind("large", {"cpu": 2}), ())]), *[9.0] * 200, 0.5))
+    running = cluster.plans()
+    for _ in range(190):
+        if 200 in running:
+            break
+        cluster.now += 0.02
+        cluster.done(running.pop(0), seconds=0.02)
+        running += cluster.plans()
+    else:
+        raise AssertionError("the large one never got its turn")
+    assert 1.0 < cluster.now < 1.5
+
+
+def test_a_priority_stands_above_what_starved() -> None:
+    """As long as more urgent tasks wait, a large one of lower priority gets no node kept for it."""
+    cluster = Cluster().join("n1", cpu=2).client()
+    small = [(kind("small", priority=1), ())] * 100
+    cluster.submit(told(program([*small, (kind("large", {"cpu": 2}), ())]), *[9.0] * 100, 0.5))
+    running = cluster.plans()
+    while running and 200 not in running and len(running) > 1:
+        cluster.now += 0.05
+        cluster.done(running.pop(0), seconds=0.05)
+        running += cluster.plans()
+    assert cluster.scheduler.ledger.runs[1].done == 99 and cluster.now > 4.0
+
+
+def test_what_is_less_urgent_is_bound_to_no_room_that_is_not_there_yet() -> None:
+    """The urgent function is unknown, so it waits for room; the other one is known, and could be bound ahead, but is not."""
+    cluster = Cluster().join("n1", cpu=1).client()
+    cluster.submit(told(program([(kind("first"), ())]), 0.03))
+    unknown = program([(kind("urgent", priority=1), ()), (kind("known"), ())])
+    cluster.submit(told(unknown, -1.0, 0.015))
+    assert not cluster.plans()
+    cluster.done(0, seconds=0.03)
+    assert cluster.plans()[0] == 0
+
+
+def test_a_speed_that_wavers_about_the_edge_of_a_step_does_not_regroup_its_node() -> None:
+    """Only a speed that has clearly left its step is on another one."""
+    edge = 1.1331484530668263     # exp(0.125): between two steps
+    assert step_of(edge * 0.99) == 0 and step_of(edge * 1.01) == 1
+    assert step_of(edge * 1.01, before=0) == 0 and step_of(edge * 0.99, before=1) == 1
+    assert step_of(1.3, before=0) == 1
+
+
+def test_nodes_are_grouped_anew_when_one_turns_out_to_be_fast() -> None:
+    """The invariants hold after each event; in the end the two are in groups of their own."""
+    cluster = Cluster().join("n1", cpu=1).join("n2", cpu=1).client()
+    cluster.submit(program([(kind("work"), ())] * 60))
+    for _ in range(30):
+        for name in ("n1", "n2"):
+            mine = [task for task in range(60) if cluster.planned.get((1, task), ("", 0))[0] == name
+                    and cluster.scheduler.ledger.runs[1].is_planned(task)] if 1 in cluster.scheduler.ledger.runs else []
+            if mine:
+                cluster.now += 0.1
+                cluster.done(mine[0], seconds=2.0 if name == "n1" else 0.5)
+    assert len(cluster.scheduler.ledger.groups) == 2
