@@ -16,6 +16,7 @@ from handoff.address import DEFAULT_PORT
 from handoff.coordinator.coordinator import Coordinator
 from handoff.resources import CLUSTER, Amounts, amounts
 from handoff.scheduler.allocator import Allocator
+from handoff.scheduler.shipped import SHIPPED
 from handoff.service import named_in_module, parser, serve, setting
 from handoff.trust.secret import Secret
 
@@ -33,7 +34,7 @@ def options(arguments: Sequence[str] | None = None, prog: str = "handoff coordin
     made.add_argument("--port", type=port, default=DEFAULT_PORT, help=f"port to listen on; 0 for any (default: {DEFAULT_PORT})")
     made.add_argument(
         "--allocator", type=allocator, metavar="NAME",
-        help='what places functions on nodes: "greedy" (default), "first-fit", or MODULE:CLASS for one of your own')
+        help='what places functions on nodes: "greedy" (default), "first-fit", "round-robin", "heft", or MODULE:CLASS for one of your own')
     made.add_argument(
         "--state", metavar="DIR",
         help="where to keep what was learned of functions, nodes and links, in a directory per cluster; empty to keep nothing"
@@ -71,11 +72,11 @@ def allocator(text: str) -> Allocator | None:
     if text == "greedy":
         return None
     try:
-        made: Allocator = named_in_module("handoff.scheduler.first_fit:FirstFit" if text == "first-fit" else text)()
+        made: Allocator = named_in_module(SHIPPED.get(text, text))()
         if not callable(made.allocate):
             raise TypeError("its allocate is no method")
     except Exception as error:   # whatever a user's module does when it is imported
-        raise argparse.ArgumentTypeError(f"{text!r} is neither greedy nor first-fit nor MODULE:CLASS of an allocator: {error!r}") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is neither {' nor '.join(SHIPPED)} nor MODULE:CLASS of an allocator: {error!r}") from error
     return made
 
 
