@@ -29,7 +29,9 @@ _AMOUNT = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*")
 def amounts(costs: Mapping[str, float | int | str]) -> Amounts:
     """Exact amounts from what a user wrote, such as {"cpu": 0.5, "memory": "2 GiB"}; memory in MB.
 
-    Less than a step counts as one. Raises ValueError that names the resource when an amount is negative, not a number, not finite, or absurdly large.
+    Less than a step counts as one.
+
+    Raises ValueError that names the resource when an amount is negative, not a number, not finite, or absurdly large.
     """
     if not isinstance(costs, Mapping):
         raise ValueError(f"a cost is a mapping such as {{'cpu': 1}}, not {costs!r}")

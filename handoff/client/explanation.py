@@ -94,8 +94,9 @@ def _headline(function: Hashable, answer: Any) -> str:
             return f"{function!r} ran on {node!r} from {seconds(start)} s to {seconds(end)} s{tries}"
         case "planned" | "planned ahead":
             waits = any(reason[0] == "inputs" for reason in answer["reasons"])
-            word = "runs" if start <= answer["now"] and not waits else "is to run"
-            return (f"{function!r} {word} on {node!r}, from about {seconds(start)} s to about {seconds(end)} s{tries} "
+            is_begun = start <= answer["now"] and not waits
+            word = "is to run" if not is_begun else "runs" if answer["state"] == "planned" else "runs, or is next,"   # only its node knows
+            return (f"{function!r} {word} on {node!r}, from about {seconds(max(0.0, start))} s to about {seconds(end)} s{tries} "
                     f"(now: {seconds(answer['now'])} s)")
         case _:
             return f"{function!r} is not running yet (now: {seconds(answer['now'])} s after the submission)"
@@ -126,7 +127,7 @@ def _compared(answer: Any, candidates: Sequence[Candidate]) -> list[str]:
     best = min(others, key=lambda each: (each.finish, each.node))
     later = best.finish - chosen.finish
     if abs(later) < EQUAL_SECONDS:
-        return [f"placed now it would finish there at {seconds(chosen.finish)} s; on {best.node!r}, one of {len(others)} others, "
+        return [f"placed now it would finish there at {seconds(chosen.finish)} s; on {best.node!r} "
                 "at the same time"]
     if later > 0.0:
         return [f"placed now it would finish there at {seconds(chosen.finish)} s; on {best.node!r}, the next best of {len(others)}, "

@@ -76,7 +76,8 @@ def allocator(text: str) -> Allocator | None:
         if not callable(made.allocate):
             raise TypeError("its allocate is no method")
     except Exception as error:   # whatever a user's module does when it is imported
-        raise argparse.ArgumentTypeError(f"{text!r} is neither {' nor '.join(SHIPPED)} nor MODULE:CLASS of an allocator: {error!r}") from error
+        ours = " nor ".join(SHIPPED)
+        raise argparse.ArgumentTypeError(f"{text!r} is neither {ours} nor MODULE:CLASS of an allocator: {error!r}") from error
     return made
 
 
