@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from handoff.errors import ConfigError, ConnectionLost
+from handoff.errors import ConfigError, ConnectionLost, HandoffError
 from handoff.resources import SCALE, shown
 from handoff.trust.secret import Secret, generate
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from handoff.client.core import Core
 
 START_SECONDS = 30.0                 # for all processes to be there; a busy machine with cold disks needs several
+ENDING_SECONDS = 1.0                 # for a process that closed its socket to be gone
 STOP_SECONDS = 5.0                   # from SIGTERM to SIGKILL
 POLL_SECONDS = 0.01
 POLL_SECONDS_MAX = 1.0               # for one answer of a coordinator that may have just died
@@ -187,7 +188,13 @@ class LocalCluster:
     def _wait_for(self, names: list[str]) -> None:
         deadline = time.monotonic() + START_SECONDS
         self._check_children()
-        watcher = self.own_client()._core
+        try:
+            watcher = self.own_client()._core
+        except HandoffError:   # where the coordinator ends as it starts, what it says is the reason
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._children["coordinator"].process.wait(ENDING_SECONDS)
+            self._check_children()
+            raise
         missing = names
         while True:
             self._check_children(*names)

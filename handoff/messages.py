@@ -17,6 +17,9 @@ from handoff.program import Kind, Program
 # ── client -> coordinator ───────────────────────────────────────────────────
 
 
+WEIGHT_MIN, WEIGHT_MAX = 1e-6, 1e6    # of a run; beyond, shares could not be told apart
+
+
 @dataclass(frozen=True, slots=True)
 class Submit:
     """Run this. Answered by Accepted or Refused under the same token."""

@@ -9,6 +9,9 @@ from typing import Final
 from handoff.columns import Blobs, Floats, Ints, Longs, floats, ints, longs
 from handoff.resources import Amounts
 
+SECONDS_MAX = 1e9        # no function, nor a limit on one, takes longer: thirty years
+BYTES_MAX = 1e15         # no result is larger
+
 
 class Form(IntEnum):
     """How a task's call is put together from its inputs and its literal (a pickle; empty: nothing)."""

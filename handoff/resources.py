@@ -29,6 +29,8 @@ _AMOUNT = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*")
 def amounts(costs: Mapping[str, float | int | str]) -> Amounts:
     """Exact amounts from what a user wrote, such as {"cpu": 0.5, "memory": "2 GiB"}; memory in MB.
 
+    Less than a step counts as one.
+
     Raises ValueError that names the resource when an amount is negative, not a number, not finite, or absurdly large.
     """
     if not isinstance(costs, Mapping):
@@ -111,7 +113,9 @@ def _steps(name: str, value: float | int | str) -> int:
         raise ValueError(f"{name}={said!r} is negative; an amount is zero or more")
     if number * SCALE > STEPS_MAX:
         raise ValueError(f"{name}={said!r} is absurd; at most {STEPS_MAX // SCALE:,} of anything can be counted")
-    return int((number * SCALE).to_integral_value(ROUND_HALF_EVEN))
+    if not number:
+        return 0
+    return max(1, int((number * SCALE).to_integral_value(ROUND_HALF_EVEN)))   # who asks for a trace of a GPU is not left without one
 
 
 def shown(steps: int) -> str:

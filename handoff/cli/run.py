@@ -21,6 +21,7 @@ from handoff.errors import ConfigError, ExecutionError, HandoffError, ResultTime
 
 if TYPE_CHECKING:
     from handoff.client.client import Client
+    from handoff.client.planning.plan import Plan
     from handoff.client.result import RunResult
     from handoff.client.run import Run
     from handoff.graph.dag import DAG
@@ -41,6 +42,9 @@ def run(  # options of a command line
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="The longest that the run may take.")] = None,
     max_retries: Annotated[int, typer.Option(min=0, help="How often a failed function is tried again.")] = 3,
     max_concurrency: Annotated[int | None, typer.Option(min=1, help="How many functions may run at once.")] = None,
+    wait_for_nodes: Annotated[bool, typer.Option("--wait-for-nodes", help="Wait for a node that can, where none can.")] = False,
+    weight: Annotated[float, typer.Option(help="Its share of the cluster beside other runs of the same priority.")] = 1.0,
+    plan: Annotated[Path | None, typer.Option(metavar="FILE", help="Follow a plan; handoff plan --save FILE writes one.")] = None,
     trace: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a trace of the run for Perfetto or chrome://tracing.")] = None,
     save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the run as a page of HTML: timeline, report, graph.")] = None,
     no_output: Annotated[bool, typer.Option("--no-output", help="Do not show what functions print.")] = False,
@@ -58,12 +62,12 @@ def run(  # options of a command line
     for option, path in (("--trace", trace), ("--save", save)):
         if path is not None and not path.parent.is_dir():
             raise ConfigError(f"{option} {path}: there is no folder {path.parent}")
-    wanted = chosen(dag, returns)
+    wanted, followed_plan = chosen(dag, returns), _loaded(plan)
     with cluster(coordinator, secret_file) as client, display(sys.stderr) as shown:
         try:
             started = client.start(
                 dag, returns=wanted, timeout=timeout, max_retries=max_retries, max_concurrency=max_concurrency,
-                output=False if no_output else shown.printed,
+                wait_for_nodes=wait_for_nodes, weight=weight, plan=followed_plan, output=False if no_output else shown.printed,
             )
             result = followed(started, shown)
             if trace is not None:
@@ -87,6 +91,15 @@ def run(  # options of a command line
     for row in rows:
         made.add_row(*row)
     write_table(made)
+
+
+def _loaded(path: Path | None) -> Plan | None:
+    """The plan to follow."""
+    if path is None:
+        return None
+    from handoff.client.planning.plan import Plan
+
+    return Plan.load(path)
 
 
 def chosen(dag: DAG, returns: list[str] | None) -> list[Hashable] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +10,12 @@ from handoff.client.core import Core
 from handoff.client.futures import CallFuture, mapped
 from handoff.client.lower import Lowered, lower
 from handoff.client.nodes import NodeInfo, RunInfo, has_room, node_info, run_info
+from handoff.client.options import check_concurrency, check_run
 from handoff.client.result import RunResult
 from handoff.client.run import Run, wait_over
 from handoff.client.single import SingleCalls
 from handoff.client.state import Graph, Lease, OutputTaker, RunState
-from handoff.errors import ConfigError, ResultTimeout
+from handoff.errors import ResultTimeout
 from handoff.graph.dag import DAG
 from handoff.graph.function import Function
 from handoff.graph.options import options_of
@@ -207,12 +207,7 @@ def begin(
     plan: Plan | None = None,
 ) -> RunState:
     """Lower and submit a graph."""
-    if max_concurrency is not None and (not isinstance(max_concurrency, int) or max_concurrency < 1):
-        raise ConfigError(f"max_concurrency={max_concurrency!r}: how many functions may run at once, 1 or more, or None for as many as fit")
-    if timeout is not None and not timeout > 0:
-        raise ConfigError(f"timeout={timeout!r}: the seconds that the run may take, more than 0, or None for no limit")
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
-        raise ConfigError(f"weight={weight!r}: the run's share of the cluster beside other runs, a number above 0; 1 is usual")
+    check_run(max_concurrency, timeout, weight, detach=detach, wait_for_nodes=wait_for_nodes)
     core.check_open("a run can't be started")
     lowered = lower(dag, returns=returns, max_retries=max_retries, inputs=inputs)
     followed = followed_columns(plan, lowered) if plan is not None else {}
@@ -220,7 +215,7 @@ def begin(
     state.is_planned = plan is not None
     ids = pack(lowered.ids).join() if detach else b""
     core.submit(state, Submit(
-        state.token, str(dag.id), lowered.program, max_concurrency or 0, timeout or 0.0, detach, wait_for_nodes, ids, float(weight),
+        state.token, str(dag.id), lowered.program, max_concurrency or 0, float(timeout or 0.0), detach, wait_for_nodes, ids, float(weight),
         body=lowered.body,
         **followed,
     ))
@@ -244,6 +239,7 @@ def end_plan(dag: DAG, lowered: Lowered, outlook: Any, allocator: str | Callable
     """Work the plan out, which may take a while."""
     from handoff.client.planning.plan import make_plan
 
+    check_concurrency(max_concurrency)
     return make_plan(lowered, str(dag.id), outlook, allocator, max_concurrency)
 
 

@@ -27,6 +27,7 @@ from handoff.client import events
 from handoff.client.brain import ClientBrain
 from handoff.client.failures import error_of
 from handoff.client.links import NodeLinks, ended
+from handoff.client.options import check_drain
 from handoff.client.output import show
 from handoff.client.state import RunState, closed
 from handoff.ids import COORDINATOR, NOBODY, RunId
@@ -222,9 +223,8 @@ class Core:
     def drain(self, node: str, seconds: float | None) -> Future[Any]:
         """Have a node leave when nothing needs it any more."""
         self.check_open(f"node {node!r} can't be drained")
-        if seconds is not None and not seconds > 0:
-            raise errors.ConfigError(f"seconds={seconds!r}: the seconds within which the node leaves, above 0, or None for the default")
-        return self._question(Drain(node, self.token(), seconds or 0.0))
+        check_drain(seconds)
+        return self._question(Drain(node, self.token(), float(seconds or 0.0)))
 
     def _question(self, message: Ask | Drain) -> Future[Any]:
         future = self._questions[message.token] = Future[Any]()

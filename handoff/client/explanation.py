@@ -13,6 +13,7 @@ from handoff.errors import ExecutionError, MissingFunction
 if TYPE_CHECKING:
     from handoff.client.state import RunState
 
+EQUAL_SECONDS = 0.001    # what differs by less is shown as the same
 NAMED_MAX = 5            # inputs, or nodes, that are named in a sentence
 
 _HEAD = ("node", "start", "moving", "finish", "inputs there", "to be moved", "")
@@ -93,8 +94,9 @@ def _headline(function: Hashable, answer: Any) -> str:
             return f"{function!r} ran on {node!r} from {seconds(start)} s to {seconds(end)} s{tries}"
         case "planned" | "planned ahead":
             waits = any(reason[0] == "inputs" for reason in answer["reasons"])
-            word = "runs" if start <= answer["now"] and not waits else "is to run"
-            return (f"{function!r} {word} on {node!r}, from about {seconds(start)} s to about {seconds(end)} s{tries} "
+            is_begun = start <= answer["now"] and not waits
+            word = "is to run" if not is_begun else "runs" if answer["state"] == "planned" else "runs, or is next,"   # only its node knows
+            return (f"{function!r} {word} on {node!r}, from about {seconds(max(0.0, start))} s to about {seconds(end)} s{tries} "
                     f"(now: {seconds(answer['now'])} s)")
         case _:
             return f"{function!r} is not running yet (now: {seconds(answer['now'])} s after the submission)"
@@ -124,7 +126,10 @@ def _compared(answer: Any, candidates: Sequence[Candidate]) -> list[str]:
         return [f"no other node can run it: it needs {answer['cost']}"]
     best = min(others, key=lambda each: (each.finish, each.node))
     later = best.finish - chosen.finish
-    if later >= 0.0:
+    if abs(later) < EQUAL_SECONDS:
+        return [f"placed now it would finish there at {seconds(chosen.finish)} s; on {best.node!r} "
+                "at the same time"]
+    if later > 0.0:
         return [f"placed now it would finish there at {seconds(chosen.finish)} s; on {best.node!r}, the next best of {len(others)}, "
                 f"{seconds(later)} s later"]
     return [f"placed now it would finish sooner on {best.node!r}, by {seconds(-later)} s; when it was placed, at "
@@ -146,6 +151,8 @@ def _reason(state: RunState, answer: Any, what: str, *facts: Any) -> str:
             where = "".join(f" {key}={value}" for key, value in answer["where"])
             lacks = "; ".join(f"{each['node']}: {each['lacks']}" for each in answer["candidates"][:NAMED_MAX])
             return f"no node has what it needs ({answer['cost']}{f', where{where}' if where else ''}): {lacks}"
+        case "absent":
+            return f"it waits for node {facts[0]!r}, to which it is pinned, and which is not there"
         case "only":
             is_planned = answer["plan"] == facts[0] and not answer["pinned"]
             return f"it may run on {facts[0]!r} only{', as its plan says' if is_planned else ''}"

@@ -16,6 +16,7 @@ from handoff.address import DEFAULT_PORT
 from handoff.coordinator.coordinator import Coordinator
 from handoff.resources import CLUSTER, Amounts, amounts
 from handoff.scheduler.allocator import Allocator
+from handoff.scheduler.shipped import SHIPPED
 from handoff.service import named_in_module, parser, serve, setting
 from handoff.trust.secret import Secret
 
@@ -66,12 +67,6 @@ def port(text: str) -> int:
     return int(text)
 
 
-SHIPPED = {
-    "first-fit": "handoff.scheduler.first_fit:FirstFit", "round-robin": "handoff.scheduler.round_robin:RoundRobin",
-    "heft": "handoff.scheduler.heft:Heft",
-}
-
-
 def allocator(text: str) -> Allocator | None:
     """One of ours, or one of the user's own; None for the default."""
     if text == "greedy":
@@ -81,8 +76,8 @@ def allocator(text: str) -> Allocator | None:
         if not callable(made.allocate):
             raise TypeError("its allocate is no method")
     except Exception as error:   # whatever a user's module does when it is imported
-        ours = ", ".join(("greedy", *SHIPPED))
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {ours}, nor MODULE:CLASS of an allocator: {error!r}") from error
+        ours = " nor ".join(SHIPPED)
+        raise argparse.ArgumentTypeError(f"{text!r} is neither {ours} nor MODULE:CLASS of an allocator: {error!r}") from error
     return made
 
 

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 from handoff.errors import InvalidFunction
 from handoff.graph.function import Argument, ArgumentInclusion, Collocated, Function, FunctionType, Near
 from handoff.graph.links import Links, in_order, near
+from handoff.program import BYTES_MAX, SECONDS_MAX
 from handoff.resources import costs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from handoff.graph.dag import DAG
+
+FLOAT_MAX = 2**1023               # larger integers have no float
 
 _TYPES = tuple(map(str, FunctionType))
 _INCLUSIONS = tuple(map(str, ArgumentInclusion))
@@ -113,9 +116,12 @@ def _check_near(links: Links, function: Function) -> None:
 
 
 def _check_expected(function: Function) -> None:
-    for name, value in (("expected_seconds", function.expected_seconds), ("expected_bytes", function.expected_bytes)):
+    for name, value, most in (("expected_seconds", function.expected_seconds, SECONDS_MAX),
+                              ("expected_bytes", function.expected_bytes, BYTES_MAX)):
         if value is not None and not (_number(value) and 0 <= value < inf):
             raise _wrong(function, f"{name}={value!r} is not a finite number from 0 on; leave it out where nothing is known")
+        if value is not None and value > most:
+            raise _wrong(function, f"{name}={value:.3g} is absurd; at most {most:.0e} can be expected")
 
 
 def _wrong(function: Function, text: str) -> InvalidFunction:
@@ -223,7 +229,7 @@ def _whole(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not (isinstance(value, int) and abs(value) > FLOAT_MAX)
 
 
 def _text(value: Any) -> bool:

@@ -87,7 +87,7 @@ class Desk:
         self.reserved: dict[int, Shape] = {}   # nodes kept free for a task that has waited long for so much room
         self._offered_by_all: dict[str, int] = {}
         self._offered: tuple[Run, int, Shape] | None = None
-        ledger.ready.open(self.portion)
+        ledger.ready.open(self.now, self.portion)
 
     # ── for allocators of one's own ─────────────────────────────────────────
 
@@ -96,7 +96,7 @@ class Desk:
 
         With `only_pinned` those alone that may run on one named node.
         """
-        self.ledger.ready.open(self.portion)
+        self.ledger.ready.open(self.now, self.portion)
         while (shape := self.next_shape()) is not None:
             if only_pinned and not shape.node:
                 continue
@@ -193,7 +193,7 @@ class Desk:
     def is_behind(self, shape: Shape) -> bool:
         """Whether another account, whose tasks wait as urgently, has less of the cluster by now."""
         ready = self.ledger.ready
-        return ready.is_contended and bool(ready.heads) and ready.heads[0][:2] < (-shape.priority, shape.account.level())
+        return ready.is_contended and bool(ready.heads) and ready.heads[0][:2] < (-shape.priority, shape.account.level(self.now))
 
     def head(self, shape: Shape) -> tuple[Run, int] | None:
         """Its most urgent task that still is ready; what is stale is thrown away."""

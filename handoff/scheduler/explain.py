@@ -114,7 +114,8 @@ def _inputs(ledger: Ledger, now: float, run: Run, task: int, places: Any) -> lis
 
 
 def _reasons(ledger: Ledger, now: float, run: Run, task: int, candidates: list[dict[str, Any]]) -> list[list[Any]]:
-    """Why it does not run: ["inputs", count, first...], ["paused", until], ["failed", times], ["no nodes"], ["nobody can"], ["only", node],
+    """Why it does not run: ["inputs", count, first...], ["paused", until], ["failed", times], ["no nodes"], ["nobody can"],
+    ["absent", node], ["only", node],
     ["limit", most], ["cluster", what], ["room", [node, what, until]...], ["behind", count], ["taken back"], ["reserved", node].
     """
     state, shape = run.state[task], run.shapes[run.kind[task]]
@@ -134,6 +135,9 @@ def _reasons(ledger: Ledger, now: float, run: Run, task: int, candidates: list[d
     if not any(node.state == "ready" for node in ledger.nodes.values()):
         return [*found, ["no nodes"]]
     able = [each for each in candidates if not each["lacks"]]
+    pinned = run.kinds[run.kind[task]].node
+    if pinned and pinned not in ledger.by_name:
+        return [*found, ["absent", pinned]]
     if not able:
         return [*found, ["nobody can"]]
     if run.max_concurrency and run.room() <= 0:

@@ -2,33 +2,44 @@
 
 A large run has an account of its own; the small ones of a client share one. What an account has is its dominant share: of what its tasks
 that are with nodes take, the resource of which that is the largest part of the cluster. Source: A. Ghodsi and others, "Dominant Resource
-Fairness", NSDI 2011. Nobody is ever kept from what nobody else wants.
+Fairness", NSDI 2011. What it had lately counts more than what it has just now: with two cores and weights of one and three, shares of the
+moment would be one core each for ever. Nobody is ever kept from what nobody else wants.
 """
 
 from __future__ import annotations
 
+from math import exp
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from handoff.scheduler.ready import Shape
     from handoff.scheduler.runs import Run
 
+LATELY_SECONDS = 10.0   # shares of the past fade with this time constant
+LATELY = 8.0            # and count so many times as much as the share of the moment, which decides among equals
 SMALL_RUN = 16      # runs of at most so many tasks share the account of their client
 
 
 class Account:
     """Whose tasks are counted together."""
 
-    __slots__ = ("key", "shapes", "weight")
+    __slots__ = ("_at", "_lately", "key", "shapes", "weight")
 
     def __init__(self, key: tuple[int, int, float], weight: float) -> None:
         self.key = key
         self.weight = weight
         self.shapes: dict[Shape, None] = {}
+        self._lately = 0.0      # its share, averaged over the last seconds
+        self._at = 0.0          # as of then
 
-    def level(self) -> int:
-        """What it has for its weight, in millionths of the cluster."""
-        return int(1e6 * sum([(shape.ahead + shape.held) * shape.portion for shape in self.shapes]) / self.weight)
+    def level(self, now: float) -> int:
+        """What it has and had for its weight, in millionths of the cluster."""
+        share = sum([(shape.ahead + shape.held) * shape.portion for shape in self.shapes])
+        if now > self._at:
+            fading = exp((self._at - now) / LATELY_SECONDS)
+            self._lately = self._lately * fading + share * (1.0 - fading)
+            self._at = now
+        return int(min(1e15, 1e6 * (LATELY * self._lately + share) / self.weight))
 
 
 class Accounts:

@@ -14,6 +14,7 @@ from handoff.scheduler.semaphores import Semaphores
 
 NEAREST_MAX = 3   # nodes that are named with what they lack
 CLOSE = 0.7       # how alike a name must be to be suggested: gpu and cpu are not, license and licence are
+OR_WAIT = ", or submit with wait_for_nodes"   # the end of an advice that is no use to who does that already
 LISTED_MAX = 8    # names or values that are listed where none is close to what was asked for
 
 
@@ -107,7 +108,7 @@ def shortage(kind: Kind, nodes: Sequence[Node]) -> str:
     unknown = "".join(f"; {each}" for each in (*_unknown_resources(kind, nodes), *_unknown_labels(kind, nodes)))
     where = f" on a node where {labels}" if labels else ""
     return (f"{kind.name} needs {asked}{where}, which no node can ever offer; nearest: {listed}{unknown}. "
-            "Ask for less, start a node that has it, or submit with wait_for_nodes")
+            f"Ask for less, start a node that has it{OR_WAIT}")
 
 
 def _lacks(kind: Kind, node: Node) -> str:

@@ -76,7 +76,7 @@ class Greedy:
                 shape.is_tried = True
                 again = True
                 break
-            is_plain = run.plain and not run.fan_in[task] and not run.avoid and not run.told and not shape.spread and not run.followed
+            is_plain = run.plain and not (run.fan_in[task] or run.avoid or run.told or run.near or shape.spread or run.followed)
             if is_plain and blocks.is_worth_it(ledger, shape):
                 count = blocks.spread(desk, run, shape, bound)
                 placed += count

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from handoff.errors import ProtocolError
 from handoff.ids import PeerId, RunId
-from handoff.messages import EndRun, Refused, Submit
+from handoff.messages import WEIGHT_MAX, WEIGHT_MIN, EndRun, Refused, Submit
 from handoff.program import Flag
 from handoff.scheduler import following, twins
 from handoff.scheduler.feasible import obstacle
@@ -26,8 +26,8 @@ def judged(ledger: Ledger, now: float, number: RunId, peer: PeerId, submit: Subm
     if ledger.tasks + total > most:
         text = f"{total} tasks are too many: {ledger.tasks} are in unfinished runs, and at most {most} may be (tasks_max)"
         return Refused("ExecutionError", text, submit.token)
-    if not 0.0 < submit.weight < float("inf"):
-        return Refused("ProtocolError", f"a run's weight is above 0, not {submit.weight}", submit.token)
+    if not WEIGHT_MIN <= submit.weight <= WEIGHT_MAX:
+        return Refused("ProtocolError", f"a run's weight is from {WEIGHT_MIN:g} to {WEIGHT_MAX:g}, not {submit.weight}", submit.token)
     try:
         check_program(program)
         run = Run(number, submit, peer, now)

@@ -138,6 +138,7 @@ class Ready:
         self.shapes: dict[tuple[object, ...], Shape] = {}
         self.heads: list[tuple[int, int, int, int, Shape]] = []   # (-priority, level, head, number, shape): what is offered in this pass
         self.accounts = Accounts()
+        self.now = 0.0                       # of the pass
         self.is_contended = False            # several accounts have tasks that wait
         self._next = 0
 
@@ -196,8 +197,9 @@ class Ready:
         shape.stack.sort(reverse=True)
         heapify(shape.heap)
 
-    def open(self, portion: Callable[[Shape], float]) -> None:
+    def open(self, now: float, portion: Callable[[Shape], float]) -> None:
         """A new pass begins: every shape with tasks is offered again. `portion` says which part of the cluster one task takes."""
+        self.now = now
         waiting = []
         for shape in self.shapes.values():
             shape.listed = len(shape) > 0
@@ -212,7 +214,7 @@ class Ready:
         heapify(self.heads)
 
     def _entry(self, shape: Shape) -> tuple[int, int, int, int, Shape]:
-        return (-shape.priority, shape.account.level() if self.is_contended else 0, shape.first(), shape.number, shape)
+        return (-shape.priority, shape.account.level(self.now) if self.is_contended else 0, shape.first(), shape.number, shape)
 
     def again(self, shape: Shape) -> None:
         """Offer this shape again in this pass."""

@@ -11,7 +11,7 @@ from handoff.columns import Ints
 from handoff.errors import ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.messages import RunFailed, Submit
-from handoff.program import Flag, Program
+from handoff.program import BYTES_MAX, SECONDS_MAX, Flag, Program
 from handoff.resources import Amounts
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.ready import RANK_TOP, Shape
@@ -50,6 +50,9 @@ def check_program(program: Program) -> None:
         raise ProtocolError(f"near lists {len(program.near)} tasks in pairs, the last being {max(program.near, default=0)}, of {total}")
     if {len(program.seconds), len(program.nbytes)} - {0, total}:
         raise ProtocolError(f"the columns seconds and nbytes have {len(program.seconds)} and {len(program.nbytes)} entries, not {total}")
+    for name, told, most in (("seconds", program.seconds, SECONDS_MAX), ("nbytes", program.nbytes, BYTES_MAX)):
+        if any(not each <= most for each in told):   # NaN is none of these either
+            raise ProtocolError(f"the column {name} of a program has an entry above {most:.0e}, or one that is no number")
     digests = {digest for digest, _ in program.codes}
     for kind in program.kinds:
         if not digests.issuperset(kind.codes):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from handoff.messages import RunFailed
 from handoff.scheduler.endings import fail
-from handoff.scheduler.feasible import Obstacle, obstacle
+from handoff.scheduler.feasible import OR_WAIT, Obstacle, obstacle
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.runs import DELAYED, READY, WAITING, Run
+
+WAITED = "; waited "     # what follows it is for who did wait
 
 
 def see_what_is_unmet_everywhere(ledger: Ledger, now: float) -> None:
@@ -19,6 +21,8 @@ def see_what_is_unmet(ledger: Ledger, now: float, run: Run) -> None:
     """Note that a run needs what no node offers, and since when; it is given up after a while."""
     found = None if run.done == run.total else _obstacle(ledger, run)
     before, run.unmet = run.unmet, found.text if found is not None else ""
+    if run.wait_for_nodes:
+        run.unmet = run.unmet.removesuffix(OR_WAIT)
     if found is None:
         run.unmet_since = None
     elif run.unmet_since is None or not before:
@@ -46,5 +50,5 @@ def give_up_waiting(ledger: Ledger, now: float, run: Run) -> None:
         return
     found = _obstacle(ledger, run)
     if found is not None:
-        text = f"{found.text}; waited {ledger.settings.node_timeout_seconds:g} s"
+        text = f"{found.text}{WAITED}{ledger.settings.node_timeout_seconds:g} s"
         fail(ledger, now, run, RunFailed(run.run, found.code, text, run.program.kind.index(found.kind)))

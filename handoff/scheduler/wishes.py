@@ -37,5 +37,10 @@ def able_nodes(desk: Desk, run: Run, task: int, shape: Shape, inputs: Inputs | N
 
 
 def wanted_near(desk: Desk, run: Run, task: int) -> set[int]:
-    """The peers of the nodes that it would like best, all else being equal."""
-    return {run.node[other] for other in run.near.get(task, ()) if run.node[other] != NOBODY}
+    """The peers of the nodes that it would like best, all else being equal; of what has no node yet: the only one that it may get."""
+    found = set()
+    for other in run.near.get(task, ()):
+        peer = run.node[other] if run.node[other] != NOBODY else desk.ledger.allowed(run, other)
+        if peer is not None and peer != NOBODY:
+            found.add(peer)
+    return found

@@ -14,6 +14,8 @@ import handoff
 from handoff import DAG, Function
 from handoff.coordinator.__main__ import options
 from handoff.scheduler.first_fit import FirstFit
+from handoff.scheduler.heft import Heft
+from handoff.scheduler.round_robin import RoundRobin
 
 OWN = """
 class Last:
@@ -29,6 +31,8 @@ def test_ours_have_names() -> None:
     """Greedy is what is taken unasked."""
     assert options([]).allocator is options(["--allocator", "greedy"]).allocator is None
     assert type(options(["--allocator", "first-fit"]).allocator) is FirstFit
+    assert type(options(["--allocator", "round-robin"]).allocator) is RoundRobin
+    assert type(options(["--allocator", "heft"]).allocator) is Heft
 
 
 @pytest.mark.parametrize("named", ["nonsense", "handoff.version:Nothing", "json:JSONDecoder"])
@@ -37,7 +41,7 @@ def test_what_is_no_allocator_is_refused(named: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as ended:
         options(["--allocator", named])
     assert ended.value.code == 2
-    assert f"{named!r} is none of greedy, first-fit, round-robin, heft, nor MODULE:CLASS" in capsys.readouterr().err
+    assert f"{named!r} is neither greedy nor first-fit nor round-robin nor heft nor MODULE:CLASS" in capsys.readouterr().err
 
 
 def test_a_user_s_own_allocator_places_everything(tmp_path: Path) -> None:

@@ -159,6 +159,17 @@ def test_run_writes_what_it_was_like(cluster: Cluster) -> None:
     assert (status, out) == (2, "") and "--save nowhere/run.html: there is no folder nowhere" in error
 
 
+def test_run_follows_a_plan(cluster: Cluster) -> None:
+    """One that was saved; what is no plan, and no weight, is noticed before anything runs."""
+    assert cluster.handoff("plan", "graphs.py:dag", "--save", "plan.json")[0] == 0
+    status, out, _ = cluster.handoff("run", "graphs.py:dag", "--plan", "plan.json", "--weight", "2", "--wait-for-nodes", "--no-output")
+
+    assert status == 0 and "16" in out
+    for options, text in ((("--plan", "graphs.py"), "graphs.py is no plan"), (("--weight", "0"), "weight=0.0: the run's share")):
+        status, out, error = cluster.handoff("run", "graphs.py:dag", *options)
+        assert (status, out) == (2, "") and text in error
+
+
 def test_a_run_that_fails_is_status_1(cluster: Cluster) -> None:
     """The user's traceback, then one line; as JSON on stdout when asked."""
     status, out, error = cluster.handoff("run", "graphs.py:failing", "--json")

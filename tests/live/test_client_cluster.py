@@ -90,6 +90,16 @@ def test_a_process_that_can_not_start_says_why() -> None:
         handoff.LocalCluster(cpus=-1)
 
 
+@pytest.mark.parametrize(("options", "text"), [
+    ({"allocator": "nonsense"}, "'nonsense' is neither greedy"),
+    ({"shared": {"license": -1}}, "license='-1' is not an amount"),
+])
+def test_a_coordinator_that_can_not_start_says_why(options: dict[str, Any], text: str) -> None:
+    """Its own words, not that the connection to it broke."""
+    with pytest.raises(errors.ConnectionLost, match=f"(?s)coordinator of the local cluster ended with exit status 2.*{text}"):
+        handoff.LocalCluster(1, **options)
+
+
 def test_a_killed_node_is_replaced_by_the_others() -> None:
     """What it had is made again, and the run succeeds."""
     with handoff.LocalCluster(nodes=2, cpus=1, memory=500) as cluster, cluster.client() as client:

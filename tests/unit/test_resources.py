@@ -14,6 +14,7 @@ from handoff.resources import SCALE, STEPS_MAX, amounts, costs, describe, shown,
 
 @pytest.mark.parametrize(("said", "steps"), [
     (0.1 + 0.2, 3000), (0.1, 1000), ("0.1", 1000), (0.29, 2900), (1.1, 11000), (3, 30000), ("2.5", 25000), (".5", 5000), (1e-4, 1),
+    (1e-9, 1), ("0.00001", 1),
     (123456789.1234, 1234567891234), (0, 0), (0.0, 0), (-0.0, 0), ("0", 0),
 ])
 def test_amounts_do_not_drift(said: Any, steps: int) -> None:

@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, Any
 from handoff.columns import Blobs
 from handoff.errors import AllocationError, ConfigError
 from handoff.program import Kind, Program
-from handoff.resources import SCALE, Amounts, amounts
+from handoff.resources import SCALE, STEPS_MAX, Amounts, amounts
 from handoff.scheduler.allocator import Allocator
+from handoff.scheduler.shipped import SHIPPED
 from handoff.scheduler.simulate.cluster import ClusterSpec, NodeSpec
 
 if TYPE_CHECKING:
     from handoff.client.lower import Lowered
 
-ALLOCATORS = {                       # by the names that `handoff coordinator --allocator` takes, and others to compare with
-    "greedy": "handoff.scheduler.greedy:Greedy", "first-fit": "handoff.scheduler.first_fit:FirstFit",
-    "round-robin": "handoff.scheduler.round_robin:RoundRobin", "heft": "handoff.scheduler.heft:Heft",
-}
 PAIRS_MAX = 10_000                   # pairs of nodes whose links are told apart; in larger clusters all are taken for average
 
 
@@ -69,13 +66,16 @@ class Basis:
     def without(self, names: Sequence[str]) -> Basis:
         """Without these nodes."""
         try:
-            return self._with(self.cluster.without(*names))
+            left = self.cluster.without(*names)
         except ValueError as wrong:
             raise ConfigError(f"without: {wrong}") from None
+        if not left.nodes:
+            raise AllocationError(f"without: no node is left to plan {self.name!r} for")
+        return self._with(left)
 
     def with_cpus(self, cpus: float) -> Basis:
         """Each node with so many cores."""
-        if isinstance(cpus, bool) or not isinstance(cpus, (int, float)) or not cpus > 0:
+        if isinstance(cpus, bool) or not isinstance(cpus, (int, float)) or not 1 <= cpus * SCALE <= STEPS_MAX:
             raise ConfigError(f"sweep: cpus={cpus!r} is no number of cores; each is above 0")
         return self._with(replace(self.cluster, nodes=tuple(
             replace(node, capacity=_amounts({**dict(node.capacity), "cpu": round(cpus * SCALE)})) for node in self.cluster.nodes)))
@@ -121,7 +121,10 @@ def basis_of(lowered: Lowered, name: str, outlook: Mapping[str, Any], allocator:
         raise AllocationError(f"there is nothing to plan {name!r} for: " + (
             f"no node can be given work now ({', '.join(map(repr, away))} can't be heard, or drain)" if away else "no node has joined"))
     said, make = allocator_of(allocator if allocator is not None else outlook["allocator"])
-    if make is None and allocator is None:
+    if make is None and allocator is not None:
+        raise ConfigError(f"allocator={allocator!r} is none that comes with Handoff; these do: {', '.join(SHIPPED)}. "
+                          "One of your own is given as its class")
+    if make is None:
         notes.append(f"placed by the default allocator: {said}, which the cluster uses, is not known here")
         said, make = allocator_of("greedy")
     return Basis(
@@ -135,9 +138,11 @@ def allocator_of(said: str | Callable[[], Allocator]) -> tuple[str, Callable[[],
     """The name of an allocator, and how to make one; None for a name that means nothing here."""
     if not isinstance(said, str):
         if not callable(said):
-            raise ConfigError(f"allocator={said!r} is neither a name ({', '.join(ALLOCATORS)}) nor a class of an allocator")
+            raise ConfigError(f"allocator={said!r} is neither a name ({', '.join(SHIPPED)}) nor a class of an allocator")
+        if not callable(getattr(said(), "allocate", None)):
+            raise ConfigError(f"allocator={said!r} makes no allocator: it has no method allocate(now, desk)")
         return getattr(said, "__name__", type(said).__name__), said
-    for name, place in ALLOCATORS.items():
+    for name, place in SHIPPED.items():
         module, _, of = place.partition(":")
         if said in (name, of):
             return name, getattr(import_module(module), of)

@@ -16,10 +16,12 @@ from handoff.errors import ConfigError, ExecutionError, HandoffError, named
 from handoff.program import Flag
 from handoff.resources import SCALE
 from handoff.scheduler.estimates import SIZED_RUNS, Function
+from handoff.scheduler.feasible import OR_WAIT
 from handoff.scheduler.means import Mean
 from handoff.scheduler.scheduler import Scheduler
 from handoff.scheduler.simulate.bounds import lower_bound
 from handoff.scheduler.simulate.simulator import History, Simulator, Work
+from handoff.scheduler.waiting import WAITED
 
 SUBMITTED_AT = 1e-6      # after the nodes are there and the brain is taught
 LINK_BYTES = 256e6       # of each link so much is taken as seen, so that its rate is believed
@@ -201,4 +203,5 @@ def _waits(basis: Basis, history: History) -> list[float]:
 
 def _failed(code: str, text: str, basis: Basis) -> HandoffError:
     kind: Any = named(code)
+    text = text.partition(WAITED)[0].removesuffix(OR_WAIT)   # on paper only, and of no use to who plans
     return kind(f"{basis.name!r} can't be planned: {text}")  # type: ignore[no-any-return]

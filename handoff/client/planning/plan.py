@@ -142,6 +142,8 @@ class Plan:
 
     def sweep(self, *, cpus: Iterable[float] = (), nodes: Iterable[int] = ()) -> Sweep:
         """The plan with so many cores in each node, or so many nodes, one after the other: `print(plan.sweep(cpus=[8, 16, 32]))`."""
+        if not (isinstance(cpus, Iterable) and isinstance(nodes, Iterable)):
+            raise ConfigError("sweep takes lists: cpus=[8, 16, 32] or nodes=[1, 2, 4]")
         cpus, nodes = list(cpus), list(nodes)
         if bool(cpus) == bool(nodes):
             raise ConfigError("sweep takes cpus=[8, 16, 32], the cores of each node, or nodes=[1, 2, 4], their number")

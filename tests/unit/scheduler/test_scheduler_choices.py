@@ -54,6 +54,18 @@ def test_a_task_runs_near_another_where_that_costs_nothing() -> None:
         assert (cluster.where(1) == "n3") is expected
 
 
+def test_short_tasks_run_near_others_too() -> None:
+    """Also where tasks are so short that many are placed at once; and near one that is placed later, when that can only go to one node."""
+    cluster = Cluster().client().join("n1", cpu=4).join("n2", cpu=4)
+    for _ in range(4):
+        run = cluster.submit(many(8, kind("quick")))
+        for task in range(8):
+            cluster.done(task, run=run, seconds=0.0005)
+    first, second = kind("quick", node="n2"), kind("quick")
+    run = cluster.submit(replace(program([(second, ()), (first, ())]), near=ints([0, 1])))
+    assert (cluster.where(0, run), cluster.where(1, run)) == ("n2", "n2")
+
+
 def test_a_group_is_spread_over_nodes() -> None:
     """As many nodes as there are get one each before any gets a second, though the first has room for all."""
     cluster = Cluster().client().join("n1", cpu=16).join("n2", cpu=2).join("n3", cpu=2)
@@ -121,3 +133,20 @@ def test_the_small_runs_of_a_client_share_one_account() -> None:
         cluster.done(longest[1], run=longest[0], seconds=8.0)
 
     assert (planned_of(cluster, large), sum(cluster.scheduler.ledger.runs[run].planned for run in calls if run in ledger.runs)) == (4, 4)
+
+
+def test_weights_mean_something_with_one_core_too() -> None:
+    """Of one core's time a run of weight three gets three quarters, although at each moment one of the two has all of it."""
+    cluster = Cluster().client().join("n1", cpu=1)
+    light = cluster.submit(many(400, kind("light")), weight=1.0)
+    heavy = cluster.submit(many(400, kind("heavy")), weight=3.0)
+    done = Counter[int]()
+    for step in range(300):
+        (run, task), = cluster.scheduler.ledger.nodes[cluster.peers["n1"]].holding
+        cluster.now += 0.5
+        cluster.done(task, run=run, seconds=0.5)
+        done[run] += step >= 100       # when the shares have settled
+
+    assert sum(done.values()) == 200
+    assert 0.7 <= done[heavy] / 200 <= 0.8
+    assert done[light] > 0

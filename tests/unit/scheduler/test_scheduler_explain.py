@@ -203,6 +203,13 @@ def test_a_followed_task_names_its_plan_and_why_it_departed() -> None:
     assert (explain(made, 0)["plan"], explain(made, 0)["departed"]) == ("b", "node 'b' is gone")
 
 
+def test_a_node_that_is_not_there_is_waited_for() -> None:
+    """Other nodes are no reason when it is pinned."""
+    made = cluster(a=ONE)
+    made.submit(many(1, kind(node="later")), wait_for_nodes=True)
+    assert reasons(made, 0) == {"absent": ["later"]}
+
+
 def test_what_does_not_exist_can_not_be_explained() -> None:
     """Neither a run nor a task."""
     made = cluster(a=ONE)

@@ -103,12 +103,13 @@ def test_one_alternative_that_can_be_met_is_enough() -> None:
 
 
 def test_who_waits_for_nodes_says_what_for_and_goes_on_when_it_comes() -> None:
-    """The sentence of the refusal is what status shows."""
+    """The sentence of the refusal is what status shows, but for the advice to wait."""
     house = cluster(**HOUSE)
     run = house.submit(many(1, labelled({"cpu": 1}, where={"zone": "west"})), wait_for_nodes=True)
     ledger = house.scheduler.ledger
 
     assert views.waits_for(ledger, ledger.runs[run]).startswith("work needs cpu=1 on a node where zone=west, which no node can ever offer")
+    assert views.waits_for(ledger, ledger.runs[run]).endswith("start a node that has it")   # it need not be told to wait
     assert views.run_line(ledger, ledger.runs[run], 0.0)["waits_for"] == views.waits_for(ledger, ledger.runs[run])
     house.join("late", labels={"zone": "west"}, offers={"cpu": 1})
     assert house.where(0) == "late"

@@ -34,6 +34,8 @@ def ready() -> Cluster:
         ({"near": ints([0, 3])}, "the last being 3, of 3"),
         ({"seconds": floats([1.0])}, "1 and 0 entries, not 3"),
         ({"nbytes": floats([1.0] * 4)}, "0 and 4 entries, not 3"),
+        ({"seconds": floats([1.0, 1e308, 1.0])}, "seconds of a program has an entry above 1e+09"),
+        ({"nbytes": floats([1.0, 1.0, float("nan")])}, "nbytes of a program has an entry above 1e+15, or one that is no number"),
         ({"codes": ()}, "does not have"),
         ({"codes": ((b"work", 99),)}, "99 bytes"),
     ],
@@ -45,6 +47,15 @@ def test_a_silly_program_is_refused(spoiled: dict, word: str) -> None:
     [refused] = cluster.told(Refused)
     assert refused.code == "ProtocolError" and refused.token == 3 and word in refused.text
     assert cluster.submit(many(1)) == 1 and cluster.plans() == [0]
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, 5e-324, 1e308, float("nan"), float("inf")])
+def test_a_weight_that_no_share_can_be_told_by_is_refused(weight: float) -> None:
+    """The smallest floats would break the arithmetic of shares."""
+    cluster = ready()
+    cluster.hear("client", Submit(3, "odd", chain(3), weight=weight, body=b"work"))
+    [refused] = cluster.told(Refused)
+    assert refused.code == "ProtocolError" and "weight is from 1e-06 to 1e+06" in refused.text
 
 
 def test_an_empty_run_is_done_at_once() -> None:

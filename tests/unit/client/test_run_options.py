@@ -1,0 +1,48 @@
+"""What makes no sense about a run is refused in one sentence, before anything is sent that would end the connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from handoff.client.options import check_concurrency, check_drain, check_run
+from handoff.errors import ConfigError
+
+
+@pytest.mark.parametrize(("said", "text"), [
+    ({"max_concurrency": True}, "max_concurrency=True: how many functions may run at once"),
+    ({"max_concurrency": 2**70}, "how many functions may run at once"),
+    ({"max_concurrency": 1.5}, "max_concurrency=1.5: how many"),
+    ({"timeout": "x"}, "timeout='x': the seconds that the run may take"),
+    ({"timeout": True}, "timeout=True: the seconds that the run may take"),
+    ({"timeout": float("nan")}, "timeout=nan: the seconds"),
+    ({"timeout": 10**400}, "the seconds that the run may take"),
+    ({"weight": 0}, "weight=0: the run's share of the cluster beside other runs"),
+    ({"weight": 10**400}, "the run's share of the cluster"),
+    ({"weight": 5e-324}, "weight=5e-324 is absurd"),
+    ({"weight": float("inf")}, "weight=inf is absurd"),
+    ({"wait_for_nodes": "yes"}, "wait_for_nodes='yes' is neither True nor False"),
+    ({"detach": None}, "detach=None is neither True nor False"),
+])
+def test_nonsense_about_a_run_is_refused(said: dict[str, Any], text: str) -> None:
+    """By name, with what would be right."""
+    with pytest.raises(ConfigError) as caught:
+        check_run(**{"max_concurrency": None, "timeout": None, "weight": 1.0, **said})
+    assert text in str(caught.value)
+
+
+def test_what_makes_sense_goes_through() -> None:
+    """Whole numbers do for seconds and weights."""
+    check_run(1, 60, 3, detach=False, wait_for_nodes=True)
+    check_run(None, float("inf"), 0.5)
+    check_concurrency(None)
+    check_drain(None)
+    check_drain(10)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, True, "x", float("nan")])
+def test_nonsense_about_draining_is_refused(seconds: Any) -> None:
+    """Seconds above 0."""
+    with pytest.raises(ConfigError, match="the seconds within which the node leaves"):
+        check_drain(seconds)
