@@ -23,23 +23,26 @@ if TYPE_CHECKING:
     from handoff.client.client import Client
     from handoff.client.connect import connect
     from handoff.client.nodes import NodeInfo
+    from handoff.client.planning.plan import Plan
     from handoff.client.result import RunResult, RunStatus, TaskRecord
     from handoff.client.run import Run
     from handoff.client.story.report import RunReport
-    from handoff.embedded import execute, submit
+    from handoff.embedded import execute, plan, submit
     from handoff.local import LocalCluster
     from handoff.local_run import execute_local
     from handoff.node.current import current_task
 
 __all__ = [
-    "DAG", "Argument", "Client", "Function", "LocalCluster", "NodeInfo", "Run", "RunReport", "RunResult", "RunStatus", "TaskRecord",
-    "__version__", "aio", "collocated", "connect", "current_task", "errors", "execute", "execute_local", "function", "near", "submit",
+    "DAG", "Argument", "Client", "Function", "LocalCluster", "NodeInfo", "Plan", "Run", "RunReport", "RunResult", "RunStatus", "TaskRecord",
+    "__version__", "aio", "collocated", "connect", "current_task", "errors", "execute", "execute_local", "function", "near", "plan",
+    "submit",
 ]
 
 _LATER = {
     "Client": "handoff.client.client",
     "LocalCluster": "handoff.local",
     "NodeInfo": "handoff.client.nodes",
+    "Plan": "handoff.client.planning.plan",
     "Run": "handoff.client.run",
     "RunReport": "handoff.client.story.report",
     "RunResult": "handoff.client.result",
@@ -49,6 +52,7 @@ _LATER = {
     "current_task": "handoff.node.current",
     "execute": "handoff.embedded",
     "execute_local": "handoff.local_run",
+    "plan": "handoff.embedded",
     "submit": "handoff.embedded",
 }
 

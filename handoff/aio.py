@@ -10,6 +10,7 @@ The connection lives on a loop of its own, so it stays alive while this one is b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Generator, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,11 @@ from handoff.trust.secret import Secret
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from handoff.client.explanation import Explanation
+    from handoff.client.planning.plan import Plan
+    from handoff.client.result import Correction
     from handoff.client.story.report import RunReport
+    from handoff.scheduler.allocator import Allocator
 
 
 def connect(address: str | None = None, *, secret: str | Path | Secret | None = None, timeout: float = 10.0) -> Connecting:
@@ -88,11 +93,12 @@ class Client:
         wait_for_nodes: bool = False,
         weight: float = 1.0,
         output: OutputTaker | bool | None = None,
+        plan: Plan | None = None,
     ) -> RunResult:
         """Run a graph and wait for its results. Cancelling the waiting task cancels the run."""
         state = blocking.begin(
             self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,
-            detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output,
+            detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output, plan=plan,
         )
         run = Run(Lease(state))
         try:
@@ -114,17 +120,33 @@ class Client:
         wait_for_nodes: bool = False,
         weight: float = 1.0,
         output: OutputTaker | bool | None = None,
+        plan: Plan | None = None,
     ) -> Run:
         """Start a graph and go on. Raises what makes the cluster refuse it."""
         state = blocking.begin(
             self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,
-            detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output,
+            detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output, plan=plan,
         )
         lease = Lease(state)
         await asyncio.shield(asyncio.wrap_future(state.accepted))
         if not state.run:
             state.raise_if_failed()
         return Run(lease)
+
+    async def plan(
+        self,
+        dag: DAG,
+        *,
+        returns: Iterable[Hashable] | None = None,
+        inputs: Mapping[Hashable, Any] | None = None,
+        max_retries: int = 3,
+        max_concurrency: int | None = None,
+        allocator: str | Callable[[], Allocator] | None = None,
+    ) -> Plan:
+        """Where and when each function would run, worked out in a thread of this process; see `handoff.Client.plan`."""
+        lowered, outlook = blocking.begin_plan(self._core, dag, returns, inputs, max_retries)
+        answer = await asyncio.wrap_future(outlook)
+        return await asyncio.to_thread(blocking.end_plan, dag, lowered, answer, allocator, max_concurrency)
 
     async def attach(self, run_id: int) -> Run:
         """Take over a detached run, perhaps of a client that is gone."""
@@ -216,6 +238,9 @@ class Run:
                 await asyncio.gather(*(asyncio.shield(asyncio.wrap_future(fetch)) for fetch in state.fetch_all()))
         except TimeoutError:
             raise ResultTimeout(timeout_text(state, timeout)) from None
+        if state.is_planned and state.corrections is None:
+            with contextlib.suppress(HandoffError):
+                state.corrections = await self.corrections()
         return result_of(self._lease)
 
     async def as_completed(self) -> AsyncIterator[tuple[Hashable, Any]]:
@@ -263,6 +288,14 @@ class Run:
         """How each function ran that is done, in the order of their starts."""
         state = self._state
         return timeline_of(state, await asyncio.wrap_future(state.core.ask("timeline", state.run)))
+
+    async def explain(self, function: Hashable) -> Explanation:
+        """Why this function runs where it does, or why it is not running yet; see `handoff.Run.explain`."""
+        return await asyncio.to_thread(BlockingRun(self._lease).explain, function)
+
+    async def corrections(self) -> list[Correction]:
+        """The functions that run, or ran, elsewhere than the plan says that this run follows."""
+        return await asyncio.to_thread(BlockingRun(self._lease).corrections)
 
     async def report(self) -> RunReport:
         """What it was like; see `handoff.Run.report`."""

@@ -1,4 +1,4 @@
-"""The cluster of this process: made by the first `execute` or `submit`, kept for later ones, gone at exit."""
+"""The cluster of this process: made by the first `execute`, `plan` or `submit`, kept for later ones, gone at exit."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from handoff.local import LocalCluster
 if TYPE_CHECKING:
     from handoff.client.client import Client
     from handoff.client.futures import CallFuture
+    from handoff.client.planning.plan import Plan
     from handoff.client.result import RunResult
     from handoff.graph.dag import DAG
 
@@ -55,6 +56,11 @@ def execute(dag: DAG, **options: Any) -> RunResult:
     The first call starts a coordinator and a node with worker processes; they stay for later calls, and end with this process.
     """
     return _embedded.client().execute(dag, **options)
+
+
+def plan(dag: DAG, **options: Any) -> Plan:
+    """Where and when each function of a graph would run on this machine, without running any; as `Client.plan`."""
+    return _embedded.client().plan(dag, **options)
 
 
 def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallFuture:

@@ -62,7 +62,10 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question about the state of things: topic is "nodes", "runs", "run", "timeline", "graph", "attach", "explain" or "outlook"."""
+    """A question about the state of things.
+
+    topic is "nodes", "runs", "run", "timeline", "graph", "attach", "explain", "corrections" or "outlook".
+    """
 
     token: int
     topic: str
@@ -202,6 +205,7 @@ class Plan:
     collector: PeerId = NOBODY    # the run's client: if a link with it stands, it need not say Collect
     choices: Ints = field(default_factory=ints)   # pairs (task, alternative): tasks that are to claim Kind.alternatives[alternative]
     token: int = 0                # under which the collector submitted it, if it is to hear Accepted from the node; else 0
+    relays: Ints = field(default_factory=ints)    # pairs (input, node): inputs to be asked for there, where they are or will be fetched
     body: Body = b""
 
 

@@ -20,6 +20,7 @@ class SchedulerSettings:
     round_trip_seconds: float = 0.002  # assumed there-and-back of a message; the horizon is a multiple of it
     horizon_round_trips: float = 20.0  # work planned ahead per core, when durations are known and steady
     bandwidth_bytes_per_second: float = 500e6  # assumed between nodes until measured
+    relay_bytes: int = 0               # larger values that many nodes take go from node to node; 0: what takes more than four round trips
     crash_limit: int = 3               # a task that killed this many workers is failed
     retry_seconds: float = 0.05        # pause before the second attempt; doubles each time, at most retry_seconds_max
     retry_seconds_max: float = 5.0

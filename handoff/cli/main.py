@@ -10,6 +10,7 @@ import typer
 
 from handoff.cli import cluster, node, secret
 from handoff.cli.exits import INTERRUPTED, OK, USAGE, explained, status_of
+from handoff.cli.plan import plan
 from handoff.cli.run import run
 from handoff.errors import HandoffError
 from handoff.version import VERSION
@@ -55,6 +56,7 @@ def coordinator(context: typer.Context) -> None:
 
 
 app.command("run")(run)
+app.command("plan")(plan)
 app.command("nodes")(cluster.nodes)
 app.command("status")(cluster.status)
 app.command("cancel")(cluster.cancel)

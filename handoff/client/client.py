@@ -23,7 +23,11 @@ from handoff.messages import Submit
 from handoff.wire.values import pack, unpack
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from types import TracebackType
+
+    from handoff.client.planning.plan import Plan
+    from handoff.scheduler.allocator import Allocator
 
 _single = SingleCalls()
 
@@ -65,16 +69,18 @@ class Client:
         wait_for_nodes: bool = False,
         weight: float = 1.0,
         output: OutputTaker | bool | None = None,
+        plan: Plan | None = None,
     ) -> RunResult:
         """Run a graph and wait for its results: those of `returns`, or of all functions. Ctrl-C cancels the run.
 
         `max_retries` is for functions without their own; `timeout` is for the whole run; of runs of equal priority each gets a share of
         the cluster in proportion to its `weight`. Lines that functions print appear here,
-        marked, unless `output` is False or a callable (function id, node, stream, text) that takes them.
+        marked, unless `output` is False or a callable (function id, node, stream, text) that takes them. A `plan` is followed: each
+        function runs on its node, in its order, unless that node is gone or far behind; `corrections` of the result tell of these.
         """
         state = begin(
             self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,
-            detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output,
+            detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output, plan=plan,
         )
         run = Run(Lease(state))
         try:
@@ -98,17 +104,36 @@ class Client:
         wait_for_nodes: bool = False,
         weight: float = 1.0,
         output: OutputTaker | bool | None = None,
+        plan: Plan | None = None,
     ) -> Run:
         """Start a graph and go on; the options are those of `execute`. Raises what makes the cluster refuse it."""
         state = begin(
             self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,
-            detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output,
+            detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output, plan=plan,
         )
         lease = Lease(state)
         state.accepted.result()
         if not state.run:
             state.raise_if_failed()
         return Run(lease)
+
+    def plan(
+        self,
+        dag: DAG,
+        *,
+        returns: Iterable[Hashable] | None = None,
+        inputs: Mapping[Hashable, Any] | None = None,
+        max_retries: int = 3,
+        max_concurrency: int | None = None,
+        allocator: str | Callable[[], Allocator] | None = None,
+    ) -> Plan:
+        """Where and when each function of a graph would run, without running anything: worked out here, as the coordinator would.
+
+        It is for an idle cluster of the nodes that are there. `allocator` is "greedy", "first-fit", "round-robin", "heft" or a class
+        of one's own; None: the cluster's. Raises what would make the cluster refuse the graph.
+        """
+        lowered, outlook = begin_plan(self._core, dag, returns, inputs, max_retries)
+        return end_plan(dag, lowered, outlook.result(), allocator, max_concurrency)
 
     def attach(self, run_id: int) -> Run:
         """Take over a detached run, perhaps of a client that is gone."""
@@ -179,6 +204,7 @@ def begin(
     wait_for_nodes: bool,
     weight: float,
     output: OutputTaker | bool | None,
+    plan: Plan | None = None,
 ) -> RunState:
     """Lower and submit a graph."""
     if max_concurrency is not None and (not isinstance(max_concurrency, int) or max_concurrency < 1):
@@ -189,13 +215,43 @@ def begin(
         raise ConfigError(f"weight={weight!r}: the run's share of the cluster beside other runs, a number above 0; 1 is usual")
     core.check_open("a run can't be started")
     lowered = lower(dag, returns=returns, max_retries=max_retries, inputs=inputs)
+    followed = followed_columns(plan, lowered) if plan is not None else {}
     state = new_state(core, dag.id, lowered, output, detach)
+    state.is_planned = plan is not None
     ids = pack(lowered.ids).join() if detach else b""
     core.submit(state, Submit(
         state.token, str(dag.id), lowered.program, max_concurrency or 0, timeout or 0.0, detach, wait_for_nodes, ids, float(weight),
         body=lowered.body,
+        **followed,
     ))
     return state
+
+
+def begin_plan(core: Core, dag: DAG, returns: Iterable[Hashable] | None, inputs: Mapping[Hashable, Any] | None,
+               max_retries: int) -> tuple[Lowered, Future[Any]]:
+    """Lower a graph, and ask for what the coordinator knows of its functions."""
+    lowered = lower(dag, returns=returns, max_retries=max_retries, inputs=inputs)
+    kinds = lowered.program.kinds
+    if not any(kind.alternatives for kind in kinds):
+        return lowered, core.ask("outlook", kinds=kinds)
+    from handoff.client.planning.basis import alternatives_of
+
+    return lowered, core.ask("outlook", kinds=[*kinds, *(each for _, _, each in alternatives_of(kinds))])
+
+
+def end_plan(dag: DAG, lowered: Lowered, outlook: Any, allocator: str | Callable[[], Allocator] | None,
+             max_concurrency: int | None) -> Plan:
+    """Work the plan out, which may take a while."""
+    from handoff.client.planning.plan import make_plan
+
+    return make_plan(lowered, str(dag.id), outlook, allocator, max_concurrency)
+
+
+def followed_columns(plan: Any, lowered: Lowered) -> dict[str, Any]:
+    """What a submission says of the plan that it follows."""
+    from handoff.client.planning.followed import columns_of
+
+    return columns_of(plan, lowered)
 
 
 def new_state(core: Core, dag_id: str, lowered: Lowered, output: OutputTaker | bool | None, detach: bool) -> RunState:

@@ -212,12 +212,12 @@ class Core:
         self._states[state.token] = state
         self.post(events.Attach(state.token, RunId(run)))
 
-    def ask(self, topic: str, run: int = 0, kinds: Iterable[Kind] = ()) -> Future[Any]:
-        """Ask the coordinator, about a run or about these kinds of tasks."""
+    def ask(self, topic: str, run: int = 0, kinds: Iterable[Kind] = (), task: int = NOBODY) -> Future[Any]:
+        """Ask the coordinator, about a run, a task of it, or about these kinds of tasks."""
         self.check_open(f"{topic!r} can't be asked for")
         kinds = tuple(kinds)
         codes, names = tuple(kind.codes for kind in kinds), tuple(kind.name for kind in kinds)
-        return self._question(Ask(self.token(), topic, RunId(run), codes=codes, names=names))
+        return self._question(Ask(self.token(), topic, RunId(run), task, codes, names))
 
     def drain(self, node: str, seconds: float | None) -> Future[Any]:
         """Have a node leave when nothing needs it any more."""

@@ -8,6 +8,16 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """A function of a run that follows a plan, and that runs elsewhere."""
+
+    function: Hashable
+    planned: str                       # the node of the plan
+    node: str                          # where it is, or ran
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """The results of a run by function id, and the name of the node where each function ran.
 
@@ -19,6 +29,7 @@ class RunResult:
     results: Mapping[Hashable, Any]
     allocations: Mapping[Hashable, str]
     bytes_moved: int = 0               # between nodes, for this run
+    corrections: Sequence[Correction] = ()   # functions that ran elsewhere than the plan said that it followed
 
     def __getitem__(self, function: Hashable) -> Any:
         return self.results[function]

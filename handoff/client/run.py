@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Hashable, Iterator
@@ -9,11 +10,12 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from handoff.client.result import Allocations, RunResult, RunStatus, TaskRecord
+from handoff.client.result import Allocations, Correction, RunResult, RunStatus, TaskRecord
 from handoff.client.state import Lease, Results, RunState
 from handoff.errors import ExecutionError, HandoffError, ResultTimeout
 
 if TYPE_CHECKING:
+    from handoff.client.explanation import Explanation
     from handoff.client.story.records import Story
     from handoff.client.story.report import RunReport
 
@@ -47,7 +49,11 @@ class Run:
 
     def result(self, timeout: float | None = None) -> RunResult:
         """Wait until it is over; raises its error. `ResultTimeout` after `timeout` seconds, which leaves the run going."""
-        wait_over(self._state, timeout)
+        state = self._state
+        wait_over(state, timeout)
+        if state.is_planned and state.failure is None and state.corrections is None:
+            with contextlib.suppress(HandoffError):   # the run is well over, whoever can't be asked any more
+                state.corrections = self.corrections()
         return result_of(self._lease)
 
     def as_completed(self) -> Iterator[tuple[Hashable, Any]]:
@@ -75,6 +81,25 @@ class Run:
         """How each function ran that is done, in the order of their starts."""
         state = self._state
         return timeline_of(state, state.core.ask("timeline", state.run).result())
+
+    def explain(self, function: Hashable) -> Explanation:
+        """Why this function runs where it does and what other nodes would have cost, or why it is not running yet; print it.
+
+        Worked out by the coordinator when you ask, so the comparison of nodes is as of now. Raises MissingFunction for an id that is not
+        in the run, ExecutionError once the coordinator does not know the run any more.
+        """
+        from handoff.client.explanation import explanation_of, task_of, unexplained
+
+        state, task = self._state, task_of(self._state, function)
+        try:
+            return explanation_of(state, function, state.core.ask("explain", state.run, task=task).result())
+        except ExecutionError as error:
+            raise unexplained(state, function, error) from None
+
+    def corrections(self) -> list[Correction]:
+        """The functions that run, or ran, elsewhere than the plan says that this run follows."""
+        state = self._state
+        return corrections_of(state, state.core.ask("corrections", state.run).result()) if state.is_planned else []
 
     # ── what it was like ─────────────────────────────────────────────────────
 
@@ -172,7 +197,7 @@ def result_of(lease: Lease) -> RunResult:
     assert state.done is not None
     state.delivered = True
     allocations = Allocations(state.graph.number, state.done.nodes, state.core.names())
-    return RunResult(state.graph.dag_id, state.run, Results(lease), allocations, state.done.bytes_moved)
+    return RunResult(state.graph.dag_id, state.run, Results(lease), allocations, state.done.bytes_moved, state.corrections or ())
 
 
 def status_of(state: RunState, answer: Any) -> RunStatus:
@@ -203,6 +228,11 @@ def timeline_of(state: RunState, answer: Any) -> list[TaskRecord]:
         for task, node, attempt, started, seconds, nbytes, worker, waited, planned in columns
     ]
     return sorted(records, key=lambda record: record.started)
+
+
+def corrections_of(state: RunState, answer: Any) -> list[Correction]:
+    """From the coordinator's rows."""
+    return [Correction(state.name_of(task), planned, node, why) for task, planned, node, why in answer]
 
 
 def _word(state: RunState) -> str:

@@ -22,6 +22,7 @@ from handoff.wire.values import Packed, unpack
 
 if TYPE_CHECKING:
     from handoff.client.core import Core
+    from handoff.client.result import Correction
 
 OutputTaker = Callable[[Hashable, str, str, str], Any]  # (function id, node, stream, text)
 
@@ -50,6 +51,8 @@ class RunState:
         self.core, self.token, self.graph = core, token, graph
         self.output = output
         self.detached = detached
+        self.is_planned = False                        # it follows a plan
+        self.corrections: Sequence[Correction] | None = None   # asked for when such a run is over
         self.delivered = False                         # somebody was given the results
         self.released = False                          # nobody holds it any more
         self.answer: Any = None                        # when attached: what the coordinator knows of it

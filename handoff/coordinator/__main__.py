@@ -33,7 +33,7 @@ def options(arguments: Sequence[str] | None = None, prog: str = "handoff coordin
     made.add_argument("--port", type=port, default=DEFAULT_PORT, help=f"port to listen on; 0 for any (default: {DEFAULT_PORT})")
     made.add_argument(
         "--allocator", type=allocator, metavar="NAME",
-        help='what places functions on nodes: "greedy" (default), "first-fit", or MODULE:CLASS for one of your own')
+        help='what places functions on nodes: "greedy" (default), "first-fit", "round-robin", "heft", or MODULE:CLASS for one of your own')
     made.add_argument(
         "--state", metavar="DIR",
         help="where to keep what was learned of functions, nodes and links, in a directory per cluster; empty to keep nothing"
@@ -66,16 +66,23 @@ def port(text: str) -> int:
     return int(text)
 
 
+SHIPPED = {
+    "first-fit": "handoff.scheduler.first_fit:FirstFit", "round-robin": "handoff.scheduler.round_robin:RoundRobin",
+    "heft": "handoff.scheduler.heft:Heft",
+}
+
+
 def allocator(text: str) -> Allocator | None:
     """One of ours, or one of the user's own; None for the default."""
     if text == "greedy":
         return None
     try:
-        made: Allocator = named_in_module("handoff.scheduler.first_fit:FirstFit" if text == "first-fit" else text)()
+        made: Allocator = named_in_module(SHIPPED.get(text, text))()
         if not callable(made.allocate):
             raise TypeError("its allocate is no method")
     except Exception as error:   # whatever a user's module does when it is imported
-        raise argparse.ArgumentTypeError(f"{text!r} is neither greedy nor first-fit nor MODULE:CLASS of an allocator: {error!r}") from error
+        ours = ", ".join(("greedy", *SHIPPED))
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {ours}, nor MODULE:CLASS of an allocator: {error!r}") from error
     return made
 
 

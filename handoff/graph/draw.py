@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from handoff.graph.layout import layout
@@ -144,13 +145,19 @@ def _cut(text: str, width: float, letter: float) -> str:
 _MERMAID = {"inline": ("[/", "/]"), "input": ("([", "])"), "hidden": ("[(", ")]"), "missing": ("{{", "}}")}
 
 
-def mermaid(picture: Picture) -> str:
-    """The picture as a Mermaid flowchart."""
+def mermaid(picture: Picture, rooms: Sequence[str] = ()) -> str:
+    """The picture as a Mermaid flowchart; `rooms` may say of each box what is drawn around it and others."""
     lines = ["flowchart LR"]
-    for position, box in enumerate(picture.boxes):
-        begin, end = _MERMAID.get(box.kind, ("[", "]"))
-        text = _entities(box.label) + (f"<br/><small>{_entities(box.detail)}</small>" if box.detail else "")
-        lines.append(f'    f{position}{begin}"{text}"{end}')
+    for number, room in enumerate(dict.fromkeys(rooms) if rooms else ("",)):
+        if rooms:
+            lines.append(f'    subgraph r{number}["{_entities(room)}"]')
+        for position, box in enumerate(picture.boxes):
+            if not rooms or rooms[position] == room:
+                begin, end = _MERMAID.get(box.kind, ("[", "]"))
+                text = _entities(box.label) + (f"<br/><small>{_entities(box.detail)}</small>" if box.detail else "")
+                lines.append(f'    f{position}{begin}"{text}"{end}')
+        if rooms:
+            lines.append("    end")
     for arrow in picture.arrows:
         label = f'|"{arrow.count:,}"|' if arrow.count > 1 else ""
         lines.append(f"    f{arrow.source} {'==>' if arrow.is_marked else '-->'}{label} f{arrow.target}")

@@ -33,6 +33,7 @@ class Plans:
         all_inputs: list[int] = plan.inputs.tolist()
         all_sources = cast("list[PeerId]", plan.sources.tolist())
         choices = dict(zip(plan.choices[::2], plan.choices[1::2], strict=True)) if plan.choices else {}
+        relays = dict(zip(plan.relays[::2], plan.relays[1::2], strict=True)) if plan.relays else {}
         waited, redirected, objects, tailored = table.recalled, table.redirected, Mode.OBJECT, table.tailored
         at = 0
         inputs: tuple[int, ...] = ()
@@ -60,7 +61,7 @@ class Plans:
                 state.void(table, task)
                 asked.pop(task, None)
             if task in plans:
-                self._replace(table, task, entry)
+                self._replace(table, task, entry, relays)
                 continue
             if handling.beyond:
                 self._refuse(run, task, attempt, f"{handling.kind.name} asks for {handling.beyond}; plan it elsewhere, or let it cost less")
@@ -83,10 +84,12 @@ class Plans:
                 else:
                     others.append(task)
                 lacking += 1
-                if (source != me or each in asked) and asked.get(each) != source:  # who was asked before may be gone by now
-                    self._wants.ask(table, each, source)
                 if each in redirected:
                     redirected[each] = source
+                if each in relays:
+                    source = PeerId(relays[each])
+                if (source != me or each in asked) and asked.get(each) != source:  # who was asked before may be gone by now
+                    self._wants.ask(table, each, source)
             if lacking:
                 missing[task] = lacking
             elif handling.mode is objects:
@@ -102,7 +105,7 @@ class Plans:
             table.alternatives[index, alternative] = known
         return known
 
-    def _replace(self, table: Table, task: int, entry: Entry) -> None:
+    def _replace(self, table: Table, task: int, entry: Entry, relays: dict[int, int]) -> None:
         """A later attempt takes the place of an earlier one; one that runs goes on, and what comes of it is not this attempt's."""
         if table.plans[task][ATTEMPT] >= entry[ATTEMPT]:
             return
@@ -111,7 +114,8 @@ class Plans:
         if entry[HANDLING].lane is not old and table.ready.pop(task, None) is not None:
             old.count -= 1
             self._state.make_ready(table, task, entry)  # it waits among those of its new cost
-        for each, source in zip(entry[INPUTS], entry[SOURCES], strict=True):
+        for each, home in zip(entry[INPUTS], entry[SOURCES], strict=True):
+            source = PeerId(relays.get(each, home))
             if each not in table.size and table.asked.get(each) != source:
                 self._wants.ask(table, each, source)
 

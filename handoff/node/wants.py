@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from handoff.columns import ints
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Send
-from handoff.messages import Redirect, Unreachable, Want
+from handoff.messages import Absent, Redirect, Unreachable, Want
 from handoff.node.state import State
 from handoff.node.tables import SOURCES, Entry, Table
 
@@ -71,6 +71,7 @@ class Wants:
         gone = [task for task in tasks if table.asked.get(task) == peer]
         for task in gone:
             del table.asked[task]
+            self._turn_away(table, task)
         self._give_up(run, peer, [task for task in gone if _is_waited_for(table, task)])
 
     def lost(self, now: float, peer: PeerId) -> None:
@@ -141,11 +142,18 @@ class Wants:
             asked = [task for task, source in table.asked.items() if source == peer]
             tasks = [task for task in asked if _is_waited_for(table, task)]
             if len(tasks) < len(asked):
-                for task in set(asked).difference(tasks):
+                for task in [task for task in asked if not _is_waited_for(table, task)]:
                     del table.asked[task]
+                    self._turn_away(table, task)
             if tasks:
                 owed[run] = tasks
         return owed
+
+    def _turn_away(self, table: Table, task: int) -> None:
+        """What was to come here does not, and no task here misses it: whoever was to have it from here is told to look elsewhere."""
+        if task in table.wants and task not in table.plans and not _is_waited_for(table, task):
+            for peer in table.wants.pop(task):
+                self._state.effects.append(Send(peer, Absent(table.run, ints([task]))))
 
     def _give_up(self, run: RunId, node: PeerId, tasks: list[int]) -> None:
         if tasks:

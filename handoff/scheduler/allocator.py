@@ -234,6 +234,7 @@ class Desk:
             if shape.node:
                 groups = [Group([node], listed=False) for node in able]
             shape.options = [Option(group, self._penalty(group, shape)) for group in groups if group.members[0] in able]
+            shape.options.sort(key=lambda option: -option.group.speed)     # the likely best first: the others are then soon ruled out
             shape.option_of = {option.group.members[0].group: option for option in shape.options}
             shape.options_of = self.ledger.open_version
         return shape.options

@@ -9,6 +9,8 @@ from handoff.ids import PeerId
 from handoff.messages import Answer, Ask, Placed, Refused, RunFailed
 from handoff.scheduler import views
 from handoff.scheduler.endings import say_done
+from handoff.scheduler.explain import explain
+from handoff.scheduler.following import corrections
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.losses import tell_where_moved
 from handoff.scheduler.outlook import outlook
@@ -31,6 +33,10 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
             data = outlook(ledger, ask.codes, ask.names)
         case "timeline" if run is not None:
             data = views.timeline(ledger, run)
+        case "explain" if run is not None and ask.task < run.total:
+            data = explain(ledger, now, run, ask.task)
+        case "corrections" if run is not None:
+            data = corrections(ledger, run)
         case "graph" if run is not None:
             data = views.graph(run)
         case "attach" if run is not None and not run.detach and run.client != peer:
@@ -46,7 +52,7 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
             ledger.out.send(peer, failed)
             return
     if data is None:
-        is_about_run = ask.topic in ("run", "timeline", "graph", "attach")
+        is_about_run = ask.topic in ("run", "timeline", "graph", "attach", "explain", "corrections")
         text = f"there is no run {ask.run}" if is_about_run else f"there is nothing to say about {ask.topic!r}"
         ledger.out.send(peer, Refused("ExecutionError", text, ask.token))
     else:

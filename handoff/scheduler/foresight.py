@@ -23,7 +23,6 @@ class Foresight:
         self.estimates = estimates
         self.round_trip = settings.round_trip_seconds
         self.latency = self.round_trip / 2     # seconds that a message takes
-        self.bandwidth = settings.bandwidth_bytes_per_second
         self.horizon = max(HORIZON_SECONDS_MIN, self.round_trip * settings.horizon_round_trips)   # nothing is bound earlier than this
         self.short = self.horizon / 2          # tasks of at most this long are short
 

@@ -6,10 +6,11 @@ heterogeneous computing", IEEE TPDS 13(3), 2002, but decided while the run goes 
 
 from __future__ import annotations
 
+from functools import partial
 from heapq import heappush
 
 from handoff.resources import Amounts
-from handoff.scheduler import blocks
+from handoff.scheduler import blocks, following
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.choices import serve_choices
 from handoff.scheduler.groups import Option
@@ -21,7 +22,8 @@ from handoff.scheduler.runs import WAITING, Run
 from handoff.scheduler.wishes import NEAR, able_nodes, wanted_near
 
 BETA = 2.0               # what a transfer costs the others on the same links, in transfers
-PATIENCE = 64            # tasks of a shape that may wait for a certain node before the rest of the shape is looked at otherwise
+PATIENCE = 64            # tasks that may wait for a certain node before the rest of a shape is looked at otherwise;
+PATIENCE_MIN = 8         # so many of each shape in any case
 TURN = 16                # short tasks that a shape may place before a more urgent one is looked at
 STARVED_SECONDS = 1.0    # a task that has not found room for so long gets a node cleared for it
 STARVED_TASKS = 8        # so many usual tasks long at least, before more urgent ones find that node closed, too
@@ -34,6 +36,7 @@ class Greedy:
     """Keeps nothing between passes but scratch space."""
 
     def __init__(self) -> None:
+        self._kept = 0             # tasks that wait for a certain node, in this pass
         self._again = float("inf")      # when the first of the busy nodes that are waited for while others have room should be free
         self._left = 0                  # the highest priority of what was left without a place in this pass
         self._booked: dict[int, list[tuple[float, Amounts]]] = {}         # waits decided in this pass, per node
@@ -42,6 +45,7 @@ class Greedy:
         """Serve the shapes in order of urgency until nothing more has room."""
         self._booked.clear()
         self._left = -(1 << 63)
+        self._kept = 0
         self._again = float("inf")
         self._keep_for_starved(now, desk)
         while (shape := desk.next_shape()) is not None:
@@ -61,7 +65,7 @@ class Greedy:
         bound = desk.next_rank(shape)
         ledger = desk.ledger
         placed, again = 0, False
-        turn = TURN if ledger.foresight.is_short(shape) else 1
+        turn = TURN if ledger.foresight.is_short(shape) and not ledger.following else 1
         while options and (head := desk.head(shape)) is not None:
             run, task = head
             if (run.max_concurrency and run.room() <= 0) or (shape.cluster and ledger.cluster_room(shape) <= 0):
@@ -72,7 +76,7 @@ class Greedy:
                 shape.is_tried = True
                 again = True
                 break
-            is_plain = run.plain and not run.fan_in[task] and not run.avoid and not run.told and not shape.spread
+            is_plain = run.plain and not run.fan_in[task] and not run.avoid and not run.told and not shape.spread and not run.followed
             if is_plain and blocks.is_worth_it(ledger, shape):
                 count = blocks.spread(desk, run, shape, bound)
                 placed += count
@@ -80,16 +84,20 @@ class Greedy:
                     break
                 continue
             key = shape.pop()
-            became = self._place(now, desk, run, task, shape, options)
+            is_in_turn = not run.followed or following.is_in_turn(now, ledger, run, task)
+            became = self._place(now, desk, run, task, shape, options) if is_in_turn else FULL
             if became == PLACED:
                 placed += 1
             elif became != GONE:
                 aside.append(key)
+                if run.followed and is_in_turn:
+                    following.wait_for_room(now, ledger, run, task)
                 if became == FULL:
                     break
-                if len(aside) >= PATIENCE:
+                if len(aside) >= max(PATIENCE - self._kept, PATIENCE_MIN):
                     self._spill(now, desk, shape, options)
                     break
+        self._kept += len(aside)
         for key in aside:
             heappush(shape.heap, key)
         if aside:
@@ -186,17 +194,20 @@ class Greedy:
         best: Node | None = None
         best_score, best_start = float("inf"), now
         has_room = False
+        is_heavy = inputs is not None and inputs.total > ledger.rates.large and bool(ledger.links.pairs)
         if only is None:
             for option in options:
                 spent = seconds / option.group.speed * option.penalty
                 node = option.open_node(need, desk.reserved, shape)
                 if node is not None:
                     has_room = True
+                    if is_heavy and inputs is not None:
+                        node = option.near_node(need, desk.reserved, shape, partial(inputs.when, ledger)) or node
                     if len(options) == 1 and inputs is None and not node.queue and not near:
                         option.turn(node)
                         ledger.plan(now, run, task, node, held=True)
                         return PLACED
-                    start = node.free_at(node.share(need)) if node.queue else now
+                    start = node.start_at(need, now)
                 elif is_known:
                     node = option.group.least()
                     if node.lanes[0] + ahead + spent >= best_score or desk.reserved.get(node.peer, shape) is not shape:
@@ -204,7 +215,11 @@ class Greedy:
                     start = node.room_at(need, now, booked.get(node.peer, ())) + ahead
                 else:
                     continue
-                score = start + spent if inputs is None else self._finish(desk, node, start, spent, inputs)
+                score = start + spent
+                if score >= best_score:
+                    continue
+                if inputs is not None:
+                    score = self._finish(desk, node, start, spent, inputs)
                 if near and node.peer in near:
                     score -= NEAR * spent
                 if score < best_score:
@@ -215,12 +230,18 @@ class Greedy:
                 continue
             room = node.has_room(need)
             has_room |= room
+            spent = seconds / node.speed * (1.0 if only is not None else desk.penalty_of(shape, node))
             if room:
-                start = node.free_at(node.share(need)) if node.queue else now
+                start = node.start_at(need, now)
+            elif node.lanes[0] + ahead + spent >= best_score:
+                continue
             else:
                 start = node.room_at(need, now, booked.get(node.peer, ())) + ahead
-            spent = seconds / node.speed * (1.0 if only is not None else desk.penalty_of(shape, node))
-            score = start + spent if inputs is None else self._finish(desk, node, start, spent, inputs)
+            score = start + spent
+            if score >= best_score and not near:
+                continue
+            if inputs is not None:
+                score = self._finish(desk, node, start, spent, inputs)
             if near and node.peer in near:
                 score -= NEAR * spent
             if score < best_score:
@@ -315,7 +336,7 @@ class Greedy:
                 continue
             if not reach and (not is_home or node.planned - len(node.holding) >= int(1.0 / (node.share(need) or 1.0)) + UNKNOWN_AHEAD):
                 continue
-            start = node.free_at(node.share(need)) if node.queue or not node.has_room(need) else now
+            start = node.ahead_at(shape, now, ledger.estimates) if node.queue or not node.has_room(need) else now
             if not has_room:
                 start = max(start, node.room_at(need, now, self._booked.get(node.peer, ())))
             start = max(start, soon)

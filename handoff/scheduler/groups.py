@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from heapq import heappop, heappush, heapreplace
+from itertools import islice
 from math import log
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from handoff.resources import Amounts
 if TYPE_CHECKING:
     from handoff.scheduler.nodes import Node
 
+NEAR_LOOKED_AT = 8   # nodes of a group, all with room, whose links are compared
 SPEED_STEP = 0.25    # nodes whose speeds differ by less than this factor (as a logarithm) are alike
 QUEUES_MAX = 4       # nodes with room, but with short tasks ahead, that are passed over for one that has nothing to do
 STAYS_WITHIN = 0.75  # of a step: a node whose learned speed wavers about the edge of a step does not go to and fro
@@ -112,6 +114,11 @@ class Option:
         for peer in full:
             del may[peer]
         return found
+
+    def near_node(self, need: Amounts, kept_free: Mapping[int, object], shape: object, arrival: Callable[[Node], float]) -> Node | None:
+        """The same, where much has to be moved: of the next few with room, the one at which it arrives first."""
+        able = (node for node in self._may.values() if node.has_room(need) and kept_free.get(node.peer, shape) is shape)
+        return min(islice(able, NEAR_LOOKED_AT), key=arrival, default=None)
 
     def turn(self, node: Node) -> None:
         """It was given something: the others come first now."""

@@ -112,7 +112,7 @@ def schedule(ledger: Ledger, run: Run, nodes: list[Node], now: float) -> list[in
     profiles = {node.peer: Profile(node) for node in nodes}
     ends = [0.0] * run.total
     chosen: list[int] = [NOBODY] * run.total
-    rank = run.rank if run.linked else [ledger.foresight.seconds(run, task, run.shapes[run.kind[task]]) for task in range(run.total)]
+    rank = run.rank if run.rank else [ledger.foresight.seconds(run, task, run.shapes[run.kind[task]]) for task in range(run.total)]
     for task in sorted(range(run.total), key=lambda each: (-rank[each], each)):
         shape = run.shapes[run.kind[task]]
         seconds = ledger.foresight.seconds(run, task, shape)
@@ -125,7 +125,7 @@ def schedule(ledger: Ledger, run: Run, nodes: list[Node], now: float) -> list[in
             for each in run.inputs_of(task):
                 there = ends[each]
                 if chosen[each] != node.peer:
-                    there += 2 * ledger.foresight.latency + ledger.foresight.nbytes(run, each) / ledger.foresight.bandwidth
+                    there += 2 * ledger.foresight.latency + ledger.foresight.nbytes(run, each) / ledger.rates.of(chosen[each], node.peer)
                 ready = max(ready, there)
             wanted = dict(next(need for need in shape.needs if node.can_hold(need)))
             profile = profiles[node.peer]

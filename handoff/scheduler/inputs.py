@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from handoff.scheduler import relays
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import DONE, Run
@@ -12,18 +13,22 @@ INPUTS_MAX = 16          # inputs whose links are looked at one by one, the larg
 class Inputs:
     """What `inputs_of` found."""
 
-    __slots__ = ("bytes_on", "now", "parts", "there", "total")
+    __slots__ = ("bytes_on", "now", "parts", "run", "there", "total")
 
-    def __init__(self, now: float) -> None:
-        self.now = now
+    def __init__(self, run: Run, now: float) -> None:
+        self.run, self.now = run, now
         self.bytes_on: dict[int, float] = {}                    # per node: bytes of inputs that are, or will be, on it
         self.total = 0.0                                        # of all inputs
         self.there = 0.0                                        # when the last of them will exist
-        self.parts: list[tuple[float, int, tuple[int, ...], int]] = []   # (bytes, home, other holders, task)
+        self.parts: list[tuple[float, int, tuple[int, ...], int]] = []   # (bytes, home, other holders, which task's result)
 
     def is_all_on(self, node: Node) -> bool:
         """Whether nothing must be moved there."""
         return self.total - self.bytes_on.get(node.peer, 0.0) < 0.5
+
+    def when(self, ledger: Ledger, node: Node) -> float:
+        """When all of them could be there."""
+        return self.arrival(ledger, node)[0]
 
     def arrival(self, ledger: Ledger, node: Node) -> tuple[float, float]:
         """When all of them could be on that node, by what its links have promised already; and the seconds that moving alone takes."""
@@ -31,30 +36,48 @@ class Inputs:
         missing = self.total - self.bytes_on.get(peer, 0.0)
         if missing < 0.5:
             return self.there, 0.0
-        rate = ledger.foresight.bandwidth
-        moving = missing / rate
-        hop = ledger.foresight.latency
+        rates, hop = ledger.rates, ledger.foresight.latency
         begin = self.there + hop if self.there > self.now + 2 * hop else self.now + 3 * hop
-        if moving < hop:
+        if missing < rates.small:
+            moving = missing / rates.usual
             return begin + moving, moving
         at = node.down_at if node.down_at > begin else begin
-        nodes = ledger.nodes
-        for nbytes, home, others, _ in self.parts:
+        moving = 0.0
+        nodes, trees = ledger.nodes, self.run.trees
+        if rates.is_uniform and not trees:
+            for _, home, others, _ in self.parts:
+                if home != peer and peer not in others:
+                    source = nodes.get(home)
+                    if source is not None and source.up_at > at:
+                        at = source.up_at
+            moving = missing / rates.usual
+            return at + moving if moving >= hop else begin + moving, moving
+        for nbytes, home, others, value in self.parts:
             if home == peer or peer in others:
                 continue
-            source = nodes.get(home)
-            if source is not None and source.up_at > at:
-                at = source.up_at
-            at += nbytes / rate
+            origin = home
+            if trees and value in trees:
+                origin, ready = trees[value].source(ledger, peer, nbytes, self.now)
+                at = max(at, ready)
+            else:
+                source = nodes.get(home)
+                if source is not None and source.up_at > at:
+                    at = source.up_at
+            seconds = nbytes / rates.of(origin, peer)
+            at += seconds
+            moving += seconds
             missing -= nbytes
         if missing > 0.5:
-            at += missing / rate
-        return at, moving
+            at += missing / rates.usual
+            moving += missing / rates.usual
+        return (at, moving) if moving >= hop else (begin + moving, moving)
 
 
 def inputs_of(ledger: Ledger, run: Run, task: int, now: float) -> Inputs:
     """Look at them."""
-    found = Inputs(now)
+    found = Inputs(run, now)
+    if ledger.rates.version != ledger.links.version:
+        ledger.rates.refresh()
     state, where, copies = run.state, run.node, run.copies
     bytes_on, parts = found.bytes_on, found.parts
     there = total = 0.0
@@ -82,20 +105,24 @@ def inputs_of(ledger: Ledger, run: Run, task: int, now: float) -> Inputs:
 
 
 def fetch(ledger: Ledger, node: Node, inputs: Inputs, now: float) -> None:
-    """They are to be moved there: the links are busy with them from now on."""
-    peer = node.peer
-    rate = ledger.foresight.bandwidth
-    if (inputs.total - inputs.bytes_on.get(peer, 0.0)) / rate < ledger.foresight.latency:
+    """They are to be moved there: whom each comes from is settled, and the links are busy with them from now on."""
+    peer, rates = node.peer, ledger.rates
+    if inputs.total - inputs.bytes_on.get(peer, 0.0) < rates.small:
         return
     at = max(node.down_at, inputs.there, now)
-    for nbytes, home, others, _ in inputs.parts:
+    for nbytes, home, others, value in inputs.parts:
         if home == peer or peer in others:
             continue
-        source = ledger.nodes.get(home)
-        seconds = nbytes / rate
-        if source is not None:
-            at = max(at, source.up_at) + seconds
-            source.up_at = at
-        else:
+        place = relays.join(ledger, inputs.run, value, peer, nbytes, now) if nbytes > rates.large else None
+        origin = home if place is None else place.parent
+        source = ledger.nodes.get(origin)
+        seconds = nbytes / rates.of(origin, peer)
+        if source is not None and source.up_at > at:
+            at = source.up_at
+        if place is None:
             at += seconds
+        else:
+            at = place.there = max(at + seconds, place.there)
+        if source is not None:
+            source.up_at = at
     node.down_at = at

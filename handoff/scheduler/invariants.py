@@ -8,6 +8,7 @@ from handoff.errors import InvariantViolation
 from handoff.ids import NOBODY
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.ready import LOW, Shape
+from handoff.scheduler.relays import CHILDREN
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, STATES, WAITING, Run
 
 
@@ -22,6 +23,7 @@ def check(ledger: Ledger) -> None:
     for run in ledger.runs.values():
         _check_run(ledger, run, queued, ahead, held)
         _check_twins(ledger, run, held)
+        _check_trees(ledger, run)
     for node in ledger.nodes.values():
         for mine, counted, word in ((node.ahead, ahead, "ahead"), (node.held, held, "held")):
             expected = {shape: count for (peer, shape), count in counted.items() if peer == node.peer}
@@ -77,6 +79,34 @@ def _check_twins(ledger: Ledger, run: Run, held: dict[tuple[int, Shape], int]) -
             _wrong(f"{where} is not held by {ledger.nodes[peer]}")
         if run.linked and run.missing[task]:
             _wrong(f"{where} lacks inputs")
+
+
+def _check_trees(ledger: Ledger, run: Run) -> None:
+    """Nobody waits for a node that will not have the value, nor, in a circle, for itself."""
+    for value, tree in run.trees.items():
+        where = f"the result of task {value} of {run} spreads from peer {tree.home}"
+        if run.node[value] != tree.home or not AHEAD <= run.state[value] <= DONE or tree.home not in ledger.nodes:
+            _wrong(f"{where}, but is {STATES[run.state[value]]} on peer {run.node[value]}")
+        for peer, holder in tree.holders.items():
+            active = sum(each.parent == peer and not each.is_sure for each in tree.holders.values())
+            if holder.active != active:
+                _wrong(f"{where}: peer {peer} is said to serve {holder.active} nodes, and serves {active}")
+            could = (tree.sure if holder.is_sure or peer == tree.home else tree.likely) if active < CHILDREN else {}
+            if [each for each in (tree.sure, tree.likely) if peer in each] != ([could] if could else []):
+                _wrong(f"{where}: peer {peer} serves {active} nodes, and is not listed so")
+            if peer == tree.home:
+                continue
+            planned = sum(run.node[each] == peer and run.is_planned(each) for each in run.consumers_of(value))
+            if holder.planned != planned or not (planned or holder.is_sure):
+                _wrong(f"{where}: {holder.planned} tasks on peer {peer} are said to take it, {planned} do")
+            if peer not in ledger.nodes or peer not in run.copies.get(value, ()):
+                _wrong(f"{where} to peer {peer}, which is not there or not known to hold it")
+            seen, at = {peer}, holder.parent
+            while at != tree.home:
+                if at in seen or at not in tree.holders:
+                    _wrong(f"{where}: peer {peer} waits for peer {at}, which waits for it, or will not have it")
+                seen.add(at)
+                at = tree.holders[at].parent
 
 
 def _check_cluster(ledger: Ledger) -> None:

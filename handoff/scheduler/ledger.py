@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from handoff.ids import NOBODY
 from handoff.messages import RunFailed
 from handoff.resources import Amounts
-from handoff.scheduler import twins
+from handoff.scheduler import relays, twins
 from handoff.scheduler.clients import Client
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.estimates import Estimates
@@ -20,6 +20,7 @@ from handoff.scheduler.links import Links
 from handoff.scheduler.memory import Memory
 from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
 from handoff.scheduler.outbox import Outbox
+from handoff.scheduler.rates import Rates
 from handoff.scheduler.ready import Ready, Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, WAITING, Run
 from handoff.scheduler.semaphores import Semaphores
@@ -60,9 +61,11 @@ class Ledger:
         self.sequence = 0
         self.again_at = float("inf")           # when something is to be placed anew, even if nothing happens until then
         self.out = Outbox(self.nodes, self.client_knows, self.codes, self.memory)
+        self.rates = Rates(self.links, self.out.names, settings)
         self.is_changed = False                # something may be placed that could not be before
         self.touched: dict[int, Run] = {}      # runs about which there may be something to say
         self.stranded: dict[tuple[int, int], None] = {}   # (run, task): planned, while an input of it came to be planned nowhere
+        self.following: dict[int, Run] = {}    # runs that follow a plan
         self.leaving: dict[int, Leaving] = {}  # nodes that drain
         self.kept: dict[int, tuple[RunFailed, dict[str, object]]] = {}    # runs that failed without a client: for who attaches later
         self.history: dict[int, dict[str, object]] = {}   # runs that are over and forgotten, for people
@@ -117,7 +120,7 @@ class Ledger:
             node = self.by_name.get(pinned)
             return node.peer if node else NOBODY
         if run.plain:
-            return None
+            return self._home(run, task) if run.followed else None
         if task in run.promised:
             return run.promised[task]
         group = run.group.get(task)
@@ -132,7 +135,12 @@ class Ledger:
         if run.is_serializer(task):
             home = run.node[run.inputs_of(task)[0]]
             return None if home in self.leaving else home
-        return None
+        return self._home(run, task) if run.followed else None
+
+    def _home(self, run: Run, task: int) -> int | None:
+        """Where the plan that it follows has it, as long as that node is there."""
+        peer = run.followed.get(task)
+        return peer if peer in self.nodes else None
 
     def can_run(self, run: Run, task: int, node: Node) -> bool:
         """Whether the node, when it ran nothing else, could run it, and whatever must follow it there."""
@@ -155,9 +163,9 @@ class Ledger:
         run.given_at[task] = now - run.submitted
         run.planned += 1
         need = shape.needs[alternative]
-        share = node.shares.get(need)
+        share = node.widths.get(need)
         if share is None:
-            share = node.share(need)
+            share = node.width(need)
         if alternative:
             run.choices[task] = alternative
         if shape.spread:
@@ -174,6 +182,8 @@ class Ledger:
             run.started[task] = end - run.submitted
         else:   # as node.take does it
             seconds = (self.foresight.seconds(run, task, shape) + OVERHEAD_SECONDS) / node.speed
+            if not node.planned:
+                node.moved_at = now
             node.planned += 1
             shape.ahead += 1
             node.ahead[shape] = node.ahead.get(shape, 0) + 1
@@ -189,6 +199,11 @@ class Ledger:
                     others = run.copies.setdefault(each, [])
                     if peer not in others:
                         others.append(peer)
+                        nbytes = run.nbytes[each] or (run.told_bytes[each] if run.told_bytes else 0)
+                        if nbytes > self.rates.large:
+                            relays.join(self, run, each, peer, nbytes, now)
+            if run.trees:
+                relays.planned(run, task, peer)
             unplanned, state = run.unplanned, run.state
             for each in run.consumers[run.consumer_starts[task] : run.consumer_starts[task + 1]]:
                 if state[each] >= DONE:
@@ -223,6 +238,8 @@ class Ledger:
                 attempt[task] += 1
                 run.given_at[task] = now - run.submitted
         run.planned += count
+        if not node.planned:
+            node.moved_at = now
         if shape.cluster:
             self.cluster.take(shape.cluster[0], count)
         node.take(shape, count, held)
@@ -230,7 +247,7 @@ class Ledger:
             for task in tasks:
                 seconds = self.foresight.seconds(run, task, shape) / node.speed
                 node.holding[run.run, task] = (now, shape, seconds, shape.need, False)
-                run.started[task] = node.book(seconds, node.share(shape.need), now) - run.submitted
+                run.started[task] = node.book(seconds, node.width(shape.need), now) - run.submitted
         else:
             stream = count * node.unit(shape, self.estimates)
             node.backlog += stream
@@ -257,6 +274,8 @@ class Ledger:
     def unplan(self, run: Run, task: int) -> None:
         """It is no longer with its node, and not done; its planned dependents stay where they are and will be redirected."""
         held = run.state[task] == HELD
+        if run.trees:
+            relays.left(self, run, task, run.node[task])
         self.book_off(run, task, held)
         run.unplace(task)
         for each in run.consumers_of(task):
@@ -318,6 +337,7 @@ class Ledger:
             again[each] = None
             if run.state[each] == DONE:     # it may have been kept for others; a copy too many is dropped
                 self.release_all(run, each)
+            run.trees.pop(each, None)
             run.unplace(each)
             run.ran.pop(each, None)
             run.done -= 1
@@ -351,6 +371,7 @@ class Ledger:
 
     def release_all(self, run: Run, task: int) -> None:
         """Every node that holds this result may drop it."""
+        run.trees.pop(task, None)
         self.out.release(run.node[task], run.run, task)
         for peer in run.copies.pop(task, ()):
             self.out.release(peer, run.run, task)

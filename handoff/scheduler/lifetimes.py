@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from handoff.errors import ProtocolError
 from handoff.ids import PeerId, RunId
 from handoff.messages import EndRun, Refused, Submit
 from handoff.program import Flag
-from handoff.scheduler import twins
+from handoff.scheduler import following, twins
 from handoff.scheduler.feasible import obstacle
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.ready import Shape
@@ -39,19 +40,25 @@ def judged(ledger: Ledger, now: float, number: RunId, peer: PeerId, submit: Subm
     if found is not None and (found.is_final or not (found.is_absence or may_wait)):
         ledger.codes.release(program.codes)
         return Refused(found.code, found.text, submit.token, program.kind.index(found.kind))
+    refused = following.refusal(ledger, submit) if submit.follow else None
+    if refused is not None:
+        ledger.codes.release(program.codes)
+        return refused
     return run, found is None and not may_wait
 
 
-def add_run(ledger: Ledger, run: Run) -> None:
-    """A run begins: its first tasks become ready."""
+def add_run(ledger: Ledger, run: Run, plan: following.Columns | None = None) -> None:
+    """A run begins: its first tasks become ready. It follows a plan, if there is one."""
     ledger.runs[run.run] = run
     ledger.tasks += run.total
     run.shapes = [ledger.ready.shape(kind, run) for kind in run.kinds]
     run.is_counted = any(shape.cluster for shape in run.shapes)
-    run.work_out_ranks(ledger.estimates, 1.0 / ledger.settings.bandwidth_bytes_per_second)
+    if plan is not None:
+        following.begin(ledger, run, plan)
+    run.work_out_ranks(ledger.estimates, 1.0 / ledger.links.default)
     keys: dict[Shape, list[int]] = {}
     state, kind, shapes, fan_in = run.state, run.kind, run.shapes, run.fan_in
-    if not run.linked and len(shapes) == 1:
+    if not run.rank and len(shapes) == 1:
         base = run.key(0) if run.total else 0
         keys[shapes[0]] = list(range(base, base + run.total))
         state[:] = bytes((READY,)) * run.total
@@ -72,7 +79,7 @@ def rank_again(ledger: Ledger, run: Run) -> None:
     now = [ledger.estimates.seconds(shape.function) for shape in run.shapes]
     if all(0.9 * old <= new <= 1.1 * old for old, new in zip(run.rank_seconds, now, strict=True)):
         return
-    run.work_out_ranks(ledger.estimates, 1.0 / ledger.settings.bandwidth_bytes_per_second)
+    run.work_out_ranks(ledger.estimates, 1.0 / ledger.links.default)
     for shape in dict.fromkeys(run.shapes):
         ledger.ready.rekey(shape, run.run, run.key)
 
@@ -114,14 +121,14 @@ def end_run(ledger: Ledger, run: Run) -> None:
     for peer in run.nodes:
         if peer in ledger.nodes:
             ledger.out.send(peer, EndRun(run.run))
-    for shape in dict.fromkeys(run.shapes):
-        uses = run.shapes.count(shape)
+    for shape, uses in Counter(run.shapes).items():
         shape.runs -= uses - 1
         ledger.ready.release(shape, run.run)
     dropped = ledger.codes.release(run.codes)
     for node in ledger.nodes.values() if dropped else ():
         ledger.out.drop_code(node, dropped)
     del ledger.runs[run.run]
+    ledger.following.pop(run.run, None)
     if not run.is_over:
         ledger.tasks -= run.total
     if run.client is not None and run.client in ledger.clients:

@@ -8,6 +8,7 @@ from typing import Any
 
 BYTES_MIN = 1 << 20        # less than this in sum says nothing: it was in a buffer already
 BYTES_RECENT = 256 << 20   # after so many bytes, the last ones weigh more
+FASTER = 1.25              # the slowest pair became so much faster: another one is looked for
 PAIRS_MAX = 20_000         # remembered; the one that was not used for longest is forgotten first
 
 Row = tuple[Any, ...]
@@ -40,6 +41,8 @@ class Links:
         self.assumed = bandwidth_bytes_per_second     # until something was measured
         self.pairs: dict[tuple[str, str], Flow] = {}
         self.changed: dict[tuple[str, str], None] = {}
+        self.version = 0                              # counts what was observed
+        self._slowest: tuple[tuple[str, str], float] = (("", ""), float("inf"))   # a pair, and what was its rate when it came to be it
         self._into: dict[str, Flow] = {}
         self._all = Flow()
 
@@ -47,6 +50,11 @@ class Links:
     def default(self) -> float:
         """The mean of the cluster; before anything was measured, what the settings say."""
         return self._all.rate or self.assumed
+
+    @property
+    def slowest(self) -> float:
+        """Bytes per second that every pair has, as far as is known."""
+        return min(self._slowest[1], self.default)
 
     def rate(self, source: str, target: str) -> float:
         """Bytes per second from one node to another (by name): of this pair, else into that node, else in the cluster."""
@@ -72,6 +80,14 @@ class Links:
             del self._into[next(iter(self._into))]
         for each in (flow, self._into.setdefault(target, Flow()), self._all):
             each.add(nbytes, seconds)
+        self.version += 1
+        rate = flow.rate
+        slowest, was = self._slowest
+        if rate is not None and rate < was:
+            self._slowest = (pair, rate)
+        elif rate is not None and pair == slowest and rate > FASTER * was:
+            at = min(self.measured(), key=lambda each: each[2])
+            self._slowest = ((at[0], at[1]), at[2])
 
     def measured(self) -> list[tuple[str, str, float]]:
         """Every pair of which the rate is known: source, target, bytes per second."""

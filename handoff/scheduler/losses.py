@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from handoff.ids import NOBODY
 from handoff.messages import NodeGone, Redirect, RunFailed, Unreachable
-from handoff.scheduler import twins
+from handoff.scheduler import relays, twins
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, Run
@@ -34,6 +34,8 @@ def _lose_for(ledger: Ledger, run: Run, node: Node, reason: str) -> RunFailed | 
     run.nodes.pop(peer, None)
     for _, task in [ghost for ghost in run.ghosts if ghost[0] == peer]:
         ledger.lay_ghost(run, peer, task)
+    if run.trees:
+        relays.lose(ledger, run, peer)
     if run.twins:
         twins.lose(ledger, run, peer)
     planned = node.tasks_of(run)
@@ -99,6 +101,7 @@ def _move(ledger: Ledger, run: Run, task: int, peer: int) -> None:
     """The result is there from now on; whoever waits for it is told."""
     old = run.node[task]
     run.ran.setdefault(task, old)
+    run.trees.pop(task, None)
     run.node[task] = peer
     others = run.copies.get(task, [])
     if peer in others:
@@ -143,6 +146,7 @@ def unreachable(ledger: Ledger, asker: Node, message: Unreachable) -> None:
         if task >= run.total or not any(run.node[each] == asker.peer and run.is_planned(each) for each in run.consumers_of(task)):
             continue   # late news: nobody there waits for it
         if run.node[task] != message.node:
+            relays.goes_home(run, task, asker.peer)
             if run.state[task] == DONE or run.is_planned(task):
                 ledger.out.redirect(asker.peer, run.run, task, run.node[task])   # it has moved already
             continue

@@ -25,10 +25,10 @@ class Node:
     """What the scheduler knows about one node."""
 
     __slots__ = (
-        "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "down_at", "dropped_at", "ends", "free", "freed", "group",
-        "heard", "held", "holding", "is_stale", "kinds", "knows", "label_set", "labels", "lanes", "leaves", "memory_of_a_gpu", "name",
-        "pace", "peer", "pid", "planned", "queue", "queued", "recalled_at", "running", "sent", "shares", "speed", "state", "step", "units",
-        "up_at",
+        "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "down_at", "dropped_at", "ends", "free", "freed",
+        "group", "heard", "held", "holding", "is_stale", "kinds", "knows", "label_set", "labels", "lanes", "leaves", "memory_of_a_gpu",
+        "moved_at", "name", "pace", "peer", "pid", "planned", "queue", "queued", "recalled_at", "running", "sent", "shares", "speed",
+        "state", "step", "units", "up_at", "widths",
     )
 
     def __init__(self, peer: PeerId, hello: Hello, now: float, zero_cost_per_cpu: int) -> None:
@@ -67,12 +67,14 @@ class Node:
         self.is_stale = False                   # tasks ended since the backlog was worked out
         self.backlog = 0.0                      # seconds until `ahead` is worked off; worked out anew where tasks ended
         self.shares: dict[Amounts, float] = {}  # the largest part of this node that such a cost takes
+        self.widths: dict[Amounts, float] = {}  # the same of its cores
         self.units: dict[Shape, float] = {}     # what one task of a shape adds to the backlog, in this pass
         self.sent: dict[RunId, array[int]] = {} # tasks planned here, per run, in order; finished ones are swept out now and then
         self.kinds: dict[RunId, set[int]] = {}  # kinds of a run that it has seen
         self.codes: set[bytes] = set()          # code that it has
         self.knows: set[int] = set()            # peers that it was told about
         self.recalled_at = float("-inf")
+        self.moved_at = now                     # when it last ended something, or got something to do when it had nothing
         self.pace = Speed()                     # what its speed is learned by; `speed` is its value
         self.speed = 1.0                        # a task of one usual second takes 1/speed here
         self.step = 0                           # of the scale of speeds, by which nodes are grouped
@@ -83,6 +85,13 @@ class Node:
         if known is None:
             known = max((amount / self.capacity[name] if self.capacity.get(name) else 2.0 for name, amount in need), default=0.0)
             self.shares[need] = known
+        return known
+
+    def width(self, need: Amounts) -> float:
+        """The part of its cores that such a task keeps busy: as `share`, but none where the cost names none, as that of a GPU function."""
+        known = self.widths.get(need)
+        if known is None:
+            known = self.widths[need] = self.share(need) if any(name in ("cpu", "") for name, _ in need) else 0.0
         return known
 
     def can_hold(self, need: Amounts) -> bool:
@@ -128,15 +137,16 @@ class Node:
         lanes = self.lanes
         count = len(lanes)
         walked = self.queue if len(self.queue) <= QUEUE_WALKED else {}
-        stream = max(0.0, self.backlog - sum([each[0] * each[1] for each in walked.values()]))
+        cores = sum([count * self.unit(shape, estimates) for shape, count in self.ahead.items() if self.width(shape.need)])
+        stream = max(0.0, cores - sum([each[0] * each[1] for each in walked.values()]))
         lanes[:] = [now + stream] * count
         for end, since, cost in self.ends_of(now):
-            self.occupy(max(1, round(self.share(cost) * count)), (end if end > now else now + LINDY * (now - since)) + stream)
+            self.occupy(self.width(cost), (end if end > now else now + LINDY * (now - since)) + stream)
         waiting = []
         for key, (seconds, share, there, start) in walked.items():
             if start < now:     # it should run by now
                 end = start + seconds
-                self.occupy(max(1, round(share * count)), (end if end > now else now + LINDY * (now - start)) + stream)
+                self.occupy(share, (end if end > now else now + LINDY * (now - start)) + stream)
             else:
                 waiting.append((key, seconds, share, there))
         for key, seconds, share, there in waiting:
@@ -149,22 +159,25 @@ class Node:
         taken: list[float] = []
         for end, since, cost in self.ends_of(now):
             until = end if end > now else now + LINDY * (now - since)
-            wide = self.share(cost) * count
-            if wide < 1.5:
+            wide = self.width(cost) * count
+            if 0.0 < wide < 1.5:
                 taken.append(until)
             else:
                 taken += [until] * round(wide)
         if len(taken) > count:    # several share a core: each is on the core that is free first
             self.lanes[:] = [now] * count
             for end, since, cost in self.ends_of(now):
-                self.occupy(max(1, round(self.share(cost) * count)), end if end > now else now + LINDY * (now - since))
+                self.occupy(self.width(cost), end if end > now else now + LINDY * (now - since))
             return
         taken.sort()
         self.lanes[:] = [now] * (count - len(taken)) + taken
 
-    def occupy(self, wide: int, until: float) -> None:
-        """So many cores, those that are free first, are busy until then."""
+    def occupy(self, share: float, until: float) -> None:
+        """So large a part of the cores, those that are free first, is busy until then."""
         lanes = self.lanes
+        if not share:
+            return
+        wide = max(1, round(share * len(lanes)))
         if wide == 1:
             del lanes[0]
             insort(lanes, until)
@@ -176,6 +189,8 @@ class Node:
         """A task of so many seconds runs as soon as cores are free and its inputs are there; answers with its end."""
         lanes = self.lanes
         wide = share * len(lanes)
+        if not share:
+            return there + seconds
         if wide < 1.75:     # one core; several small ones share it: each lengthens it by its part
             part = seconds * wide if wide < 0.75 else seconds
             start = lanes[0]
@@ -192,6 +207,21 @@ class Node:
         lanes[first : first + cores] = [start + seconds] * cores
         lanes.sort()
         return start + seconds
+
+    def waits_for(self, now: float) -> float:
+        """Seconds until what is planned here last has its turn: more than it adds up to, when nothing has ended for too long."""
+        overdue = now - self.moved_at - self.backlog
+        return max(self.backlog, self.lanes[0] - now, LINDY * overdue)
+
+    def start_at(self, need: Amounts, now: float) -> float:
+        """When a task that fits could start, behind what was planned ahead here."""
+        width = self.width(need) if self.queue else 0.0
+        return self.free_at(width) if width else now
+
+    def ahead_at(self, shape: Shape, now: float, estimates: Estimates) -> float:
+        """When another short task of this shape could start, planned ahead as well."""
+        width = self.width(shape.need)
+        return self.free_at(width) if width else now + self.ahead.get(shape, 0) * self.unit(shape, estimates)
 
     def free_at(self, share: float) -> float:
         """When enough cores are free for such a task."""
@@ -226,13 +256,17 @@ class Node:
             shape.ahead += count
             self.ahead[shape] = self.ahead.get(shape, 0) + count
 
-    def give(self, shape: Shape, count: int, held: bool, alternative: int = 0) -> None:
-        """So many tasks of this shape are no longer its business."""
-        self.planned -= count
+    def note_change(self) -> None:
+        """When it will have room is to be worked out anew."""
         if not self.is_stale:
             self.is_stale = True
             if self.group is not None:
                 self.group.stale.append(self)
+
+    def give(self, shape: Shape, count: int, held: bool, alternative: int = 0) -> None:
+        """So many tasks of this shape are no longer its business."""
+        self.planned -= count
+        self.note_change()
         where = self.held if held else self.ahead
         left = where[shape] - count
         if left:

@@ -13,6 +13,7 @@ from handoff.messages import Abandon, DropCode, Message, Peers, Placed, Plan, Re
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.memory import Memory
 from handoff.scheduler.nodes import Node
+from handoff.scheduler.relays import relays_for
 from handoff.scheduler.runs import Run
 
 RANK_MAX = 999_999.0      # a priority stands above every rank
@@ -218,14 +219,15 @@ class Outbox:
                     consumers = run.consumers_of(task)
                     # A consumer that was done before this was lost, and is made again only to be complete, has a node and no promise.
                     targets.extend((task, run.promised.get(consumers[0], run.node[consumers[0]]) if consumers else NOBODY))
+        relays = array("I", relays_for(run, peer, list(dict.fromkeys(inputs)))) if run.trees else array("I")
         choices = array("I")
         for task in tasks if run.choices else ():
             if task in run.choices:
                 choices.extend((task, run.choices[task] - 1))
         if count == 1:
-            rank_of_it = run.rank[first] if run.linked else run.rank_seconds[kind[0]]
+            rank_of_it = run.rank[first] if run.rank else run.rank_seconds[kind[0]]
             urgencies = array("d", (urgency_of_kind[kind[0]] + (rank_of_it if rank_of_it < RANK_MAX else RANK_MAX),))
-        elif run.linked:
+        elif run.rank:
             rank = run.rank
             urgencies = array("d", [urgency_of_kind[of] + min(rank[task], RANK_MAX) for task, of in zip(tasks, kind, strict=True)])
         elif len(urgency_of_kind) == 1:
@@ -236,12 +238,12 @@ class Outbox:
             urgencies = array("d", [urgency_of_kind[of] + min(seconds[of], RANK_MAX) for of in kind])
         codes, body = self.codes.missing(node.codes, (digest for _, this in new_kinds for digest in this.codes)) if new_kinds else ((), b"")
         knows = node.knows
-        if targets or (sources and any(each != peer and each not in knows for each in sources)):
-            self._introduce(node, (*dict.fromkeys(sources), *targets[1::2]))
+        if targets or relays or (sources and any(each != peer and each not in knows for each in sources)):
+            self._introduce(node, (*dict.fromkeys(sources), *targets[1::2], *relays[1::2]))
         self.send(peer, Plan(
             run.run, numbers, attempts, kind, literals, fan_in, inputs, sources, urgencies, targets, tuple(new_kinds), codes,
             NOBODY if run.client is None else run.client, choices,
-            token=run.token if run.values_only and run.client is not None else 0, body=body,
+            run.token if run.values_only and run.client is not None else 0, relays, body=body,
         ))
 
     def _introduce(self, node: Node, peers: Iterable[int]) -> None:

@@ -28,6 +28,7 @@ def outlook(ledger: Ledger, codes: Sequence[Codes], names: Sequence[str]) -> dic
         "nodes": [_node(node) for node in ledger.nodes.values()],
         "functions": [function(ledger.estimates, each, name) for each, name in zip(codes, names, strict=True)],
         "links": {"default": ledger.links.default, "pairs": [list(pair) for pair in ledger.links.measured()[-PAIRS_MAX:]]},
+        "cluster": dict(ledger.cluster.declared),
         "round_trip": ledger.settings.round_trip_seconds,
         "allocator": ledger.allocator,
         "settings": {name: settings[name] for name in SETTINGS},

@@ -143,7 +143,7 @@ class Ready:
 
     def shape(self, kind: Kind, run: Run) -> Shape:
         """The shape of this kind (shared with other runs of the account); the caller says `release` when its run is over."""
-        only_run, account = run.run if run.max_concurrency else 0, self.accounts.of(run)
+        only_run, account = run.run if run.max_concurrency or run.following is not None else 0, self.accounts.of(run)
         special = kind.flags & (Flag.OBJECT | Flag.SERIALIZER | Flag.ALONE)
         placed = (kind.cost, kind.alternatives, kind.node, kind.where, kind.spread)
         identity = (account.key, only_run, kind.priority, placed, kind.codes or kind.name, special)

@@ -10,14 +10,15 @@ from handoff.scheduler.runs import AHEAD, Run
 
 WORTH_ROUND_TRIPS = 4.0     # less backlog than this is worked off before the tasks could arrive elsewhere
 PAUSE_ROUND_TRIPS = 50.0    # between two recalls from one node: what comes back to it must not go to and fro
+IDLE_MAX = 8                # idle nodes to which links are looked at
 TASKS_MAX = 65_536          # in one recall
 
 
 def recall_for_idle_nodes(now: float, ledger: Ledger) -> None:
-    """Ask the busiest node for a fair part of what it has not started, if some node is idle."""
+    """Ask the busiest node for a fair part of what it has not started, if some node has a core that nothing is planned for."""
     if not any(shape.ahead for shape in ledger.ready.shapes.values()):
         return    # nothing is planned ahead anywhere
-    idle = [node for node in ledger.nodes.values() if node.state == "ready" and not node.planned]
+    idle = [node for node in ledger.nodes.values() if node.state == "ready" and not node.ahead and node.lanes[0] <= now]
     if not idle or len(idle) == len(ledger.nodes):
         return
     trip = ledger.settings.round_trip_seconds
@@ -27,23 +28,25 @@ def recall_for_idle_nodes(now: float, ledger: Ledger) -> None:
     ]
     for node in donors:
         node.work_out(now, ledger.estimates)
-    donors = [node for node in donors if node.backlog > WORTH_ROUND_TRIPS * trip]
+    # What waits for a task that takes far longer than it should waits as long, however little it is itself.
+    waits = {node: node.waits_for(now) for node in donors}
+    donors = [node for node in donors if waits[node] > WORTH_ROUND_TRIPS * trip]
     if not donors:
         return
-    donor = max(donors, key=lambda node: (node.backlog, node.peer))
+    donor = max(donors, key=lambda node: (waits[node], node.peer))
     donor.recalled_at = now
-    wanted = donor.backlog * len(idle) / (len(idle) + 1)
+    is_stuck = waits[donor] > donor.backlog
+    wanted = donor.backlog if is_stuck else donor.backlog * len(idle) / (len(idle) + 1)
     for number in reversed(donor.sent):
         run = ledger.runs.get(number)
         if run is not None and wanted > 0.0:
-            wanted = _recall(ledger, donor, run, idle, wanted)
+            wanted = _recall(ledger, donor, run, idle, wanted, waits[donor])
 
 
-def _recall(ledger: Ledger, donor: Node, run: Run, idle: list[Node], wanted: float) -> float:
+def _recall(ledger: Ledger, donor: Node, run: Run, idle: list[Node], wanted: float, wait: float) -> float:
     """Recall from the end of what was given: that is the least urgent, and the least likely to have started."""
     tasks: list[int] = []
     able: dict[int, bool] = {}
-    rate = ledger.settings.bandwidth_bytes_per_second
     ready = [task for task in donor.tasks_of(run) if not (run.linked and run.missing[task])]
     if not ready:
         return wanted
@@ -57,7 +60,7 @@ def _recall(ledger: Ledger, donor: Node, run: Run, idle: list[Node], wanted: flo
         shape = run.shapes[kind]
         if kind not in able:
             able[kind] = any(node.can_run(shape) for node in idle)
-        if not able[kind] or sum(run.nbytes[each] for each in run.inputs_of(task)) / rate > donor.backlog / 2:
+        if not able[kind] or _moving(ledger, run, task, idle) > wait / 2:
             continue   # it would only come back, or cost more to move than to wait for
         tasks.append(task)
         wanted -= (ledger.estimates.seconds(shape.function) + OVERHEAD_SECONDS) * donor.share(shape.need) / donor.speed
@@ -65,6 +68,16 @@ def _recall(ledger: Ledger, donor: Node, run: Run, idle: list[Node], wanted: flo
         tasks.reverse()
         ledger.out.recall(donor.peer, run, tasks)
     return wanted
+
+
+def _moving(ledger: Ledger, run: Run, task: int, idle: list[Node]) -> float:
+    """Seconds that its inputs would take to one of these nodes, the one to which they come fastest."""
+    inputs = run.inputs_of(task)
+    total = sum([run.nbytes[each] for each in inputs])
+    if total <= ledger.rates.small:
+        return 0.0
+    parts, rate = [(run.nbytes[each], run.node[each]) for each in inputs], ledger.rates.of
+    return min(sum([nbytes / rate(home, node.peer) for nbytes, home in parts if home != node.peer]) for node in idle[:IDLE_MAX])
 
 
 def take_back(ledger: Ledger, node: Node, recalled: Recalled) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import repeat
 
 from handoff.messages import Report
-from handoff.scheduler import lifetimes, twins
+from handoff.scheduler import lifetimes, relays, twins
 from handoff.scheduler.estimates import MET_MAX, Estimates, Function
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.memory import LARGE_BYTES
@@ -71,6 +71,7 @@ def _mark_done(now: float, ledger: Ledger, run: Run, node: Node, report: Report)
         done.append(task)
     if not done:
         return done
+    node.moved_at = now
     left, shapes = run.left, run.shapes
     if node.queue:
         for task in done:
@@ -127,6 +128,8 @@ def _follow(ledger: Ledger, run: Run, done: list[int]) -> None:
     state, missing, needed, kind, is_output, out = run.state, run.missing, run.needed, run.kind, run.is_output, ledger.out
     consumers, consumer_starts, inputs, starts = run.consumers, run.consumer_starts, run.inputs, run.starts
     where, copies, number = run.node, run.copies, run.run
+    for task in done if run.trees else ():
+        relays.took(run, task, where[task])
     for task in done:
         for each in consumers[consumer_starts[task] : consumer_starts[task + 1]]:
             now = state[each]
@@ -142,6 +145,7 @@ def _follow(ledger: Ledger, run: Run, done: list[int]) -> None:
                     state[each] = GONE
                     out.release(where[each], number, each)
                 if copies and each in copies:
+                    run.trees.pop(each, None)
                     for peer in copies.pop(each):
                         if peer != where[each]:   # it was to fetch the result, and then made it itself
                             out.release(peer, number, each)

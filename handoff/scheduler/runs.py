@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from handoff.columns import Ints
 from handoff.errors import ProtocolError
@@ -14,6 +15,10 @@ from handoff.program import Flag, Program
 from handoff.resources import Amounts
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.ready import RANK_TOP, Shape
+
+if TYPE_CHECKING:
+    from handoff.scheduler.following import Following
+    from handoff.scheduler.relays import Tree
 
 # The state of a task. Planned is AHEAD or HELD; finished is DONE or GONE.
 WAITING = 0   # an input is neither there nor planned; or it is long, and an input is not there
@@ -122,6 +127,7 @@ class Run:
         self.doubled: dict[int, int] = {}             # those that ever did: the number of the second attempt
         self.fronts: dict[tuple[int, int], float] = {}   # short tasks that should be running, with their attempts: seen so since when
         self.copies: dict[int, list[int]] = {}        # other nodes that hold, or will fetch, the result
+        self.trees: dict[int, Tree] = {}              # how large results spread that several nodes take
         self.has_remade = False                       # something was made again: where older copies lie is not known for sure any more
         self.ran: dict[int, int] = {}                 # where it ran, of results that are taken from another node since
         self.promised: dict[int, int] = {}            # consumers of serializers: the node that was promised to them
@@ -131,6 +137,8 @@ class Run:
         self.choices: dict[int, int] = {}             # planned tasks that took another cost: which, 1 for the first alternative
         self.is_counted = False                       # some of its tasks need what the whole cluster shares
         self.alone: dict[int, int] = {}               # kind -> the same kind, to be run alone
+        self.following: Following | None = None       # the plan that it follows
+        self.followed: dict[int, int] = {}            # tasks that still do: the node of the plan
         # ── counts and clocks ──
         self.done = 0                                 # finished tasks
         self.planned = 0                              # tasks on nodes
@@ -254,7 +262,7 @@ class Run:
 
     def key(self, task: int) -> int:
         """One integer that sorts by rank (longest first), then run, then task. Integers are small and quick to compare."""
-        rank = self.rank[task] if self.linked else self.rank_seconds[self.kind[task]]
+        rank = self.rank[task] if self.rank else self.rank_seconds[self.kind[task]]
         return (RANK_TOP - min(RANK_TOP, int(rank * 1e6))) << 64 | self.run << 32 | task
 
     # ── keeping the table ───────────────────────────────────────────────────
@@ -287,7 +295,7 @@ class Run:
         """Walk the graph from its end: a task's rank is its own seconds plus the longest rank behind it."""
         seconds = [estimates.seconds(shape.function) for shape in self.shapes]
         self.rank_seconds = seconds
-        if not self.linked:
+        if not self.linked or self.following is not None:
             return
         moving = [estimates.nbytes(shape.function) * transfer_per_byte for shape in self.shapes]
         best = [0.0] * self.total
@@ -304,6 +312,13 @@ class Run:
                     best[each] = max(best[each], rank + moved)
                 end = start
         self.rank = array("d", best)
+
+    def program_kind(self, kind: int) -> int:
+        """Of a kind that was made of another one since (to be run alone, or on one node of a plan): the program's own."""
+        while kind >= len(self.program.kinds):
+            of = self.following.of.get(kind) if self.following is not None else None
+            kind = next(usual for usual, alone in self.alone.items() if alone == kind) if of is None else of
+        return kind
 
     def change_kind(self, task: int, kind: int) -> None:
         """From now on it is of another kind, which the run has already."""

@@ -29,7 +29,7 @@ from handoff.messages import (
     Unreachable,
 )
 from handoff.resources import Amounts
-from handoff.scheduler import draining, lifetimes, losses, retries, speculation, twins
+from handoff.scheduler import draining, following, lifetimes, losses, retries, speculation, twins
 from handoff.scheduler.allocator import Allocator, Desk
 from handoff.scheduler.answers import answer
 from handoff.scheduler.clients import Client
@@ -105,6 +105,8 @@ class Scheduler:
             self._see_off(now)
         if ledger.is_changed:
             ledger.is_changed = False
+            if ledger.following:
+                following.correct(now, ledger)
             self._allocate(now)
             recall_for_idle_nodes(now, ledger)
             if ledger.stranded:
@@ -137,6 +139,9 @@ class Scheduler:
                     self.ledger.touch(run)
             case Alive():
                 node.free, node.running, node.queued = message.free, message.running, message.queued
+                if node.ahead:     # what takes longer than it should holds up the rest, and nobody else would say so
+                    node.note_change()
+                    self.ledger.is_changed = True
                 for source, nbytes, seconds in zip(message.sources, message.moved_bytes, message.moved_seconds, strict=True):
                     if source in self.ledger.out.names:
                         self.ledger.links.observe(self.ledger.out.names[source][0], node.name, nbytes, seconds)
@@ -228,7 +233,7 @@ class Scheduler:
         run, is_sure = judged
         self._next_run += 1
         (ledger.out.say_later if submit.values_only else ledger.out.send)(peer, Accepted(submit.token, number))
-        lifetimes.add_run(ledger, run)
+        lifetimes.add_run(ledger, run, (submit.follow, submit.follow_names, submit.follow_ranks) if submit.follow else None)
         ledger.clients[peer].runs[number] = None
         speculation.watch(ledger, now, run)
         if not is_sure:
@@ -304,6 +309,7 @@ class Scheduler:
         concerned = [run for run in self.ledger.runs.values() if node.peer in run.nodes]
         for run, failed in losses.lose_node(self.ledger, node, reason):
             fail(self.ledger, now, run, failed)
+        following.lose(self.ledger, node)
         for run in concerned:
             self.ledger.touch(run)
         see_what_is_unmet_everywhere(self.ledger, now)
@@ -364,6 +370,8 @@ class Scheduler:
             case "timeout" if run is not None and not run.is_over:
                 fail(self.ledger, now, run, RunFailed(
                     run.run, "RunTimeout", f"the run took longer than {run.timeout:g} s; {run.done} of {run.total} tasks were done"))
+            case "follow":
+                self.ledger.is_changed = True
             case "stragglers" if run is not None:
                 speculation.look(self.ledger, now, run)
             case "unmet" if run is not None:

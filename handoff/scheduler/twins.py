@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from handoff.ids import PeerId
+from handoff.scheduler import relays
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import AHEAD, HELD, Run
 
@@ -67,6 +68,9 @@ def promote(ledger: Ledger, run: Run, task: int, is_over: bool = False) -> None:
     home, run.attempt[task] = run.twins.pop(task)
     run.node[task] = home
     run.state[task] = HELD
+    if run.trees:
+        relays.left(ledger, run, task, peer)
+        relays.planned(run, task, home)
     if node is not None and not is_over:
         _note_copy(run, task, peer)
         ledger.out.abandon(peer, run, task, tried)

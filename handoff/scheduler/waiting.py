@@ -30,11 +30,11 @@ def see_what_is_unmet(ledger: Ledger, now: float, run: Run) -> None:
 
 
 def _obstacle(ledger: Ledger, run: Run) -> Obstacle | None:
-    kinds = [index for index in range(len(run.program.kinds)) if run.left[index] or (index in run.alone and run.left[run.alone[index]])]
+    kinds = sorted({run.program_kind(index) for index, left in enumerate(run.left) if left})
     staying, leaving = list(ledger.nodes.values()), []
     if ledger.leaving:   # what is planned on a node that leaves ends there: only what is not planned yet needs another
-        open_kinds = {run.kind[task] for task in run.tasks_in(WAITING, READY, DELAYED)}
-        kinds = [index for index in kinds if index in open_kinds or run.alone.get(index) in open_kinds]
+        open_kinds = {run.program_kind(run.kind[task]) for task in run.tasks_in(WAITING, READY, DELAYED)}
+        kinds = [index for index in kinds if index in open_kinds]
         leaving = [node.name for node in staying if node.leaves]
         staying = [node for node in staying if not node.leaves]
     return obstacle(run.program, kinds, staying, ledger.cluster, leaving)

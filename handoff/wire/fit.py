@@ -83,6 +83,8 @@ def check_fit(message: Message, body_bytes: int) -> None:
                 )
             if len(message.choices) % 2:
                 raise ProtocolError(f"Plan has {len(message.choices)} numbers in pairs of choices")
+            if len(message.relays) % 2:
+                raise ProtocolError(f"Plan has {len(message.relays)} numbers in pairs of relays")
             _adds_up("Plan", sum(max(0, size) for _, size in message.codes), body_bytes)
         case _:
             pass

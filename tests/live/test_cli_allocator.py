@@ -37,7 +37,7 @@ def test_what_is_no_allocator_is_refused(named: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as ended:
         options(["--allocator", named])
     assert ended.value.code == 2
-    assert f"{named!r} is neither greedy nor first-fit nor MODULE:CLASS" in capsys.readouterr().err
+    assert f"{named!r} is none of greedy, first-fit, round-robin, heft, nor MODULE:CLASS" in capsys.readouterr().err
 
 
 def test_a_user_s_own_allocator_places_everything(tmp_path: Path) -> None:

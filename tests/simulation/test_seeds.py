@@ -38,3 +38,10 @@ def test_nothing_is_executed_twice_because_of_slow_or_broken_connections() -> No
 
     assert sum(sim.oracles.executions for sim in sims) > 200
     assert sum(sim.oracles.repeated for sim in sims) == 0
+
+
+def test_large_values_come_from_other_nodes_than_their_makers() -> None:
+    """In clusters with broadcasts many nodes are told to ask one that only fetches the value itself; all else is as ever."""
+    sims = [Sim(seed, "broadcasts", checks=False).run() for seed in range(2000, 2030)]
+
+    assert sum(sim.oracles.relayed for sim in sims) > 30

@@ -63,8 +63,9 @@ def test_help_teaches(said: Any) -> None:
     assert status == 0
     commands = re.search(r"Commands:\n(.*)", out, re.DOTALL)
     assert commands is not None
-    assert re.findall(r"^  (\w+)", commands[1], re.MULTILINE) == ["coordinator", "run", "nodes", "status", "cancel", "secret", "node"]
-    for words in ("run", "nodes", "status", "cancel", "secret new", "secret show", "secret check", "node detect"):
+    listed = re.findall(r"^  (\w+)", commands[1], re.MULTILINE)
+    assert listed == ["coordinator", "run", "plan", "nodes", "status", "cancel", "secret", "node"]
+    for words in ("run", "plan", "nodes", "status", "cancel", "secret new", "secret show", "secret check", "node detect"):
         assert f"  handoff {words}" in said(*words.split(), "--help")[1], words
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from itertools import pairwise
@@ -10,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from handoff.client.story.causes import Leg
 from handoff.client.story.records import Story
 from handoff.client.story.report import RunReport, report_of
 from handoff.client.story.trace import row_name
@@ -23,7 +25,7 @@ def page_of(story: Story) -> str:
     page = files("handoff.client.story").joinpath("page.html").read_text(encoding="utf-8")
     title = f"Run {story.run} of {story.name}"
     # Each is put in at once and not searched again, so that nothing in a user's names can stand for a part of the page.
-    parts = {"TITLE": escape(title), "REPORT": report._repr_html_(), "GRAPH": svg(picture_of_story(story, report)),
+    parts = {"TITLE": escape(title), "REPORT": report._repr_html_(), "GRAPH": svg(picture_of_story(story, report.critical_path)),
              "DATA": _script_safe(json.dumps(data_of(story, report), separators=(",", ":")))}
     return "".join(parts.get(piece, piece) for piece in page.split("@@"))
 
@@ -33,14 +35,15 @@ def write_page(story: Story, path: str | PathLike[str]) -> None:
     Path(path).write_text(page_of(story), encoding="utf-8", errors="replace")
 
 
-def picture_of_story(story: Story, report: RunReport) -> Picture:
-    """The graph of what ran, the critical path marked."""
-    on_path = [leg.task for leg in report.critical_path]
+def picture_of_story(story: Story, path: Sequence[Leg], by_node: bool = False) -> Picture:
+    """The graph of what ran, the critical path marked; colours stand for functions, or for nodes."""
+    on_path = [leg.task for leg in path]
     marked = set(on_path)
     steps = set(pairwise(on_path))
     place = {number: position for position, number in enumerate(story.tasks)}
     boxes = [
-        Box(done.name, done.function, "hidden" if done.is_hidden else "regular", f"{done.seconds:.3g} s · {done.node}",
+        Box(done.name, done.node if by_node else done.function, "hidden" if done.is_hidden else "regular",
+            f"{done.seconds:.3g} s · {done.node}",
             f"{done.name}: {done.function}\n{done.node}, {row_name(done.place)}\nfrom {done.started:.3f} s for {done.seconds:.3f} s\n"
             f"{done.nbytes:,} bytes", done.task in marked)
         for done in story.tasks.values()

@@ -9,6 +9,7 @@ from html import escape
 from handoff.client.story.causes import Leg, causes_of, critical_path
 from handoff.client.story.changes import Change, changes_of
 from handoff.client.story.records import Story
+from handoff.client.story.tables import Row, aligned, amount, html_table, seconds
 from handoff.client.story.usage import NodeUse, usage_of
 
 LEGS_SHOWN = 20          # of the critical path; the longest, others are summed up
@@ -30,22 +31,22 @@ class RunReport:
 
     def __str__(self) -> str:
         parts = [self._headline(), "", "Critical path as it happened"]
-        parts += _aligned(("", "node", "running", "moving", "waiting", "waited for"), _path_rows(self.critical_path))
+        parts += aligned(("", "node", "running", "moving", "waiting", "waited for"), path_rows(self.critical_path))
         parts += ["", "Nodes: seconds of their slots"]
-        parts += _aligned(("", "slots", "running", "waiting for inputs", "moving", "idle"), _node_rows(self.nodes))
+        parts += aligned(("", "slots", "running", "waiting for inputs", "moving", "idle"), _node_rows(self.nodes))
         parts += ["", "What would have shortened it most"]
         for number, change in enumerate(self.changes, 1):
-            parts += [f"  {number}. {change.what}: {_seconds(change.makespan)} s, {_seconds(change.saved)} s less",
+            parts += [f"  {number}. {change.what}: {seconds(change.makespan)} s, {seconds(change.saved)} s less",
                       f"     ({change.how})"]
         if not self.changes:
             parts.append("  nothing that was tried: no function twice as fast, no data in place, no further node")
         return "\n".join(parts)
 
     def _repr_html_(self) -> str:
-        path = _html(("", "node", "running", "moving", "waiting", "waited for"), _path_rows(self.critical_path))
-        nodes = _html(("", "slots", "running", "waiting for inputs", "moving", "idle"), _node_rows(self.nodes))
+        path = html_table(("", "node", "running", "moving", "waiting", "waited for"), path_rows(self.critical_path))
+        nodes = html_table(("", "slots", "running", "waiting for inputs", "moving", "idle"), _node_rows(self.nodes))
         changes = "".join(
-            f"<li><b>{escape(change.what)}</b>: {_seconds(change.makespan)} s, {_seconds(change.saved)} s less"
+            f"<li><b>{escape(change.what)}</b>: {seconds(change.makespan)} s, {seconds(change.saved)} s less"
             f'<br><small style="opacity:.7">{escape(change.how)}</small></li>' for change in self.changes
         )
         return (
@@ -56,8 +57,8 @@ class RunReport:
 
     def _headline(self) -> str:
         so_far = "" if self.is_over else " so far"
-        return (f"Run {self.run_id} of {self.name!r}{so_far}: {_seconds(self.makespan)} s, {self.functions:,} functions, "
-                f"{_amount(self.bytes_moved)} moved between nodes")
+        return (f"Run {self.run_id} of {self.name!r}{so_far}: {seconds(self.makespan)} s, {self.functions:,} functions, "
+                f"{amount(self.bytes_moved)} moved between nodes")
 
 
 def report_of(story: Story) -> RunReport:
@@ -69,10 +70,7 @@ def report_of(story: Story) -> RunReport:
                      usage_of(story, causes), changes_of(story, causes, path))
 
 
-Row = tuple[str, ...]
-
-
-def _path_rows(path: Sequence[Leg]) -> list[Row]:
+def path_rows(path: Sequence[Leg]) -> list[Row]:
     longest = sorted(range(len(path)), key=lambda index: -(path[index].running + path[index].moving + path[index].waiting))
     shown = set(longest[:LEGS_SHOWN])
     rows: list[Row] = []
@@ -82,61 +80,20 @@ def _path_rows(path: Sequence[Leg]) -> list[Row]:
             rows += _summed(left)
             left = []
             where = f"{leg.node} #{leg.worker}" if leg.worker else leg.node
-            rows.append((leg.name, where, *map(_seconds, (leg.running, leg.moving, leg.waiting)), leg.reason))
+            rows.append((leg.name, where, *map(seconds, (leg.running, leg.moving, leg.waiting)), leg.reason))
         else:
             left.append(leg)
     rows += _summed(left)
     sums = (sum(leg.running for leg in path), sum(leg.moving for leg in path), sum(leg.waiting for leg in path))
-    return [*rows, ("all of it", "", *map(_seconds, sums), "")]
+    return [*rows, ("all of it", "", *map(seconds, sums), "")]
 
 
 def _summed(legs: list[Leg]) -> list[Row]:
     if not legs:
         return []
     sums = (sum(leg.running for leg in legs), sum(leg.moving for leg in legs), sum(leg.waiting for leg in legs))
-    return [(f"… {len(legs)} more", "", *map(_seconds, sums), "")]
+    return [(f"… {len(legs)} more", "", *map(seconds, sums), "")]
 
 
 def _node_rows(nodes: Sequence[NodeUse]) -> list[Row]:
-    return [(use.node, f"{use.slots:g}", *map(_seconds, (use.running, use.waiting, use.moving, use.idle))) for use in nodes]
-
-
-def _aligned(head: Row, rows: Sequence[Row]) -> list[str]:
-    """Rows of text; numbers to the right."""
-    rows = [tuple(_cut(cell) for cell in row) for row in (head, *rows)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    numeric = [all(_is_number(row[at]) for row in rows[1:]) for at in range(len(head))]
-    return [("  " + "  ".join(cell.rjust(width) if right else cell.ljust(width)
-                              for cell, width, right in zip(row, widths, numeric, strict=True))).rstrip() for row in rows]
-
-
-def _html(head: Row, rows: Sequence[Row]) -> str:
-    numeric = [all(_is_number(row[at]) for row in rows) for at in range(len(head))]
-    def cells(row: Row, tag: str) -> str:
-        return "".join(f'<{tag} style="text-align:{"right" if right else "left"}">{escape(cell)}</{tag}>'
-                       for cell, right in zip(row, numeric, strict=True))
-
-    return (f"<table><thead><tr>{cells(head, 'th')}</tr></thead>"
-            f"<tbody>{''.join(f'<tr>{cells(row, chr(116) + chr(100))}</tr>' for row in rows)}</tbody></table>")
-
-
-def _is_number(cell: str) -> bool:
-    return cell.replace(".", "", 1).isdigit()
-
-
-def _cut(cell: str) -> str:
-    text = "".join(each if each.isprintable() else " " for each in cell)
-    return text if len(text) <= 48 else text[:47] + "…"
-
-
-def _seconds(value: float) -> str:
-    """As many digits as say something."""
-    return f"{value:.1f}" if value >= 1000 else f"{value:.3f}"
-
-
-def _amount(nbytes: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if nbytes < 1000:
-            return f"{nbytes:.3g} {unit}"
-        nbytes /= 1000
-    return f"{nbytes:.3g} TB"
+    return [(use.node, f"{use.slots:g}", *map(seconds, (use.running, use.waiting, use.moving, use.idle))) for use in nodes]

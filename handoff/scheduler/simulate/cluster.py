@@ -30,6 +30,7 @@ class ClusterSpec:
     overhead: float = 0.0             # seconds that each task costs its node beside its own
     name: str = ""
     rates: Mapping[tuple[str, str], float] = field(default_factory=dict)   # pairs of nodes whose connection is slower than their links
+    shared: Amounts = ()              # what the whole cluster shares, such as licences
 
     def with_nodes(self, *more: NodeSpec) -> ClusterSpec:
         """The same with more nodes."""

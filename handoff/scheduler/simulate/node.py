@@ -10,6 +10,7 @@ from heapq import heappop, heappush
 from handoff.messages import Plan
 from handoff.program import Flag, Kind
 from handoff.resources import SCALE, Amounts
+from handoff.scheduler.ready import COROUTINES_PER_PLACE, needs_of
 from handoff.scheduler.simulate.cluster import NodeSpec
 
 SLOT = ""
@@ -19,10 +20,11 @@ BYPASS_MAX = 64      # as `NodeSettings.bypass_max`
 class Planned:
     """A task that is planned on a node and has not ended."""
 
-    __slots__ = ("attempt", "cost", "inputs", "is_object", "missing", "started", "urgency")
+    __slots__ = ("alternative", "attempt", "cost", "inputs", "is_object", "missing", "started", "urgency")
 
     def __init__(self, attempt: int, cost: Amounts, inputs: tuple[int, ...], urgency: float, is_object: bool) -> None:
         self.attempt, self.cost, self.inputs, self.urgency, self.is_object = attempt, cost, inputs, urgency, is_object
+        self.alternative = -1      # of its kind, at which it runs; below 0: its cost
         self.missing = 0
         self.started = -1.0
 
@@ -34,7 +36,7 @@ class PaperNode:
         self.peer, self.spec = peer, spec
         capacity = dict(spec.capacity)
         cpus = max(1, -(-capacity.get("cpu", 0) // SCALE))
-        self.capacity = {**capacity, SLOT: zero_cost_per_cpu * cpus}
+        self.capacity = {**capacity, SLOT: zero_cost_per_cpu * cpus * COROUTINES_PER_PLACE}
         self.free = dict(self.capacity)
         self.kinds: dict[tuple[int, int], Kind] = {}
         self.plans: dict[tuple[int, int], Planned] = {}
@@ -58,6 +60,7 @@ class PaperNode:
         for index, kind in plan.new_kinds:
             self.kinds[run, index] = kind
         choices = dict(zip(plan.choices[::2], plan.choices[1::2], strict=True)) if plan.choices else {}
+        relays = dict(zip(plan.relays[::2], plan.relays[1::2], strict=True)) if plan.relays else {}
         asks: list[tuple[tuple[int, int], int]] = []
         at = 0
         for place, task in enumerate(plan.tasks):
@@ -66,16 +69,17 @@ class PaperNode:
             sources = plan.sources[at : at + count]
             at += count
             kind = self.kinds[run, plan.kind[place]]
-            cost = kind.alternatives[choices[task]] if task in choices else kind.cost
-            cost = tuple((name, amount) for name, amount in cost if not name.startswith("cluster:")) or ((SLOT, 1),)
+            cost = needs_of(kind)[choices[task] + 1 if task in choices else 0]
             key = (run, task)
             planned = self.plans[key] = Planned(plan.attempts[place], cost, inputs, plan.urgencies[place], bool(kind.flags & Flag.OBJECT))
+            planned.alternative = choices.get(task, -1)
             for each, source in dict(zip(inputs, sources, strict=True)).items():
                 value = (run, each)
                 if value in self.has:
                     continue
                 planned.missing += 1
                 self.waiters.setdefault(value, []).append(key)
+                source = relays.get(each, source)
                 if source != self.peer and self.asked.get(value) != source:
                     self.asked[value] = source
                     asks.append((value, source))

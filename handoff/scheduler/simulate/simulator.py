@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from typing import Any
 
@@ -48,6 +48,7 @@ class Work:
     name: str = "run"
     at: float = 0.0                   # when it is submitted
     options: Mapping[str, Any] | None = None   # further fields of Submit
+    factors: Mapping[tuple[int, int], float] = field(default_factory=dict)   # (kind, alternative from 0): times the seconds of its cost
 
 
 @dataclass(slots=True)
@@ -59,6 +60,7 @@ class Outcome:
     started: array[float]
     ended: array[float]
     failure: str = ""
+    code: str = ""                    # the class of the error
 
 
 @dataclass(slots=True)
@@ -86,7 +88,7 @@ class Simulator:
         self.settings = replace(   # nodes on paper are silent when they have nothing to say
             settings or SchedulerSettings(), round_trip_seconds=2 * cluster.latency, bandwidth_bytes_per_second=cluster.bandwidth,
             suspect_seconds=float("inf"), lost_seconds=float("inf"))
-        self.brain = Scheduler(self.settings, allocator)
+        self.brain = Scheduler(self.settings, allocator, cluster=cluster.shared)
         self.now = 0.0
         self.events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self.sequence = 0
@@ -221,21 +223,21 @@ class Simulator:
     def _answer(self, message: Any) -> None:
         match message:
             case RunDone(run):
-                self._over(run, "")
+                self._over(run)
             case RunFailed(run):
-                self._over(run, message.text)
+                self._over(run, message.text, message.code)
             case Refused():
-                self._over(message.token, message.text)
+                self._over(message.token, message.text, message.code)
             case Upload(run, tasks, nodes):
                 for task, peer in zip(tasks, nodes, strict=True):
                     delay = 2 * self.cluster.latency + self.work[run].nbytes[task] / self.cluster.bandwidth
                     self.at(self.now + delay, self._uploaded, peer, (run, task))
 
-    def _over(self, run: int, failure: str) -> None:
+    def _over(self, run: int, failure: str = "", code: str = "") -> None:
         outcome = self.outcomes[run]
         if outcome.makespan < 0.0:
             outcome.makespan = max(outcome.ended, default=0.0)
-            outcome.failure = failure
+            outcome.failure, outcome.code = failure, code
             self.left -= 1
 
     def _submit(self, work: Work) -> None:
@@ -294,6 +296,8 @@ class Simulator:
             run, task = key
             work, planned = self.work[run], node.plans[key]
             seconds = work.seconds[task] / node.spec.speed + self.cluster.overhead
+            if planned.alternative >= 0 and work.factors:
+                seconds *= work.factors.get((work.program.kind[task], planned.alternative), 1.0)
             planned.started = self.now
             self.at(self.now + seconds, self._ended, node.peer, key, planned.attempt)
 
@@ -372,3 +376,5 @@ class Simulator:
             return    # released since
         node.arrived(value, nbytes)
         self._dirty[target] = None
+        for other in node.wants.pop(value, ()):    # it hands on what others were told to ask it for
+            self._send_value(node, other, value)

@@ -63,7 +63,7 @@ class Claims:
         hands = workers.setdefault(worker, Hands())
         key = (work.run, work.task, work.attempt)
         for other, held in workers.items():
-            if key in held.works:
+            if key in held.works and not held.is_dying:   # it is about to be ended for the sake of another run
                 raise Overcommitted(f"{node.host}: task {work.run}/{work.task}#{work.attempt} is given to workers {worker} and {other}")
         hands.works[key] = (work, kind)
         have = dict(node.capacity)

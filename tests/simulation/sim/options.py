@@ -28,9 +28,11 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "lost-stragglers": ("stragglers", "kills", "apart", "drains"),
     "drains": ("drains", "joins", "mishaps", "resets"),
     "hasty-drains": ("drains", "hasty", "relays", "kills", "pauses", "resets"),
+    "broadcasts": ("broadcasts", "joins", "mishaps", "resets"),
+    "lost-broadcasts": ("broadcasts", "kills", "vanish", "apart", "drains", "mishaps"),
     "everything": ("mishaps", "resets", "cuts", "pauses", "kills", "vanish", "joins", "client_kills"),
 }
-HARMLESS = {"mishaps", "resets", "joins", "late", "relays", "stragglers"}  # no node is ever lost by these
+HARMLESS = {"mishaps", "resets", "joins", "late", "relays", "stragglers", "broadcasts"}  # no node is ever lost by these
 
 
 def default_allocator() -> Any:
@@ -77,13 +79,17 @@ def draw_options(seed: int, profile: str | None = None) -> Options:
     offers = tuple(_offer(lots, f"node-{number}", number) for number in range(1, lots.choice((1, 2, 3, 3, 4, 5)) + 1))
     joiners = tuple(_offer(lots, f"late-{number}", 0) for number in range(lots.randint(1, 2))) if "joins" in faults else ()
     node = NodeSettings(inline_bytes=lots.choice((64, 400)), push_bytes=lots.choice((200, 800)), batch_max=lots.choice((3, 256)))
-    if {"relays", "stragglers"} & set(faults):
-        while len(offers) < 3:
+    if {"relays", "stragglers", "broadcasts"} & set(faults):
+        while len(offers) < (5 if "broadcasts" in faults else 3):
             offers += (_offer(lots, f"node-{len(offers) + 1}", 1),)
     if "relays" in faults:
         node = replace(node, peer_lost_seconds=lots.choice((0.5, 6.0)))
     limit = Random(f"{seed}/drains").choice((0.5, 5.0)) if "hasty" in faults else 30.0
-    settings = replace(Settings(), node=node, scheduler=replace(Settings().scheduler, drain_seconds=limit))
+    scheduler = replace(Settings().scheduler, drain_seconds=limit)
+    if "broadcasts" in faults:   # every value is a large one, on links on which some are, and on others on which none seems to be
+        scheduler = replace(scheduler, relay_bytes=500, bandwidth_bytes_per_second=Random(f"{seed}/links").choice((2e5, 500e6)))
+        node = replace(node, peer_lost_seconds=Random(f"{seed}/patience").choice((2.0, 10.0)))
+    settings = replace(Settings(), node=node, scheduler=scheduler)
     return Options(
         seed=seed,
         profile=profile,
@@ -95,7 +101,7 @@ def draw_options(seed: int, profile: str | None = None) -> Options:
         tasks_max=lots.choice((8, 20, 40)) if "stragglers" not in faults else 60,
         fault_seconds=lots.choice((2.0, 10.0, 30.0)),
         delay_seconds=lots.choice((0.0001, 0.0005, 0.01)),
-        link_seconds=lots.choice((0.0, 0.0, 0.01, 0.3)),
+        link_seconds=lots.choice((0.0, 0.0, 0.01, 0.3)) + (0.3 if "broadcasts" in faults else 0.0),
         news_seconds=Random(f"{seed}/news").choice((0.05, 0.5)) if "late" in faults else 0.0,
         slow_host="node-1" if "stragglers" in faults else "",
         encoded=lots.random() < 0.2,

@@ -73,6 +73,7 @@ class Oracles:
         self.attempts = Attempts(lambda run, task: bool(self.watches[run].job.kind(task).flags & Flag.IDEMPOTENT))
         self.moved_at = 0.0                                  # when something last moved: a run that stands still will not end
         self.executions = 0
+        self.relayed = 0      # values that a node was told to ask of another than their maker
         self.repeated = 0
 
     # ── who is there ────────────────────────────────────────────────────────
@@ -143,6 +144,7 @@ class Oracles:
             sure(node.codes[digest] == code_of(digest) and size == len(code_of(digest)), f"{node.host} was sent wrong code")
         column = list(plan.inputs)
         sure(len(column) == sum(plan.fan_in) == len(plan.sources), f"the inputs of a plan for {node.host} do not add up")
+        self.relayed += len(plan.relays) // 2
 
     def reported(self, peer: PeerId, report: Report) -> None:
         """A node said what is done."""

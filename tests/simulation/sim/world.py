@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from handoff.ids import NOBODY
+from sim.broadcasts import draw_broadcast
 from sim.client import Client
 from sim.clock import Clock, Lots
 from sim.coordinator import Coordinator
@@ -61,7 +62,9 @@ class Sim:
             at = lots.workload.choice((0.0, 0.3, 1.0)) + lots.workload.random() * options.fault_seconds * 0.3
             client, tasks = lots.workload.randrange(options.clients), lots.workload.randint(1, options.tasks_max)
             job = (
-                draw_relay(lots.workload, number, list(options.offers), client=client, at=at, trouble=trouble)
+                draw_broadcast(lots.workload, number, list(options.offers), client=client, at=at, trouble=trouble)
+                if "broadcasts" in options.faults and lots.workload.random() < 0.8
+                else draw_relay(lots.workload, number, list(options.offers), client=client, at=at, trouble=trouble)
                 if "relays" in options.faults and lots.workload.random() < 0.8
                 else draw_job(lots.workload, number, list(options.offers), client=client, at=at, trouble=trouble, tasks=tasks)
             )

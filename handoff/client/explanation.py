@@ -1,0 +1,174 @@
+"""Why a function runs where it does, or why it is not running yet, in words: `run.explain(id)`."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from handoff.client.story.tables import Row, aligned, amount, html_table, seconds
+from handoff.errors import ExecutionError, MissingFunction
+
+if TYPE_CHECKING:
+    from handoff.client.state import RunState
+
+NAMED_MAX = 5            # inputs, or nodes, that are named in a sentence
+
+_HEAD = ("node", "start", "moving", "finish", "inputs there", "to be moved", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One node, as of now: what it would mean to place the function there. Seconds after the submission of the run; sizes in bytes."""
+
+    node: str
+    start: float
+    moving: float                      # seconds that its inputs alone take to come there
+    finish: float
+    bytes_here: int                    # of its inputs
+    bytes_missing: int
+    room: str                          # what is taken there now; empty: there is room
+    lacks: str                         # why it can't be there at all; empty: it can
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What `run.explain(id)` gives; print it, or let a notebook show it."""
+
+    function: Hashable
+    state: str                         # "waiting", "ready", "delayed", "planned ahead", "planned", "done", "done, result gone"
+    node: str                          # where it is or ran; empty while it is nowhere
+    reasons: Sequence[str]             # why it is there, or why it does not run yet
+    candidates: Sequence[Candidate]    # every node (of very many, those that would be done first), as of now
+    text: str                          # the headline
+
+    def __str__(self) -> str:
+        parts = [self.text, *(f"  {reason}" for reason in self.reasons)]
+        if self.candidates:
+            parts += ["", "The nodes, as of now", *aligned(_HEAD, self._rows())]
+        return "\n".join(parts)
+
+    def _repr_html_(self) -> str:
+        reasons = "".join(f"<li>{escape(reason)}</li>" for reason in self.reasons)
+        return f'<div class="handoff-explanation"><p>{escape(self.text)}</p><ul>{reasons}</ul>{html_table(_HEAD, self._rows())}</div>'
+
+    def _rows(self) -> list[Row]:
+        return [(each.node, "", "", "", "", "", each.lacks) if each.lacks else
+                (each.node, seconds(each.start), seconds(each.moving), seconds(each.finish), amount(each.bytes_here),
+                 amount(each.bytes_missing), f"full: {each.room}" if each.room else "") for each in self.candidates]
+
+
+def task_of(state: RunState, function: Hashable) -> int:
+    """Its number. Raises MissingFunction for what is not in the run."""
+    try:
+        return state.graph.number[function]
+    except (KeyError, TypeError):
+        raise MissingFunction(f"{function!r} is no function of run {state.run} of {state.graph.dag_id!r} with a task of its own",
+                              missing=function) from None
+
+
+def explanation_of(state: RunState, function: Hashable, answer: Any) -> Explanation:
+    """From the coordinator's answer."""
+    candidates = [Candidate(each["node"], each["start"], each["moving"], each["finish"], each["bytes_here"], each["bytes_missing"],
+                            each["room"], each["lacks"]) for each in answer["candidates"]]
+    is_placed = bool(answer["node"])
+    reasons = [_reason(state, answer, *each) for each in answer["reasons"]]
+    if is_placed:
+        reasons = [*_why_here(answer, candidates), *reasons]
+    return Explanation(function, answer["state"], answer["node"], reasons, candidates, _headline(function, answer))
+
+
+def unexplained(state: RunState, function: Hashable, error: ExecutionError) -> ExecutionError:
+    """Why there is no explanation, in the place of the coordinator's short answer."""
+    return ExecutionError(f"{function!r} can't be explained: run {state.run} of {state.graph.dag_id!r} is not known to the coordinator "
+                          f"any more ({error}); ask while the run or its result is held")
+
+
+def _headline(function: Hashable, answer: Any) -> str:
+    node, start, end = answer["node"], answer["started"], answer["started"] + answer["seconds"]
+    tries = f", in attempt {answer['attempt']}" if answer["attempt"] > 1 else ""
+    match answer["state"]:
+        case "done" | "done, result gone":
+            return f"{function!r} ran on {node!r} from {seconds(start)} s to {seconds(end)} s{tries}"
+        case "planned" | "planned ahead":
+            waits = any(reason[0] == "inputs" for reason in answer["reasons"])
+            word = "runs" if start <= answer["now"] and not waits else "is to run"
+            return (f"{function!r} {word} on {node!r}, from about {seconds(start)} s to about {seconds(end)} s{tries} "
+                    f"(now: {seconds(answer['now'])} s)")
+        case _:
+            return f"{function!r} is not running yet (now: {seconds(answer['now'])} s after the submission)"
+
+
+def _why_here(answer: Any, candidates: Sequence[Candidate]) -> list[str]:
+    here = answer["node"]
+    if answer["pinned"]:
+        return [f"it is pinned to {answer['pinned']!r}"]
+    if answer["departed"]:
+        return [f"its plan said {answer['plan']!r}, but {answer['departed']}", *_compared(answer, candidates)]
+    if answer["plan"] == here:
+        return [f"its plan says {here!r}", *_compared(answer, candidates)]
+    if answer["beside"]:
+        return [f"it has to be on one node with {answer['beside']} other{'s' * (answer['beside'] > 1)}", *_compared(answer, candidates)]
+    return _compared(answer, candidates)
+
+
+def _compared(answer: Any, candidates: Sequence[Candidate]) -> list[str]:
+    """The chosen node beside the others, as of now."""
+    able = [each for each in candidates if not each.lacks]
+    chosen = next((each for each in able if each.node == answer["node"]), None)
+    others = [each for each in able if each is not chosen]
+    if chosen is None:
+        return [f"{answer['node']!r} can't be given such work any more"]
+    if not others:
+        return [f"no other node can run it: it needs {answer['cost']}"]
+    best = min(others, key=lambda each: (each.finish, each.node))
+    later = best.finish - chosen.finish
+    if later >= 0.0:
+        return [f"placed now it would finish there at {seconds(chosen.finish)} s; on {best.node!r}, the next best of {len(others)}, "
+                f"{seconds(later)} s later"]
+    return [f"placed now it would finish sooner on {best.node!r}, by {seconds(-later)} s; when it was placed, at "
+            f"{seconds(answer['planned'])} s, that was different or not known"]
+
+
+def _reason(state: RunState, answer: Any, what: str, *facts: Any) -> str:
+    """One reason, as a sentence."""
+    match what:
+        case "inputs":
+            return _waits_for_inputs(state, answer, *facts)
+        case "paused":
+            return f"it failed {answer['failures']} time{'s' * (answer['failures'] != 1)}, and pauses until {seconds(facts[0])} s"
+        case "taken back":
+            return "it was given to a node, and taken back before it had started"
+        case "no nodes":
+            return "no node can be given work now"
+        case "nobody can":
+            where = "".join(f" {key}={value}" for key, value in answer["where"])
+            lacks = "; ".join(f"{each['node']}: {each['lacks']}" for each in answer["candidates"][:NAMED_MAX])
+            return f"no node has what it needs ({answer['cost']}{f', where{where}' if where else ''}): {lacks}"
+        case "only":
+            is_planned = answer["plan"] == facts[0] and not answer["pinned"]
+            return f"it may run on {facts[0]!r} only{', as its plan says' if is_planned else ''}"
+        case "limit":
+            return f"the run has as many functions on nodes as its max_concurrency={facts[0]} allows"
+        case "cluster":
+            return f"it waits for {facts[0]}, which others of the cluster have now"
+        case "room":
+            full = "; ".join(f"on {node}: {room}, until about {seconds(until)} s" for node, room, until in facts[:NAMED_MAX])
+            return "it waits for room " + full + (f"; and on {len(facts) - NAMED_MAX} more" if len(facts) > NAMED_MAX else "")
+        case "better":
+            return f"it waits for {facts[0]!r}, where it would be done first: room for {facts[1]} opens at about {seconds(facts[2])} s"
+        case "behind":
+            return f"{facts[0]:,} more urgent function{'s are' if facts[0] != 1 else ' is'} ready, of this or other runs"
+        case _:
+            return " ".join(map(str, (what, *facts)))
+
+
+def _waits_for_inputs(state: RunState, answer: Any, count: int, *tasks: int) -> str:
+    rows = {row[0]: row for row in answer["inputs"]}
+    named = []
+    for task in tasks[:NAMED_MAX]:
+        _, how, node, _, until = rows.get(task, (task, "waiting", "", 0, 0.0))
+        named.append(f"{state.name_of(task)!r} ({f'on {node}, until about {seconds(until)} s' if node else how})")
+    more = f" and {count - len(named):,} more" if count > len(named) else ""
+    return f"it waits for {', '.join(named)}{more}"

@@ -1,0 +1,166 @@
+"""What a plan is made of: the program, what the coordinator knows of its functions, and the nodes, which may be changed to ask what if."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from handoff.columns import Blobs
+from handoff.errors import AllocationError, ConfigError
+from handoff.program import Kind, Program
+from handoff.resources import SCALE, Amounts, amounts
+from handoff.scheduler.allocator import Allocator
+from handoff.scheduler.simulate.cluster import ClusterSpec, NodeSpec
+
+if TYPE_CHECKING:
+    from handoff.client.lower import Lowered
+
+ALLOCATORS = {                       # by the names that `handoff coordinator --allocator` takes, and others to compare with
+    "greedy": "handoff.scheduler.greedy:Greedy", "first-fit": "handoff.scheduler.first_fit:FirstFit",
+    "round-robin": "handoff.scheduler.round_robin:RoundRobin", "heft": "handoff.scheduler.heft:Heft",
+}
+PAIRS_MAX = 10_000                   # pairs of nodes whose links are told apart; in larger clusters all are taken for average
+
+
+@dataclass(frozen=True)
+class Basis:
+    """All that is needed to work a plan out, without a cluster."""
+
+    name: str                                       # of the graph
+    ids: Sequence[Hashable | None]                  # per task: its function's id; None for a hidden one
+    hidden: Mapping[int, str]                       # what the hidden tasks are
+    program: Program                                # literals without their bytes
+    functions: Sequence[Mapping[str, Any]]          # per kind, then as in `alternatives_of`: what was learned, as the coordinator says it
+    cluster: ClusterSpec
+    allocator: str
+    make_allocator: Callable[[], Allocator] | None  # None: it is known by name only, and nothing more can be worked out
+    max_concurrency: int = 0
+    notes: tuple[str, ...] = ()                     # what a reader should know
+
+    def name_of(self, task: int) -> Hashable:
+        """The function of a task, also of a hidden one."""
+        return self.hidden[task] if task in self.hidden else self.ids[task]
+
+    def kind_of(self, task: int) -> Kind:
+        """What its function is."""
+        return self.program.kinds[self.program.kind[task]]
+
+    # ── other clusters ───────────────────────────────────────────────────────
+
+    def with_nodes(self, what: int | Mapping[str, float | int | str], count: int) -> Basis:
+        """With more nodes: so many copies of the usual one, or `count` that have that much."""
+        if isinstance(what, Mapping):
+            try:
+                like = NodeSpec("", amounts(what))
+            except ValueError as wrong:
+                raise ConfigError(f"with_nodes: {wrong}") from None
+        else:
+            count = what
+            like = self._usual()
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ConfigError(f"with_nodes: {count!r} is no number of nodes to add; say 1 or more, or use without() to take nodes away")
+        taken = {node.name for node in self.cluster.nodes}
+        names = (name for number in range(1, len(taken) + count + 1) if (name := f"new-{number}") not in taken)
+        return self._with(self.cluster.with_nodes(*(replace(like, name=name) for name, _ in zip(names, range(count), strict=False))))
+
+    def without(self, names: Sequence[str]) -> Basis:
+        """Without these nodes."""
+        try:
+            return self._with(self.cluster.without(*names))
+        except ValueError as wrong:
+            raise ConfigError(f"without: {wrong}") from None
+
+    def with_cpus(self, cpus: float) -> Basis:
+        """Each node with so many cores."""
+        if isinstance(cpus, bool) or not isinstance(cpus, (int, float)) or not cpus > 0:
+            raise ConfigError(f"sweep: cpus={cpus!r} is no number of cores; each is above 0")
+        return self._with(replace(self.cluster, nodes=tuple(
+            replace(node, capacity=_amounts({**dict(node.capacity), "cpu": round(cpus * SCALE)})) for node in self.cluster.nodes)))
+
+    def with_count(self, count: int) -> Basis:
+        """With so many nodes in all: the first ones, and then copies of the usual one."""
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ConfigError(f"sweep: nodes={count!r} is no number of nodes; each is 1 or more")
+        nodes = self.cluster.nodes
+        if count <= len(nodes):
+            return self._with(replace(self.cluster, nodes=nodes[:count]))
+        return self.with_nodes(count - len(nodes), 1)
+
+    def _usual(self) -> NodeSpec:
+        """The node of which there are most; of several such, the largest."""
+        if not self.cluster.nodes:
+            raise ConfigError("with_nodes: there is no node to copy; say what the new ones have, such as {'cpu': 8, 'memory': '32 GB'}")
+        alike = Counter((node.capacity, node.labels) for node in self.cluster.nodes)
+        return max(self.cluster.nodes, key=lambda node: (alike[node.capacity, node.labels], dict(node.capacity).get("cpu", 0)))
+
+    def _with(self, cluster: ClusterSpec) -> Basis:
+        return replace(self, cluster=cluster)
+
+
+def alternatives_of(kinds: Sequence[Kind]) -> list[tuple[int, int, Kind]]:
+    """(kind, alternative from 0, what stands for it): the cluster learns each cost of a function apart, under codes of its own."""
+    return [
+        (index, number, Kind((*(kind.codes or (kind.name.encode(),)), b"%d" % (number + 1)), f"{kind.name} with its cost {number + 2}"))
+        for index, kind in enumerate(kinds) for number in range(len(kind.alternatives))
+    ]
+
+
+def basis_of(lowered: Lowered, name: str, outlook: Mapping[str, Any], allocator: str | Callable[[], Allocator] | None,
+             max_concurrency: int = 0) -> Basis:
+    """From a lowered graph and the coordinator's outlook. Raises AllocationError when there is no node, ConfigError for an allocator."""
+    program = lowered.program
+    notes = ["for an idle cluster: what runs on it now is left out"] if any(node["planned"] for node in outlook["nodes"]) else []
+    away = [node["name"] for node in outlook["nodes"] if node["state"] != "ready"]
+    if away:
+        notes.append(f"without {', '.join(map(repr, away))}, which can't be given work now")
+    cluster = cluster_of(outlook)
+    if not cluster.nodes:
+        raise AllocationError(f"there is nothing to plan {name!r} for: " + (
+            f"no node can be given work now ({', '.join(map(repr, away))} can't be heard, or drain)" if away else "no node has joined"))
+    said, make = allocator_of(allocator if allocator is not None else outlook["allocator"])
+    if make is None and allocator is None:
+        notes.append(f"placed by the default allocator: {said}, which the cluster uses, is not known here")
+        said, make = allocator_of("greedy")
+    return Basis(
+        name, tuple(lowered.ids), dict(lowered.hidden),
+        replace(program, codes=tuple((digest, 0) for digest, _ in program.codes), literals=Blobs(program.literals.sizes, b"")),
+        outlook["functions"], cluster, said, make, max_concurrency, tuple(notes),
+    )
+
+
+def allocator_of(said: str | Callable[[], Allocator]) -> tuple[str, Callable[[], Allocator] | None]:
+    """The name of an allocator, and how to make one; None for a name that means nothing here."""
+    if not isinstance(said, str):
+        if not callable(said):
+            raise ConfigError(f"allocator={said!r} is neither a name ({', '.join(ALLOCATORS)}) nor a class of an allocator")
+        return getattr(said, "__name__", type(said).__name__), said
+    for name, place in ALLOCATORS.items():
+        module, _, of = place.partition(":")
+        if said in (name, of):
+            return name, getattr(import_module(module), of)
+    return said, None
+
+
+def cluster_of(outlook: Mapping[str, Any]) -> ClusterSpec:
+    """The nodes that take work, and the network as it was measured."""
+    nodes = tuple(
+        NodeSpec(node["name"], _amounts(node["capacity"]), node["speed"], tuple(sorted(node["labels"].items())))
+        for node in outlook["nodes"] if node["state"] == "ready"
+    )
+    default = outlook["links"]["default"]
+    pairs = {(source, target): rate for source, target, rate in outlook["links"]["pairs"]}
+    fastest = max(default, *pairs.values()) if pairs else default
+    rates: dict[tuple[str, str], float] = {}
+    if pairs and len(nodes) ** 2 <= PAIRS_MAX:    # links are as wide as the fastest pair shows; each pair has what was measured for it
+        rates = {(source.name, target.name): pairs.get((source.name, target.name), default)
+                 for source in nodes for target in nodes if source is not target}
+    else:
+        fastest = default
+    return ClusterSpec(nodes, fastest, outlook["round_trip"] / 2, rates=rates, shared=_amounts(outlook.get("cluster", {})))
+
+
+def _amounts(steps: Mapping[str, int]) -> Amounts:
+    return tuple(sorted(steps.items()))

@@ -1,0 +1,187 @@
+"""Why a task is where it is, or why it is not running yet: worked out when someone asks, from the tables as they are then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handoff.ids import NOBODY
+from handoff.program import Flag
+from handoff.resources import describe, shown
+from handoff.scheduler.inputs import Inputs, inputs_of
+from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.nodes import Node
+from handoff.scheduler.ready import LOW, Shape
+from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, STATES, Run
+
+NODES_MAX = 32       # that are told of, those that would be done first
+QUEUED_MAX = 50_000  # of so many ready tasks it is looked which are more urgent
+INPUTS_MAX = 32      # that are told of, those that are missing first
+
+
+def explain(ledger: Ledger, now: float, run: Run, task: int) -> dict[str, Any]:
+    """As plain data; times are seconds after the submission of the run, sizes bytes.
+
+    "reasons" say why it is not running, each as [what, facts...]: see `_reasons`. "candidates" are the nodes as they are now, with what
+    each would mean for this task; of a task that is planned or done they tell what it would mean to place it now.
+    """
+    kind, state = run.kinds[run.kind[task]], run.state[task]
+    places = run.places()
+    is_placed = AHEAD <= state <= GONE
+    inputs = inputs_of(ledger, run, task, now) if run.linked and run.fan_in[task] else Inputs(run, now)
+    inputs.there = max(inputs.there, now)
+    candidates = [_candidate(ledger, now, run, task, node, inputs) for node in ledger.nodes.values()]
+    here = _name(ledger, places[task]) if is_placed else ""
+    candidates.sort(key=lambda each: (each["node"] != here, bool(each["lacks"]), each["finish"], each["node"]))
+    expected = ledger.foresight.seconds(run, task, run.shapes[run.kind[task]])
+    node = ledger.nodes.get(places[task])
+    started, seconds = run.started[task], run.seconds[task]
+    if AHEAD <= state <= HELD:            # until it is done, `started` is when it should end
+        seconds = expected / (node.speed if node is not None else 1.0)
+        started -= seconds
+    only = ledger.allowed(run, task)
+    return {
+        "task": task, "state": STATES[state], "name": kind.name, "cost": describe(kind.cost), "now": now - run.submitted, "node": here,
+        "attempt": run.attempt[task], "failures": run.failures.get(task, 0), "started": started if is_placed else 0.0,
+        "seconds": seconds if is_placed else expected, "planned": run.given_at[task], "worker": run.worker[task],
+        "pinned": kind.node, "where": [list(each) for each in kind.where], "only": _name(ledger, only) if only is not None else "",
+        "plan": run.following.names[run.following.home[task]] if run.following and run.following.home[task] != NOBODY else "",
+        "departed": run.following.why.get(task, "") if run.following else "", "beside": _beside(run, task),
+        "inputs": _inputs(ledger, now, run, task, places), "candidates": candidates[:NODES_MAX], "nodes": len(candidates),
+        "reasons": _reasons(ledger, now, run, task, candidates) if not state >= DONE else [],
+    }
+
+
+def _candidate(ledger: Ledger, now: float, run: Run, task: int, node: Node, inputs: Inputs) -> dict[str, Any]:
+    """One node: what it lacks, or when this task would start and finish there if it were placed now."""
+    shape = run.shapes[run.kind[task]]
+    seconds = ledger.foresight.seconds(run, task, shape) / node.speed
+    need = shape.need
+    found: dict[str, Any] = {
+        "node": node.name, "lacks": _lacks(ledger, run, task, node), "bytes_here": int(inputs.bytes_on.get(node.peer, 0.0)),
+        "bytes_missing": max(0, int(inputs.total - inputs.bytes_on.get(node.peer, 0.0))), "speed": node.speed, "room": "",
+        "start": 0.0, "moving": 0.0, "finish": 0.0,
+    }
+    if found["lacks"]:
+        return found
+    start = now
+    if (node.peer, task) != (run.node[task], task) or not run.is_planned(task):
+        if not node.has_room(need):
+            found["room"] = _no_room(node, need)
+            start = node.room_at(need, now)
+        start = max(start, node.start_at(need, now))
+    arrival, moving = inputs.arrival(ledger, node)
+    start = max(start, arrival)
+    found.update(start=start - run.submitted, moving=moving, finish=start + seconds - run.submitted)
+    return found
+
+
+def _lacks(ledger: Ledger, run: Run, task: int, node: Node) -> str:
+    """Why this node can't have the task at all, whatever it runs; empty when it can."""
+    kind, shape = run.kinds[run.kind[task]], run.shapes[run.kind[task]]
+    if kind.node and kind.node != node.name:
+        return f"it is pinned to {kind.node!r}"
+    wrong = [f"{key}={value}" for key, value in shape.where if (key, value) not in node.label_set]
+    if wrong:
+        return f"no label {', '.join(wrong)}"
+    if not any(node.can_hold(need) for need in shape.needs):
+        short = [f"{name}={shown(amount)} of {shown(node.capacity.get(name, 0))}" for name, amount in shape.need
+                 if name and node.capacity.get(name, 0) < amount]
+        return f"too small: {', '.join(short) or 'not that in one place'}"
+    if node.state != "ready":
+        return "it drains" if node.leaves else "it can't be heard"
+    if node.peer in run.avoid.get(task, ()):
+        return "it failed to load it, or to hand it over"
+    return ""
+
+
+def _no_room(node: Node, need: tuple[tuple[str, int], ...]) -> str:
+    """What is taken there."""
+    short = [f"{name} ({shown(amount)} needed, {shown(max(0, node.capacity.get(name, 0) - node.committed.get(name, 0)))} free)"
+             for name, amount in need if name and node.committed.get(name, 0) + amount > node.capacity.get(name, 0)]
+    return ", ".join(short) or "a place for tasks that cost nothing"
+
+
+def _inputs(ledger: Ledger, now: float, run: Run, task: int, places: Any) -> list[list[Any]]:
+    """[task, state, node, bytes, when it should exist] of each input; what is missing first."""
+    rows: list[list[Any]] = []
+    for each in dict.fromkeys(run.inputs_of(task)):
+        state = run.state[each]
+        rows.append([each, STATES[state], _name(ledger, places[each]) if state >= AHEAD else "",
+                     int(run.nbytes[each] if state >= DONE else ledger.foresight.nbytes(run, each)),
+                     max(run.started[each], now - run.submitted) if AHEAD <= state <= HELD else 0.0])
+    rows.sort(key=lambda row: (row[1] in (STATES[DONE], STATES[GONE]), -row[3], row[0]))
+    return rows[:INPUTS_MAX]
+
+
+def _reasons(ledger: Ledger, now: float, run: Run, task: int, candidates: list[dict[str, Any]]) -> list[list[Any]]:
+    """Why it does not run: ["inputs", count, first...], ["paused", until], ["failed", times], ["no nodes"], ["nobody can"], ["only", node],
+    ["limit", most], ["cluster", what], ["room", [node, what, until]...], ["behind", count], ["taken back"], ["reserved", node].
+    """
+    state, shape = run.state[task], run.shapes[run.kind[task]]
+    found: list[list[Any]] = []
+    missing = [each for each in dict.fromkeys(run.inputs_of(task)) if run.state[each] != DONE]
+    if missing:
+        found.append(["inputs", len(missing), *missing[:INPUTS_MAX]])
+    if AHEAD <= state <= HELD:
+        return found
+    if state == DELAYED:
+        due = [when for when, _, what, first, second, _ in ledger.timers if what == "retry" and (first, second) == (run.run, task)]
+        return [["paused", min(due, default=now) - run.submitted]]
+    if run.attempt[task] > run.failures.get(task, 0):
+        found.append(["taken back"])
+    if missing:
+        return found
+    if not any(node.state == "ready" for node in ledger.nodes.values()):
+        return [*found, ["no nodes"]]
+    able = [each for each in candidates if not each["lacks"]]
+    if not able:
+        return [*found, ["nobody can"]]
+    if run.max_concurrency and run.room() <= 0:
+        found.append(["limit", run.max_concurrency])
+    lacking = [ledger.cluster.lacking(need) for need in shape.cluster]
+    if lacking and all(lacking):
+        found.append(["cluster", describe(lacking[0])])
+    only = ledger.allowed(run, task)
+    if only is not None:
+        able = [each for each in able if each["node"] == _name(ledger, only)]
+        found.append(["only", _name(ledger, only)])
+    full = [[each["node"], each["room"], each["start"]] for each in able if each["room"]]
+    if able and len(full) == len(able):
+        found.append(["room", *full[:NODES_MAX]])
+    elif state == READY and able and not found:
+        best = min(able, key=lambda each: (each["finish"], each["node"]))
+        if best["room"]:
+            found.append(["better", best["node"], best["room"], best["start"]])
+    before = _more_urgent(ledger, run, task, shape) if state == READY else 0
+    if before:
+        found.append(["behind", before])
+    return found
+
+
+def _more_urgent(ledger: Ledger, run: Run, task: int, shape: Shape) -> int:
+    """How many tasks are ready and come first; so many at least, where very many wait."""
+    own = run.key(task)
+    count = seen = 0
+    for other in ledger.ready.shapes.values():
+        if other.priority < shape.priority:
+            continue
+        for keys in (other.stack, other.heap):
+            for key in keys:
+                seen += 1
+                if seen > QUEUED_MAX:
+                    return count
+                if other.priority > shape.priority or key < own:
+                    of = ledger.runs.get(key >> 32 & LOW)
+                    count += of is not None and of.state[key & LOW] == READY and of.shapes[of.kind[key & LOW]] is other
+    return count
+
+
+def _beside(run: Run, task: int) -> int:
+    """How many others share its node, whatever it is; of a serializer: 1, what it serializes."""
+    if run.kinds[run.kind[task]].flags & Flag.SERIALIZER:
+        return 1
+    return len(run.groups[run.group[task]]) - 1 if task in run.group else 0
+
+
+def _name(ledger: Ledger, peer: int) -> str:
+    return ledger.out.names[peer][0] if peer in ledger.out.names else ""

@@ -1,0 +1,225 @@
+"""Why a task is where it is, or does not run yet: one test for each reason, as the coordinator answers it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from scheduler_story import Ask, Cluster, Refused, chain, floats, ints, kind, many, program
+
+from handoff.messages import Answer, Drain
+from handoff.program import Program
+from handoff.resources import amounts
+from handoff.scheduler.scheduler import Scheduler
+from handoff.settings import SchedulerSettings
+
+
+def cluster(**nodes: dict[str, float]) -> Cluster:
+    """Nodes by name, with what they have; and a client."""
+    made = Cluster(suspect_seconds=1e6, lost_seconds=1e6)
+    for name, capacity in nodes.items():
+        made.join(name, **capacity)
+    return made.client()
+
+
+def told(what: Program, *seconds: float, nbytes: float = 0.0) -> Program:
+    """The same with expected seconds and sizes."""
+    return replace(what, seconds=floats(seconds), nbytes=floats([nbytes] * len(seconds)))
+
+
+def explain(made: Cluster, task: int, run: int = 1) -> Any:
+    """The answer."""
+    made.hear("client", Ask(9, "explain", run, task))  # type: ignore[arg-type]
+    return next(message.data for name, message in made.last if isinstance(message, Answer))
+
+
+def reasons(made: Cluster, task: int, run: int = 1) -> dict[str, list[Any]]:
+    """Why it does not run, by the first word."""
+    return {what: facts for what, *facts in explain(made, task, run)["reasons"]}
+
+
+ONE, TWO = {"cpu": 1}, {"cpu": 2}
+
+
+def test_a_planned_task_is_compared_with_the_other_nodes() -> None:
+    """Where it is first, then what is free and what is full; a node that is too small says so."""
+    made = cluster(a=ONE, b=ONE, c={"cpu": 0.5})
+    made.submit(told(many(2), 4.0, 3.0))
+    said = explain(made, 0)
+    assert (said["state"], said["node"], said["attempt"], said["reasons"]) == ("planned", "a", 1, [])
+    assert (said["started"], said["seconds"]) == pytest.approx((0.0, 4.0))
+    rows = {row["node"]: row for row in said["candidates"]}
+    assert next(row["node"] for row in said["candidates"]) == "a"
+    assert rows["a"]["finish"] == pytest.approx(4.0) and not rows["a"]["room"]
+    assert rows["b"]["start"] == pytest.approx(3.0) and rows["b"]["room"] == "cpu (1 needed, 0 free)"
+    assert rows["c"]["lacks"] == "too small: cpu=1 of 0.5"
+
+
+def test_moving_is_part_of_what_another_node_would_cost() -> None:
+    """The input lies on one node; the other would have to fetch it first."""
+    made = cluster(a=TWO, b=TWO)
+    made.submit(told(chain(2), 1.0, 1.0, nbytes=500e6))
+    made.done(0, nbytes=500_000_000)
+    said = explain(made, 1)
+    rows = {row["node"]: row for row in said["candidates"]}
+    home = said["node"]
+    other = "b" if home == "a" else "a"
+    assert rows[home]["moving"] == 0.0 and rows[home]["bytes_here"] == 500_000_001
+    assert rows[other]["moving"] == pytest.approx(1.0, rel=0.01) and rows[other]["bytes_missing"] == 500_000_001
+    assert rows[other]["finish"] > rows[home]["finish"] + 0.9
+
+
+def test_it_waits_for_its_inputs() -> None:
+    """Each with where it is and until about when."""
+    made = cluster(a=ONE)
+    made.submit(told(program([(kind("x"), ()), (kind("y"), ()), (kind("z"), (0, 1))]), 5.0, 2.0, 1.0))
+    said = explain(made, 2)
+    assert said["state"] == "waiting" and said["node"] == ""
+    assert said["reasons"] == [["inputs", 2, 0, 1]]
+    inputs = {row[0]: row[1:] for row in said["inputs"]}
+    assert inputs[0][:2] == ["planned", "a"] and inputs[0][3] == pytest.approx(5.0)
+    assert inputs[1][:2] == ["ready", ""]
+
+
+def test_it_waits_for_room() -> None:
+    """On each node that could have it: what is taken, and until when."""
+    made = cluster(a={"cpu": 4, "memory": 1000}, b={"cpu": 4, "memory": 400})
+    large, small = kind("large", {"cpu": 1, "memory": 800}), kind("small", {"cpu": 1, "memory": 300})
+    made.submit(told(program([(large, ()), (large, ()), (small, ())]), 7.0, 5.0, 1.0))
+    waiting = next(task for task in (0, 1) if (1, task) not in made.planned)
+    node, room, until = reasons(made, waiting)["room"][0]
+    assert (node, room) == ("a", "memory (800 needed, 200 free)")
+    assert until == pytest.approx(5.0 if waiting == 0 else 7.0)
+    assert len(reasons(made, waiting)["room"]) == 1     # b is too small
+
+
+def test_it_is_behind_more_urgent_ones() -> None:
+    """As many as are ready; the one that runs does not count."""
+    made = cluster(a=ONE)
+    made.submit(told(program([(kind("x", priority=1), ()), (kind("y"), ()), (kind("y"), ()), (kind("y"), ())]), 1.0, 3.0, 2.0, 1.0))
+    assert made.plans() == [0]
+    assert [reasons(made, task).get("behind") for task in (1, 2, 3)] == [None, [1], [2]]
+
+
+def test_nobody_has_what_it_needs() -> None:
+    """The node that had it is gone; what the others lack is said."""
+    made = cluster(a=TWO, b=ONE)
+    made.submit(told(many(2, kind("wide", {"cpu": 2})), 1.0, 1.0))
+    made.lose("a")
+    said = explain(made, 0)
+    assert ["nobody can"] in said["reasons"]
+    assert [(row["node"], row["lacks"]) for row in said["candidates"]] == [("b", "too small: cpu=2 of 1")]
+
+
+def test_nobody_is_there() -> None:
+    """No node has joined."""
+    made = Cluster().client()
+    made.submit(many(1))
+    assert "no nodes" in reasons(made, 0)
+
+
+def test_labels_and_pins_exclude_nodes() -> None:
+    """Each node says why it can't have it."""
+    made = cluster(a=ONE, b=ONE)
+    made.submit(many(2, kind("pinned", node="b")))
+    rows = {row["node"]: row["lacks"] for row in explain(made, 1)["candidates"]}
+    assert rows == {"a": "it is pinned to 'b'", "b": ""}
+    assert reasons(made, 1)["only"] == ["b"] and reasons(made, 1)["room"][0][0] == "b"
+    assert explain(made, 1)["pinned"] == "b"
+
+
+def test_it_pauses_before_its_next_attempt() -> None:
+    """Until then; how often it failed is said."""
+    made = cluster(a=ONE)
+    made.submit(many(1))
+    made.wait(2.0)
+    made.fail(0)
+    said = explain(made, 0)
+    assert said["state"] == "delayed" and said["failures"] == 1
+    assert said["reasons"][0][0] == "paused" and 2.0 < said["reasons"][0][1] < 2.2
+
+
+def test_the_run_allows_no_more_at_once() -> None:
+    """There is room, but its max_concurrency is reached."""
+    made = cluster(a={"cpu": 8})
+    made.submit(many(3), max_concurrency=2)
+    assert reasons(made, 2)["limit"] == [2]
+
+
+def test_others_have_what_the_cluster_shares() -> None:
+    """A licence that the coordinator counts."""
+    made = cluster()
+    made.scheduler = Scheduler(SchedulerSettings(), cluster=amounts({"licence": 1}))
+    made = _joined(made)
+    made.submit(many(2, kind("licensed", {"cpu": 1, "cluster:licence": 1})))
+    waiting = 1 if (1, 0) in made.planned else 0
+    assert reasons(made, waiting)["cluster"] == ["cluster:licence=1"]
+
+
+def _joined(made: Cluster) -> Cluster:
+    made.peers.clear()
+    made.names.clear()
+    return made.join("a", cpu=4).client()
+
+
+def test_a_silent_and_a_drained_node_can_not_have_it() -> None:
+    """They are listed with why."""
+    made = cluster(a=ONE, b=ONE, c=ONE)
+    made.submit(many(4))
+    made.drop("a")
+    made.hear("client", Drain("b"))
+    rows = {row["node"]: row["lacks"] for row in explain(made, 3)["candidates"]}
+    assert rows == {"a": "it can't be heard", "b": "it drains", "c": ""}
+
+
+def test_it_was_taken_back() -> None:
+    """Its node is gone; it failed nothing."""
+    made = cluster(a=ONE, b=ONE)
+    made.submit(told(many(2), 5.0, 5.0))
+    made.lose("a")
+    assert "taken back" in reasons(made, 0)
+    assert "room" in reasons(made, 0)
+
+
+def test_a_done_task_says_where_and_when() -> None:
+    """And compares the nodes as of now."""
+    made = cluster(a=ONE, b=ONE)
+    made.submit(many(2))
+    made.wait(3.0)
+    made.done(0, seconds=2.5)
+    said = explain(made, 0)
+    assert (said["state"], said["node"], said["reasons"]) == ("done", "a", [])
+    assert (said["started"], said["seconds"], said["now"]) == pytest.approx((0.5, 2.5, 3.0))
+    assert {row["node"] for row in said["candidates"]} == {"a", "b"}
+
+
+def test_a_followed_task_names_its_plan_and_why_it_departed() -> None:
+    """Both are known by then."""
+    made = cluster(a=ONE, b=ONE)
+    made.submit(many(2), follow=ints([1, 1]), follow_names=("a", "b"), follow_ranks=floats([2.0, 1.0]))
+    assert (explain(made, 0)["plan"], explain(made, 0)["departed"], explain(made, 1)["only"]) == ("b", "", "b")
+    made.lose("b")
+    assert (explain(made, 0)["plan"], explain(made, 0)["departed"]) == ("b", "node 'b' is gone")
+
+
+def test_what_does_not_exist_can_not_be_explained() -> None:
+    """Neither a run nor a task."""
+    made = cluster(a=ONE)
+    made.submit(many(1))
+    for run, task in ((7, 0), (1, 5)):
+        made.hear("client", Ask(9, "explain", run, task))  # type: ignore[arg-type]
+        assert made.told(Refused)
+
+
+def test_asking_changes_nothing() -> None:
+    """The same is planned whether or not somebody asks in between."""
+    plain, asked = (cluster(a=TWO, b=ONE) for _ in range(2))
+    for made in (plain, asked):
+        made.submit(told(chain(6), *[0.5] * 6))
+    for step in range(6):
+        for task in range(6):
+            explain(asked, task)
+        for made in (plain, asked):
+            made.done(step)
+    assert plain.planned == asked.planned
