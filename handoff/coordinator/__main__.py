@@ -101,7 +101,7 @@ def state_directory(said: argparse.Namespace, secret: Secret) -> Path | None:
         return None
     base = os.environ.get("XDG_STATE_HOME", "")
     # The XDG specification says to ignore a relative path: it would mean another file in every directory.
-    default = (base if base.startswith("/") else os.path.expanduser("~/.local/state")) + "/handoff"
+    default = (base if base.startswith("/") else os.path.expanduser("~/.local/state")) + "/handoff"  # noqa: PTH111 - raises for no one
     return Path(said.state or default) / ("local" if is_throwaway else secret.cluster_id)
 
 

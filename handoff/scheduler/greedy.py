@@ -44,8 +44,8 @@ class Greedy:
     def allocate(self, now: float, desk: Desk) -> None:
         """Serve the shapes in order of urgency until nothing more has room."""
         self._booked.clear()
-        self._left = -(1 << 63)
         self._kept = 0
+        self._left = -(1 << 63)
         self._again = float("inf")
         self._keep_for_starved(now, desk)
         while (shape := desk.next_shape()) is not None:
@@ -307,10 +307,13 @@ class Greedy:
             soon = inputs.there
         limit = now + (reach or ledger.foresight.horizon)
         waits = run.linked and run.missing[task] > 0
-        if inputs is not None and inputs.there > limit and reach and only is None:
+        if waits and inputs is not None and only is None and len(inputs.bytes_on) == 1 and (inputs.there > limit or not reach):
             is_near = inputs.there <= now + ledger.foresight.horizon
-            if is_near and len(inputs.bytes_on) == 1 and not run.told and ledger.foresight.is_short(shape):
-                return self._ahead(now, desk, run, task, shape, options, only, inputs, 0.0)   # the next link of a chain
+            if is_near and not run.told and ledger.foresight.is_short(shape):
+                # The next link of a chain stays where the chain is: to know that early costs nothing.
+                home = [node for node in desk.holders(shape, inputs) if inputs.is_all_on(node)]
+                return self._ahead(now, desk, run, task, shape, options, home, inputs, ledger.foresight.horizon) if home else KEPT
+        if inputs is not None and inputs.there > limit and reach and only is None:
             run.state[task] = WAITING      # its inputs are still far: it is looked at again when they are near, or there
             ledger.remind(inputs.there - reach / 2, "near", run.run, task)
             return GONE
