@@ -35,6 +35,7 @@ NAMES = {"greedy": None, "first-fit": "first-fit", "round-robin": "handoff.sched
 CHOSEN = ("chain-and-map", "layered", "samples")
 NODES, CPUS, MEMORY = 4, 2, 100_000
 SPEEDS = {"equal": (1.0, 1.0, 1.0, 1.0), "mixed": (0.5, 1.0, 1.0, 3.0)}   # a slow node's tasks sleep longer; speeds are learned
+WARM_UP = (16 * NODES * CPUS, 0.01)     # so many tasks of so many seconds
 CLOSE = 0.10
 SAME = 0.03        # allocators whose simulated makespans differ by less are not put in an order
 BYTES_MAX = 3e5    # of one result, on average over a workflow: making and moving them is work for the same two cores
@@ -115,9 +116,12 @@ def median(runs: list[Real]) -> Real:
 
 
 def simulated(cluster: ClusterSpec, work: Work, allocator: str = "greedy") -> tuple[float, int]:
-    """The same on paper."""
-    history = Simulator(cluster, MAKERS[allocator]()).run(work)
-    return history.runs[0].makespan, history.bytes_moved
+    """The same on paper; where nodes differ, their speeds are learned from the same tasks before."""
+    if len({each.speed for each in cluster.nodes}) == 1:
+        history = Simulator(cluster, MAKERS[allocator]()).run(work)
+        return history.runs[0].makespan, history.bytes_moved
+    history = Simulator(cluster, MAKERS[allocator](), speeds_known=False).run(work_of(many(*WARM_UP)), replace(work, at=60.0))
+    return history.runs[1].makespan, history.bytes_moved
 
 
 def chain(links: int, seconds: float, nbytes: int) -> list[dict[str, Any]]:
@@ -175,6 +179,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench simulated", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(CHOSEN), metavar="NAME,...", help="which shapes (default: %(default)s)")
     parser.add_argument("--repeat", type=int, default=2, help="real runs of each; the median counts (default: %(default)s)")
+    parser.add_argument("--speeds", choices=list(SPEEDS), help="nodes of this kind alone")
     parser.add_argument("--mean", type=float, default=0.04, help="seconds of a task, on average (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     options = parser.parse_args(arguments)
@@ -185,12 +190,13 @@ def main(arguments: list[str]) -> int:
     console = Console(width=max(120, Console().width))
     names = [f"node-{number}" for number in range(1, NODES + 1)]
     spec: ClusterSpec | None = None
-    for kind, each in SPEEDS.items():
-        speeds = dict(zip(names, each, strict=True))
+    kinds = [options.speeds] if options.speeds else list(SPEEDS)
+    for kind in kinds:
+        speeds = dict(zip(names, SPEEDS[kind], strict=True))
         for allocator, told in NAMES.items():
             nodes = [{"name": name, "cpus": CPUS, "memory": f"{MEMORY} MB"} for name in names]
             with handoff.LocalCluster(nodes=nodes, allocator=told) as cluster, cluster.client() as client:
-                client.execute(dag_of(many(16 * NODES * CPUS, 0.01), speeds))       # workers start, speeds are learned
+                client.execute(dag_of(many(*WARM_UP), speeds))       # workers start, speeds are learned
                 if spec is None:
                     spec = measured(client, names, options.repeat)
                     console.print(f"measured: {spec.overhead * 1e6:.0f} us a task, {spec.latency * 1e6:.0f} us a message, "
@@ -210,7 +216,7 @@ def main(arguments: list[str]) -> int:
                       is_close, f"{pair.bytes_real / 1e6:.0f}", f"{pair.bytes_simulated / 1e6:.0f}")
     console.print(table)
     close = sum(abs(pair.real / pair.simulated - 1) <= CLOSE for pair in pairs)
-    sets = [[pair for pair in pairs if (pair.workflow, pair.speeds) == (name, kind)] for name in flows for kind in SPEEDS]
+    sets = [[pair for pair in pairs if (pair.workflow, pair.speeds) == (name, kind)] for name in flows for kind in kinds]
     ordered = [several for several in sets if is_same_order(several)]
     console.print(f"{close} of {len(pairs)} within {CLOSE:.0%}; the order of allocators is as simulated in {len(ordered)} of {len(sets)}")
     if options.json:

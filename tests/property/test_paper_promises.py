@@ -47,6 +47,8 @@ class Rounds:
         for run in stage.brain.ledger.runs.values():
             planned = [task for task in range(run.total) if run.state[task] in (AHEAD, HELD)]
             new = [task for task in planned if self.before.get((run.run, task)) != where(run, task)]
+            # Where short work lies ahead, another node may well be free sooner: the urgent one may rather wait for that.
+            new = [task for task in new if not stage.brain.ledger.nodes[run.node[task]].queue]
             # What takes inputs may wait for the node where they lie: a message there and back is worth that.
             waiting = [task for task in range(run.total) if run.state[task] == READY and not run.fan_in[task]]
             for task in new:
