@@ -16,30 +16,37 @@ if TYPE_CHECKING:
     from handoff.scheduler.runs import Run
 
 LATELY_SECONDS = 10.0   # shares of the past fade with this time constant
-LATELY = 8.0            # and count so many times as much as the share of the moment, which decides among equals
+LATELY = 2.0            # and count so many times as much as the share of the moment
 SMALL_RUN = 16      # runs of at most so many tasks share the account of their client
 
 
 class Account:
     """Whose tasks are counted together."""
 
-    __slots__ = ("_at", "_lately", "key", "shapes", "weight")
+    __slots__ = ("_at", "_lately", "_share", "key", "shapes", "weight")
 
     def __init__(self, key: tuple[int, int, float], weight: float) -> None:
         self.key = key
         self.weight = weight
         self.shapes: dict[Shape, None] = {}
+        self._share = 0.0       # when it was last settled
         self._lately = 0.0      # its share, averaged over the last seconds
         self._at = 0.0          # as of then
 
     def level(self, now: float) -> int:
         """What it has and had for its weight, in millionths of the cluster."""
-        share = sum([(shape.ahead + shape.held) * shape.portion for shape in self.shapes])
         if now > self._at:
             fading = exp((self._at - now) / LATELY_SECONDS)
-            self._lately = self._lately * fading + share * (1.0 - fading)
+            self._lately = self._lately * fading + self._share * (1.0 - fading)
             self._at = now
-        return int(min(1e15, 1e6 * (LATELY * self._lately + share) / self.weight))
+        return int(min(1e15, 1e6 * (LATELY * self._lately + self._taken()) / self.weight))
+
+    def settle(self) -> None:
+        """A pass is over: what it has now it has until the next one."""
+        self._share = self._taken()
+
+    def _taken(self) -> float:
+        return sum([(shape.ahead + shape.held) * shape.portion for shape in self.shapes])
 
 
 class Accounts:

@@ -213,6 +213,11 @@ class Ready:
         self.heads = [self._entry(shape) for shape in waiting]
         heapify(self.heads)
 
+    def close(self) -> None:
+        """The pass is over."""
+        for account in self.accounts.open.values() if self.is_contended else ():
+            account.settle()
+
     def _entry(self, shape: Shape) -> tuple[int, int, int, int, Shape]:
         return (-shape.priority, shape.account.level(self.now) if self.is_contended else 0, shape.first(), shape.number, shape)
 

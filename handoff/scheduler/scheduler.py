@@ -395,3 +395,4 @@ class Scheduler:
             reason = f"{type(wrong).__name__}: {wrong}"
             self.ledger.out.note("error", "allocator.failed", allocator=type(self.allocator).__name__, reason=reason)
             Greedy().allocate(now, Desk(now, self.ledger))
+        self.ledger.ready.close()
