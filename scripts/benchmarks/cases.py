@@ -11,7 +11,9 @@ from handoff.scheduler.simulate.cluster import ClusterSpec, node
 from handoff.scheduler.simulate.simulator import Work
 from handoff.scheduler.simulate.workload import workflow
 
-CLUSTERS = ("homogeneous", "heterogeneous", "memory-tight", "gpu-scarce", "slow-network", "fine-grained", "sub-ms")
+# In "memory-tight" ones claims of memory are tight, and results take none of it (the resource is called ram there); in "memory-full" ones
+# the same memory holds the results, too: the default allocator keeps to it, and is compared with others that do not.
+CLUSTERS = ("homogeneous", "heterogeneous", "memory-tight", "memory-full", "gpu-scarce", "slow-network", "fine-grained", "sub-ms")
 KNOWLEDGE = ("known", "mean", "learned", "cold")   # cold: nothing, the speeds of nodes included
 MEAN_SECONDS = {"fine-grained": 0.005, "sub-ms": 0.0005}   # of a task: workflows are scaled in time and bytes to that
 PLENTY = 10_000_000      # MB of memory, where it is not to count
@@ -19,18 +21,19 @@ GPU_WORK = 0.3           # of all work is done by the one function that needs a 
 
 
 def cluster_for(kind: str, tasks: Sequence[dict[str, Any]]) -> ClusterSpec:
-    """The cluster of this kind; memory-tight ones fit the workflow."""
+    """The cluster of this kind; those with little memory fit the workflow."""
     memory = float(PLENTY)
-    if kind == "memory-tight":      # enough for half the cores at a time, and for the largest task
+    if kind.startswith("memory"):   # enough for half the cores at a time, and for the largest task
         held = sum(task["runtime_s"] * task["memory_mb"] for task in tasks) / sum(task["runtime_s"] * task["cpus"] for task in tasks)
         memory = max(*(task["memory_mb"] for task in tasks), held * 4 / 2)
+    name_of_memory = "ram" if kind == "memory-tight" else "memory"
     if kind == "heterogeneous":
         sorts = [("slow", 2, 2, 0.5), ("usual", 3, 4, 1.0), ("wide", 2, 8, 1.0), ("quick", 1, 4, 3.0)]
         nodes = [node(f"{name}-{number}", {"cpu": cpus, "memory": memory}, speed)
                  for name, count, cpus, speed in sorts for number in range(count)]
     else:
         gpus = 2 if kind == "gpu-scarce" else 0
-        nodes = [node(f"node-{number}", {"cpu": 4, "memory": memory, **({"gpu": 2} if number < gpus else {})}) for number in range(8)]
+        nodes = [node(f"node-{number}", {"cpu": 4, name_of_memory: memory, **({"gpu": 2} if number < gpus else {})}) for number in range(8)]
     return ClusterSpec(tuple(nodes), bandwidth=32e6 if kind == "slow-network" else 1.25e9, latency=0.0002, name=kind)
 
 
@@ -47,6 +50,8 @@ def case(tasks: Sequence[dict[str, Any]], kind: str, knowledge: str, name: str =
     cluster = cluster_for(kind, tasks)
     most = max(dict(each.capacity)["cpu"] for each in cluster.nodes) // 10_000
     clamped = [{**task, "cpus": min(task["cpus"], most)} for task in tasks]
+    if kind == "memory-tight":
+        costs = {task["fn"]: {"cpu": task["cpus"], "ram": task["memory_mb"]} for task in clamped}
     told = "learned" if knowledge == "cold" else knowledge
     return workflow(clamped, knowledge=told, time_scale=scale, byte_scale=scale, costs=costs, name=name), cluster
 
