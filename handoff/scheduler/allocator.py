@@ -18,7 +18,6 @@ from handoff.scheduler.nodes import Node
 from handoff.scheduler.ready import LOW, Shape
 from handoff.scheduler.runs import DONE, READY, WAITING, Run
 
-HOLDERS_MAX = 3          # nodes that hold inputs and are looked at, those with the most bytes first
 SCARCITY = 0.5           # what it costs to leave a scarce resource of a node unused
 
 
@@ -249,12 +248,17 @@ class Desk:
         option = self.option_of(shape).get(node.group)
         return option.penalty if option is not None else 1.0
 
-    def holders(self, shape: Shape, inputs: Inputs | None, also: Collection[int] = ()) -> list[Node]:
+    def holders(self, shape: Shape, inputs: Inputs | None, also: Collection[int] = (), most: int = 3) -> list[Node]:
         """The nodes that hold most of the inputs, and these, as far as they may have the task."""
         nodes, found, option_of = self.ledger.nodes, [], self.option_of(shape)
         bytes_on = inputs.bytes_on if inputs is not None else {}
-        most = sorted(bytes_on, key=lambda peer: (-bytes_on[peer], peer))[:HOLDERS_MAX] if len(bytes_on) > 1 else bytes_on
-        for peer in dict.fromkeys((*most, *sorted(also))) if also else most:
+        if len(bytes_on) < 2:
+            first: Collection[int] = bytes_on
+        elif most == 1:
+            first = (min(bytes_on, key=lambda peer: (-bytes_on[peer], peer)),)
+        else:
+            first = sorted(bytes_on, key=lambda peer: (-bytes_on[peer], peer))[:most]
+        for peer in dict.fromkeys((*first, *sorted(also))) if also else first:
             node = nodes.get(peer)
             if node is not None and node.state == "ready" and node.group in option_of and self.reserved.get(peer, shape) is shape and (
                 not shape.node or node.name == shape.node

@@ -6,6 +6,7 @@ heterogeneous computing", IEEE TPDS 13(3), 2002, but decided while the run goes 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from heapq import heappush
 
@@ -27,6 +28,8 @@ PATIENCE_MIN = 8         # so many of each shape in any case
 TURN = 16                # short tasks that a shape may place before a more urgent one is looked at
 STARVED_SECONDS = 1.0    # a task that has not found room for so long gets a node cleared for it
 STARVED_TASKS = 8        # so many usual tasks long at least, before more urgent ones find that node closed, too
+HOLDERS_MAX = 3          # nodes that hold inputs and are looked at, those with the most bytes first ...
+LITTLE = 0.1             # ... unless moving all would take less than this part of the task's time: then only the first
 UNKNOWN_AHEAD = 2        # tasks of a function never seen that a node gets beyond its room, when work is short in general
 
 PLACED, KEPT, FULL, GONE = range(4)   # what became of a task that was looked at: FULL if nobody has room for any like it
@@ -151,7 +154,10 @@ class Greedy:
             run.state[task] = WAITING       # it turned out to be long since it was queued: it comes back when its inputs exist
             return GONE
         inputs = inputs_of(ledger, run, task, now) if run.linked and run.fan_in[task] else None
-        only = able_nodes(desk, run, task, shape, inputs)
+        made = shape.function if shape.function.count else ledger.estimates.all
+        is_large = bool(run.told_bytes) or made.nbytes >= LARGE_BYTES or (inputs is not None and inputs.total >= LARGE_BYTES)
+        is_usual = run.plain and not run.followed and not is_large and not run.avoid and not shape.spread and not shape.node
+        only = None if is_usual else able_nodes(desk, run, task, shape, inputs)
         if only is not None and not only:
             return KEPT
         if not run.plain and run.is_object(task):
@@ -169,7 +175,7 @@ class Greedy:
         else:
             became = self._late(now, desk, run, task, shape, options, only, inputs, reach)
         if became == PLACED:
-            nbytes = ledger.memory.adds(run, task, inputs)
+            nbytes = ledger.memory.adds(run, task, inputs) if is_large else 0.0
             if nbytes or (inputs is not None and inputs.total >= LARGE_BYTES):
                 ledger.memory.plan(run, task, run.node[task], nbytes, inputs)
         elif run.attempt[task] and run.blocks_planned(task):
@@ -224,7 +230,7 @@ class Greedy:
                     score -= NEAR * spent
                 if score < best_score:
                     best, best_score, best_start = node, score, start
-        looked_at = only if only is not None else desk.holders(shape, inputs, near) if inputs is not None or near else ()
+        looked_at = only if only is not None else self._homes(desk, shape, inputs, near, seconds) if inputs is not None or near else ()
         for node in looked_at:
             if node is best:
                 continue
@@ -269,6 +275,12 @@ class Greedy:
         if has_room:
             self._again = min(self._again, best_start + ledger.foresight.round_trip)   # if it takes longer, another one may be better
         return KEPT if has_room else FULL
+
+    @staticmethod
+    def _homes(desk: Desk, shape: Shape, inputs: Inputs | None, near: Collection[int], seconds: float) -> list[Node]:
+        """The nodes that hold inputs and are worth a look: one is enough where moving all of them is nothing beside the task."""
+        is_little = inputs is not None and (1.0 + BETA) * inputs.total < LITTLE * seconds * desk.ledger.rates.usual
+        return desk.holders(shape, inputs, near, 1 if is_little else HOLDERS_MAX)
 
     def _finish(self, desk: Desk, node: Node, start: float, spent: float, inputs: Inputs) -> float:
         """When it would be done there, the cost of its transfers for others included."""

@@ -117,7 +117,10 @@ class Node:
     def has_room(self, need: Amounts) -> bool:
         """Whether this fits beside what it was given."""
         capacity, committed = self.capacity, self.committed
-        return all(not (name not in capacity or committed[name] + amount > capacity[name]) for name, amount in need)
+        for name, amount in need:    # asked several times for each task that is placed: no generator
+            if name not in capacity or committed[name] + amount > capacity[name]:
+                return False
+        return True
 
     def slots(self, need: Amounts) -> int:
         """How many of these fit beside what it was given."""
