@@ -18,7 +18,7 @@ from handoff.client.state import Graph, Lease, OutputTaker, RunState
 from handoff.errors import ResultTimeout
 from handoff.graph.dag import DAG
 from handoff.graph.function import Function
-from handoff.graph.options import options_of
+from handoff.graph.options import OPTIONS, options_of
 from handoff.messages import Submit
 from handoff.wire.values import pack, unpack
 
@@ -261,6 +261,9 @@ def new_state(core: Core, dag_id: str, lowered: Lowered, output: OutputTaker | b
 def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[Any, ...]], options: Mapping[str, Any]) -> RunState:
     """One run for some items of a map."""
     dag = DAG(getattr(function, "__name__", "map"))
+    unknown = options.keys() - (OPTIONS - {"inline"})
+    if unknown:
+        raise TypeError(f"map does not know {', '.join(sorted(unknown))}; its options are {', '.join(sorted(OPTIONS - {'inline'}))}")
     bound = {name: value for name, value in options_of(function).items() if name != "inline"}  # of no meaning for a single call
     options = {**bound, **options}
     for number, args in enumerate(window):

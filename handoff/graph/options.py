@@ -12,7 +12,7 @@ Code = TypeVar("Code", bound=Callable[..., Any])
 
 _ATTRIBUTE = "__handoff__"           # a plain dict: code that travels by value must not drag anything along
 _NOTHING: Mapping[str, Any] = {}
-_OPTIONS = frozenset({
+OPTIONS = frozenset({
     "cost", "node", "max_retries", "timeout", "priority", "inline", "where", "spread", "speculate", "expected_seconds", "expected_bytes",
 })
 
@@ -41,7 +41,7 @@ def function(code: Any = None, /, **options: Any) -> Any:
         def train(data): ...
     """
     if code is None:
-        unknown = options.keys() - _OPTIONS
+        unknown = options.keys() - OPTIONS
         if unknown:
             raise TypeError(f"@handoff.function does not know {', '.join(sorted(unknown))}")
         return lambda code: _bound(code, options)

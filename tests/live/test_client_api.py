@@ -216,6 +216,12 @@ def test_map_keeps_the_order(client: handoff.Client) -> None:
     assert list(client.map(abs, [])) == []
 
 
+def test_map_names_an_option_that_it_does_not_know(client: handoff.Client) -> None:
+    """An option of a whole run, or a misspelt one, is told with those that there are."""
+    with pytest.raises(TypeError, match="map does not know wait_for_nodes; its options are cost, "):
+        list(client.map(abs, [1], wait_for_nodes=True))
+
+
 def test_map_raises_what_a_function_raises(client: handoff.Client) -> None:
     """In its place in the order; what is left is cancelled."""
     values = client.map(lambda x: 10 // x, [5, 0, 2], max_retries=0)
