@@ -221,13 +221,16 @@ def test_one_run_may_fail_beside_another(client: handoff.Client, diary: Diary, t
     """What ends with the one is not the other's, though they share workers."""
     gate = tmp_path / "gate"
 
+    def held(*args: object, **options: object) -> object:   # of a function known to be short, two may be given to one worker together
+        return step(*args, **options)  # type: ignore[arg-type]
+
     def fail(path: str) -> None:
         mark(path, "failed")
         raise ValueError("no")
 
     good, bad = DAG(), DAG()
     for number in range(3):
-        good.call(step, diary.path, f"good {number}", id=number, gate=str(gate))
+        good.call(held, diary.path, f"good {number}", id=number, gate=str(gate))
     bad.call(fail, diary.path, id="bad", max_retries=0)
     running = client.start(good)
     diary.wait_for("good 0", "good 1", "good 2")
