@@ -24,8 +24,10 @@ THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 
 
 def tries(quick: int) -> Callable[[Any], Any]:
-    """So many examples in the usual run of the tests; 10,000 where they are to be thorough."""
-    return settings(max_examples=10_000 if THOROUGH else quick, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    """So many examples in the usual run of the tests, always the same; 10,000 new ones where they are to be thorough."""
+    return settings(
+        max_examples=10_000 if THOROUGH else quick, derandomize=not THOROUGH, deadline=None, suppress_health_check=list(HealthCheck),
+        database=None)
 
 
 def work_of(tasks: list[tuple[Kind, tuple[int, ...], float, int]], *, told: list[tuple[float, float]] | None = None,
