@@ -79,7 +79,7 @@ def test_nodes_work_on_while_the_coordinator_is_frozen(cluster: handoff.LocalClu
         time.sleep(0.3)
 
     list(client.map(warm_up, range(4)))
-    client.execute(chains(Diary(Path(diary.path + ".before")), 4, 8, 0.005))
+    client.execute(chains(Diary(Path(diary.path + ".before")), 4, 40, 0.005))
     dag = chains(diary, 4, 80, 0.005)
     run = client.start(dag)
     diary.wait_for("0.9", "1.9", "2.9", "3.9")
