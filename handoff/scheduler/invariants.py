@@ -171,6 +171,11 @@ def _check_run(
             _wrong(f"{where} and counts {run.needed[task]} unfinished consumers; it has {needed}")
         if state == GONE and needed:
             _wrong(f"{where}, but {needed} tasks still need it")
+        if AHEAD <= state <= DONE:
+            for each in run.consumers_of(task):
+                at = run.node[each]
+                if run.is_planned(each) and at not in (peer, run.ran.get(task)) and at not in run.copies.get(task, ()):
+                    _wrong(f"{where} on peer {peer}, and nobody knows that peer {at} takes a copy for task {each}")
     if (done, planned) != (run.done, run.planned):
         _wrong(f"{run} has {done} done and {planned} planned tasks")
     if left != run.left:

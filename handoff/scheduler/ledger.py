@@ -212,7 +212,7 @@ class Ledger:
                 if not unplanned[each] and state[each] == WAITING:
                     self.consider(run, each)
                 elif attempt > 1 and AHEAD <= state[each] <= HELD:
-                    self.out.redirect(where[each], run.run, task, peer)
+                    relays.send_on(self, run, task, each)
         if not run.plain:
             if task in run.group:
                 run.group_node.setdefault(run.group[task], peer)
@@ -266,7 +266,7 @@ class Ledger:
                     if not unplanned[each] and state[each] == WAITING:
                         self.consider(run, each)
                     elif attempt[task] > 1 and AHEAD <= state[each] <= HELD:
-                        self.out.redirect(where[each], run.run, task, peer)
+                        relays.send_on(self, run, task, each)
         self.out.plan(node, run, tasks)
 
     # ── taking back ─────────────────────────────────────────────────────────

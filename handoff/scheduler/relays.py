@@ -125,6 +125,13 @@ def join(ledger: Ledger, run: Run, value: int, peer: int, nbytes: float, now: fl
     return holder
 
 
+def send_on(ledger: Ledger, run: Run, value: int, consumer: int) -> None:
+    """This dependent was planned before, and perhaps beside the value: its node fetches it from where it is now, and holds a copy then."""
+    peer = run.node[consumer]
+    ledger.out.redirect(peer, run.run, value, run.node[value])
+    run.note_copy(value, peer)
+
+
 # ── what happens to the tasks that take such values ─────────────────────────
 
 

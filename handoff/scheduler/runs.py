@@ -281,6 +281,13 @@ class Run:
         if self.doubled:
             self.attempt[task] = max(self.attempt[task], self.doubled.get(task, 0))
 
+    def note_copy(self, task: int, peer: int) -> None:
+        """Another node has the result, will fetch it, or may have made it, too: it is told when nobody needs it any more."""
+        if self.node[task] != peer:
+            others = self.copies.setdefault(task, [])
+            if peer not in others:
+                others.append(peer)
+
     def recount(self, task: int) -> None:
         """Count again what it waits for: after results were lost, counting on would be error-prone."""
         missing = unplanned = 0

@@ -27,7 +27,7 @@ def begin(ledger: Ledger, now: float, run: Run, task: int, node: Node) -> None:
     node.take(shape, 1, True)
     node.holding[run.run, task] = (now, shape, ledger.foresight.seconds(run, task, shape) / node.speed, shape.need, False)
     for each in run.inputs_of(task):
-        _note_copy(run, each, node.peer)
+        run.note_copy(each, node.peer)
     ledger.out.twin(node, run, task, attempt)
 
 
@@ -72,14 +72,14 @@ def promote(ledger: Ledger, run: Run, task: int, is_over: bool = False) -> None:
         relays.left(ledger, run, task, peer)
         relays.planned(run, task, home)
     if node is not None and not is_over:
-        _note_copy(run, task, peer)
+        run.note_copy(task, peer)
         ledger.out.abandon(peer, run, task, tried)
     ledger.nodes[home].note_sent(run, array("I", (task,)))   # it may have been swept out while the columns told of the first one
     if home in run.copies.get(task, ()):
         run.copies[task].remove(home)
     for consumer in run.consumers_of(task):
         if AHEAD <= run.state[consumer] <= HELD:
-            ledger.out.redirect(run.node[consumer], run.run, task, home)
+            relays.send_on(ledger, run, task, consumer)
             if consumer in run.twins:
                 ledger.out.redirect(run.twins[consumer][0], run.run, task, home)
 
@@ -89,7 +89,7 @@ def drop(ledger: Ledger, run: Run, task: int) -> None:
     _book_off(ledger, run, task)
     peer, attempt = run.twins.pop(task)
     if peer in ledger.nodes:
-        _note_copy(run, task, peer)
+        run.note_copy(task, peer)
         ledger.out.abandon(peer, run, task, attempt)
 
 
@@ -122,11 +122,3 @@ def _book_off(ledger: Ledger, run: Run, task: int) -> None:
     if node is not None:
         node.give(run.shapes[run.kind[task]], 1, True)
         del node.holding[run.run, task]
-
-
-def _note_copy(run: Run, task: int, peer: int) -> None:
-    """It has the result, or may have made it when the word came: told when nobody needs it any more."""
-    if run.node[task] != peer:
-        others = run.copies.setdefault(task, [])
-        if peer not in others:
-            others.append(peer)

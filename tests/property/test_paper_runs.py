@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from paper_stage import Case, Watched, play, random_case, tries
 
@@ -37,6 +37,7 @@ def look_back(case: Case, stage: Watched) -> None:
 
 @tries(90)
 @given(seed=SEEDS, total=SIZES)
+@example(seed=1970, total=28)    # a result is made elsewhere than planned, while a task that takes it stays where it was to be made
 def test_whatever_is_known_every_task_runs_once_where_it_may_and_nothing_is_left(seed: int, total: int) -> None:
     """No over-commit, no second start, no start without inputs or on a wrong node, groups together, everything free in the end."""
     case = random_case(seed, total)

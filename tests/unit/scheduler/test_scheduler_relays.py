@@ -156,6 +156,30 @@ def test_every_holder_is_told_to_drop_it_once() -> None:
     assert not cluster.scheduler.ledger.runs[RunId(1)].trees
 
 
+@pytest.mark.parametrize("takes_it_again", [False, True])
+def test_who_takes_a_value_that_was_to_be_made_there_takes_part_when_it_is_made_elsewhere(takes_it_again: bool) -> None:
+    """Its dependent, planned beside it, makes its node fetch it: the node is told to drop it, and counts as one that has it already."""
+    cluster = Cluster().client().join("n1", cpu=64)
+    takers = [n for n in range(1, 5) if n > 1 or takes_it_again]
+    tasks = [(kind("make", flags=0), ()), (kind("beside", node="n1"), (0,)), (kind("wait", node="n5"), ()),
+             *((kind(f"take {number}", node=f"n{number}"), (0, 2)) for number in takers)]
+    unknown = [-1.0] * (len(tasks) - 2)
+    cluster.submit(replace(program(tasks), seconds=floats([0.01, 0.01, *unknown]), nbytes=floats([-1.0, -1.0, *unknown])))
+    assert cluster.plans("n1") == [0, 1]
+    for number in (2, 3, 4, 5):
+        cluster.join(f"n{number}")
+    cluster.join("n0", cpu=8)
+    cluster.hear("n1", Recalled(RunId(1), ints([0]), ints([1])))
+    assert cluster.where(0) != "n1" and redirected(cluster) == {"n1": cluster.where(0)}
+    cluster.done(0, nbytes=LARGE)
+    cluster.done(2)
+    assert cluster.scheduler.ledger.runs[RunId(1)].trees and cluster.plans("n1") == ([3] if takes_it_again else [])
+    cluster.finish()
+
+    assert sorted(name for name, message in cluster.said if isinstance(message, Release) and 0 in message.tasks) == sorted(
+        {cluster.where(0), "n1", "n2", "n3", "n4"})
+
+
 # ── how long it takes ───────────────────────────────────────────────────────
 
 

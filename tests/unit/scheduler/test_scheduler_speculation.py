@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from scheduler_story import Cluster, Flag, Plan, Recall, Recalled, Redirect, RunDone, RunFailed, kind, program
+from scheduler_story import Cluster, Flag, Plan, Recall, Recalled, Redirect, Release, RunDone, RunFailed, kind, program
 
-from handoff.columns import ints
+from handoff.columns import floats, ints
 from handoff.ids import RunId
 from handoff.messages import Abandon, Ask, Drain, EndRun, Forget
 
@@ -109,6 +109,25 @@ def test_a_failure_of_one_attempt_counts_for_nothing_while_the_other_lives(node:
     assert cluster.attempt(4) == 3      # no number is given twice
     cluster.fail(4)
     assert cluster.told(RunFailed)
+
+
+def test_what_takes_the_result_beside_the_first_attempt_takes_it_from_the_second() -> None:
+    """Its node fetches the result then, and is told to drop it when nobody needs it any more."""
+    cluster = Cluster(**SETTINGS).client().join("n1")
+    what = program([(kind("work", flags=Flag.IDEMPOTENT), ())] * 5 + [(kind("after", node="n1"), tuple(range(5)))])
+    cluster.submit(replace(what, seconds=floats([0.03] * 5 + [0.01]), nbytes=floats([-1.0] * 6)))
+    for task in range(4):
+        cluster.done(task, seconds=0.1)
+    cluster.join("n2")
+    cluster.wait(2.0)
+    assert cluster.where(4) == "n2" and cluster.where(5) == "n1"
+    cluster.planned[1, 4] = ("n1", 1)
+    cluster.fail(4)
+    assert [(name, list(word.tasks)) for name, word in cluster.last if isinstance(word, Redirect)] == [("n1", [4])]
+    cluster.planned[1, 4] = ("n2", 2)
+    cluster.finish()
+
+    assert sorted(name for name, word in cluster.said if isinstance(word, Release) and 4 in word.tasks) == ["n1", "n2"]
 
 
 @pytest.mark.parametrize("lost", ["n1", "n2"])
