@@ -197,7 +197,7 @@ class Ledger:
             for each in run.inputs[run.starts[task] : run.starts[task + 1]]:
                 if where[each] != peer:
                     others = run.copies.setdefault(each, [])
-                    if peer not in others:
+                    if peer not in others and run.ran.get(each) != peer:    # who made an output keeps it, wherever others take it from
                         others.append(peer)
                         nbytes = run.nbytes[each] or (run.told_bytes[each] if run.told_bytes else 0)
                         if nbytes > self.rates.large:

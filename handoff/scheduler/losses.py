@@ -91,7 +91,7 @@ def _sure_holder(ledger: Ledger, run: Run, task: int, lost: int) -> int | None:
     if run.has_remade:
         return None   # that one may have dropped it since, when it was released to be made again, and only wait for it as others do
     for consumer in run.consumers_of(task):
-        peer = run.node[consumer]
+        peer = run.ran.get(consumer, run.node[consumer])
         if run.state[consumer] in (DONE, GONE) and peer != lost and peer in ledger.nodes and peer in run.copies.get(task, ()):
             return peer
     return None

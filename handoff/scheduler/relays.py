@@ -118,7 +118,7 @@ def join(ledger: Ledger, run: Run, value: int, peer: int, nbytes: float, now: fl
         tree = run.trees[value] = Tree(run.node[value], there)
     holder = tree.holders.get(peer)
     if holder is None:
-        if run.has_remade:
+        if run.has_remade or run.ran.get(value) == peer:    # who made it has it
             return None
         source, begin = tree.source(ledger, peer, nbytes, now)
         holder = tree.add(peer, source, begin + nbytes / ledger.rates.of(source, peer))

@@ -222,3 +222,41 @@ def test_a_serializer_that_is_made_again_after_its_consumer_is_done_is_told_wher
     plan = [message for _, message in cluster.said if isinstance(message, Plan) and 1 in message.tasks][-1]
     assert list(plan.attempts) == [2] * len(plan.tasks)
     assert list(plan.targets) == [1, cluster.peers["n2"]]
+
+
+def test_a_result_is_not_taken_from_a_node_that_has_only_what_was_made_of_it() -> None:
+    """A task took it on a node that was lost since, and its own result lives on elsewhere: what it took is not there for that reason."""
+    cluster = Cluster().client().join("n1").join("n2").join("n3", cpu=4)
+    first, second = kind("first", flags=0, node="n1"), kind("second", flags=0, node="n2")
+    use, slow = kind("use", node="n3"), kind("slow", node="n3")
+    cluster.submit(program([(first, ()), (second, (0,)), (use, (1,)), (use, (0,)), (slow, ()), (use, (1, 4))]))
+    cluster.done(0)
+    cluster.done(1)
+    cluster.done(2)     # n3 has the result of task 1; that of task 0 is on its way there, for task 3
+    cluster.lose("n2")
+    assert cluster.names[cluster.scheduler.ledger.runs[RunId(1)].node[1]] == "n3"
+    cluster.lose("n1")
+
+    assert not cluster.told(Redirect, "n3")
+    cluster.join("n1")
+    assert cluster.plans("n1") == [0] and cluster.attempt(0) == 2
+    cluster.finish()
+
+
+def test_a_maker_that_could_not_be_reached_keeps_an_output_that_is_taken_there_again() -> None:
+    """Others take it from a copy; what is planned where it was made takes it there, and the client may still be about to do so."""
+    cluster = Cluster(relay_bytes=1).client().join("n1", cpu=8)
+    for number in range(2, 6):
+        cluster.join(f"n{number}")
+    takers = [(kind(f"take on n{number}", node=f"n{number}", flags=0), (0,)) for number in range(1, 6)]
+    late = (kind("late", node="n1", flags=0), (0, 6))
+    cluster.submit(program([(kind("make", node="n1"), ()), *takers, (kind("slow", node="n1", flags=0), ()), late]))
+    cluster.done(0, nbytes=100_000_000)
+    cluster.done(2)
+    cluster.hear("n3", Unreachable(RunId(1), cluster.peers["n1"], ints([0])))
+    assert cluster.names[cluster.scheduler.ledger.runs[RunId(1)].node[0]] == "n2"
+    cluster.done(6)
+    assert cluster.plans("n1") == [7] and cluster.scheduler.ledger.runs[RunId(1)].is_planned(1)
+    cluster.finish()
+
+    assert not any(0 in message.tasks for name, message in cluster.said if name == "n1" and isinstance(message, Release))
