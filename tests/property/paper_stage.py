@@ -166,6 +166,7 @@ class Watched(Simulator):
         assert all((run, each) in node.has for each in inputs), f"{name} started without its inputs"
         assert of.node in ("", node.spec.name), f"{name} is pinned elsewhere"
         assert set(of.where) <= set(node.spec.labels), f"{name} is to have other labels"
+        self._look_at_group(node, run, task, name)
         cost = node.plans[key].cost
         assert cost in (of.cost, *of.alternatives) or (not of.cost and dict(cost).keys() == {SLOT}), f"{name} claimed {cost}"
         starts = self.begun.setdefault(key, [])
@@ -177,6 +178,14 @@ class Watched(Simulator):
         if not self.is_lossy:
             assert not starts, f"{name} started before, though nothing was lost: {starts}"
         starts.append((self.now, node.spec.name, attempt))
+
+    def _look_at_group(self, node: PaperNode, run: int, task: int, name: str) -> None:
+        """Collocated tasks run where the others ran last, unless that node is gone; where their results live on as copies is no matter."""
+        for group in self.work[run].program.groups:
+            for other in group if task in group else ():
+                where = self.begun.get((run, other), [(0.0, node.spec.name, 0)])[-1][1]
+                is_there = self.peers[where] in self.nodes
+                assert where == node.spec.name or not is_there, f"{name} is collocated with {other}, which ran on {where}"
 
     def _ended(self, peer: int, key: tuple[int, int], attempt: int) -> None:
         there = peer in self.nodes and key in self.nodes[peer].plans and self.nodes[peer].plans[key].attempt == attempt
