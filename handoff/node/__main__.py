@@ -17,7 +17,7 @@ from handoff.errors import ConfigError
 from handoff.node.daemon import DRAIN_SECONDS, Daemon
 from handoff.node.gpus import Gpu, gpus_of
 from handoff.node.probe import Detected, detect, gpu_amounts
-from handoff.node.tracker import ResourceTracker
+from handoff.node.tracker import ResourceTracker, offer_of
 from handoff.resources import CLUSTER, GPU, GPU_KIND, GPU_MEMORY, SCALE, Amounts, amounts, describe, shown
 from handoff.service import USAGE, Parser, named_in_module, parser, serve, setting
 
@@ -40,7 +40,7 @@ def command_line(prog: str) -> Parser:
         help="anything else that can be counted, such as license=2, or kinds of GPUs, such as gpu:a100=2; repeatable",
     )
     made.add_argument("--label", metavar="KEY=VALUE", type=setting, action="append", default=[], help="a note on this node; repeatable")
-    made.add_argument("--tracker", metavar="MODULE:CLASS", help="a ResourceTracker of one's own: holds back what the node would start")
+    made.add_argument("--tracker", metavar="MODULE:CLASS", help="a ResourceTracker of one's own, which decides what may start")
     made.add_argument("--host", default="", help="address to listen on for other nodes (default: all; loopback beside a local coordinator)")
     made.add_argument("--port", type=int, default=0, help="port to listen on for other nodes (default: any)")
     made.add_argument(
@@ -98,16 +98,16 @@ def _gpus(offered: dict[str, int], asked: Mapping[str, str], detected: tuple[Gpu
     return tuple(replace(gpu, device=devices.get(index, "").strip() or gpu.device) for index, gpu in enumerate(made))
 
 
-def made_tracker(text: str, offered: Amounts) -> ResourceTracker:
-    """The user's own; ConfigError says what is wrong with it."""
+def made_tracker(text: str, capacity: Amounts) -> tuple[ResourceTracker, Amounts]:
+    """The user's own, and what it offers; ConfigError says what is wrong with it."""
     try:
-        tracker: ResourceTracker = named_in_module(text)(offered)
+        tracker: ResourceTracker = named_in_module(text)(capacity)
         for name in ("fits", "take", "give_back"):
             if not callable(getattr(tracker, name, None)):
                 raise TypeError(f"it has no method {name}")
+        return tracker, offer_of(tracker, capacity)
     except Exception as error:   # whatever a user's module does when it is imported
         raise ConfigError(f"--tracker {text!r} is not MODULE:CLASS of a resource tracker: {error!r}") from error
-    return tracker
 
 
 def _number(text: str) -> float | str:
@@ -131,14 +131,16 @@ def main(arguments: Sequence[str] | None = None, prog: str = "handoff-node") -> 
     try:
         where = "--coordinator" if said.coordinator else "HANDOFF_COORDINATOR"
         coordinator = parse_address(said.coordinator or os.environ.get("HANDOFF_COORDINATOR") or DEFAULT, where)
-        offered, gpus = capacity(said)
-        tracker = None if said.tracker is None else made_tracker(said.tracker, offered)
+        offers, gpus = capacity(said)
+        tracker = None
+        if said.tracker is not None:
+            tracker, offers = made_tracker(said.tracker, offers)
     except ConfigError as error:
         made.exit(USAGE, f"{prog}: {error}\n")
     labels = dict(said.label)
     return serve(
         said, lambda settings, secret: Daemon(
-            settings, secret, coordinator, said.name, offered, labels, said.host, said.port, gpus=gpus, tracker=tracker,
+            settings, secret, coordinator, said.name, offers, labels, said.host, said.port, gpus=gpus, tracker=tracker,
             drain_seconds=said.drain_seconds)
     )
 

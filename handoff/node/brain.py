@@ -264,7 +264,7 @@ class NodeBrain:
 
     def _tracker_failed(self, tracker: ResourceTracker, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"
-        fields = (("tracker", type(tracker).__name__), ("reason", reason), ("note", "going on without it"))
+        fields = (("tracker", type(tracker).__name__), ("reason", reason), ("note", "going on with the node's own count"))
         self._state.effects.append(Note("error", "tracker.failed", fields))
 
     def check(self) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from handoff.node.gpus import Demand, Gpu, Gpus, demand, gpus_of
-from handoff.node.tracker import ResourceTracker
+from handoff.node.tracker import ResourceTracker, available
 from handoff.resources import GPU, GPU_KIND, SCALE, Amounts, is_gpu, shown
 
 FREE_SLOT = ""  # a resource of our own, of which a task that costs nothing takes one: no user's resource has an empty name
 
 
 class Claims:
-    """Amounts taken by what runs. The node is the authority: what does not fit here and now does not start."""
+    """Amounts taken by what runs. The node is the authority: what does not fit here and now does not start.
+
+    What fits is for this count to say, or for a tracker of the user's own: then the count goes on beside it, and may say that less than
+    nothing is free. GPUs, and places for what costs nothing, are given out by this count alone.
+    """
 
     def __init__(
         self, capacity: Amounts, free_slots: int, gpus: Sequence[Gpu] | None = None, tracker: ResourceTracker | None = None,
@@ -22,26 +26,31 @@ class Claims:
         self.free = dict(self.capacity)
         self.gpus = Gpus(gpus_of(capacity) if gpus is None else gpus)
         self.has_gpus = bool(self.gpus.all)
+        self.is_exact = tracker is None        # nothing was ever given away that this count did not have
         self._tracker, self._failed = tracker, failed
+        self._out = 0                          # claims that the tracker knows of
+        self._put_off: set[Amounts] = set()    # costs that it refused last while nothing ran: they wait for something else than room
         self._demands: dict[Amounts, Demand | None] = {}
 
     def fits(self, cost: Amounts) -> bool:
         """Whether this much is free now."""
+        if self._tracker is not None:
+            return self._permits(self._tracker, cost)
         free = self.free
         for name, amount in cost:
             if free.get(name, 0) < amount:
                 return False
-        if self.has_gpus and (wanted := self._demand(cost)) is not None and self.gpus.pick(wanted) is None:
-            return False
-        return self._tracker is None or self._permits(cost)
+        return not self.has_gpus or (wanted := self._demand(cost)) is None or self.gpus.pick(wanted) is not None
 
     def how_many(self, cost: Amounts) -> int:
-        """How many claims of this size fit now, at most a thousand."""
+        """How many claims of this size fit now, at most a thousand. A tracker is asked about one: if that fits, it is at least one."""
         free = self.free
         count = min((free.get(name, 0) // amount for name, amount in cost), default=1000)
         if self.has_gpus and (wanted := self._demand(cost)) is not None:
             count = min(count, self.gpus.how_many(wanted))
-        return count if self._tracker is None or self._permits(cost) else 0
+        if self._tracker is not None:
+            return max(1, count) if self._permits(self._tracker, cost) else 0
+        return max(0, count)    # below nothing after a tracker that gave away more
 
     def gpus_for(self, cost: Amounts) -> tuple[int, ...]:
         """The GPUs that a claim of this would get now; none when it takes none."""
@@ -58,7 +67,8 @@ class Claims:
         for name, amount in self.charges(cost, given):
             free[name] -= amount
         if self._tracker is not None:
-            self._tell(self._tracker.take, cost, given)
+            self._out += 1
+            self._tell(self._tracker, self._tracker.take, cost, given)
         return given
 
     def give_back(self, cost: Amounts, given: tuple[int, ...] = ()) -> None:
@@ -71,7 +81,8 @@ class Claims:
         for name, amount in self.charges(cost, given):
             free[name] += amount
         if self._tracker is not None:
-            self._tell(self._tracker.give_back, cost, given)
+            self._out -= 1
+            self._tell(self._tracker, self._tracker.give_back, cost, given)
 
     def charges(self, cost: Amounts, given: tuple[int, ...]) -> Amounts:
         """All that a claim takes: a GPU of some kind is one of all GPUs, and any GPU is one of its kind."""
@@ -97,6 +108,8 @@ class Claims:
 
     def delays(self, cost: Amounts, large: Amounts) -> bool:
         """Whether a claim of `cost` would leave less than `large` needs, of something that both need."""
+        if self._tracker is not None:
+            return self._contend(cost, large)
         free, needs = self.free, dict(large)
         if any(name in needs and free.get(name, 0) - amount < needs[name] for name, amount in cost):
             return True
@@ -111,6 +124,8 @@ class Claims:
 
     def prolongs(self, cost: Amounts, large: Amounts) -> bool:
         """Whether to go on with a claim of `cost` keeps from `large` something that it lacks."""
+        if self._tracker is not None:
+            return self._contend(cost, large)
         free, needs = self.free, dict(large)
         if any(name in needs and free.get(name, 0) < needs[name] for name, _ in cost):
             return True
@@ -121,6 +136,14 @@ class Claims:
 
     def amounts(self) -> Amounts:
         """What is free, as it is told to the coordinator."""
+        if (tracker := self._tracker) is not None:
+            try:
+                said = available(tracker)
+            except Exception as error:
+                self._give_up(tracker, error)
+            else:
+                if said is not None:
+                    return said
         return tuple(sorted((name, amount) for name, amount in self.free.items() if name != FREE_SLOT and amount > 0))
 
     # ── parts ───────────────────────────────────────────────────────────────
@@ -133,29 +156,45 @@ class Claims:
             known = self._demands[cost] = demand(cost)
         return known  # type: ignore[return-value]  # self stands for "not known yet"
 
-    def _permits(self, cost: Amounts) -> bool:
-        """What the user's own tracker says."""
-        tracker = self._tracker
-        assert tracker is not None
+    def _permits(self, tracker: ResourceTracker, cost: Amounts) -> bool:
+        """What the user's own tracker says of what is there to be given out."""
+        wanted = self._demand(cost) if self.has_gpus else None
+        if wanted is not None and self.gpus.pick(wanted) is None:
+            return False
+        if any(name == FREE_SLOT and self.free[name] < amount for name, amount in cost):
+            return False
         try:
-            return bool(tracker.fits(_said(cost)))
+            fits = bool(tracker.fits(_said(cost)))
         except Exception as error:   # it may be wrong, but not stop the node
             self._give_up(tracker, error)
-            return True
+            return self.fits(cost)
+        if fits:
+            self._put_off.discard(cost)
+        elif not self._out and len(self._put_off) < DEMANDS_MAX:
+            self._put_off.add(cost)
+        return fits
 
-    def _tell(self, what: Callable[[Amounts, tuple[int, ...]], None], cost: Amounts, given: tuple[int, ...]) -> None:
+    def _contend(self, cost: Amounts, large: Amounts) -> bool:
+        """Whether `cost` keeps `large` waiting, for all that is known of a tracker's reasons: when both name a resource.
+
+        What it refuses even while nothing runs waits for something else (for the night, for example), and nobody is in its way.
+        """
+        return large not in self._put_off and not {name for name, _ in cost}.isdisjoint(name for name, _ in large)
+
+    def _tell(
+        self, tracker: ResourceTracker, what: Callable[[Amounts, tuple[int, ...]], None], cost: Amounts, given: tuple[int, ...]
+    ) -> None:
         try:
             what(_said(cost), given)
         except Exception as error:
-            assert self._tracker is not None
-            self._give_up(self._tracker, error)
+            self._give_up(tracker, error)
 
     def _give_up(self, tracker: ResourceTracker, error: Exception) -> None:
         self._tracker = None
         self._failed(tracker, error)
 
 
-DEMANDS_MAX = 1024   # costs whose GPUs are worked out and remembered
+DEMANDS_MAX = 1024   # costs of which something is worked out and remembered
 
 
 def _said(cost: Amounts) -> Amounts:
