@@ -1,11 +1,11 @@
-"""The first words on every connection, and those that keep it: who I am, whether I am in, that I live, that I leave."""
+"""The first words on every connection, and those that keep it: who I am, whether I am in, that I live, what else to open, that I leave."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from handoff.columns import Floats, Ints, Longs, floats, ints, longs
-from handoff.ids import NOBODY, PeerId
+from handoff.ids import NOBODY, PeerId, RunId
 from handoff.resources import Amounts
 
 
@@ -70,3 +70,29 @@ class Alive:
     sources: Ints = field(default_factory=ints)
     moved_bytes: Longs = field(default_factory=longs)
     moved_seconds: Floats = field(default_factory=floats)
+
+
+@dataclass(frozen=True, slots=True)
+class OfferBulk:
+    """Large values for you come over a connection of their own: open it to me, with this. See `transport/bulk.py`."""
+
+    ticket: bytes                 # names this offer; good once
+    key: bytes = field(repr=False)
+    clear: bool                   # the values may travel unencrypted, if you allow it, too
+    piece_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeclineBulk:
+    """That connection will not come: send large values over this one."""
+
+    ticket: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopBulk:
+    """I do not want the rest of this value, which you are sending me."""
+
+    run: RunId
+    task: int

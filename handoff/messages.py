@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, Union
 
 from handoff.columns import Blobs, Body, Floats, Ints, Longs, floats, ints
-from handoff.greetings import Alive, Bye, Hello, Refused, Welcome
+from handoff.greetings import Alive, Bye, DeclineBulk, Hello, OfferBulk, Refused, StopBulk, Welcome
 from handoff.ids import NO_RUN, NOBODY, PeerId, RunId
 from handoff.program import Kind, Program
 
@@ -375,5 +375,5 @@ Message: TypeAlias = Union[
     Accepted, Answer, Peers, Placed, Upload, Progress, NodeGone, RunDone, RunFailed, Output,
     Plan, Recall, Redirect, Release, EndRun, DropCode,
     Report, Failed, Recalled, Unreachable, Want, Collect, Results, Announce, Chunk, Absent,
-    Drain, Abandon,
+    Drain, Abandon, OfferBulk, DeclineBulk, StopBulk,
 ]  # the order is the wire's tag: add at the end, never reorder within a protocol

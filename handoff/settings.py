@@ -67,6 +67,9 @@ class WireSettings:
     body_bytes_max: int = 64 * MIB     # raw bytes beside one header; larger values are cut into chunks
     chunk_bytes: int = 1 * MIB         # one piece of a large value
     array_length_max: int = 65536      # entries of a MessagePack array or map; columns travel as raw integers
+    bulk_bytes: int = 256 * KIB        # values from this size on go from node to node over a connection of their own
+    bulk_piece_bytes: int = 512 * KIB  # encrypted at once there; each end has two pieces in memory
+    unencrypted_values: bool = False   # these go in the clear, unprotected against whoever is on the network, where both nodes allow it
     write_high_bytes: int = 4 * MIB    # a sender waits while more than this is unwritten
     write_low_bytes: int = 1 * MIB
     unacknowledged_bytes_max: int = 256 * MIB  # kept to resend after a reconnect; more ends the session

@@ -91,7 +91,8 @@ class Daemon:
         self._exchange = Exchange(self._identity, self._settings.wire, self._hello, self._store, self._driver.post)
         self._driver.start()
         self._listener = await listen(
-            self._host, self._port, self._identity, "node", self._exchange.welcome, self._exchange, self._settings.wire
+            self._host, self._port, self._identity, "node", self._exchange.welcome, self._exchange, self._settings.wire,
+            bulk=self._exchange.greet,
         )
         self._port = self._listener.port
         self._session = SessionClient(

@@ -7,6 +7,7 @@ carry messages; when any of them breaks, all links with that peer are closed and
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -17,9 +18,11 @@ from handoff.errors import HandoffError, LinkError, ProtocolError
 from handoff.ids import PeerId, RunId
 from handoff.log import log
 from handoff.machine import Joined, Lost, Received
-from handoff.messages import Chunk, Hello, Message, Peers, Results, Welcome
+from handoff.messages import Absent, Chunk, DeclineBulk, Hello, Message, OfferBulk, Peers, Results, StopBulk, Want, Welcome
+from handoff.node.channels import Channels
 from handoff.node.events import Arrived, Deliver, Stream
 from handoff.node.flows import Flows
+from handoff.node.shared_memory import SharedValue
 from handoff.node.store import ResultStore
 from handoff.settings import WireSettings
 from handoff.transport.dial import dial
@@ -51,10 +54,15 @@ class Exchange:
         self._streams: dict[PeerId, deque[tuple[RunId, int]]] = {}  # large values to send, one at a time per peer
         self._incoming: dict[tuple[RunId, int], _Incoming] = {}   # large values being received
         self._flows = Flows(time.monotonic)                        # how fast these come
+        self._wanted: dict[RunId, set[int]] = {}                   # asked for, and not here yet
         self._names: dict[PeerId, str] = {}
         self._addresses: dict[PeerId, tuple[str, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._channels = Channels(
+            settings, store, self._flows, say=self._say, address=self._addresses.get, begins=self._begins, arrived=self._arrived,
+            gave_up=lambda peer, run, task: emit(Received(peer, Absent(run, ints([task])))), broken=self._break,
+        )
 
     # ── who is there ────────────────────────────────────────────────────────
 
@@ -84,6 +92,8 @@ class Exchange:
 
     def send(self, peer: PeerId, message: Message) -> None:
         """Say it now, or as soon as the link that is being dialled stands."""
+        if type(message) is Want:
+            self._wanted.setdefault(message.run, set()).update(message.tasks)
         links = self._links.get(peer)
         if links:
             links[-1].send(message)
@@ -115,7 +125,7 @@ class Exchange:
             self.send(effect.peer, Results(effect.run, ints(tasks), longs(map(len, parts)), tuple(parts)))
 
     def stream(self, effect: Stream) -> None:
-        """A large value, in chunks, after those that are already on their way to this peer."""
+        """A large value, after those that are already on their way to this peer."""
         queue = self._streams.get(effect.peer)
         if queue is not None:
             queue.append((effect.run, effect.task))
@@ -125,6 +135,8 @@ class Exchange:
 
     def drop_run(self, run: RunId) -> None:
         """The run is over: end what is being sent or received of it."""
+        self._wanted.pop(run, None)
+        self._channels.drop_run(run)
         for queue in self._streams.values():
             kept = [entry for entry in queue if entry[0] != run]
             queue.clear()
@@ -134,6 +146,8 @@ class Exchange:
 
     def drop(self, run: RunId, tasks: Iterable[int]) -> None:
         """Nobody here wants these any more: what still comes of them passes by."""
+        self._wanted.get(run, set()).difference_update(tasks)
+        self._channels.drop(run, tasks)
         for task in tasks:
             self._end((run, task))
 
@@ -144,9 +158,7 @@ class Exchange:
                 await self._send_value(peer, *queue.popleft())
         except (OSError, MemoryError) as error:  # a value that can't be mapped now; with its link broken, the peer asks again
             log.error("value.not_sent", peer=peer, name=self.name(peer), error=error)
-            if links := self._links.get(peer):
-                links[0].close("a value can't be sent now")
-                self.lost(links[0], f"a value can't be sent now: {error}")
+            self._break(peer, f"a value can't be sent now: {error}")
         finally:
             self._streams.pop(peer, None)
 
@@ -156,6 +168,11 @@ class Exchange:
         if value is None or not links:
             return  # it was dropped, or the link broke: who still wants the value asks again
         link = links[-1]  # one link for all chunks: between two there is no order
+        if type(value) is SharedValue and value.nbytes >= self._settings.bulk_bytes and link.role == "node":
+            if await self._channels.send(peer, run, task, value):
+                return
+            if link.closed:
+                return
         view = memoryview(value) if isinstance(value, bytes) else value.view()
         total, step = len(view), self._settings.chunk_bytes
         for offset in range(0, total, step):
@@ -189,6 +206,7 @@ class Exchange:
         if chunk.offset == 0:
             if key in self._incoming:
                 self._abort(key)
+            self._channels.forget(key)
             if self._store.get(*key) is not None:
                 return None  # we have it: let the rest pass by
             self._incoming[key] = _Incoming(link, self._store.receive(chunk.run, chunk.task, chunk.total))
@@ -215,6 +233,7 @@ class Exchange:
                 for task, size in zip(tasks, sizes, strict=True):
                     self._store.put(run, task, bytes(view[at : at + size]))
                     at += size
+                self._here(run, tasks)
                 self._emit(Arrived(link.peer, run, tuple(tasks), tuple(sizes)))
             case Chunk(run, task, _, total, body):
                 incoming = self._expected(link, message)
@@ -224,7 +243,13 @@ class Exchange:
                     if incoming.filled == total:
                         self._end((run, task))
                         if self._store.received(run, task):  # else it was dropped meanwhile
-                            self._emit(Arrived(link.peer, run, (task,), (total,)))
+                            self._arrived(link.peer, run, task, total)
+            case OfferBulk():
+                self._channels.offered(link.peer, message)
+            case DeclineBulk(ticket, reason):
+                self._channels.tickets.declined(ticket, reason)
+            case StopBulk(run, task):
+                self._channels.stop(link.peer, run, task)
             case _:
                 self._emit(Received(link.peer, message))
 
@@ -236,12 +261,48 @@ class Exchange:
         for other in links:
             if other is not link:
                 other.close("another link to this peer broke")
+        self._channels.lost(link.peer)
         for key in [key for key, incoming in self._incoming.items() if incoming.link.peer == link.peer]:
             self._abort(key)
         log.debug("peer.link_lost", peer=link.peer, name=self.name(link.peer), reason=reason)
         if link.peer not in self._addresses:
             self._names.pop(link.peer, None)  # a client, which has another number when it comes again
         self._emit(Lost(link.peer, reason))
+
+    # ── over bulk connections ───────────────────────────────────────────────
+
+    async def greet(self, sock: socket.socket) -> None:
+        """Somebody opens one."""
+        await self._channels.tickets.greet(sock)
+
+    def _say(self, peer: PeerId, message: Message) -> None:
+        """To a peer with which a link stands; what is said of connections means nothing on another one."""
+        if links := self._links.get(peer):
+            links[-1].send(message)
+
+    def _begins(self, peer: PeerId, run: RunId, task: int) -> bool:
+        """A large value is coming: memory is taken only for what was asked for and is not here."""
+        if task not in self._wanted.get(run, ()) or self._store.get(run, task) is not None:
+            return False
+        self._end((run, task))
+        return True
+
+    def _arrived(self, peer: PeerId, run: RunId, task: int, total: int) -> None:
+        self._here(run, (task,))
+        self._emit(Arrived(peer, run, (task,), (total,)))
+
+    def _here(self, run: RunId, tasks: Iterable[int]) -> None:
+        wanted = self._wanted.get(run)
+        if wanted is not None:
+            wanted.difference_update(tasks)
+            if not wanted:
+                del self._wanted[run]
+
+    def _break(self, peer: PeerId, reason: str) -> None:
+        """End the links to this peer, whichever way it was that broke: who waits for something on them asks again."""
+        if links := self._links.get(peer):
+            links[0].close(reason)
+            self.lost(links[0], reason)
 
     def _abort(self, key: tuple[RunId, int]) -> None:
         self._end(key)
@@ -254,6 +315,7 @@ class Exchange:
 
     def moved(self) -> list[tuple[PeerId, int, float]]:
         """What came of large values since the last call: per node, bytes, and the seconds in which they flowed."""
+        self._channels.count()
         return [flow for flow in self._flows.take() if flow[0] in self._addresses]
 
     def start_anew(self) -> None:
@@ -262,6 +324,8 @@ class Exchange:
         Peers hear of a node from the coordinator, so their first words may overtake the coordinator's welcome, which voids all before it.
         """
         links, self._links = self._links, {}
+        self._wanted.clear()
+        self._channels.lose_all()
         for key in list(self._incoming):
             self._abort(key)
         for several in links.values():
@@ -271,6 +335,7 @@ class Exchange:
     def close(self) -> None:
         """Leave all peers."""
         self._closed = True
+        self._channels.close()
         for task in self._tasks:
             task.cancel()
         for links in list(self._links.values()):

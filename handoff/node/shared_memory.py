@@ -78,15 +78,23 @@ def _write_all(fd: int, parts: list[memoryview]) -> None:
             parts[at] = parts[at][written:]
 
 
-def writable_shared(nbytes: int) -> tuple[SharedValue, memoryview]:
-    """An empty value of this size and the memory to write it into. Seal it with `seal_received` when it is complete."""
+def empty_shared(nbytes: int) -> SharedValue:
+    """A value of this size that is still to be written. Seal it with `seal_received` when it is complete."""
     try:
         fd = os.memfd_create("handoff-value", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         value = SharedValue(fd, nbytes)
         os.ftruncate(fd, nbytes)
-        return value, memoryview(mmap.mmap(fd, nbytes))
+        return value
     except (OSError, ValueError, OverflowError) as error:
         raise MemoryError(f"no room for a value of {nbytes:,} bytes on this node: {error}") from error
+
+
+def map_writable(value: SharedValue) -> memoryview:
+    """The memory of an empty value, to write it into."""
+    try:
+        return memoryview(mmap.mmap(value.fd, value.nbytes))
+    except (OSError, ValueError, OverflowError) as error:
+        raise MemoryError(f"no room for a value of {value.nbytes:,} bytes on this node: {error}") from error
 
 
 def with_few_descriptors(value: SharedValue) -> SharedValue | bytes:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from handoff.ids import RunId
-from handoff.node.shared_memory import SharedValue, seal_received, with_few_descriptors, writable_shared
+from handoff.node.shared_memory import SharedValue, empty_shared, map_writable, seal_received, with_few_descriptors
 
 Value: TypeAlias = bytes | SharedValue
 
@@ -61,11 +61,20 @@ class ResultStore:
 
     def receive(self, run: RunId, task: int, total: int) -> memoryview:
         """Memory for a value that arrives in pieces. Asking again starts over; MemoryError when there is no room."""
+        value = self.allot(run, task, total)
+        try:
+            return map_writable(value)
+        except MemoryError:
+            self.abort(run, task)
+            raise
+
+    def allot(self, run: RunId, task: int, total: int) -> SharedValue:
+        """The same for who writes to its file."""
         self.abort(run, task)
-        value, memory = writable_shared(total)
+        value = empty_shared(total)
         self._receiving.setdefault(run, {})[task] = value
         self.resident_bytes += total
-        return memory
+        return value
 
     def received(self, run: RunId, task: int) -> bool:
         """All pieces are written: the value becomes visible. False when it was dropped or aborted meanwhile."""

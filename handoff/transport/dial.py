@@ -36,7 +36,7 @@ async def dial(
     place = shown(address)
     try:
         async with asyncio.timeout(settings.handshake_seconds):
-            sock = await _connect(address)
+            sock = await connect(address)
             opening = _Opening(place, expect_role, expect_name, peer)
             link = Link(identity, settings, handler, introduce=opening.introduce, gone=opening.gone, peer=peer)
             try:
@@ -54,7 +54,8 @@ async def dial(
         ) from None
 
 
-async def _connect(address: tuple[str, int]) -> socket.socket:
+async def connect(address: tuple[str, int]) -> socket.socket:
+    """A socket that is connected to who listens there, and tuned. Raises ConnectionLost."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(address[0], address[1], type=socket.SOCK_STREAM)

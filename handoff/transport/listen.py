@@ -6,7 +6,7 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from handoff.messages import Hello, Message, Refused, Welcome
 from handoff.roles import ALLOWED
 from handoff.settings import WireSettings
 from handoff.transport.link import SHUTDOWN_SECONDS, Handler, Link, shown, tune
+from handoff.transport.records import MAGIC
 
 BACKLOG = 1024
 ACCEPT_PAUSE_SECONDS = 1.0       # after running out of file descriptors
@@ -23,21 +24,23 @@ SAME_ADDRESS_SECONDS = 1.0       # at most one line in the log per address, reas
 ADDRESSES_MAX = 1024             # remembered for that
 
 Answer = Callable[[Link, Hello], "Welcome | Refused"]
+Bulk = Callable[[socket.socket], Awaitable[None]]
 
 
 async def listen(
     host: str, port: int, identity: Any, role: str, welcome: Answer, handler: Handler, settings: WireSettings, *,
-    sock: socket.socket | None = None,
+    sock: socket.socket | None = None, bulk: Bulk | None = None,
 ) -> Listener:
     """Accept links as `role` on this address (port 0: any free one), or on a socket that listens already.
 
     `welcome(link, hello)` decides: `link.role` and `link.name` are proven, `hello` is only said. After a Welcome the handler's `opened`
-    is called and messages flow; a Refused is passed on to the peer. Raises ConfigError when the port is in use.
+    is called and messages flow; a Refused is passed on to the peer. `bulk` takes connections that begin as bulk connections do, instead of
+    TLS, and raises ProtocolError for those that do not prove themselves. Raises ConfigError when the port is in use.
     """
     if sock is None:
         sock = _bound(host, port)
     sock.setblocking(False)
-    return Listener(sock, identity, role, welcome=welcome, handler=handler, settings=settings)
+    return Listener(sock, identity, role, welcome=welcome, handler=handler, settings=settings, bulk=bulk)
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -65,12 +68,13 @@ class Listener:
     """Accepts until it is closed. Links that are open stay."""
 
     def __init__(
-        self, sock: socket.socket, identity: Any, role: str, *, welcome: Answer, handler: Handler, settings: WireSettings
+        self, sock: socket.socket, identity: Any, role: str, *, welcome: Answer, handler: Handler, settings: WireSettings,
+        bulk: Bulk | None,
     ) -> None:
         self.address: tuple[str, int] = sock.getsockname()[:2]
         self.port: int = self.address[1]
         self._sock, self._identity, self._role = sock, identity, role
-        self._welcome, self._handler, self._settings = welcome, handler, settings
+        self._welcome, self._handler, self._settings, self._bulk = welcome, handler, settings, bulk
         self._refusals: dict[tuple[str, str], float] = {}  # address, reason -> when that was logged last
         self._room = asyncio.Semaphore(settings.half_open_max)
         self._strangers: set[asyncio.Task[None]] = set()
@@ -123,9 +127,14 @@ class Listener:
 
         tune(sock)
         link = Link(self._identity, self._settings, self._handler, introduce=partial(self._introduce, decided), gone=gone)
-        reason = ""
+        reason, is_taken = "", False
         try:
             async with asyncio.timeout(self._settings.handshake_seconds):
+                if self._bulk is not None and await _first_byte(sock) == MAGIC[:1]:
+                    await self._bulk(sock)
+                    is_taken = True
+                    return
+                is_taken = True
                 await loop.connect_accepted_socket(
                     lambda: link, sock, ssl=self._identity.server_context(),
                     ssl_handshake_timeout=self._settings.handshake_seconds, ssl_shutdown_timeout=SHUTDOWN_SECONDS,
@@ -135,9 +144,13 @@ class Listener:
             reason = f"said nothing useful within {self._settings.handshake_seconds:g} s"
         except OSError as error:
             reason = _explained(error)
+        except ProtocolError as error:   # on a bulk connection; those of a link are said to `gone`
+            reason = str(error)
         finally:
             if not link.is_open:
                 link.close()
+            if not is_taken:
+                sock.close()
         if reason:
             self._refused(address, where[0], reason, link)
 
@@ -174,6 +187,24 @@ class Listener:
         self._refusals[host, reason] = now
         who = {"role": link.role, "name": link.name} if link.role else {}
         log.warning("link.refused", address=address, reason=reason, **who)
+
+
+async def _first_byte(sock: socket.socket) -> bytes:
+    """What the other side begins with, left where it is."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def came() -> None:
+        loop.remove_reader(sock)
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(sock, came)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(sock)
+    return sock.recv(1, socket.MSG_PEEK)
 
 
 def _explained(error: OSError) -> str:

@@ -201,8 +201,8 @@ async def test_clients_that_left_are_forgotten(house: House) -> None:
 
 async def test_a_value_that_can_not_be_mapped_ends_the_link(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """What can't be sent now is not left unanswered: the peer finds its link broken, and asks again."""
-    value, memory = shared_memory.writable_shared(64 * KIB)
-    memory[:] = BIG
+    value = shared_memory.empty_shared(64 * KIB)
+    shared_memory.map_writable(value)[:] = BIG
     house.store.put(RUN, 1, value)
 
     def exhausted(*_: Any) -> memoryview:

@@ -10,7 +10,7 @@ import pytest
 
 from handoff.errors import ProtocolError
 from handoff.ids import RunId
-from handoff.node.shared_memory import SharedValue, adopt, map_readonly, writable_shared, write_shared
+from handoff.node.shared_memory import SharedValue, adopt, empty_shared, map_readonly, map_writable, write_shared
 from handoff.node.store import ResultStore
 
 RUN, OTHER = RunId(1), RunId(2)
@@ -165,8 +165,8 @@ def test_memory_from_a_worker_is_checked() -> None:
     assert bytes(adopt(os.dup(good.fd), 3).view()) == b"abc"
     with pytest.raises(ProtocolError):
         adopt(os.dup(good.fd), 4)
-    unsealed, memory = writable_shared(3)
-    memory.release()
+    unsealed = empty_shared(3)
+    map_writable(unsealed).release()
     assert fcntl.fcntl(unsealed.fd, 1034) & 2 == 0
     with pytest.raises(ProtocolError):
         adopt(os.dup(unsealed.fd), 3)

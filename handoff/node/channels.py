@@ -1,0 +1,247 @@
+"""Large values between this node and others: what is on its way over bulk connections, in either direction, and its end.
+
+One connection for each direction between two nodes, opened when the first large value goes there, and ended with their links. A peer that
+can't be reached so gets its values over its link, as if there were no such connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from handoff.errors import LinkError, ProtocolError
+from handoff.ids import PeerId, RunId
+from handoff.log import log
+from handoff.messages import DeclineBulk, Message, OfferBulk, StopBulk
+from handoff.node.flows import Flows
+from handoff.node.shared_memory import SharedValue
+from handoff.node.store import ResultStore
+from handoff.settings import WireSettings
+from handoff.transport.bulk import Channel, Tickets, dial_bulk, take_values, threads
+from handoff.transport.records import Head
+
+
+class Landing:
+    """A value on its way to us; or one that nobody wants any more, which passes by."""
+
+    __slots__ = ("filled", "key", "peer", "told", "value")
+
+    def __init__(self, peer: PeerId, key: tuple[RunId, int], value: SharedValue | None) -> None:
+        self.peer, self.key, self.value = peer, key, value
+        self.filled = 0          # bytes that are in the file
+        self.told = 0            # of those, counted as moved
+
+    def write(self, piece: memoryview) -> None:
+        """In a thread: the next bytes."""
+        value = self.value       # held meanwhile: the number of a closed file may soon be another one's
+        while value is not None and len(piece):
+            count = os.pwrite(value.fd, piece, self.filled)   # faster than copying into a mapping, which faults on every page
+            self.filled += count
+            piece = piece[count:]
+
+
+class _Outgoing:
+    """What goes to one peer."""
+
+    __slots__ = ("channel", "is_stopped", "key")
+
+    def __init__(self) -> None:
+        self.channel: Channel | None = None
+        self.key: tuple[RunId, int] | None = None    # the value that is on its way
+        self.is_stopped = False                      # and whose rest is not wanted, or not here any more
+
+
+class Channels:
+    """See the head of the file.
+
+    `say` sends a message to a peer, `address` tells where it listens; `begins` is told of a value that comes, and answers whether it is
+    wanted; `arrived` that it is here, `gave_up` that its sender stopped on the way. `broken` is told of a connection that is of no use.
+    """
+
+    def __init__(
+        self, settings: WireSettings, store: ResultStore, flows: Flows, *,
+        say: Callable[[PeerId, Message], None],
+        address: Callable[[PeerId], tuple[str, int] | None],
+        begins: Callable[[PeerId, RunId, int], bool],
+        arrived: Callable[[PeerId, RunId, int, int], None],
+        gave_up: Callable[[PeerId, RunId, int], None],
+        broken: Callable[[PeerId, str], None],
+    ) -> None:
+        self._settings, self._store, self._flows = settings, store, flows
+        self._say, self._address = say, address
+        self._begins, self._arrived, self._gave_up, self._broken = begins, arrived, gave_up, broken
+        self.tickets = Tickets()
+        self._outgoing: dict[PeerId, _Outgoing] = {}
+        self._unreachable: set[PeerId] = set()       # by this way; their links work
+        self._coming: dict[PeerId, list[Channel]] = {}
+        self._landings: dict[tuple[RunId, int], Landing] = {}
+        self._senders, self._receivers = threads("send"), threads("receive")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # ── sending ─────────────────────────────────────────────────────────────
+
+    async def send(self, peer: PeerId, run: RunId, task: int, value: SharedValue) -> bool:
+        """False when it has to go another way. What broke on the way was told to `broken`."""
+        if peer in self._unreachable:
+            return False
+        outgoing = self._outgoing.setdefault(peer, _Outgoing())
+        try:
+            if outgoing.channel is None:
+                channel = await self._open(peer)
+                if self._outgoing.get(peer) is not outgoing:    # the link broke meanwhile
+                    if channel is not None:
+                        channel.end()
+                    return True
+                if channel is None:
+                    self._unreachable.add(peer)
+                    return False
+                outgoing.channel = channel
+            outgoing.key, outgoing.is_stopped = (run, task), False
+            await outgoing.channel.send(self._senders, run, task, value.fd, value.nbytes, lambda: outgoing.is_stopped)
+        except (OSError, LinkError, MemoryError) as error:
+            if self._outgoing.get(peer) is outgoing:
+                self._broken(peer, f"a large value could not be sent: {error}")
+        finally:
+            outgoing.key = None
+        return True
+
+    async def _open(self, peer: PeerId) -> Channel | None:
+        offer = self.tickets.offer(self._settings.unencrypted_values, self._settings.bulk_piece_bytes)
+        self._say(peer, offer)
+        try:
+            return await self.tickets.dialled(offer, self._settings.handshake_seconds)
+        except TimeoutError:
+            reason = f"it did not come within {self._settings.handshake_seconds:g} s"
+        except LinkError as error:
+            reason = str(error)
+        log.warning("bulk.unreachable", peer=peer, reason=reason, note="large values go over the link, which is slower")
+        return None
+
+    def stop(self, peer: PeerId, run: RunId, task: int) -> None:
+        """The peer does not want the rest of this value."""
+        outgoing = self._outgoing.get(peer)
+        if outgoing is not None and outgoing.key == (run, task):
+            outgoing.is_stopped = True
+
+    # ── receiving ───────────────────────────────────────────────────────────
+
+    def offered(self, peer: PeerId, offer: OfferBulk) -> None:
+        """The peer has large values for us."""
+        work = asyncio.get_running_loop().create_task(self._take(peer, offer))
+        self._tasks.add(work)
+        work.add_done_callback(self._tasks.discard)
+
+    async def _take(self, peer: PeerId, offer: OfferBulk) -> None:
+        address = self._address(peer)
+        if address is None:
+            self._say(peer, DeclineBulk(offer.ticket, "it does not know where this node listens"))
+            return
+        held = self._coming.setdefault(peer, [])
+        try:
+            channel = await dial_bulk(address, offer, self._settings.unencrypted_values, self._settings.handshake_seconds)
+        except LinkError as error:
+            self._say(peer, DeclineBulk(offer.ticket, str(error)))
+            return
+        if self._coming.get(peer) is not held:      # its link broke meanwhile
+            channel.end()
+            return
+        held.append(channel)
+        try:
+            await take_values(channel, self._receivers, lambda head: self._place(peer, head), self._done)
+        except (OSError, LinkError, MemoryError) as error:
+            if self._coming.get(peer) is held:
+                if isinstance(error, ProtocolError):
+                    log.warning("bulk.violation", peer=peer, reason=str(error))
+                self._broken(peer, f"a large value did not come: {error}")
+        finally:
+            if channel in held:
+                held.remove(channel)
+
+    def _place(self, peer: PeerId, head: Head) -> Landing:
+        run, task = key = RunId(head.run), head.task
+        if not self._begins(peer, run, task):
+            self._say(peer, StopBulk(run, task))
+            return Landing(peer, key, None)
+        self.forget(key)
+        landing = self._landings[key] = Landing(peer, key, self._store.allot(run, task, head.total))
+        self._flows.begin(peer)
+        return landing
+
+    def _done(self, head: Head, sink: Any, is_whole: bool) -> None:
+        landing: Landing = sink
+        if self._landings.get(landing.key) is not landing:
+            return   # it was dropped, or comes from elsewhere now
+        run, task = landing.key
+        self.forget(landing.key)
+        if not is_whole:
+            self._store.abort(run, task)
+            self._gave_up(landing.peer, run, task)
+        elif self._store.received(run, task):
+            self._arrived(landing.peer, run, task, head.total)
+
+    def forget(self, key: tuple[RunId, int]) -> bool:
+        """What still comes of this value passes by. Whether anything did."""
+        landing = self._landings.pop(key, None)
+        if landing is None:
+            return False
+        landing.value = None
+        self._count(landing)
+        self._flows.end(landing.peer)
+        return True
+
+    def _count(self, landing: Landing) -> None:
+        self._flows.moved(landing.peer, landing.filled - landing.told)
+        landing.told = landing.filled
+
+    def count(self) -> None:
+        """Tell the flows how far everything is."""
+        for landing in self._landings.values():
+            self._count(landing)
+
+    # ── the end ─────────────────────────────────────────────────────────────
+
+    def drop(self, run: RunId, tasks: Iterable[int]) -> None:
+        """These are neither wanted nor kept any more."""
+        gone = set(tasks)
+        for peer, outgoing in self._outgoing.items():
+            if outgoing.key is not None and outgoing.key[0] == run and outgoing.key[1] in gone:
+                self.stop(peer, *outgoing.key)
+        for key in [key for key in self._landings if key[0] == run and key[1] in gone]:
+            self._decline(key)
+
+    def drop_run(self, run: RunId) -> None:
+        """Nothing of this run is."""
+        self.drop(run, [key[1] for key in self._landings if key[0] == run])
+        for peer, outgoing in self._outgoing.items():
+            if outgoing.key is not None and outgoing.key[0] == run:
+                self.stop(peer, *outgoing.key)
+
+    def _decline(self, key: tuple[RunId, int]) -> None:
+        peer = self._landings[key].peer
+        self.forget(key)
+        self._say(peer, StopBulk(*key))
+
+    def lost(self, peer: PeerId) -> None:
+        """The link to this peer broke: so does all that hung on it, and what was half here is freed."""
+        self._unreachable.discard(peer)
+        outgoing = self._outgoing.pop(peer, None)
+        if outgoing is not None and outgoing.channel is not None:
+            outgoing.channel.end()
+        for channel in self._coming.pop(peer, ()):
+            channel.end()
+        for key in [key for key, landing in self._landings.items() if landing.peer == peer]:
+            self.forget(key)
+            self._store.abort(*key)
+
+    def lose_all(self) -> None:
+        """All of them."""
+        for peer in {*self._outgoing, *self._coming, *self._unreachable}:
+            self.lost(peer)
+
+    def close(self) -> None:
+        """For good."""
+        self.lose_all()
+        self._senders.shutdown(wait=False)
+        self._receivers.shutdown(wait=False)
