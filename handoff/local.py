@@ -47,7 +47,8 @@ class LocalCluster:
 
     `nodes` is a number, or a list of dicts with the options of `add_node`. What is not said is this machine's own, shared out evenly.
     `state` is a directory for what is learned of functions, for the next cluster. `shared` is what the whole cluster has together:
-    {"license": 5} for functions that cost {"cluster:license": 1}. `allocator` and `tracker` are as on the command lines.
+    {"license": 5} for functions that cost {"cluster:license": 1}. `allocator`, `tracker` and `unencrypted_values` are as on the
+    command lines.
     """
 
     def __init__(
@@ -63,11 +64,12 @@ class LocalCluster:
         tracker: str | None = None,
         shared: Mapping[str, float] | None = None,
         allocator: str | None = None,
+        unencrypted_values: bool = False,
         log_level: str = "warning",
     ) -> None:
         common = {"cpus": cpus, "memory": memory, "gpus": gpus, "resources": resources, "labels": labels, "tracker": tracker}
         specs = _specs(nodes, {name: value for name, value in common.items() if value is not None})
-        self._log_level = log_level
+        self._log_level, self._unencrypted_values = log_level, unencrypted_values
         self._owner = os.getpid()
         self._secret = generate()
         self._children: dict[str, _Child] = {}
@@ -175,6 +177,7 @@ class LocalCluster:
                 raise ConfigError(f"two nodes are named {name!r}; every node needs a name of its own")
             names.append(name)
             arguments = ["--coordinator", self.address, "--name", name, "--host", "127.0.0.1", *_node_arguments(spec)]
+            arguments += ["--unencrypted-values"] if self._unencrypted_values else []
             self._spawn(name, "handoff.node", arguments, [])
         self._wait_for(names)
         return names

@@ -40,12 +40,14 @@ class Seal:
 
     def seal(self, plain: Buffer, about: Buffer, into: memoryview) -> None:
         """`into` has TAG_BYTES more than `plain`; `about` is not in it, but has to be the same when it is opened."""
-        self._cipher.encrypt_into(self._nonce(len(plain)), plain, about, into)
+        nonce = self._nonce(len(plain))
+        self._cipher.encrypt_into(nonce, plain, about, into)
 
     def open(self, sealed: Buffer, about: Buffer, into: memoryview) -> None:
         """The reverse. Raises ProtocolError for what is not the next piece; `into` is to be thrown away then."""
+        nonce = self._nonce(len(sealed) - TAG_BYTES)
         try:
-            self._cipher.decrypt_into(self._nonce(len(sealed) - TAG_BYTES), sealed, about, into)
+            self._cipher.decrypt_into(nonce, sealed, about, into)
         except InvalidTag:
             raise ProtocolError("a sealed piece does not open: it was changed, or is not the one that is due") from None
 

@@ -1,0 +1,325 @@
+"""Bulk connections: what is agreed on, proven and carried, and what a mistaken or hostile other end gets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from handoff.errors import ConnectionLost, LinkError, ProtocolError
+from handoff.greetings import OfferBulk
+from handoff.node.shared_memory import SharedValue, write_shared
+from handoff.settings import KIB
+from handoff.transport.bulk import Channel, Tickets, dial_bulk, take_values, threads
+from handoff.transport.records import HEAD_BYTES, MAGIC, Head, greeting
+from handoff.trust.sealing import TAG_BYTES, Seal
+
+PIECE = 16 * KIB
+VALUE = os.urandom(5 * PIECE + 123)
+SECONDS = 5.0
+
+
+class Kept:
+    """A value as it came."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.longest = 0
+
+    def write(self, piece: memoryview) -> None:
+        """Add it."""
+        self.data += piece
+        self.longest = max(self.longest, len(piece))
+
+
+class Pair:
+    """Both ends of bulk connections in one process, with whatever a test puts between them."""
+
+    def __init__(self) -> None:
+        self.tickets = Tickets()
+        self.refused: list[str] = []
+        self.came: list[tuple[Head, Kept, bool]] = []
+        self.sending, self.receiving = threads("send"), threads("receive")
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server.setblocking(False)
+        self.address: tuple[str, int] = self._server.getsockname()
+        self._accepting = asyncio.create_task(self._accept())
+        self.channels: list[Channel] = []
+
+    async def _accept(self) -> None:
+        while True:
+            sock, _ = await asyncio.get_running_loop().sock_accept(self._server)
+            try:
+                await self.tickets.greet(sock)
+            except ProtocolError as error:
+                self.refused.append(str(error))
+                sock.close()
+
+    async def open(self, offers_clear: bool = False, allows_clear: bool = False, address: Any = None) -> tuple[Channel, Channel]:
+        """The sender's end and the receiver's."""
+        offer = self.tickets.offer(offers_clear, PIECE)
+        theirs = await dial_bulk(address or self.address, offer, allows_clear, SECONDS)
+        ours = await self.tickets.dialled(offer, SECONDS)
+        self.channels += [ours, theirs]
+        return ours, theirs
+
+    async def take(self, channel: Channel) -> None:
+        """Receive until the end."""
+        await take_values(channel, self.receiving, lambda _: Kept(), lambda *what: self.came.append(what))  # type: ignore[arg-type]
+
+    async def send(self, channel: Channel, value: SharedValue, task: int = 1, is_stopped: Callable[[], bool] = lambda: False) -> bool:
+        """All of it."""
+        return await channel.send(self.sending, 7, task, value.fd, value.nbytes, is_stopped)
+
+    async def close(self) -> None:
+        """Leave nothing open."""
+        for channel in self.channels:
+            channel.end()
+        self._accepting.cancel()
+        await asyncio.gather(self._accepting, return_exceptions=True)
+        self._server.close()
+        self.sending.shutdown()
+        self.receiving.shutdown()
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    """Two ends."""
+    made = Pair()
+    yield made
+    await made.close()
+
+
+def shared(data: bytes = VALUE) -> SharedValue:
+    """A value in a file."""
+    return write_shared([data], len(data))
+
+
+@pytest.mark.parametrize(("offers", "allows"), [(False, False), (True, False), (False, True), (True, True)])
+async def test_values_arrive_as_they_were(pair: Pair, offers: bool, allows: bool) -> None:
+    """One after the other, of any length, no piece larger than agreed; in the clear only where both ends allow it."""
+    ours, theirs = await pair.open(offers, allows)
+    taking = asyncio.create_task(pair.take(theirs))
+    values = [VALUE, b"x", VALUE[:PIECE], VALUE * 20, VALUE[: 2 * PIECE]]
+    for number, value in enumerate(values):
+        assert await pair.send(ours, shared(value), number)
+    ours.end()
+    await taking
+    assert [bytes(kept.data) for _, kept, _ in pair.came] == values
+    assert [(head.run, head.task, head.total) for head, _, _ in pair.came] == [(7, n, len(each)) for n, each in enumerate(values)]
+    assert all(is_whole for _, _, is_whole in pair.came)
+    assert ours.is_clear is theirs.is_clear is (offers and allows)
+    assert max(kept.longest for _, kept, _ in pair.came) <= (256 * KIB if ours.is_clear else PIECE)
+
+
+@pytest.mark.parametrize("clear", [False, True])
+async def test_a_value_that_is_stopped_ends_there_and_the_next_comes(pair: Pair, clear: bool) -> None:
+    """The receiver is told that the rest will not come; the connection stays."""
+    ours, theirs = await pair.open(clear, clear)
+    taking = asyncio.create_task(pair.take(theirs))
+    looks = iter([False, True])
+    assert not await pair.send(ours, shared(VALUE * 20), 1, lambda: next(looks))
+    assert await pair.send(ours, shared(), 2)
+    ours.end()
+    await taking
+    (_, part, is_whole), (_, kept, next_is_whole) = pair.came
+    assert not is_whole and 0 < len(part.data) < len(VALUE * 20) and (VALUE * 20).startswith(part.data)
+    assert next_is_whole and kept.data == VALUE
+
+
+async def test_what_travels_can_not_be_read_unless_both_say_so(pair: Pair) -> None:
+    """On the wire: neither the bytes nor which value they are of; in the clear the bytes are there."""
+    seen = []
+    for clear in (False, True):
+        between = await Between.of(pair)
+        ours, theirs = await pair.open(clear, clear, between.address)
+        taking = asyncio.create_task(pair.take(theirs))
+        await pair.send(ours, shared())
+        ours.end()
+        await taking
+        seen.append(bytes(between.passed))
+        await between.close()
+    assert [VALUE[:PIECE] in each for each in seen] == [False, True]
+    assert all(Head(1, 7, 1, len(VALUE), 0).pack() not in each for each in seen)  # type: ignore[arg-type]
+
+
+class Between:
+    """Somebody on the network: passes on what the sender says, changed as a test likes."""
+
+    def __init__(self, change: Callable[[bytearray], bytearray | None]) -> None:
+        self._change = change          # of all that was said so far and not passed on: what to pass on; None: hang up
+        self.passed = bytearray()
+
+    @classmethod
+    async def of(cls, pair: Pair, change: Callable[[bytearray], bytearray | None] = bytearray) -> Between:
+        """Between a pair's ends."""
+        made = cls(change)
+        made._target = pair.address
+        made._server = await asyncio.start_server(made._pass, "127.0.0.1", 0)
+        made.address = made._server.sockets[0].getsockname()
+        return made
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_sender, to_sender = await asyncio.open_connection(*self._target)
+        to_sender.write(await reader.read(1000))     # the greeting
+        said = bytearray()
+        while data := await from_sender.read(1 << 16):
+            said += data
+        changed = self._change(said)
+        if changed is not None:
+            self.passed += changed
+            writer.write(changed)
+            await writer.drain()
+        writer.close()
+        to_sender.close()
+
+    async def close(self) -> None:
+        """No more."""
+        self._server.close()
+        await self._server.wait_closed()
+
+    _target: tuple[str, int]
+    _server: asyncio.Server
+    address: tuple[str, int]
+
+
+RECORD = HEAD_BYTES + PIECE + TAG_BYTES
+
+
+def flip(at: int) -> Callable[[bytearray], bytearray]:
+    """Change one bit."""
+    return lambda said: said[:at] + bytes([said[at] ^ 1]) + said[at + 1 :]
+
+
+@pytest.mark.parametrize(("change", "complaint"), [
+    (flip(3), "does not open"),
+    (flip(HEAD_BYTES + 5), "does not open"),
+    (flip(3 * RECORD + HEAD_BYTES + PIECE + 2), "does not open"),
+    (lambda said: said[:RECORD] + said[2 * RECORD : 3 * RECORD] + said[RECORD : 2 * RECORD] + said[3 * RECORD :], "does not open"),
+    (lambda said: said[:RECORD] + said, "does not open"),
+    (lambda said: said[:RECORD] + said[2 * RECORD :], "does not open"),
+    (lambda said: said[: 2 * RECORD], "in the middle of a value"),
+    (lambda said: said[: 2 * RECORD + 100], "in the middle of a value"),
+    (lambda said: said[:10], "within a head"),
+], ids=["head", "bytes", "tag", "swapped", "repeated", "left out", "cut between pieces", "cut within one", "cut within a head"])
+async def test_nothing_is_believed_that_was_changed_on_its_way(pair: Pair, change: Any, complaint: str) -> None:
+    """No value is complete, and the reason is said."""
+    between = await Between.of(pair, change)
+    ours, theirs = await pair.open(address=between.address)
+    taking = asyncio.create_task(pair.take(theirs))
+    await pair.send(ours, shared())
+    ours.end()
+    with pytest.raises(LinkError, match=complaint):
+        await taking
+    assert not pair.came
+    await between.close()
+
+
+@pytest.mark.parametrize("clear_head", [0, HEAD_BYTES + 8 * PIECE])
+async def test_in_the_clear_which_bytes_are_whose_is_still_sealed(pair: Pair, clear_head: int) -> None:
+    """Changed heads are noticed, though changed bytes are not."""
+    between = await Between.of(pair, flip(clear_head + 4))
+    ours, theirs = await pair.open(True, True, between.address)
+    taking = asyncio.create_task(pair.take(theirs))
+    await pair.send(ours, shared(VALUE * 2))
+    ours.end()
+    with pytest.raises(LinkError, match="does not open"):
+        await taking
+    await between.close()
+
+
+def stranger(offer: OfferBulk) -> dict[str, bytes]:
+    """What somebody says who does not know the key, or says what was not offered."""
+    seal = Seal(offer.key, b"greeting")
+    return {
+        "garbage": b"HELLO, is this a printer? " * 10,
+        "no such offer": greeting(b"x" * 16, False, seal),
+        "another key": greeting(offer.ticket, False, Seal(b"o" * 32, b"greeting")),
+        "in the clear": greeting(offer.ticket, True, Seal(offer.key, b"greeting")),
+        "too short": MAGIC + offer.ticket,
+    }
+
+
+@pytest.mark.parametrize(("said", "complaint"), [
+    ("garbage", "not the greeting"), ("no such offer", "nobody offered"), ("another key", "does not know its key"),
+    ("in the clear", "in the clear, where an encrypted one was offered"), ("too short", "hung up within the greeting"),
+])
+async def test_who_does_not_prove_the_key_gets_nothing(pair: Pair, said: str, complaint: str) -> None:
+    """Not a byte; the reason is known here, and the offer still holds for whom it was made for."""
+    offer = pair.tickets.offer(False, PIECE)
+    waiting = asyncio.create_task(pair.tickets.dialled(offer, SECONDS))
+    await asyncio.sleep(0)
+    reader, writer = await asyncio.open_connection(*pair.address)
+    writer.write(stranger(offer)[said])
+    writer.write_eof()
+    try:
+        assert await reader.read() == b""
+    except ConnectionResetError:
+        pass   # what it said was not even read
+    writer.close()
+    assert len(pair.refused) == 1 and complaint in pair.refused[0]
+    theirs = await dial_bulk(pair.address, offer, False, SECONDS)
+    pair.channels += [theirs, await waiting]
+    assert not theirs.is_clear
+
+
+async def test_an_offer_is_good_once(pair: Pair) -> None:
+    """A greeting that is repeated, even by who knows the key, opens nothing."""
+    offer = pair.tickets.offer(False, PIECE)
+    waiting = asyncio.create_task(pair.tickets.dialled(offer, SECONDS))
+    pair.channels += [await dial_bulk(pair.address, offer, False, SECONDS), await waiting]
+    again = await dial_bulk(pair.address, offer, False, SECONDS)
+    pair.channels.append(again)
+    try:
+        assert await again.head() is None
+    except ConnectionResetError:
+        pass
+    assert pair.refused == ["a bulk connection that nobody offered, or that came before"]
+
+
+async def test_an_offer_that_is_declined_or_ignored_ends(pair: Pair) -> None:
+    """Who offered hears the reason, or waits so long and no longer; then the offer is void."""
+    offer = pair.tickets.offer(False, PIECE)
+    asyncio.get_running_loop().call_soon(pair.tickets.declined, offer.ticket, "a firewall")
+    with pytest.raises(ConnectionLost, match="a firewall"):
+        await pair.tickets.dialled(offer, SECONDS)
+    with pytest.raises(TimeoutError):
+        await pair.tickets.dialled(pair.tickets.offer(False, PIECE), 0.01)
+    assert not pair.tickets._offers
+
+
+@pytest.mark.parametrize("wrong", [{"key": b"short"}, {"ticket": b""}, {"piece_bytes": 0}, {"piece_bytes": 1 << 40}])
+async def test_offers_that_make_no_sense_are_not_dialled(pair: Pair, wrong: dict[str, Any]) -> None:
+    """Nor is any memory taken for them."""
+    with pytest.raises(ProtocolError, match="an offer of a bulk connection"):
+        await dial_bulk(pair.address, replace(pair.tickets.offer(False, PIECE), **wrong), False, SECONDS)
+
+
+async def test_a_channel_that_is_ended_wakes_its_threads(pair: Pair) -> None:
+    """A sender whose receiver reads nothing, and a receiver whose sender says nothing, fail at once, and their sockets are closed."""
+    ours, theirs = await pair.open()
+    sending = asyncio.create_task(pair.send(ours, shared(bytes(64 * 1024 * KIB))))
+    head = await theirs.head()
+    assert head is not None
+    started = threading.Event()
+
+    class Blocked(Kept):
+        def write(self, piece: memoryview) -> None:
+            started.set()
+
+    with ThreadPoolExecutor(1) as one:
+        receiving = asyncio.create_task(theirs.receive(one, head, Blocked()))
+        await asyncio.get_running_loop().run_in_executor(None, started.wait, SECONDS)
+        theirs.end()
+        ours.end()
+        for work in (sending, receiving):
+            with pytest.raises((OSError, LinkError)):
+                await work
+    assert ours._sock.fileno() == theirs._sock.fileno() == -1
