@@ -1,0 +1,251 @@
+"""Large values between the exchanges of two nodes: the way that they take, their end on the way, and what is left when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from handoff.columns import ints
+from handoff.ids import PeerId, RunId
+from handoff.machine import Lost, Received
+from handoff.messages import Absent, Hello, Peers, Want
+from handoff.node.events import Arrived, Stream
+from handoff.node.exchange import Exchange
+from handoff.node.shared_memory import SharedValue, write_shared
+from handoff.node.store import ResultStore
+from handoff.settings import KIB, MIB, WireSettings
+from handoff.transport.listen import Listener, listen
+from handoff.trust.certificates import Identity
+from handoff.trust.secret import Secret
+
+SECRET, RUN = Secret((bytes(range(32)),)), RunId(1)
+SMALL, LARGE = os.urandom(300 * KIB), os.urandom(MIB) * 64
+
+
+class Node:
+    """An exchange that listens, and what it told."""
+
+    def __init__(self, name: str, peer: PeerId, settings: WireSettings) -> None:
+        self.name, self.peer, self.settings = name, peer, settings
+        self.store = ResultStore()
+        self.told: list[Any] = []
+
+    async def open(self) -> None:
+        """Listen."""
+        identity = Identity(SECRET, "node", self.name)
+        self.exchange = Exchange(identity, self.settings, self._hello, self.store, self._tell)
+        self.listener: Listener = await listen(
+            "127.0.0.1", 0, identity, "node", self.exchange.welcome, self.exchange, self.settings, bulk=self.exchange.greet
+        )
+
+    def _hello(self) -> Hello:
+        return Hello(1, "0.1.0", "3.11", "node", self.name, bytes(16), peer=self.peer)
+
+    def _tell(self, event: Any) -> None:
+        self.told.append(event)
+        match event:
+            case Received(peer, Want(run, tasks)):
+                for task in tasks:
+                    self.exchange.stream(Stream(peer, run, task))
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        """What it told of this kind."""
+        return [event for event in self.told if isinstance(event, kind)]
+
+    def has(self, task: int = 1) -> bytes | None:
+        """The value, where it is whole."""
+        value = self.store.get(RUN, task)
+        return None if value is None else bytes(value.view() if isinstance(value, SharedValue) else value)
+
+
+class Two:
+    """A node that has values and one that wants them."""
+
+    def __init__(self, sender: WireSettings, receiver: WireSettings) -> None:
+        self.sender, self.receiver = Node("sender", PeerId(1), sender), Node("receiver", PeerId(2), receiver)
+
+    async def open(self) -> None:
+        """The receiver is told where the sender is."""
+        for node in (self.sender, self.receiver):
+            await node.open()
+        self.receiver.exchange.learn(Peers(ints([1]), ("sender",), (("127.0.0.1", self.sender.listener.port),)))
+
+    def ask(self, *tasks: int) -> None:
+        """The receiver wants these."""
+        self.receiver.exchange.send(PeerId(1), Want(RUN, ints(tasks)))
+
+    def keep(self, data: bytes, task: int = 1) -> None:
+        """The sender has this."""
+        self.sender.store.put(RUN, task, write_shared([data], len(data)))
+
+    async def until(self, what: Callable[[], Any]) -> Any:
+        """As soon as this holds."""
+        async with asyncio.timeout(20):
+            while not (found := what()):
+                await asyncio.sleep(0.001)
+        return found
+
+    def channel(self) -> Any:
+        """The sender's end of their bulk connection."""
+        return self.sender.exchange._channels._outgoing[PeerId(2)].channel
+
+    def idle(self) -> bool:
+        """Nothing is on its way, at either end."""
+        channels = self.receiver.exchange._channels
+        return not (channels._landings or self.receiver.exchange._incoming or self.sender.exchange._streams)
+
+    async def close(self) -> None:
+        """Leave nothing open."""
+        for node in (self.sender, self.receiver):
+            node.exchange.close()
+            node.listener.close()
+            await node.listener.wait_closed()
+        await self.until(lambda: not any(node.exchange._channels._tasks or node.exchange._tasks for node in (self.sender, self.receiver)))
+
+
+@pytest.fixture
+async def two() -> AsyncIterator[Two]:
+    """Both with the usual settings."""
+    made = Two(WireSettings(), WireSettings())
+    await made.open()
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize(("sends", "takes"), [(False, False), (True, False), (False, True), (True, True)])
+async def test_values_go_over_a_connection_of_their_own(sends: bool, takes: bool) -> None:
+    """Several over one; in the clear only where both nodes are told so. Small ones do not open any."""
+    two = Two(WireSettings(unencrypted_values=sends), WireSettings(unencrypted_values=takes))
+    await two.open()
+    two.keep(SMALL[:1000], 1)
+    two.ask(1)
+    await two.until(two.receiver.has)
+    assert not two.sender.exchange._channels._outgoing
+    two.keep(LARGE, 2)
+    two.keep(SMALL, 3)
+    two.ask(2, 3)
+    await two.until(lambda: len(two.receiver.of(Arrived)) == 3)
+    assert (two.receiver.has(2), two.receiver.has(3)) == (LARGE, SMALL)
+    assert two.channel().is_clear is (sends and takes)
+    assert two.idle() and not two.receiver.exchange._wanted
+    assert two.receiver.store.resident_bytes == 1000 + len(LARGE) + len(SMALL)
+    assert [(peer, nbytes) for peer, nbytes, _ in two.receiver.exchange.moved()] == [(1, 1000 + len(LARGE) + len(SMALL))]
+    await two.close()
+
+
+async def test_memory_is_taken_only_for_what_was_asked_for(two: Two) -> None:
+    """A value that comes unasked passes by, is stopped soon, and the next one comes over the same connection."""
+    two.keep(LARGE * 2, 1)
+    two.keep(SMALL, 2)
+    two.ask(2)
+    await two.until(lambda: two.receiver.has(2))
+    channel = two.channel()
+    sent = _count_pieces(channel)
+    two.sender.exchange.stream(Stream(PeerId(2), RUN, 1))
+    await two.until(lambda: sent)
+    await two.until(two.idle)
+    assert 0 < sum(sent) < len(LARGE) * 2
+    assert two.receiver.store.resident_bytes == len(SMALL) and not two.receiver.has(1)
+    two.keep(SMALL, 3)
+    two.ask(3)
+    await two.until(lambda: two.receiver.has(3))
+    assert two.channel() is channel
+
+
+def _count_pieces(channel: Any) -> list[int]:
+    """What is sealed from now on, other than heads."""
+    sent: list[int] = []
+    seal = channel._seal.seal
+
+    class Counting:
+        def seal(self, plain: Any, about: Any, into: Any) -> None:
+            if about != b"head":
+                sent.append(len(plain))
+            seal(plain, about, into)
+
+    channel._seal = Counting()
+    return sent
+
+
+async def test_a_value_dropped_on_its_way_is_stopped_and_freed(two: Two) -> None:
+    """The receiver does not want it any more: its memory goes at once, the sender stops, and nothing arrives."""
+    two.keep(LARGE * 4)
+    two.ask(1)
+    await two.until(lambda: two.receiver.exchange._channels._landings)
+    two.receiver.exchange.drop(RUN, [1])
+    two.receiver.store.drop(RUN, [1])
+    assert two.receiver.store.resident_bytes == 0
+    await two.until(two.idle)
+    two.keep(SMALL, 2)
+    two.ask(2)
+    await two.until(lambda: two.receiver.has(2))
+    assert [event.tasks for event in two.receiver.of(Arrived)] == [(2,)] and not two.receiver.of(Lost)
+
+
+async def test_a_value_that_its_sender_drops_on_the_way_is_told_absent(two: Two) -> None:
+    """The run is over there: who still waits hears so, and its memory is free."""
+    two.keep(LARGE * 4)
+    two.ask(1)
+    await two.until(lambda: two.receiver.exchange._channels._landings)
+    two.sender.exchange.drop_run(RUN)
+    await two.until(lambda: two.receiver.of(Received))
+    assert [event.message for event in two.receiver.of(Received)] == [Absent(RUN, ints([1]))]
+    await two.until(two.idle)
+    assert two.receiver.store.resident_bytes == 0 and not two.receiver.of(Arrived)
+
+
+async def test_a_connection_that_breaks_on_the_way_is_a_link_that_broke(two: Two) -> None:
+    """Both are told, what was half here is freed, and the value comes when it is asked for again."""
+    two.keep(LARGE * 2)
+    two.ask(1)
+    await two.until(lambda: two.receiver.exchange._channels._landings)
+    two.channel()._sock.shutdown(2)
+    await two.until(lambda: two.receiver.of(Lost) and two.sender.of(Lost))
+    assert two.receiver.store.resident_bytes == 0 and not two.receiver.exchange._links
+    await two.until(two.idle)
+    two.ask(1)
+    assert await two.until(two.receiver.has) == LARGE * 2
+
+
+@pytest.mark.parametrize("at", ["receiver", "sender"])
+async def test_without_bulk_connections_values_come_over_the_link(two: Two, at: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The receiver can't dial, or its calls do not get through: the log says so, once, and everything arrives."""
+    two.keep(SMALL[:1000], 3)
+    two.ask(3)
+    await two.until(lambda: two.receiver.has(3))
+    if at == "receiver":
+        two.receiver.exchange._addresses.clear()
+    else:
+        two.sender.exchange._channels._settings = replace(two.sender.settings, handshake_seconds=0.05)
+        two.receiver.exchange._channels.offered = lambda peer, offer: None  # type: ignore[method-assign]
+    caplog.set_level(logging.WARNING)
+    two.keep(LARGE, 1)
+    two.keep(SMALL, 2)
+    two.ask(1, 2)
+    await two.until(lambda: len(two.receiver.of(Arrived)) == 3)
+    assert (two.receiver.has(1), two.receiver.has(2)) == (LARGE, SMALL)
+    assert caplog.text.count("bulk.unreachable") == 1
+
+
+async def test_who_says_nonsense_to_the_port_gets_nothing(two: Two, caplog: pytest.LogCaptureFixture) -> None:
+    """Not a byte of an answer; the log says why; and values go on meanwhile."""
+    caplog.set_level(logging.WARNING)
+    for said in (b"HELLO " * 100, b"HBLK1" + bytes(33)):
+        reader, writer = await asyncio.open_connection("127.0.0.1", two.sender.listener.port)
+        writer.write(said)
+        writer.write_eof()
+        with contextlib.suppress(ConnectionResetError):   # what it said was not even read
+            assert await reader.read() == b""
+        writer.close()
+    text = caplog.text
+    assert text.count("link.refused") == 2 and "not the greeting of a bulk connection" in text and "that nobody offered" in text
+    two.keep(LARGE)
+    two.ask(1)
+    assert await two.until(two.receiver.has) == LARGE
