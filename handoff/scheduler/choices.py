@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from handoff.resources import Amounts
 from handoff.scheduler.inputs import Inputs, fetch, inputs_of
 from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import WAITING, Run
@@ -15,13 +14,14 @@ from handoff.scheduler.wishes import able_nodes
 
 if TYPE_CHECKING:
     from handoff.scheduler.allocator import Desk
+    from handoff.scheduler.bookings import Bookings
     from handoff.scheduler.nodes import Node
 
 PATIENCE = 64   # tasks that find no room before the rest is not looked at
 BETA = 2.0      # as in `greedy.py`
 
 
-def serve_choices(now: float, desk: Desk, shape: Shape, booked: dict[int, list[tuple[float, Amounts]]]) -> None:
+def serve_choices(now: float, desk: Desk, shape: Shape, booked: Bookings) -> None:
     """Place what has room, with its inputs there; the rest is offered again when something changes."""
     ledger = desk.ledger
     aside: list[int] = []
@@ -48,7 +48,7 @@ def serve_choices(now: float, desk: Desk, shape: Shape, booked: dict[int, list[t
         else:
             aside.append(key)
             if best is not None:
-                booked.setdefault(best[3].peer, []).append((best[0], shape.needs[best[2]]))
+                booked.add(best[3], best[0], shape.needs[best[2]])
     shape.put_back(aside)
     if not len(shape):
         shape.listed = False
@@ -56,7 +56,7 @@ def serve_choices(now: float, desk: Desk, shape: Shape, booked: dict[int, list[t
 
 def _best(
     now: float, desk: Desk, run: Run, task: int, shape: Shape, nodes: list[Node], inputs: Inputs | None,
-    booked: dict[int, list[tuple[float, Amounts]]],
+    booked: Bookings,
 ) -> tuple[float, float, int, Node] | None:
     """(when it would be done, when it would start, with which cost, where) of the best; of equal ones the preferred cost.
 
@@ -73,7 +73,7 @@ def _best(
         for node in nodes:
             if not node.can_hold(need):
                 continue
-            start = now if node.has_room(need) else node.room_at(need, now, booked.get(node.peer, ()))
+            start = now if node.has_room(need) else booked.room_at(node, need, now)
             if start > now and not known:
                 continue        # nothing is known yet: what has room is taken
             arrival, moving = inputs.arrival(ledger, node) if inputs is not None else (now, 0.0)

@@ -10,9 +10,9 @@ from collections.abc import Collection
 from functools import partial
 from heapq import heappush
 
-from handoff.resources import Amounts
 from handoff.scheduler import blocks, following
 from handoff.scheduler.allocator import Desk
+from handoff.scheduler.bookings import Bookings
 from handoff.scheduler.choices import serve_choices
 from handoff.scheduler.groups import Option
 from handoff.scheduler.inputs import Inputs, fetch, inputs_of
@@ -42,7 +42,7 @@ class Greedy:
         self._kept = 0             # tasks that wait for a certain node, in this pass
         self._again = float("inf")      # when the first of the busy nodes that are waited for while others have room should be free
         self._left = 0                  # the highest priority of what was left without a place in this pass
-        self._booked: dict[int, list[tuple[float, Amounts]]] = {}         # waits decided in this pass, per node
+        self._booked = Bookings()       # waits decided in this pass
 
     def allocate(self, now: float, desk: Desk) -> None:
         """Serve the shapes in order of urgency until nothing more has room."""
@@ -218,7 +218,7 @@ class Greedy:
                     node = option.group.least()
                     if node.lanes[0] + ahead + spent >= best_score or desk.reserved.get(node.peer, shape) is not shape:
                         continue
-                    start = node.room_at(need, now, booked.get(node.peer, ())) + ahead
+                    start = booked.room_at(node, need, now) + ahead
                 else:
                     continue
                 score = start + spent
@@ -242,7 +242,7 @@ class Greedy:
             elif node.lanes[0] + ahead + spent >= best_score:
                 continue
             else:
-                start = node.room_at(need, now, booked.get(node.peer, ())) + ahead
+                start = booked.room_at(node, need, now) + ahead
             score = start + spent
             if score >= best_score and not near:
                 continue
@@ -271,7 +271,7 @@ class Greedy:
             return PLACED
         # It waits for that node: the next one that thinks of waiting there sees it.
         if not ahead:
-            booked.setdefault(best.peer, []).append((best_start + seconds / best.speed, need))
+            booked.add(best, best_start + seconds / best.speed, need)
         if has_room:
             self._again = min(self._again, best_start + ledger.foresight.round_trip)   # if it takes longer, another one may be better
         return KEPT if has_room else FULL
@@ -353,7 +353,7 @@ class Greedy:
                 continue
             start = node.ahead_at(shape, now, ledger.estimates) if node.queue or not node.has_room(need) else now
             if not has_room:
-                start = max(start, node.room_at(need, now, self._booked.get(node.peer, ())))
+                start = max(start, self._booked.room_at(node, need, now))
             start = max(start, soon)
             spent = seconds / node.speed
             score = start + spent if is_home or inputs is None else self._finish(desk, node, start, spent, inputs)

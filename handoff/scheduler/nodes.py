@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from handoff.ids import PeerId, RunId
 from handoff.messages import Hello
@@ -328,29 +328,26 @@ class Node:
             self.group.is_apart = True
         self.speed, self.step = self.pace.value, step
 
-    def room_at(self, need: Amounts, now: float, booked: Iterable[tuple[float, Amounts]] = ()) -> float:
-        """When this will fit, by what is known of the tasks that hold their costs here; `booked` are waits decided in this pass."""
+    def room_at(self, need: Amounts, now: float, booked: Sequence[tuple[float, float, Amounts]] = ()) -> float:
+        """When this will fit, by what is known of the tasks that hold their costs here; `booked` are waits, as in `ends_of`."""
         capacity, committed = self.capacity, self.committed
-        missing = {}
-        for name, amount in need:
-            lacks = committed.get(name, 0) + amount - capacity.get(name, 0)
-            if lacks > 0 or booked:
-                missing[name] = lacks
-        ends = self.ends_of(now)
-        if booked:
-            for _, cost in booked:
-                for name, amount in cost:
-                    if name in missing:
-                        missing[name] += amount
-            ends = sorted([*ends, *((until, until, cost) for until, cost in booked)])
-        left = sum([lacks > 0 for lacks in missing.values()])
+        missing = {name: committed.get(name, 0) + amount - capacity.get(name, 0) for name, amount in need}
+        for _, _, cost in booked:
+            for name, amount in cost:
+                if name in missing:
+                    missing[name] += amount
+        left = 0
+        for lacks in missing.values():
+            if lacks > 0:
+                left += 1
         at = now
-        for end, since, cost in ends:
+        for end, since, cost in sorted([*self.ends_of(now), *booked]) if booked else self.ends_of(now):
             if not left:
-                return at
+                break
             if end < now:
                 end = now + LINDY * (now - since)   # over its time
-            at = max(at, end)
+            if end > at:
+                at = end
             for name, amount in cost:
                 if name in missing:
                     before = missing[name]
