@@ -16,6 +16,7 @@ from handoff.scheduler.bookings import Bookings
 from handoff.scheduler.choices import serve_choices
 from handoff.scheduler.groups import Option
 from handoff.scheduler.inputs import Inputs, fetch, inputs_of
+from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.memory import LARGE_BYTES
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.ready import LOW, Shape
@@ -68,6 +69,7 @@ class Greedy:
         bound = desk.next_rank(shape)
         ledger = desk.ledger
         placed, again = 0, False
+        opened: list[Node | None] | None = None    # per option, a node with room, as long as nothing is placed
         turn = TURN if ledger.foresight.is_short(shape) and not ledger.following else 1
         while options and (head := desk.head(shape)) is not None:
             run, task = head
@@ -86,11 +88,17 @@ class Greedy:
                 if not count:
                     break
                 continue
+            if opened is None:
+                opened = [option.open_node(shape.need, desk.reserved, shape) for option in options]
+            if not any(opened) and self._needs_room(ledger, run, task, shape):
+                self._left = max(self._left, shape.priority)
+                break
             key = shape.pop()
             is_in_turn = not run.followed or following.is_in_turn(now, ledger, run, task)
-            became = self._place(now, desk, run, task, shape, options) if is_in_turn else FULL
+            became = self._place(now, desk, run, task, shape, options, opened) if is_in_turn else FULL
             if became == PLACED:
                 placed += 1
+                opened = None
             elif became != GONE:
                 aside.append(key)
                 if run.followed and is_in_turn:
@@ -143,7 +151,16 @@ class Greedy:
 
     # ── one task ────────────────────────────────────────────────────────────
 
-    def _place(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option]) -> int:
+    @staticmethod
+    def _needs_room(ledger: Ledger, run: Run, task: int, shape: Shape) -> bool:
+        """Whether it waits where nobody has room, whatever else there is to know of it."""
+        if run.attempt[task] or run.followed or (run.linked and run.missing[task]):
+            return False
+        return not ledger.foresight.reach(run, task, shape)
+
+    def _place(
+        self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], opened: list[Node | None],
+    ) -> int:
         """Place it, or say why not."""
         ledger = desk.ledger
         if not run.plain and not desk.settle_consumer(run, task):
@@ -173,7 +190,7 @@ class Greedy:
         elif (waits and not reach) or (reach and ledger.foresight.seconds(run, task, shape) <= ledger.foresight.short):
             became = self._ahead(now, desk, run, task, shape, options, only, inputs, reach)
         else:
-            became = self._late(now, desk, run, task, shape, options, only, inputs, reach)
+            became = self._late(now, desk, run, task, shape, options, opened, only, inputs, reach)
         if became == PLACED:
             nbytes = ledger.memory.adds(run, task, inputs) if is_large else 0.0
             if nbytes or (inputs is not None and inputs.total >= LARGE_BYTES):
@@ -186,11 +203,11 @@ class Greedy:
                 return PLACED
         return became
 
-    def _late(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], only: list[Node] | None,
-              inputs: Inputs | None, reach: float, ahead: float = 0.0) -> int:
+    def _late(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], opened: list[Node | None],
+              only: list[Node] | None, inputs: Inputs | None, reach: float, ahead: float = 0.0) -> int:
         """Where a long task would be done first, if that node has room for it now; else it had better wait.
 
-        `ahead` are seconds that a busy node will still need for more urgent tasks that wait here.
+        `opened` are, per option, a node with room now; `ahead` seconds that a busy node still needs for more urgent tasks that wait here.
         """
         ledger, need, booked = desk.ledger, shape.need, self._booked
         seconds = ledger.foresight.seconds(run, task, shape)
@@ -202,9 +219,8 @@ class Greedy:
         has_room = False
         is_heavy = inputs is not None and inputs.total > ledger.rates.large and bool(ledger.links.pairs)
         if only is None:
-            for option in options:
+            for option, node in zip(options, opened, strict=True):
                 spent = seconds / option.group.speed * option.penalty
-                node = option.open_node(need, desk.reserved, shape)
                 if node is not None:
                     has_room = True
                     if is_heavy and inputs is not None:
@@ -269,10 +285,9 @@ class Greedy:
                     option.turn(best)
             ledger.plan(now, run, task, best, held=True, there=best_start)
             return PLACED
-        # It waits for that node: the next one that thinks of waiting there sees it.
-        if not ahead:
-            booked.add(best, best_start + seconds / best.speed, need)
-        if has_room:
+        if has_room:    # it waits for that node, though others have room: the next one that thinks of waiting there sees it
+            if not ahead:
+                booked.add(best, best_start + seconds / best.speed, need)
             self._again = min(self._again, best_start + ledger.foresight.round_trip)   # if it takes longer, another one may be better
         return KEPT if has_room else FULL
 
@@ -304,8 +319,9 @@ class Greedy:
                 continue
             ahead = len(shape) * ledger.foresight.seconds(run, task, shape) / rate
             plain = run.plain and not run.avoid and not (run.linked and run.missing[task]) and not run.max_concurrency
-            if plain and self._late(now, desk, run, task, shape, options, None, inputs_of(ledger, run, task, now) if run.linked else None,
-                                    0.0, ahead) == PLACED:
+            opened = [option.open_node(shape.need, desk.reserved, shape) for option in options]
+            inputs = inputs_of(ledger, run, task, now) if run.linked else None
+            if plain and self._late(now, desk, run, task, shape, options, opened, None, inputs, 0.0, ahead) == PLACED:
                 continue
             heappush(shape.heap, key)
             return

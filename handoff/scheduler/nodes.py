@@ -346,8 +346,7 @@ class Node:
                 break
             if end < now:
                 end = now + LINDY * (now - since)   # over its time
-            if end > at:
-                at = end
+            at = max(at, end)
             for name, amount in cost:
                 if name in missing:
                     before = missing[name]

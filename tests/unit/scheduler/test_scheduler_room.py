@@ -7,6 +7,7 @@ from dataclasses import replace
 from scheduler_story import Cluster, Program, floats, kind, program
 
 from handoff.resources import amounts
+from handoff.scheduler.bookings import Bookings
 from handoff.scheduler.groups import step_of
 from handoff.scheduler.heft import Heft
 
@@ -127,3 +128,31 @@ def test_nodes_are_grouped_anew_when_one_turns_out_to_be_fast() -> None:
                 cluster.now += 0.1
                 cluster.done(mine[0], seconds=2.0 if name == "n1" else 0.5)
     assert len(cluster.scheduler.ledger.groups) == 2
+
+
+def test_who_waits_for_a_node_sees_who_waits_there_already() -> None:
+    """The first finds room when the running task ends, the second when the first has ended; the third sees what was planned since."""
+    cluster = Cluster().join("n1", cpu=2).client()
+    cluster.submit(told(program([(kind("wide", {"cpu": 2}), ())]), 3.0))
+    node, need, bookings = cluster.scheduler.ledger.by_name["n1"], amounts({"cpu": 2}), Bookings()
+    assert bookings.room_at(node, need, 1.0) == 3.0
+    bookings.add(node, 7.0, need)
+    assert bookings.room_at(node, need, 1.0) == 7.0
+    cluster.submit(told(program([(kind("pinned", node="n1", where=()), ())]), 8.0))
+    held = next(iter(node.holding))
+    node.holding[held] = (0.0, *node.holding[held][1:2], 9.0, *node.holding[held][3:])
+    node.ends = None
+    assert bookings.room_at(node, need, 1.0) == 9.0
+
+
+def test_a_task_for_which_nobody_has_room_keeps_nobody_from_waiting() -> None:
+    """A wide task that waits for room anywhere is no reason for a narrow one not to wait for the quick node."""
+    cluster = Cluster().join("quick", cpu=2).join("slow", cpu=1).client()
+    nodes = cluster.scheduler.ledger.by_name
+    nodes["quick"].declare_speed(4.0)
+    nodes["slow"].declare_speed(1.0)
+    cluster.submit(told(program([(kind("first", {"cpu": 2}), ())]), 4.0))
+    assert cluster.where(0, run=1) == "quick"
+    wide, narrow = (kind("wide", {"cpu": 2}), ()), (kind("narrow"), ())
+    cluster.submit(told(program([wide, narrow]), 40.0, 4.0))
+    assert cluster.plans(to="slow") == []
