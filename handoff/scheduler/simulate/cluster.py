@@ -28,6 +28,7 @@ class ClusterSpec:
     bandwidth: float = 1.25e9         # bytes per second, of each node's link, either way
     latency: float = 0.0002           # seconds that any message takes
     overhead: float = 0.0             # seconds that each task costs its node beside its own
+    deciding: float = 0.0             # seconds from when the coordinator hears of something until it says what follows
     name: str = ""
     rates: Mapping[tuple[str, str], float] = field(default_factory=dict)   # pairs of nodes whose connection is slower than their links
     shared: Amounts = ()              # what the whole cluster shares, such as licences

@@ -204,7 +204,7 @@ class Simulator:
     def _say(self, peer: int, message: Any) -> None:
         """A node says something to the coordinator."""
         self.messages += 1
-        self.at(self.now + self.cluster.latency, self._hear, peer, message)
+        self.at(self.now + self.cluster.latency + self.cluster.deciding, self._hear, peer, message)
 
     def _hear(self, peer: int, message: Any) -> None:
         if peer in self.nodes:

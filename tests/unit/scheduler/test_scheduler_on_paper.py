@@ -1,0 +1,33 @@
+"""What the cluster on paper takes time for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from handoff.scheduler.simulate.cluster import ClusterSpec, node
+from handoff.scheduler.simulate.simulator import Simulator
+from handoff.scheduler.simulate.workload import workflow
+
+ONE = ClusterSpec((node("a", {"cpu": 1}),), latency=0.0)
+DECIDING = 0.003
+
+
+def pause(seconds: float, knowledge: str) -> float:
+    """How much later a chain of eleven tasks ends where the coordinator takes its time."""
+    tasks = [{"id": each, "fn": "link", "runtime_s": seconds, "cpus": 1, "memory_mb": 1, "inputs": [each - 1] if each else [],
+              "output_bytes": 1} for each in range(11)]
+    work = workflow(tasks, knowledge=knowledge, memory=False)
+    quick, slow = (Simulator(cluster).run(work).runs[0].makespan for cluster in (ONE, replace(ONE, deciding=DECIDING)))
+    return slow - quick
+
+
+def test_a_coordinator_that_takes_its_time_delays_what_waits_for_its_word() -> None:
+    """Tasks too long to be planned ahead: each but the first is planned when the one before was heard of."""
+    assert pause(1.0, "learned") == pytest.approx(10 * DECIDING, rel=0.3)
+
+
+def test_a_coordinator_that_takes_its_time_delays_nothing_that_was_planned_ahead() -> None:
+    """Known and short: the node has the next one when one ends."""
+    assert pause(0.01, "known") < 2 * DECIDING
