@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from handoff.errors import ConfigError, ConnectionLost, HandoffError
-from handoff.resources import SCALE, shown
+from handoff.offers import checked, coordinator_arguments, node_arguments, specs_of
 from handoff.trust.secret import Secret, generate
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ STOP_SECONDS = 5.0                   # from SIGTERM to SIGKILL
 POLL_SECONDS = 0.01
 POLL_SECONDS_MAX = 1.0               # for one answer of a coordinator that may have just died
 LOG_BYTES = 4000                     # of a process that failed to start: so much of the end of its log is shown
-
-_OPTIONS = ("name", "cpus", "memory", "gpus", "resources", "labels", "tracker")
 
 
 class LocalCluster:
@@ -68,7 +66,13 @@ class LocalCluster:
         log_level: str = "warning",
     ) -> None:
         common = {"cpus": cpus, "memory": memory, "gpus": gpus, "resources": resources, "labels": labels, "tracker": tracker}
-        specs = _specs(nodes, {name: value for name, value in common.items() if value is not None})
+        specs = specs_of(nodes, {name: value for name, value in common.items() if value is not None})
+        said = coordinator_arguments(shared, allocator, state)
+        if log_level != "warning":
+            from handoff.log import LEVELS   # here, since the usual one need not be looked up
+
+            if log_level not in LEVELS:
+                raise ConfigError(f"log_level={log_level!r} is not known; choose one of {', '.join(LEVELS)}")
         self._log_level, self._unencrypted_values = log_level, unencrypted_values
         self._owner = os.getpid()
         self._secret = generate()
@@ -84,10 +88,7 @@ class LocalCluster:
         _clusters.add(self)
         try:
             with listening:
-                arguments = ["--listen-fd", str(listening.fileno()), *_resources(shared)]
-                arguments += ["--allocator", allocator] if allocator is not None else []
-                arguments += ["--state", str(Path(state).absolute())] if state is not None else []
-                self._spawn("coordinator", "handoff.coordinator", arguments, [listening.fileno()])
+                self._spawn("coordinator", "handoff.coordinator", ["--listen-fd", str(listening.fileno()), *said], [listening.fileno()])
             self._start_nodes(specs)
         except BaseException:
             self.close()
@@ -155,7 +156,7 @@ class LocalCluster:
     ) -> str:
         """Start one more node and wait until it is in; its name."""
         said = {"name": name, "cpus": cpus, "memory": memory, "gpus": gpus, "resources": resources, "labels": labels, "tracker": tracker}
-        return self._start_nodes([{option: value for option, value in said.items() if value is not None}])[0]
+        return self._start_nodes([checked({option: value for option, value in said.items() if value is not None})])[0]
 
     def kill_node(self, name: str) -> None:
         """End a node as a power cut would: SIGKILL."""
@@ -166,7 +167,7 @@ class LocalCluster:
         child.process.wait()
         child.log.close()
 
-    def _start_nodes(self, specs: list[Mapping[str, Any]]) -> list[str]:
+    def _start_nodes(self, specs: list[dict[str, Any]]) -> list[str]:
         names = []
         for spec in specs:
             name = spec.get("name") or self._new_name()
@@ -176,7 +177,7 @@ class LocalCluster:
             elif before is not None:
                 raise ConfigError(f"two nodes are named {name!r}; every node needs a name of its own")
             names.append(name)
-            arguments = ["--coordinator", self.address, "--name", name, "--host", "127.0.0.1", *_node_arguments(spec)]
+            arguments = ["--coordinator", self.address, f"--name={name}", "--host", "127.0.0.1", *node_arguments(spec)]
             arguments += ["--unencrypted-values"] if self._unencrypted_values else []
             self._spawn(name, "handoff.node", arguments, [])
         self._wait_for(names)
@@ -285,50 +286,6 @@ class _Child:
         size = os.fstat(self.log.fileno()).st_size
         text = os.pread(self.log.fileno(), LOG_BYTES, max(0, size - LOG_BYTES)).decode(errors="replace").strip()
         return f":\n{text}" if text else ""
-
-
-def _specs(nodes: int | Iterable[Mapping[str, Any]], common: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What each node offers, with this machine shared out among those that do not say."""
-    if isinstance(nodes, bool) or (isinstance(nodes, int) and nodes < 0):
-        raise ConfigError(f"nodes={nodes!r}: how many nodes, or a list of dicts with what each offers")
-    said = [{} for _ in range(nodes)] if isinstance(nodes, int) else [dict(node) for node in nodes]
-    for node in said:
-        for option in node:
-            if option not in _OPTIONS:
-                raise ConfigError(f"a node has no option {option!r}; there are: {', '.join(_OPTIONS)}")
-    specs = [{**common, **node} for node in said]
-    if len(specs) > 1:
-        share = _share(len(specs)) if any("cpus" not in spec or "memory" not in spec for spec in specs) else {}
-        specs = [{**share, **spec} for spec in specs]
-        for spec in specs:
-            if "gpus" in share and spec["gpus"] == 0 and any(name.startswith("gpu:") for name in spec.get("resources") or ()):
-                del spec["gpus"]   # those of the kinds that are said
-    return list(specs)
-
-
-def _share(count: int) -> dict[str, Any]:
-    """This machine's cores, memory and no GPUs, for each of several nodes."""
-    from handoff.node.probe import detect
-
-    capacity = dict(detect().capacity)
-    cpus = max(1, capacity.get("cpu", SCALE) // SCALE // count)
-    return {"cpus": cpus, "memory": capacity.get("memory", 1024 * SCALE) / SCALE // count, "gpus": 0}
-
-
-def _node_arguments(spec: Mapping[str, Any]) -> list[str]:
-    arguments = []
-    for option in ("cpus", "memory", "gpus", "tracker"):
-        if spec.get(option) is not None:
-            arguments += [f"--{option}", str(spec[option])]
-    arguments += _resources(spec.get("resources"))
-    for name, text in (spec.get("labels") or {}).items():
-        arguments += ["--label", f"{name}={text}"]
-    return arguments
-
-
-def _resources(amounts: Mapping[str, float | str] | None) -> list[str]:
-    said = [(name, amount if isinstance(amount, str) else shown(round(amount * SCALE))) for name, amount in (amounts or {}).items()]
-    return [word for name, amount in said for word in ("--resource", f"{name}={amount}")]
 
 
 def _environment() -> dict[str, str]:

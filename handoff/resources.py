@@ -23,7 +23,7 @@ _SIZES = {  # in bytes; memory is counted in MB
     "": 10**6, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }
 _SIZED = ("memory", GPU_MEMORY)
-_AMOUNT = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*")
+_AMOUNT = re.compile(r"\s*(-?[0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*")
 
 
 def amounts(costs: Mapping[str, float | int | str]) -> Amounts:
@@ -50,29 +50,50 @@ def amounts(costs: Mapping[str, float | int | str]) -> Amounts:
 _EXAMPLES = {GPU_KIND: "a100", CLUSTER: "license"}
 
 
-def costs(cost: Mapping[str, float | int | str] | Sequence[Mapping[str, float | int | str]]) -> tuple[Amounts, ...]:
-    """Exact amounts of one cost, or of each alternative of a list of them, the preferred first.
+def offered(said: Mapping[str, float | int | str]) -> Amounts:
+    """Exact amounts of what there is, in a node or in a whole cluster.
 
-    Raises ValueError as `amounts` does, for GPUs that no function can have (1.5 of them; two sorts at once), and for equal alternatives.
+    Raises ValueError as `amounts` does, and for zero, which in an offer can only be a mistake; but a node may well offer none of its GPUs.
     """
-    if isinstance(cost, Mapping):
-        return (_askable(amounts(cost)),)
-    if not isinstance(cost, (list, tuple)) or not cost:
-        raise ValueError(f"a cost is a mapping such as {{'cpu': 1}}, or a list of such alternatives, not {cost!r}")
-    found = tuple(_askable(amounts(each)) for each in cost)
-    for place, each in enumerate(found):
-        if each in found[:place]:
-            raise ValueError(f"two of its alternatives are equal ({describe(each)}); leave one out")
+    found = amounts(said)
+    there = {name for name, _ in found}
+    for name, amount in said.items():
+        if name not in there and not is_gpu(name):
+            raise ValueError(f"{name}={amount!r}: nothing can run on none of it; say how much there is, or leave it out")
     return found
 
 
-def _askable(cost: Amounts) -> Amounts:
+def costs(cost: Mapping[str, float | int | str] | Sequence[Mapping[str, float | int | str]]) -> tuple[Amounts, ...]:
+    """Exact amounts of one cost, or of each alternative of a list of them, the preferred first.
+
+    Raises ValueError as `amounts` does, for GPUs that no function can have (1.5 of them; two sorts at once; one without any of its memory),
+    and for alternatives that are equal, or beside which nobody would take another.
+    """
+    if isinstance(cost, Mapping):
+        return (_askable(cost),)
+    if not isinstance(cost, (list, tuple)) or not cost:
+        raise ValueError(f"a cost is a mapping such as {{'cpu': 1}}, or a list of such alternatives, not {cost!r}")
+    found = tuple(_askable(each) for each in cost)
+    for place, each in enumerate(found):
+        if each in found[:place]:
+            raise ValueError(f"two of its alternatives are equal ({describe(each)}); leave one out")
+        if not each and len(found) > 1:
+            raise ValueError(f"alternative {place + 1} of {len(found)}, {cost[place]!r}, takes nothing, which there is always room for; "
+                             "say what it takes, or leave out the others")
+    return found
+
+
+def _askable(said: Mapping[str, float | int | str]) -> Amounts:
+    cost = amounts(said)
     sorts = [name for name, _ in cost if is_gpu(name)]
     if len(sorts) > 1:
         raise ValueError(f"it asks for {' and '.join(sorts)}; a function gets GPUs of one sort, so name one of them")
     for name, steps in cost:
         if is_gpu(name) and steps > SCALE and steps % SCALE:
             raise ValueError(f"{name}={shown(steps)}: a part of a GPU never straddles two; ask for less than one, or for whole ones")
+    if sorts and GPU_MEMORY in said and GPU_MEMORY not in dict(cost):
+        raise ValueError(f"{GPU_MEMORY}={said[GPU_MEMORY]!r} beside {describe(cost)}: what runs on a GPU takes some of its memory; "
+                         f"say how much, or leave it out")
     return cost
 
 

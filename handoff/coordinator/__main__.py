@@ -14,7 +14,7 @@ from pathlib import Path
 
 from handoff.address import DEFAULT_PORT
 from handoff.coordinator.coordinator import Coordinator
-from handoff.resources import CLUSTER, Amounts, amounts
+from handoff.resources import CLUSTER, Amounts, offered
 from handoff.scheduler.allocator import Allocator
 from handoff.scheduler.shipped import SHIPPED
 from handoff.service import named_in_module, parser, serve, setting
@@ -57,7 +57,7 @@ def shared(said: Sequence[tuple[str, str]]) -> Amounts:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"the amount of {name} is said twice")
-    return amounts({name: amount for name, (_, amount) in zip(names, said, strict=True)})
+    return offered({name: amount for name, (_, amount) in zip(names, said, strict=True)})
 
 
 def port(text: str) -> int:

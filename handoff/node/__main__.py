@@ -18,7 +18,7 @@ from handoff.node.daemon import DRAIN_SECONDS, Daemon
 from handoff.node.gpus import Gpu, gpus_of
 from handoff.node.probe import Detected, detect, gpu_amounts
 from handoff.node.tracker import ResourceTracker, offer_of
-from handoff.resources import CLUSTER, GPU, GPU_KIND, GPU_MEMORY, SCALE, Amounts, amounts, describe, shown
+from handoff.resources import CLUSTER, GPU, GPU_KIND, GPU_MEMORY, SCALE, Amounts, describe, offered, shown
 from handoff.service import USAGE, Parser, named_in_module, parser, serve, setting
 
 EXAMPLE = """examples:
@@ -65,41 +65,41 @@ def capacity(said: argparse.Namespace) -> tuple[Amounts, tuple[Gpu, ...]]:
                 raise ConfigError(f"--resource {name}={amount}: the amount of {name} is said twice")
             asked[name] = amount
     try:
-        offered = dict(amounts({name: _number(amount) for name, amount in asked.items()}))
+        offer = dict(offered({name: _number(amount) for name, amount in asked.items()}))
     except ValueError as error:
         raise ConfigError(f"can't offer {error}") from None
     found = Detected((), ()) if {"cpu", "memory", "gpu"} <= asked.keys() else detect()
     for name, steps in found.capacity:
         if name in ("cpu", "memory") and name not in asked:
-            offered[name] = steps
+            offer[name] = steps
     for name, amount in asked.items():
         if name.startswith(CLUSTER):
             raise ConfigError(f"--resource {name}={amount}: what the whole cluster shares is said to its coordinator, "
                               f"with handoff coordinator --resource {name.removeprefix(CLUSTER)}={amount}")
-    gpus = _gpus(offered, asked, found.gpus)
-    return tuple(sorted(offered.items())), gpus
+    gpus = _gpus(offer, asked, found.gpus)
+    return tuple(sorted(offer.items())), gpus
 
 
-def _gpus(offered: dict[str, int], asked: Mapping[str, str], detected: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
+def _gpus(offer: dict[str, int], asked: Mapping[str, str], detected: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
     """The GPUs that are offered; what follows from them is added to the offer. Those that are there, unless another number is said."""
-    kinds = {name: steps for name, steps in offered.items() if name.startswith(GPU_KIND)}
-    for name, steps in ((GPU, offered.get(GPU, 0)), *kinds.items()):
+    kinds = {name: steps for name, steps in offer.items() if name.startswith(GPU_KIND)}
+    for name, steps in ((GPU, offer.get(GPU, 0)), *kinds.items()):
         if steps % SCALE:
             raise ConfigError(f"can't offer {name}={shown(steps)}: a node has whole GPUs, of which functions may ask for parts")
-    if not kinds and detected and (GPU not in asked or offered.get(GPU, 0) <= len(detected) * SCALE):
-        some = detected if GPU not in asked else detected[: offered.get(GPU, 0) // SCALE]
+    if not kinds and detected and (GPU not in asked or offer.get(GPU, 0) <= len(detected) * SCALE):
+        some = detected if GPU not in asked else detected[: offer.get(GPU, 0) // SCALE]
         if GPU_MEMORY in asked:
-            some = tuple(replace(gpu, memory=offered.get(GPU_MEMORY, 0) // len(some)) for gpu in some)
-        offered.update((name, steps) for name, steps in gpu_amounts(some) if name not in asked)
+            some = tuple(replace(gpu, memory=offer.get(GPU_MEMORY, 0) // len(some)) for gpu in some)
+        offer.update((name, steps) for name, steps in gpu_amounts(some) if name not in asked)
         return some
     together = sum(kinds.values())
-    if GPU in asked and together > offered.get(GPU, 0):
-        raise ConfigError(f"can't offer {describe(tuple(sorted(kinds.items())))} of {GPU}={shown(offered.get(GPU, 0))}: "
+    if GPU in asked and together > offer.get(GPU, 0):
+        raise ConfigError(f"can't offer {describe(tuple(sorted(kinds.items())))} of {GPU}={shown(offer.get(GPU, 0))}: "
                           "every GPU of a kind is one of them")
     if GPU not in asked:
-        offered.update({GPU: together} if together else {})
+        offer.update({GPU: together} if together else {})
     devices = dict(enumerate(os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")))   # those that this node may use, if that is said
-    made = gpus_of(tuple(sorted(offered.items())))
+    made = gpus_of(tuple(sorted(offer.items())))
     return tuple(replace(gpu, device=devices.get(index, "").strip() or gpu.device) for index, gpu in enumerate(made))
 
 

@@ -18,7 +18,8 @@ def test_what_the_cluster_shares_is_declared() -> None:
 
 @pytest.mark.parametrize(("said", "text"), [
     (["--resource", "license=many"], "--resource: license='many' is not an amount; write a number"),
-    (["--resource", "license=-1"], "--resource: license='-1' is not an amount; write a number"),
+    (["--resource", "license=-1"], "--resource: license='-1' is negative; an amount is zero or more"),
+    (["--resource", "license=0"], "--resource: license='0': nothing can run on none of it; say how much there is, or leave it out"),
     (["--resource", "a=1", "--resource", "cluster:a=2"], "--resource: the amount of a is said twice"),
     (["--resource", "=1"], "argument --resource:"),
 ])

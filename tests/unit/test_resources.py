@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handoff.resources import SCALE, STEPS_MAX, amounts, costs, describe, shown, split
+from handoff.resources import SCALE, STEPS_MAX, amounts, costs, describe, offered, shown, split
 
 
 @pytest.mark.parametrize(("said", "steps"), [
@@ -62,6 +62,15 @@ def test_sums_of_amounts_are_exact(parts: list[Any]) -> None:
     ({"gpu:": 1}, '\'gpu:\' names no resource; write what comes after the colon, such as "gpu:a100"'),
     ({"cluster:": 1}, '\'cluster:\' names no resource; write what comes after the colon, such as "cluster:license"'),
     ([{"gpu": 1}, {"cpu": 8}, {"gpu": 1.0}], "two of its alternatives are equal (gpu=1); leave one out"),
+    ({"license": "-2"}, "license='-2' is negative; an amount is zero or more"),
+    ({"license": "1e300"}, "license='1e300' is not an amount; write a number"),
+    ({"license": 1e300}, "license=1e+300 is absurd; at most 900,719,925,474 of anything can be counted"),
+    ({"license": 2**53}, "is absurd"),
+    ({"memory": "12 XB"}, "memory='12 XB' is not an amount; write a number or a size such as \"2 GiB\""),
+    ({"gpu": 0.5, "gpu_memory": 0}, "gpu_memory=0 beside gpu=0.5: what runs on a GPU takes some of its memory; say how much, or leave it out"),
+    ([{"gpu": 1}, {"cpu": 0}], "alternative 2 of 2, {'cpu': 0}, takes nothing, which there is always room for; say what it takes, or leave out "
+                               "the others"),
+    ([{}, {"cpu": 8}], "alternative 1 of 2, {}, takes nothing"),
     ([], "a cost is a mapping such as {'cpu': 1}, or a list of such alternatives, not []"),
     (["gpu"], "a cost is a mapping such as {'cpu': 1}, not 'gpu'"),
 ])
@@ -73,8 +82,17 @@ def test_what_nobody_can_ask_for_is_refused(cost: Any, text: str) -> None:
 
 
 def test_zero_takes_none_of_it() -> None:
-    """An amount of zero is as if it were not said, also beside other sorts of GPUs."""
+    """An amount of zero is as if it were not said, also beside other sorts of GPUs; and a function may take nothing at all."""
     assert costs({"gpu": 0, "gpu:a100": 1, "cpu": 0}) == ((("gpu:a100", SCALE),),)
+    assert costs({"cpu": 0, "gpu": 0, "gpu_memory": 0}) == costs({}) == costs([{"cpu": 0}]) == ((),)
+
+
+@pytest.mark.parametrize("name", ["cpu", "memory", "license", "gpu_memory"])
+def test_nobody_offers_nothing(name: str) -> None:
+    """In an offer zero can only be a mistake, except that a node may offer none of its GPUs."""
+    assert offered({"gpu": 0, "gpu:a100": 0, name: 2}) == amounts({name: 2})
+    with pytest.raises(ValueError, match=f"{name}=0: nothing can run on none of it; say how much there is, or leave it out"):
+        offered({"gpu": 2, name: 0})
 
 
 def test_what_the_cluster_counts_is_told_from_what_a_node_has() -> None:
