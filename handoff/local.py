@@ -69,7 +69,7 @@ class LocalCluster:
         specs = specs_of(nodes, {name: value for name, value in common.items() if value is not None})
         said = coordinator_arguments(shared, allocator, state)
         if log_level != "warning":
-            from handoff.log import LEVELS   # here, since the usual one need not be looked up
+            from handoff.log import LEVELS  # here, since the usual one need not be looked up
 
             if log_level not in LEVELS:
                 raise ConfigError(f"log_level={log_level!r} is not known; choose one of {', '.join(LEVELS)}")

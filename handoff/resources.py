@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 SCALE = 10_000                        # one unit of any resource, in steps
 STEPS_MAX = 2**53                     # more of anything is a mistake, and would not travel exactly everywhere
+SHOWN_MAX = 40                        # digits of what is absurd; more are only counted
 Amounts: TypeAlias = tuple[tuple[str, int], ...]  # (name, steps), sorted by name, zero amounts left out
 
 DEFAULT_COST: Amounts = (("cpu", SCALE),)
@@ -133,7 +134,8 @@ def _steps(name: str, value: float | int | str) -> int:
     if number < 0:
         raise ValueError(f"{name}={said!r} is negative; an amount is zero or more")
     if number * SCALE > STEPS_MAX:
-        raise ValueError(f"{name}={said!r} is absurd; at most {STEPS_MAX // SCALE:,} of anything can be counted")
+        what = f"{name}={said!r}" if len(str(number)) <= SHOWN_MAX else f"an amount of {len(str(number))} digits of {name}"
+        raise ValueError(f"{what} is absurd; at most {STEPS_MAX // SCALE:,} of anything can be counted")
     if not number:
         return 0
     return max(1, int((number * SCALE).to_integral_value(ROUND_HALF_EVEN)))   # who asks for a trace of a GPU is not left without one

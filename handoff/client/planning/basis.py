@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from handoff.columns import Blobs
 from handoff.errors import AllocationError, ConfigError
 from handoff.program import Kind, Program
-from handoff.resources import SCALE, STEPS_MAX, Amounts, amounts
+from handoff.resources import CLUSTER, GPU, SCALE, Amounts, is_gpu, offered, shown
 from handoff.scheduler.allocator import Allocator
 from handoff.scheduler.shipped import SHIPPED
 from handoff.scheduler.simulate.cluster import ClusterSpec, NodeSpec
@@ -19,6 +19,7 @@ from handoff.scheduler.simulate.cluster import ClusterSpec, NodeSpec
 if TYPE_CHECKING:
     from handoff.client.lower import Lowered
 
+NODES_MAX = 10_000                   # of a plan; more are a slip of the pen
 PAIRS_MAX = 10_000                   # pairs of nodes whose links are told apart; in larger clusters all are taken for average
 
 
@@ -50,21 +51,24 @@ class Basis:
     def with_nodes(self, what: int | Mapping[str, float | int | str], count: int) -> Basis:
         """With more nodes: so many copies of the usual one, or `count` that have that much."""
         if isinstance(what, Mapping):
-            try:
-                like = NodeSpec("", amounts(what))
-            except ValueError as wrong:
-                raise ConfigError(f"with_nodes: {wrong}") from None
+            like = NodeSpec("", _said(what))
         else:
             count = what
             like = self._usual()
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise ConfigError(f"with_nodes: {count!r} is no number of nodes to add; say 1 or more, or use without() to take nodes away")
+        _check_number("with_nodes", len(self.cluster.nodes) + count)
         taken = {node.name for node in self.cluster.nodes}
         names = (name for number in range(1, len(taken) + count + 1) if (name := f"new-{number}") not in taken)
         return self._with(self.cluster.with_nodes(*(replace(like, name=name) for name, _ in zip(names, range(count), strict=False))))
 
     def without(self, names: Sequence[str]) -> Basis:
         """Without these nodes."""
+        for name in names:
+            if not isinstance(name, str):
+                raise ConfigError(f'without: {name!r} is not the name of a node; write one or several, such as without("a", "b")')
+        if not names:
+            raise ConfigError('without: no node is named; write one or several, such as without("a", "b")')
         try:
             left = self.cluster.without(*names)
         except ValueError as wrong:
@@ -75,15 +79,18 @@ class Basis:
 
     def with_cpus(self, cpus: float) -> Basis:
         """Each node with so many cores."""
-        if isinstance(cpus, bool) or not isinstance(cpus, (int, float)) or not 1 <= cpus * SCALE <= STEPS_MAX:
-            raise ConfigError(f"sweep: cpus={cpus!r} is no number of cores; each is above 0")
+        try:
+            steps = dict(offered({"cpu": cpus}))["cpu"]
+        except ValueError as wrong:
+            raise ConfigError(f"sweep: {wrong}") from None
         return self._with(replace(self.cluster, nodes=tuple(
-            replace(node, capacity=_amounts({**dict(node.capacity), "cpu": round(cpus * SCALE)})) for node in self.cluster.nodes)))
+            replace(node, capacity=_amounts({**dict(node.capacity), "cpu": steps})) for node in self.cluster.nodes)))
 
     def with_count(self, count: int) -> Basis:
         """With so many nodes in all: the first ones, and then copies of the usual one."""
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise ConfigError(f"sweep: nodes={count!r} is no number of nodes; each is 1 or more")
+        _check_number("sweep", count)
         nodes = self.cluster.nodes
         if count <= len(nodes):
             return self._with(replace(self.cluster, nodes=nodes[:count]))
@@ -98,6 +105,29 @@ class Basis:
 
     def _with(self, cluster: ClusterSpec) -> Basis:
         return replace(self, cluster=cluster)
+
+
+def _said(what: Mapping[str, float | int | str]) -> Amounts:
+    """What a new node is said to have; a GPU of a kind is one of all."""
+    try:
+        has = dict(offered(what))
+    except ValueError as wrong:
+        raise ConfigError(f"with_nodes: {wrong}") from None
+    if "cpu" not in has:
+        raise ConfigError(f"with_nodes: {dict(what)!r} names no cores, and every node has some; write such as {{'cpu': 8, 'memory': '32 GB'}}")
+    kinds = 0
+    for name, steps in has.items():
+        if name.startswith(CLUSTER):
+            raise ConfigError(f"with_nodes: {name} is what the whole cluster shares, and on no node; leave it out")
+        if is_gpu(name) and steps % SCALE:
+            raise ConfigError(f"with_nodes: {name}={shown(steps)}: a node has whole GPUs, of which functions may ask for parts")
+        kinds += steps if is_gpu(name) and name != GPU else 0
+    return _amounts({**has, GPU: max(kinds, has.get(GPU, 0))} if kinds else has)
+
+
+def _check_number(of: str, count: int) -> None:
+    if count > NODES_MAX:
+        raise ConfigError(f"{of}: {count:,} nodes are absurd; a plan can be made for {NODES_MAX:,}")
 
 
 def alternatives_of(kinds: Sequence[Kind]) -> list[tuple[int, int, Kind]]:

@@ -140,16 +140,22 @@ class Plan:
         """The plan without these nodes. Raises ConfigError for one that is not there, AllocationError when what is left can't run it."""
         return plan_of(self.basis.without(nodes))
 
-    def sweep(self, *, cpus: Iterable[float] = (), nodes: Iterable[int] = ()) -> Sweep:
-        """The plan with so many cores in each node, or so many nodes, one after the other: `print(plan.sweep(cpus=[8, 16, 32]))`."""
-        if not (isinstance(cpus, Iterable) and isinstance(nodes, Iterable)):
-            raise ConfigError("sweep takes lists: cpus=[8, 16, 32] or nodes=[1, 2, 4]")
-        cpus, nodes = list(cpus), list(nodes)
-        if bool(cpus) == bool(nodes):
-            raise ConfigError("sweep takes cpus=[8, 16, 32], the cores of each node, or nodes=[1, 2, 4], their number")
-        if cpus:
-            return Sweep("cpus", {value: plan_of(self.basis.with_cpus(value)) for value in cpus})
-        return Sweep("nodes", {value: plan_of(self.basis.with_count(value)) for value in nodes})
+    def sweep(self, *, cpus: Iterable[float] | None = None, nodes: Iterable[int] | None = None, **others: Any) -> Sweep:
+        """The plan with so many cores in each node, or so many nodes, one after the other: `print(plan.sweep(cpus=[8, 16, 32]))`.
+
+        Raises ConfigError for anything else to change, and for numbers that make no sense.
+        """
+        known = "it takes cpus=[8, 16, 32], the cores of each node, or nodes=[1, 2, 4], their number"
+        if others:
+            raise ConfigError(f"sweep knows no {next(iter(others))!r}; {known}")
+        if (cpus is None) == (nodes is None):
+            raise ConfigError(f"sweep changes one thing step by step; {known}")
+        what, said = ("cpus", cpus) if cpus is not None else ("nodes", nodes)
+        values = list(said) if isinstance(said, Iterable) and not isinstance(said, str) else []
+        if not values:
+            raise ConfigError(f"sweep: {what}={said!r} is no list of numbers to try; {known}")
+        change: Callable[[Any], Basis] = self.basis.with_cpus if what == "cpus" else self.basis.with_count
+        return Sweep(what, {value: plan_of(change(value)) for value in values})
 
     # ── beside what happened, and for later ──────────────────────────────────
 

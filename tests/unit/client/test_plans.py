@@ -326,16 +326,53 @@ def test_a_sweep_is_a_table_of_plans() -> None:
     assert "<table>" in sweep._repr_html_()
 
 
-@pytest.mark.parametrize("asked", [
-    lambda plan: plan.with_nodes(0), lambda plan: plan.with_nodes(-1), lambda plan: plan.with_nodes({"cpu": "many"}),
-    lambda plan: plan.with_nodes({"cpu": 1}, 0), lambda plan: plan.sweep(), lambda plan: plan.sweep(cpus=[1], nodes=[1]),
-    lambda plan: plan.sweep(cpus=[0]), lambda plan: plan.sweep(nodes=[0]), lambda plan: plan.sweep(cpus=["x"]),
-    lambda plan: plan.sweep(cpus=8), lambda plan: plan.sweep(cpus=[float("inf")]), lambda plan: plan.sweep(cpus=[1e-9]),
+SWEEPS = "it takes cpus=[8, 16, 32], the cores of each node, or nodes=[1, 2, 4], their number"
+TOO_MANY = "nodes are absurd; a plan can be made for 10,000"
+NO_NUMBER = "is no number of nodes to add; say 1 or more, or use without() to take nodes away"
+NO_NODE = 'write one or several, such as without("a", "b")'
+NO_CORES = "names no cores, and every node has some; write such as {'cpu': 8, 'memory': '32 GB'}"
+
+
+@pytest.mark.parametrize(("asked", "text"), [
+    (lambda plan: plan.with_nodes(0), f"with_nodes: 0 {NO_NUMBER}"),
+    (lambda plan: plan.with_nodes(-1), f"with_nodes: -1 {NO_NUMBER}"),
+    (lambda plan: plan.with_nodes({"cpu": 1}, 0), f"with_nodes: 0 {NO_NUMBER}"),
+    (lambda plan: plan.with_nodes(10**9), f"with_nodes: 1,000,000,001 {TOO_MANY}"),
+    (lambda plan: plan.with_nodes({}), f"with_nodes: {{}} {NO_CORES}"),
+    (lambda plan: plan.with_nodes({"cpus": 8}), f"with_nodes: {{'cpus': 8}} {NO_CORES}"),
+    (lambda plan: plan.with_nodes({"cpu": 0}), "with_nodes: cpu=0: nothing can run on none of it; say how much there is, or leave it out"),
+    (lambda plan: plan.with_nodes({"cpu": "many"}), "with_nodes: cpu='many' is not an amount; write a number"),
+    (lambda plan: plan.with_nodes({"cpu": 1, "gpu": 1.5}),
+     "with_nodes: gpu=1.5: a node has whole GPUs, of which functions may ask for parts"),
+    (lambda plan: plan.with_nodes({"cpu": 1, "cluster:licence": 1}),
+     "with_nodes: cluster:licence is what the whole cluster shares, and on no node; leave it out"),
+    (lambda plan: plan.without(), f"without: no node is named; {NO_NODE}"),
+    (lambda plan: plan.without(["a"]), f"without: ['a'] is not the name of a node; {NO_NODE}"),
+    (lambda plan: plan.without("nobody"), "without: there is no node 'nobody'; nodes that are here: a"),
+    (lambda plan: plan.sweep(), f"sweep changes one thing step by step; {SWEEPS}"),
+    (lambda plan: plan.sweep(cpus=[1], nodes=[1]), f"sweep changes one thing step by step; {SWEEPS}"),
+    (lambda plan: plan.sweep(bogus=[1]), f"sweep knows no 'bogus'; {SWEEPS}"),
+    (lambda plan: plan.sweep(cpus=[]), f"sweep: cpus=[] is no list of numbers to try; {SWEEPS}"),
+    (lambda plan: plan.sweep(cpus=8), f"sweep: cpus=8 is no list of numbers to try; {SWEEPS}"),
+    (lambda plan: plan.sweep(nodes="12"), f"sweep: nodes='12' is no list of numbers to try; {SWEEPS}"),
+    (lambda plan: plan.sweep(cpus=[0]), "sweep: cpu=0: nothing can run on none of it; say how much there is, or leave it out"),
+    (lambda plan: plan.sweep(cpus=["x"]), "sweep: cpu='x' is not an amount; write a number"),
+    (lambda plan: plan.sweep(cpus=[float("inf")]), "sweep: cpu=inf is not a finite amount"),
+    (lambda plan: plan.sweep(nodes=[0]), "sweep: nodes=0 is no number of nodes; each is 1 or more"),
+    (lambda plan: plan.sweep(nodes=[10**9]), f"sweep: 1,000,000,000 {TOO_MANY}"),
 ])
-def test_what_makes_no_sense_is_refused(asked: Any) -> None:
+def test_what_makes_no_sense_is_refused(asked: Any, text: str) -> None:
     """One clear error each."""
-    with pytest.raises(errors.ConfigError):
+    with pytest.raises(errors.ConfigError) as caught:
         asked(Outlook(a={"cpu": 1}).plan(wide(1)))
+    assert str(caught.value) == text
+
+
+def test_a_new_node_with_gpus_of_a_kind_has_gpus() -> None:
+    """As a real one that offers them."""
+    plan = Outlook(a={"cpu": 1}).plan(DAG().add(Function("x", [], work, cost=[{"gpu:a100": 1}, {"cpu": 1}], expected_seconds=1.0)))
+    more = plan.with_nodes({"cpu": 1, "gpu:a100": 2})
+    assert more.nodes["new-1"] == {"cpu": 1.0, "gpu": 2.0, "gpu:a100": 2.0} and more.allocations == {"x": "new-1"}
 
 
 # ── kept ─────────────────────────────────────────────────────────────────────
