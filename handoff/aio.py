@@ -19,6 +19,7 @@ from handoff.client import client as blocking
 from handoff.client.connect import open_core
 from handoff.client.core import Core
 from handoff.client.nodes import NodeInfo, RunInfo, has_room, node_info, run_info
+from handoff.client.options import check_patience
 from handoff.client.result import RunResult, RunStatus, TaskRecord
 from handoff.client.run import Run as BlockingRun
 from handoff.client.run import result_of, status_of, timeline_of, timeout_text
@@ -231,6 +232,7 @@ class Run:
     async def result(self, timeout: float | None = None) -> RunResult:  # leaves the run going, unlike a cancel
         """Wait until it is over; raises its error. Large values are fetched here too, so that looking at them never blocks the loop."""
         state = self._state
+        check_patience(timeout)
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(asyncio.wrap_future(state.over))

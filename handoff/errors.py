@@ -20,7 +20,8 @@ HandoffError
 │   ├── ConnectionLost          the other side is gone
 │   ├── Refused                 the other side does not want us: secret, version, name
 │   └── ProtocolError           the other side said what it may not say, or garbage
-├── ConfigError                 a setting, a secret file, an address is wrong
+├── ConfigError                 a setting, a secret file, an address, an option is wrong
+│   └── FileError               a file can't be read or written
 └── InvariantViolation          a bug in Handoff, with the story that led to it
 """
 
@@ -154,7 +155,15 @@ class ProtocolError(LinkError):
 
 
 class ConfigError(HandoffError):
-    """A setting, a secret file or an address is wrong."""
+    """A setting, a secret file, an address or an option is wrong."""
+
+
+class FileError(ConfigError, OSError):
+    """The file `path` can't be read or written; also an OSError, with its `errno`."""
+
+    def __init__(self, text: str, *, path: str = "", errno: int | None = None) -> None:
+        super().__init__(text)
+        self.path, self.errno = path, errno
 
 
 class InvariantViolation(HandoffError):

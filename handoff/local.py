@@ -123,7 +123,9 @@ class LocalCluster:
     def client(self, timeout: float = START_SECONDS) -> Client:
         """A new client of this cluster; closing it is yours."""
         from handoff.client.client import Client
+        from handoff.client.options import check_patience
 
+        check_patience(timeout)
         return Client(self._core(timeout))
 
     def own_client(self) -> Client:

@@ -40,7 +40,7 @@ def plan(  # options of a command line
     with cluster(coordinator, secret_file) as client:
         made = client.plan(dag, returns=chosen(dag, returns), max_concurrency=max_concurrency, allocator=allocator)
     if save is not None:
-        written(lambda: made.save(save), "--save", save)
+        written(lambda: made.save(save), "--save")
     if as_json:
         write_json({
             "dag_id": made.name, "makespan": made.makespan, "lower_bound": made.lower_bound, "bytes_moved": made.bytes_moved,

@@ -17,7 +17,7 @@ from handoff.cli.exits import INTERRUPTED, as_data
 from handoff.cli.options import AsJson, Coordinator, SecretFile, connected, table, write_json, write_table
 from handoff.cli.progress import Display, display
 from handoff.cli.target import load_dag
-from handoff.errors import ConfigError, ExecutionError, HandoffError, ResultTimeout
+from handoff.errors import ConfigError, ExecutionError, FileError, HandoffError, ResultTimeout
 
 if TYPE_CHECKING:
     from handoff.client.client import Client
@@ -71,9 +71,9 @@ def run(  # options of a command line
             )
             result = followed(started, shown)
             if trace is not None:
-                written(lambda: started.trace(trace), "--trace", trace)
+                written(lambda: started.trace(trace), "--trace")
             if save is not None:
-                written(lambda: started.save(save), "--save", save)
+                written(lambda: started.save(save), "--save")
             data = {
                 "run_id": result.run_id, "dag_id": result.dag_id, "bytes_moved": result.bytes_moved,
                 "results": {str(name): value for name, value in result.results.items()},
@@ -126,12 +126,12 @@ def cluster(coordinator: str | None, secret_file: os.PathLike[str] | None) -> It
             yield client
 
 
-def written(write: Callable[[], None], option: str, path: Path) -> None:
+def written(write: Callable[[], None], option: str) -> None:
     """Write a file; ConfigError when it can't be."""
     try:
         write()
-    except OSError as error:
-        raise ConfigError(f"{option} {path}: {error.strerror or error}") from None
+    except FileError as error:
+        raise ConfigError(f"{option}: {error}") from None
 
 
 def followed(started: Run, shown: Display) -> RunResult:

@@ -10,7 +10,7 @@ from handoff.client.core import Core
 from handoff.client.futures import CallFuture, mapped
 from handoff.client.lower import Lowered, lower
 from handoff.client.nodes import NodeInfo, RunInfo, has_room, node_info, run_info
-from handoff.client.options import check_concurrency, check_run
+from handoff.client.options import check_concurrency, check_output, check_patience, check_run, run_number
 from handoff.client.result import RunResult
 from handoff.client.run import Run, wait_over
 from handoff.client.single import SingleCalls
@@ -157,6 +157,7 @@ class Client:
         self, function: Callable[..., Any], /, *iterables: Iterable[Any], timeout: float | None = None, **options: Any
     ) -> Iterator[Any]:
         """`function` over the items, in parallel; values in the order of the items. Options such as `cost` are those of `Function`."""
+        check_patience(timeout)
         return mapped(lambda window: begin_window(self._core, function, window, options), zip(*iterables, strict=False), timeout)
 
     # ── the cluster ──────────────────────────────────────────────────────────
@@ -208,6 +209,7 @@ def begin(
 ) -> RunState:
     """Lower and submit a graph."""
     check_run(max_concurrency, timeout, weight, detach=detach, wait_for_nodes=wait_for_nodes)
+    check_output(output)
     core.check_open("a run can't be started")
     lowered = lower(dag, returns=returns, max_retries=max_retries, inputs=inputs)
     followed = followed_columns(plan, lowered) if plan is not None else {}
@@ -276,6 +278,7 @@ def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[An
 
 def begin_attach(core: Core, run_id: int) -> RunState:
     """Ask for a detached run."""
+    run_id = run_number(run_id)
     state = RunState(core, core.token(), Graph("", (), (), {}), detached=True)
     core.attach(state, run_id)
     return state

@@ -27,7 +27,7 @@ from handoff.client import events
 from handoff.client.brain import ClientBrain
 from handoff.client.failures import error_of
 from handoff.client.links import NodeLinks, ended
-from handoff.client.options import check_drain
+from handoff.client.options import check_drain, run_number
 from handoff.client.output import show
 from handoff.client.state import RunState, closed
 from handoff.ids import COORDINATOR, NOBODY, RunId
@@ -223,7 +223,7 @@ class Core:
     def drain(self, node: str, seconds: float | None) -> Future[Any]:
         """Have a node leave when nothing needs it any more."""
         self.check_open(f"node {node!r} can't be drained")
-        check_drain(seconds)
+        check_drain(node, seconds)
         return self._question(Drain(node, self.token(), float(seconds or 0.0)))
 
     def _question(self, message: Ask | Drain) -> Future[Any]:
@@ -245,7 +245,7 @@ class Core:
     def cancel_other(self, run: int, reason: str) -> None:
         """End any run."""
         self.check_open("a run can't be cancelled")
-        self.post(events.CancelOther(RunId(run), reason))
+        self.post(events.CancelOther(run_number(run), reason))
 
     def release(self, state: RunState) -> None:
         """Nobody here holds the run any more. A detached one whose results nobody took stays on the cluster."""

@@ -247,7 +247,7 @@ def _named_values(function: Function) -> list[tuple[str, Any]]:
 
 def _returned(returns: Iterable[Hashable], links: Links) -> list[int]:
     """The positions of the functions whose results are wanted."""
-    if isinstance(returns, (str, bytes)):
+    if isinstance(returns, (str, bytes)) or not isinstance(returns, Iterable):
         raise InvalidFunction(f"returns is a list of ids, such as returns=['small'], not {returns!r}")
     found: dict[int, None] = {}
     for wanted in returns:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Any
 
 from handoff.errors import ConfigError
+from handoff.ids import RunId
 from handoff.messages import WEIGHT_MAX, WEIGHT_MIN
 
+RUNS_MAX = 2**63            # no coordinator ever counts so far
 CONCURRENCY_MAX = 2**31     # more functions at once than any cluster runs
 
 
@@ -30,8 +33,30 @@ def check_run(max_concurrency: Any, timeout: Any, weight: Any, **switches: Any) 
             raise ConfigError(f"{name}={value!r} is neither True nor False")
 
 
-def check_drain(seconds: Any) -> None:
-    """Raise ConfigError for what is no time to drain within."""
+def check_output(said: Any) -> None:
+    """Raise ConfigError for what can't take what functions print."""
+    if said is not None and not isinstance(said, bool) and not callable(said):
+        raise ConfigError(f"output={said!r}: a callable (function id, node, stream, text) that takes what is printed, False for nobody, "
+                          "or None to show it here")
+
+
+def check_patience(said: Any) -> None:
+    """Raise ConfigError for what is no time to wait."""
+    if said is not None and not (_is_number(said) and not isnan(said)):
+        raise ConfigError(f"timeout={said!r}: the seconds to wait, or None to wait until it is over")
+
+
+def run_number(said: Any) -> RunId:
+    """The number of a run; ConfigError for what is none, which the coordinator would take for a broken connection."""
+    if isinstance(said, bool) or not isinstance(said, int) or not 0 <= said < RUNS_MAX:
+        raise ConfigError(f"run {said!r} is not the number of a run, such as run.id of a Run or of client.runs()")
+    return RunId(said)
+
+
+def check_drain(node: Any, seconds: Any) -> None:
+    """Raise ConfigError for what is no node's name, or no time to drain within."""
+    if not isinstance(node, str) or not node:
+        raise ConfigError(f"node={node!r} is not the name of a node; client.nodes() tells them")
     if seconds is not None and not (_is_number(seconds) and seconds > 0):
         raise ConfigError(f"seconds={seconds!r}: the seconds within which the node leaves, above 0, or None for the default")
 

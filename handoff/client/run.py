@@ -10,6 +10,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from handoff.client.options import check_patience
 from handoff.client.result import Allocations, Correction, RunResult, RunStatus, TaskRecord
 from handoff.client.state import Lease, Results, RunState
 from handoff.errors import ExecutionError, HandoffError, ResultTimeout
@@ -107,7 +108,7 @@ class Run:
         """The critical path as it happened, what each node did with its time, and what would have made the run shorter.
 
         Of a run that is not over: as far as it is. Raises ExecutionError once the coordinator does not know the run any more, as after a
-        failure; so do `trace` and `save`.
+        failure; so do `trace` and `save`, and FileError where the file can't be written.
         """
         from handoff.client.story.report import report_of
 
@@ -139,6 +140,7 @@ class Run:
 
 def wait_over(state: RunState, timeout: float | None) -> None:
     """Block until the run is over."""
+    check_patience(timeout)
     try:
         state.over.result(timeout)
     except FutureTimeout:

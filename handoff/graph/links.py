@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from handoff.errors import CyclicDependency, InvalidFunction, MissingFunction
+from handoff.errors import CyclicDependency, InvalidDAG, InvalidFunction, MissingFunction
 from handoff.graph.function import Argument, Function, Near
 from handoff.graph.references import Reference, may_hold, references_in
 
@@ -27,7 +27,9 @@ class Links:
     __slots__ = ("arguments", "examples", "expected", "functions", "near", "order", "position", "references", "shapes")
 
     def __init__(self, dag: DAG) -> None:
-        by_id = dag.functions
+        by_id = getattr(dag, "functions", None)
+        if not isinstance(by_id, Mapping):
+            raise InvalidDAG(f"{dag!r} is not a graph; make one with DAG(), and add functions to it")
         self.functions: list[Function] = list(by_id.values())
         self.position: dict[Hashable, int] = dict(zip(by_id, range(len(by_id)), strict=True))
         self.arguments: list[Sequence[int]] = []      # per function: the positions of its `args`

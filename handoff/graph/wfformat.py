@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from handoff.errors import InvalidDAG
+from handoff.files import read_file
 from handoff.graph.busy import Busy
 from handoff.graph.dag import DAG
 from handoff.graph.function import Function
@@ -38,14 +39,15 @@ class _Wrong(Exception):
 
 
 def read(path: str | os.PathLike[str], scale: float = 1.0, byte_scale: float = 1.0, spin: bool = False) -> DAG:
-    """See `DAG.from_wfformat`. Raises OSError where there is no file, `InvalidDAG` where it holds no workflow."""
+    """See `DAG.from_wfformat`. Raises FileError where no file can be read, `InvalidDAG` where it holds no workflow."""
     for name, factor in (("scale", scale), ("byte_scale", byte_scale)):
         if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < math.inf:
             raise InvalidDAG(f"{name}={factor!r} is not a number from 0 on; 1 is as recorded")
+    text = read_file(path, "workflow")
     try:
-        data = json.loads(Path(path).read_bytes())
+        data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidDAG(f"{path} is not a workflow file: {error or type(error).__name__}") from None
+        raise InvalidDAG(f"{path} is not a workflow file: it is not JSON ({error or type(error).__name__})") from None
     try:
         name, tasks = _tasks(data)
     except _Wrong as wrong:

@@ -106,6 +106,10 @@ def test_a_run_with_a_transfer_is_told(client: handoff.Client, tmp_path: Path) -
     page = (tmp_path / "run.html").read_text()
     assert "Run " in page and "the serialization of" in page and "<svg" in page
 
+    for tell, what in ((run.trace, "trace"), (run.save, "page")):
+        with pytest.raises(handoff.errors.FileError, match=f"the {what} can't be written to .*/it: there is no folder .*absent; make it"):
+            tell(tmp_path / "absent" / "it")
+
 
 def test_a_run_can_be_told_while_it_goes(client: handoff.Client) -> None:
     """As far as it is."""

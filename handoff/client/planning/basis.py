@@ -114,7 +114,8 @@ def _said(what: Mapping[str, float | int | str]) -> Amounts:
     except ValueError as wrong:
         raise ConfigError(f"with_nodes: {wrong}") from None
     if "cpu" not in has:
-        raise ConfigError(f"with_nodes: {dict(what)!r} names no cores, and every node has some; write such as {{'cpu': 8, 'memory': '32 GB'}}")
+        raise ConfigError(f"with_nodes: {dict(what)!r} names no cores, and every node has some; "
+                          "write such as {'cpu': 8, 'memory': '32 GB'}")
     kinds = 0
     for name, steps in has.items():
         if name.startswith(CLUSTER):

@@ -6,13 +6,13 @@ import json
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, fields
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handoff.client.planning.basis import Basis, allocator_of
 from handoff.client.planning.foretold import Foretold
 from handoff.columns import Blobs, floats, ints, longs
 from handoff.errors import ConfigError
+from handoff.files import read_file, write_file
 from handoff.program import Kind, Program
 from handoff.resources import Amounts
 from handoff.scheduler.simulate.cluster import ClusterSpec, NodeSpec
@@ -49,18 +49,17 @@ def save(plan: Plan, path: str | PathLike[str]) -> None:
         },
         "foretold": {each.name: _plain(getattr(plan.foretold, each.name)) for each in fields(plan.foretold)},
     }
-    Path(path).write_text(json.dumps(data, separators=(",", ":"), allow_nan=False), encoding="utf-8")
+    write_file(path, "plan", json.dumps(data, separators=(",", ":"), allow_nan=False))
 
 
 def load(path: str | PathLike[str]) -> Plan:
     """Read it."""
     from handoff.client.planning.plan import Plan
 
+    text = read_file(path, "plan")
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as wrong:
-        raise ConfigError(f"no plan can be read from {path}: {wrong.strerror or wrong}") from None
-    except ValueError:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
         raise ConfigError(f"{path} is no plan: it is not JSON; a plan is written by plan.save(path)") from None
     found = data.get("handoff_plan") if isinstance(data, dict) else None
     if found != FORMAT:

@@ -169,14 +169,15 @@ class Plan:
         return compare(self, run)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write it as JSON. Raises ConfigError for function ids that are neither strings, numbers nor tuples of them."""
+        """Write it as JSON. Raises ConfigError for function ids that are neither strings, numbers nor tuples of them, FileError where the
+        file can't be written."""
         from handoff.client.planning.kept import save
 
         save(self, path)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Plan:
-        """A plan that was saved. Raises ConfigError for a file that is none."""
+        """A plan that was saved. Raises FileError for a file that can't be read, ConfigError for one that is no plan."""
         from handoff.client.planning.kept import load
 
         return load(path)

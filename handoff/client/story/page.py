@@ -8,13 +8,13 @@ from html import escape
 from importlib.resources import files
 from itertools import pairwise
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from handoff.client.story.causes import Leg
 from handoff.client.story.records import Story
 from handoff.client.story.report import RunReport, report_of
 from handoff.client.story.trace import row_name
+from handoff.files import write_file
 from handoff.graph.draw import colours, svg
 from handoff.graph.picture import Arrow, Box, Picture
 
@@ -32,7 +32,7 @@ def page_of(story: Story) -> str:
 
 def write_page(story: Story, path: str | PathLike[str]) -> None:
     """The page as a file."""
-    Path(path).write_text(page_of(story), encoding="utf-8", errors="replace")
+    write_file(path, "page", page_of(story))
 
 
 def picture_of_story(story: Story, path: Sequence[Leg], by_node: bool = False) -> Picture:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from handoff.client.story.records import Story
+from handoff.files import write_file
 
 SHORTEST = 0.001         # microseconds; a slice of no length would hold neither end of an arrow
 
@@ -63,4 +63,4 @@ def row_name(place: tuple[str, int, int]) -> str:
 
 def write_trace(story: Story, path: str | PathLike[str]) -> None:
     """The trace as a file of JSON."""
-    Path(path).write_text(json.dumps(trace_of(story), separators=(",", ":")), encoding="utf-8")
+    write_file(path, "trace", json.dumps(trace_of(story), separators=(",", ":")))

@@ -422,6 +422,17 @@ def test_ids_that_no_file_can_hold_are_named(tmp_path: Path) -> None:
     assert not (tmp_path / "plan.json").exists()
 
 
+def test_a_plan_is_not_written_where_no_folder_is(tmp_path: Path) -> None:
+    """The path, and what to do; an OSError, too, as every program's files give."""
+    plan = Outlook(a={"cpu": 1}).plan(wide(1))
+    text = f"the plan can't be written to {tmp_path}/a/plan.json: there is no folder {tmp_path}/a; make it first, or check the path"
+    with pytest.raises(errors.FileError) as caught:
+        plan.save(tmp_path / "a" / "plan.json")
+    assert str(caught.value) == text and isinstance(caught.value, OSError) and isinstance(caught.value, errors.ConfigError)
+    with pytest.raises(errors.ConfigError, match="path=None is no path of a file for the plan"):
+        plan.save(None)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "text", ["", "not json", "[]", "{}", '{"handoff_plan": 99}', '{"handoff_plan": 1}', '{"handoff_plan": 1, "ids": 3}'])
 def test_what_is_no_plan_is_refused(text: str, tmp_path: Path) -> None:

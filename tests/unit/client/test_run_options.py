@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from handoff.client.options import check_concurrency, check_drain, check_run
+from handoff.client.options import check_concurrency, check_drain, check_output, check_patience, check_run, run_number
 from handoff.errors import ConfigError
 
 
@@ -37,12 +37,40 @@ def test_what_makes_sense_goes_through() -> None:
     check_run(1, 60, 3, detach=False, wait_for_nodes=True)
     check_run(None, float("inf"), 0.5)
     check_concurrency(None)
-    check_drain(None)
-    check_drain(10)
+    check_drain("node-1", None)
+    check_drain("node-1", 10)
+    check_output(print)
+    check_output(False)
+    check_patience(0.5)
+    check_patience(float("inf"))
+    assert run_number(3) == 3
 
 
 @pytest.mark.parametrize("seconds", [0, -1, True, "x", float("nan")])
 def test_nonsense_about_draining_is_refused(seconds: Any) -> None:
     """Seconds above 0."""
     with pytest.raises(ConfigError, match="the seconds within which the node leaves"):
-        check_drain(seconds)
+        check_drain("node-1", seconds)
+
+
+def test_what_is_no_node_is_not_drained() -> None:
+    """By its name."""
+    for node in (3, "", None):
+        with pytest.raises(ConfigError, match=r"is not the name of a node; client\.nodes\(\) tells them"):
+            check_drain(node, None)
+
+
+@pytest.mark.parametrize("run", ["x", True, -1, 2**70, 1.0, None])
+def test_what_is_no_run_is_refused(run: Any) -> None:
+    """Here, since the coordinator ends connections that say such things, and all runs with them."""
+    with pytest.raises(ConfigError, match=r"is not the number of a run, such as run\.id"):
+        run_number(run)
+
+
+def test_nonsense_about_waiting_and_output_is_refused() -> None:
+    """By name."""
+    for seconds in ("x", True, float("nan")):
+        with pytest.raises(ConfigError, match="the seconds to wait, or None to wait until it is over"):
+            check_patience(seconds)
+    with pytest.raises(ConfigError, match="output=3: a callable"):
+        check_output(3)

@@ -10,6 +10,7 @@ import pytest
 from handoff.errors import CyclicDependency, DuplicateFunction, InvalidDAG, InvalidFunction, MissingFunction
 from handoff.graph.dag import DAG
 from handoff.graph.function import Argument, Function, collocated
+from handoff.graph.validate import check
 
 
 def nothing(*args: Any) -> None:
@@ -78,6 +79,13 @@ def test_an_id_is_unique() -> None:
         dag.add(Function("a", [], nothing))
     assert caught.value.function == "a"
     assert len(dag) == 1
+
+
+@pytest.mark.parametrize("said", [None, "dag", [Function("a", [], nothing)]])
+def test_what_is_no_graph_is_refused(said: Any) -> None:
+    """Where a graph is checked, lowered or run."""
+    with pytest.raises(InvalidDAG, match=r"is not a graph; make one with DAG\(\), and add functions to it"):
+        check(said)
 
 
 def test_an_id_is_hashable() -> None:

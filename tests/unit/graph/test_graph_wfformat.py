@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from handoff.client.lower import lower
-from handoff.errors import InvalidDAG
+from handoff.errors import ConfigError, FileError, InvalidDAG
 from handoff.graph.dag import DAG
 from handoff.graph.function import Function, name_of
 
@@ -147,8 +147,19 @@ def test_a_scale_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
         DAG.from_wfformat(tmp_path / "none.json", scale=-1)
     with pytest.raises(InvalidDAG, match="byte_scale='x'"):
         DAG.from_wfformat(tmp_path / "none.json", byte_scale="x")  # type: ignore[arg-type]
-    with pytest.raises(FileNotFoundError):
+
+
+def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
+    """One that is not there, a folder, a path that is none, and what is not JSON."""
+    with pytest.raises(FileError, match=rf"^no workflow can be read from {tmp_path}/none\.json: No such file or directory; check the path"):
         DAG.from_wfformat(tmp_path / "none.json")
+    with pytest.raises(FileError, match=rf"^no workflow can be read from {tmp_path}: that is a folder; name a file in it$"):
+        DAG.from_wfformat(tmp_path)
+    with pytest.raises(ConfigError, match=r"^path=3 is no path of a file for the workflow$"):
+        DAG.from_wfformat(3)  # type: ignore[arg-type]
+    (tmp_path / "page.html").write_text("<html>")
+    with pytest.raises(InvalidDAG, match=rf"^{tmp_path}/page\.html is not a workflow file: it is not JSON \(Expecting value"):
+        DAG.from_wfformat(tmp_path / "page.html")
 
 
 def test_the_example_s_files_are_read(tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ def test_only_what_is_wanted_is_flagged() -> None:
     (["in"], InvalidFunction, "returns names 'in', which has no result of its own"),
     (["x"], InvalidFunction, "returns names 'x', which has no result of its own"),
     ("small", InvalidFunction, "returns is a list of ids"),
+    (3, InvalidFunction, "returns is a list of ids"),
     ([[]], InvalidFunction, "is not hashable"),
 ])
 def test_what_cannot_be_returned_is_named(returns: Any, error: type[Exception], text: str) -> None:

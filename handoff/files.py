@@ -1,0 +1,44 @@
+"""Files that a user names: one that can't be read or written is one clear error, which says which, why, and what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+from handoff.errors import ConfigError, FileError
+
+
+def read_file(path: Any, what: str) -> bytes:
+    """All of it. Raises FileError; `what` is what it should hold, such as "plan"."""
+    place = _path(path, what)
+    try:
+        return place.read_bytes()
+    except OSError as wrong:
+        raise _error(f"no {what} can be read from {place}", place, wrong, "check the path") from None
+
+
+def write_file(path: Any, what: str, text: str) -> None:
+    """The whole file, as UTF-8; what has no place in that becomes a question mark. Raises FileError."""
+    place = _path(path, what)
+    try:
+        place.write_text(text, encoding="utf-8", errors="replace")
+    except OSError as wrong:
+        raise _error(f"the {what} can't be written to {place}", place, wrong, "name another place") from None
+
+
+def _path(path: Any, what: str) -> Path:
+    if not isinstance(path, (str, os.PathLike)) or not str(path) or "\0" in str(path):
+        raise ConfigError(f"path={path!r} is no path of a file for the {what}")
+    return Path(path)
+
+
+def _error(start: str, place: Path, wrong: OSError, advice: str) -> FileError:
+    if wrong.errno == errno.ENOENT and not place.parent.is_dir():
+        why = f"there is no folder {place.parent}; make it first, or check the path"
+    elif wrong.errno == errno.EISDIR:
+        why = "that is a folder; name a file in it"
+    else:
+        why = f"{wrong.strerror or wrong}; {advice}"
+    return FileError(f"{start}: {why}", path=str(place), errno=wrong.errno)
