@@ -37,6 +37,7 @@ class NodeSettings:
     heartbeat_seconds: float = 1.0
     batch_seconds: float = 0.003       # predicted work given to one worker in one message
     batch_max: int = 256               # tasks in one message to a worker
+    stall_seconds: float = 0.05        # a worker that says nothing for so long hands back what it has not begun
     inline_bytes: int = 64 * KIB       # larger values live in shared memory
     push_bytes: int = 1 * MIB          # larger outputs are announced to the client and fetched when asked for
     workers_max_per_cpu: int = 4       # processes at most, for each core and GPU, when tasks cost less than one

@@ -17,11 +17,12 @@ from handoff.node.claims import Claims
 from handoff.node.clocks import Clocks
 from handoff.node.crew import Crew
 from handoff.node.endings import Endings
-from handoff.node.events import Arrived, Broke, Drop, DropRun, Finished, Started, Welcomed, WorkerGone, WorkerReady
+from handoff.node.events import Arrived, Broke, Drop, DropRun, Finished, HandedBack, Started, Welcomed, WorkerGone, WorkerReady
 from handoff.node.gpus import Gpu
 from handoff.node.invariants import check
 from handoff.node.plans import Plans
 from handoff.node.reports import Reports
+from handoff.node.stalls import Stalls
 from handoff.node.starter import Starter
 from handoff.node.state import State
 from handoff.node.tables import TARGET
@@ -48,7 +49,8 @@ class NodeBrain:
         self._answers = Answers(self._state)
         self._reports = Reports(self._state, self._answers)
         self._plans = Plans(self._state, self._wants, self._reports)
-        self._starter = Starter(self._state, self._crew, self._wants, self._clocks)
+        self._stalls = Stalls(self._state, self._crew)
+        self._starter = Starter(self._state, self._crew, self._wants, self._clocks, self._stalls)
         self._endings = Endings(self._state, self._crew, self._answers, self._clocks)
         self._clients: dict[PeerId, None] = {}
         self._heartbeat_at: float | None = None    # None: nobody listens
@@ -80,6 +82,8 @@ class NodeBrain:
                 self._arrived(peer, run, tasks, nbytes)
             case Broke():
                 self._endings.broke(event)
+            case HandedBack():
+                self._endings.handed_back(event)
             case Started():
                 self._endings.started(now, event)
             case WorkerReady(worker):
@@ -243,7 +247,8 @@ class NodeBrain:
         if self._heartbeat_at is not None and now >= self._heartbeat_at:
             self._heartbeat_at = now + self._settings.heartbeat_seconds
             state.effects.append(Send(COORDINATOR, self._alive()))
-        alarms = (self._heartbeat_at, self._orphaned_at, self._clocks.deadline, self._wants.deadline, self._crew.deadline)
+        crew, clocks, wants, stalls = self._crew.deadline, self._clocks.deadline, self._wants.deadline, self._stalls.deadline
+        alarms = (self._heartbeat_at, self._orphaned_at, crew, clocks, wants, stalls)
         self._deadline = min((alarm for alarm in alarms if alarm is not None), default=None)
         effects = state.effects[:]
         state.effects.clear()  # the list itself is shared
@@ -256,6 +261,7 @@ class NodeBrain:
         for batch in self._clocks.due(now):
             self._endings.out_of_time(now, batch)
         self._wants.retry(now)
+        self._stalls.look(now)
 
     def _alive(self) -> Alive:
         running = sum(len(worker.batches) if worker.is_asyncio else bool(worker.batches) for worker in self._crew.workers.values())

@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def map_marker(fd: int) -> memoryview:
-    """The memory in which the node reads what executed when this process died: [batch, index]."""
+    """The memory in which the node reads what executes here, or did when this process died. See `phrases.MARKER_BYTES`."""
     import mmap
 
     memory = memoryview(mmap.mmap(fd, MARKER_BYTES)).cast("Q")

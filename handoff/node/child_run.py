@@ -11,7 +11,7 @@ from handoff.node.child_batch import Batch, InputMissing, NotLoadable
 from handoff.node.child_outbox import GATHER_SECONDS, Outbox
 from handoff.node.child_output import Output, printable
 from handoff.node.current import CurrentTask
-from handoff.node.phrases import BROKE, STARTED
+from handoff.node.phrases import BROKE, HANDED_BACK, STARTED
 from handoff.node.shared_memory import SharedValue, write_shared
 from handoff.wire.failures import without_our_frames
 from handoff.wire.values import describe_exception, explain_unpicklable, pack_exception, pack_plain, pack_result, unpack
@@ -70,7 +70,7 @@ def broke(batch: int, index: int, error: BaseException, seconds: float) -> list[
 
 
 class Runner:
-    """Runs batches. `marker` is memory shared with the node, which reads there what was executing when this process died."""
+    """Runs batches. `marker` is memory shared with the node, which reads there what executes, and says what is not to be begun any more."""
 
     def __init__(self, outbox: Outbox, output: Output, marker: memoryview, inline_bytes: int) -> None:
         self._outbox, self._output, self._marker = outbox, output, marker
@@ -105,7 +105,7 @@ class Runner:
         marker, outbox, output, monotonic = self._marker, self._outbox, self._output, time.monotonic
         add_value, add_seconds, add_ended = outbox.values.append, outbox.seconds.append, outbox.ended.append
         consumed, plain, literals, inline_bytes = batch.consumed, batch.plain, batch.literals, self.inline_bytes
-        mixed = batch.has_coroutines
+        mixed, number = batch.has_coroutines, batch.number
         function: Any = None
         value: Any = None
         args: Any = None
@@ -117,6 +117,9 @@ class Runner:
                 outbox.skip()
                 continue
             marker[1] = index
+            if marker[2] >= number:     # only now: the node believes that we begin what the marker names
+                outbox.say([HANDED_BACK, number, index])
+                return
             try:
                 if plain and function is not None and literals[index]:
                     args, keywords = unpack(literals[index])

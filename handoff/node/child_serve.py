@@ -27,7 +27,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Worker:
-    """Owns the rooms of a worker process. `marker`: two numbers in memory shared with the node."""
+    """Owns the rooms of a worker process. `marker`: numbers in memory shared with the node."""
 
     def __init__(self, sock: socket.socket, marker: memoryview, leave: Callable[[], None] = lambda: os._exit(0)) -> None:
         self._reader = FrameReader(sock, FRAME_BYTES_MAX)

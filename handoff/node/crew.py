@@ -41,7 +41,7 @@ class Batch:
 class Worker:
     """One process. While it has batches, it holds one claim of their cost."""
 
-    __slots__ = ("batches", "claim", "gpus", "has_finished", "id", "is_asyncio", "is_killed", "is_ready", "open")
+    __slots__ = ("batches", "claim", "gpus", "has_finished", "heard", "id", "is_asyncio", "is_killed", "is_ready", "is_stalled", "open")
 
     def __init__(self, number: WorkerId, is_asyncio: bool, gpus: tuple[int, ...] | None) -> None:
         self.id = number
@@ -50,6 +50,8 @@ class Worker:
         self.is_ready = False
         self.is_killed = False
         self.has_finished = False                              # anything, ever
+        self.heard = 0.0                                       # when something came of what it has; at first, when it was given
+        self.is_stalled = False                                # it was asked to hand back what it has not begun, and nothing came since
         self.claim: Lane | None = None                         # whose cost it holds; the asyncio worker's batches hold their own
         self.batches: dict[Batch, None] = {}
         self.open: dict[tuple[RunId, int], Batch] = {}         # the asyncio worker's tasks
@@ -176,12 +178,19 @@ class Crew:
             self._pause = min(PAUSE_SECONDS_MAX, self._pause * 2 or 1.0)
             self._start_after = now + self._pause
 
-    def proved(self, worker: Worker) -> None:
-        """It finished something: workers do not just die here."""
+    def proved(self, now: float, worker: Worker) -> None:
+        """It finished something: workers do not just die here, and this one does not stand still."""
         worker.has_finished = self._is_moving = True
+        worker.heard, worker.is_stalled = now, False
         if self._deaths:
             self._deaths.clear()
             self._pause = 0.0
+
+    def stall(self, worker: Worker) -> None:
+        """It stands still: it is given nothing more until something comes of what it has."""
+        worker.is_stalled = True
+        if worker.claim is not None:
+            worker.claim.hungry.pop(worker.id, None)
 
     # ── work ────────────────────────────────────────────────────────────────
 
@@ -209,7 +218,7 @@ class Crew:
             if other.gpus and not set(other.gpus).isdisjoint(worker.gpus or ()) and (is_whole or other.gpus != worker.gpus):
                 self.kill(other, "its GPUs are given to another worker")
 
-    def give(self, batch: Batch) -> None:
+    def give(self, now: float, batch: Batch) -> None:
         """The worker has this to do now, under a claim of its cost."""
         worker = batch.worker
         worker.batches[batch] = None
@@ -218,7 +227,7 @@ class Crew:
             worker.open[batch.run, batch.tasks[0]] = batch
             return
         if worker.claim is None:
-            worker.claim = batch.lane
+            worker.claim, worker.heard = batch.lane, now
             worker.gpus = self._claims.take(batch.lane.cost)
             del self.idle[worker.id]
             if worker.gpus:
@@ -240,6 +249,7 @@ class Crew:
             self._claims.give_back(batch.lane.cost, worker.gpus or ())
             batch.lane.hungry.pop(worker.id, None)
             worker.claim = None
+            worker.is_stalled = False
             self.idle[worker.id] = worker
 
     def feed(self, worker: Worker, lane: Lane) -> None:
@@ -249,7 +259,7 @@ class Crew:
         for batch in worker.batches:
             seconds += batch.seconds
         count = len(worker.batches)
-        if lane.mode is Mode.BATCHED and ((count < 2 and seconds <= most) or (count < 16 and seconds < most / 4)):
+        if lane.mode is Mode.BATCHED and not worker.is_stalled and ((count < 2 and seconds <= most) or (count < 16 and seconds < most / 4)):
             lane.hungry[worker.id] = worker
         else:
             lane.hungry.pop(worker.id, None)

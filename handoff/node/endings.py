@@ -10,7 +10,7 @@ from handoff.messages import Abandon, Failed
 from handoff.node.answers import Answers
 from handoff.node.clocks import Clocks
 from handoff.node.crew import Batch, Crew, Worker
-from handoff.node.events import Broke, CancelTask, Finished, Started, WorkerGone
+from handoff.node.events import Broke, CancelTask, Finished, HandedBack, Started, WorkerGone
 from handoff.node.state import State
 from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, TARGET, Handling, Table
 
@@ -35,7 +35,7 @@ class Endings:
                 self._end_orphans(worker, run, event.tasks)
             state.drop(run, list(event.tasks))
             return
-        self._crew.proved(worker)
+        self._crew.proved(state.now, worker)
         plans, given, size, waiters, wants, asked = table.plans, table.given, table.size, table.waiters, table.wants, table.asked
         done, attempts, sizes, took, ended = table.done, table.attempts, table.nbytes, table.seconds, table.ended
         since, waited = table.since, table.waited
@@ -113,7 +113,7 @@ class Endings:
         if table is None or batch is None or batch.worker is not worker:
             self._end_orphans(worker, event.run, (event.task,))
             return
-        self._crew.proved(worker)
+        self._crew.proved(self._state.now, worker)
         stale = table.plans[event.task][ATTEMPT] != event.attempt
         self._leave(table, event.task, batch)
         if stale:
@@ -124,6 +124,17 @@ class Endings:
             self._fail(table, event.task, event.cause if event.cause != "cancelled" else "exception", event)
         if batch.is_chained and batch.left:
             self._take_back_followers(table, event.task, batch)
+
+    def handed_back(self, event: HandedBack) -> None:
+        """It has not begun these: others may have them."""
+        worker, table = self._crew.workers.get(event.worker), self._state.runs.get(event.run)
+        if table is None:
+            return
+        for task in event.tasks:
+            batch = table.given.get(task)
+            if batch is not None and batch.worker is worker:
+                self._leave(table, task, batch)
+                self._requeue(table, task)
 
     def gone(self, now: float, event: WorkerGone) -> None:
         """A worker is dead. What it was running is blamed, unless we killed it; the rest is given to others."""

@@ -78,6 +78,15 @@ class Broke:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedBack:
+    """This worker has not begun these, and will not: what it was given before counts for nothing, as far as they go."""
+
+    worker: WorkerId
+    run: RunId
+    tasks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Arrived:
     """Values from a peer (or uploaded by a client) are complete in the store."""
 
@@ -132,6 +141,13 @@ class CancelTask:
     worker: WorkerId
     run: RunId
     task: int
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """Take from this worker all that it was given so far and has not begun; answered by HandedBack, once for each such task."""
+
+    worker: WorkerId
 
 
 @dataclass(frozen=True, slots=True)

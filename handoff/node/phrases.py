@@ -30,5 +30,8 @@ BROKE = 19       # [batch, index, cause, type, text, traceback, seconds, body]; 
                  #  "cancelled", or "skipped": it takes the result of an earlier task of the batch, which failed
 OUTPUT = 20      # [runs, tasks "I", streams, texts]
 STARTED = 21     # [batch, index]: said of timed tasks when their code and inputs are loaded, and the call begins
+HANDED_BACK = 22  # [batch, index]: this task of it and those behind it were not begun, and will not be
 
-MARKER_BYTES = 16  # the marker, shared with the node: batch ("Q", 0 when idle), index ("Q") of the task that executes now
+# The marker, memory shared with the node, three numbers "Q": batch (0 when idle) and index of the task that executes now, written by the
+# worker before it looks at the third, written by the node: of batches up to this number nothing more is to be begun.
+MARKER_BYTES = 24

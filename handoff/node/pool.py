@@ -8,62 +8,45 @@ from __future__ import annotations
 import asyncio
 import os
 from array import array
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from handoff.errors import HandoffError, ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
 from handoff.loop import this_turn
-from handoff.node.events import Broke, CancelTask, Execute, Finished, Started, WorkerGone, WorkerReady
-from handoff.node.phrases import BATCH, BROKE, CANCEL, CODE, FORGET_CODE, MAP, OUTPUT, READY, RESULTS, SCATTERED, SETUP, STARTED, UNMAP
+from handoff.node.events import Broke, CancelTask, Execute, Finished, HandedBack, Started, WorkerGone, WorkerReady
+from handoff.node.given import GivenBatch, GivenWorker, distinct, is_async
+from handoff.node.phrases import (
+    BATCH,
+    BROKE,
+    CANCEL,
+    HANDED_BACK,
+    MAP,
+    OUTPUT,
+    READY,
+    RESULTS,
+    SCATTERED,
+    SETUP,
+    STARTED,
+    UNMAP,
+)
 from handoff.node.pipe import FDS_MAX, Frame, frame
 from handoff.node.process import WorkerProcess, raise_file_limit, worker_environment
 from handoff.node.shared_memory import SharedValue, adopt
 from handoff.node.store import ResultStore, Value
-from handoff.program import Flag, Form, Kind
+from handoff.program import Form
 from handoff.settings import NodeSettings
 
 OUTPUT_BYTES_PER_SECOND = 1024 * 1024  # of printed lines, from one worker
 INLINE_BYTES_MAX = 16 * 1024 * 1024    # whatever the settings say: an answer must fit into a frame
-CODES_MAX = 1024                       # kept by one worker, and
-CODE_BYTES_MAX = 64 * 1024 * 1024      # their bytes; the least recently used are forgotten
 MAPPED_MAX = 1024                      # large values that one worker keeps mapped, likewise
 CLOSE_SECONDS = 0.3                    # an idle worker may end by itself this long when the node stops, then it is killed
-
-_ASYNC = int(Flag.ASYNC)               # arithmetic with flags as such is slow
-
-
-class _Batch:
-    """What was given to a worker and is not finished."""
-
-    __slots__ = ("attempts", "left", "open", "run", "tasks")
-
-    def __init__(self, work: Execute, kinds: list[Kind]) -> None:
-        self.run, self.tasks, self.attempts = work.run, work.tasks, work.attempts
-        self.left = len(work.tasks)
-        if not any(is_async(kind) for kind in kinds):
-            self.open = bytearray(b"\1") * self.left  # 0: finished, 1: not finished, 2: not finished, a coroutine
-        else:
-            self.open = bytearray(2 if is_async(kind) else 1 for kind in work.kinds)
-
-
-class _Worker:
-    """A worker process and what it was given: batches, code, large values."""
-
-    __slots__ = ("batches", "code_bytes", "codes", "last_batch", "mapped", "process")
-
-    def __init__(self) -> None:
-        self.process: WorkerProcess
-        self.batches: dict[int, _Batch] = {}
-        self.last_batch = 0
-        self.codes: OrderedDict[bytes, int] = OrderedDict()      # digest -> size
-        self.code_bytes = 0
-        self.mapped: OrderedDict[int, None] = OrderedDict()      # serials
+SETTLED_SECONDS = 0.02                 # so long after a worker was told to begin no more it is certain what it had begun: what either side
+                                       # writes into their common memory is seen by the other within microseconds
 
 
 class WorkerPool:
-    """Performs Spawn, Kill, Execute and CancelTask; answers by `emit`, always from a later turn of the loop.
+    """Performs Spawn, Kill, Execute, HandBack and CancelTask; answers by `emit`, always from a later turn of the loop.
 
     `output` gets printed lines: run, tasks, streams, texts. `close` leaves no process behind.
     """
@@ -85,7 +68,7 @@ class WorkerPool:
         self._name_of, self._here, self._settings = name_of, here, settings
         self._environment = worker_environment(environment)
         self._devices = devices                  # what CUDA calls each GPU of this node
-        self._workers: dict[WorkerId, _Worker] = {}
+        self._workers: dict[WorkerId, GivenWorker] = {}
         self._closing = False
         self._empty = asyncio.Event()
         self._turn = this_turn()
@@ -102,7 +85,7 @@ class WorkerPool:
     def spawn(self, name: WorkerId) -> None:
         """Start a worker; answered by WorkerReady, or by WorkerGone when it does not come up."""
         loop = asyncio.get_running_loop()
-        worker = _Worker()
+        worker = GivenWorker()
         try:
             worker.process = WorkerProcess(
                 loop,
@@ -134,6 +117,14 @@ class WorkerPool:
                     worker.process.pipe.send(frame([CANCEL, number, index]))
                 return
 
+    def hand_back(self, name: WorkerId) -> None:
+        """Have it begin nothing more of what it was given, whether or not it listens: it looks at the marker before each task."""
+        worker = self._workers.get(name)
+        if worker is not None:
+            worker.wanted_back = worker.last_batch
+            worker.process.begin_no_more(worker.last_batch)
+            asyncio.get_running_loop().call_later(SETTLED_SECONDS, self._take_back, name, worker, worker.last_batch)
+
     def execute(self, work: Execute) -> None:
         """Give a batch to a worker. One that is gone meanwhile answers for itself, by WorkerGone."""
         worker = self._workers.get(work.worker)
@@ -141,9 +132,9 @@ class WorkerPool:
             return
         worker.last_batch += 1
         number, pipe = worker.last_batch, worker.process.pipe
-        kinds, kind_of = _distinct(work.kinds)
-        worker.batches[number] = _Batch(work, kinds)
-        frames = self._code_frames(worker, kinds)
+        kinds, kind_of = distinct(work.kinds)
+        worker.batches[number] = GivenBatch(work, kinds)
+        frames = worker.code_frames(kinds, self._codes)
         fan_in, references, values = self._inputs(work) if any(work.inputs) else (b"", b"", [])
         given: list[bytes | int | None] = []
         large: dict[int, SharedValue] = {}
@@ -192,30 +183,7 @@ class WorkerPool:
                 names[index] = ["" if target == NOBODY else self._name_of(target), [self._name_of(peer) for peer in work.sources[index]]]
         return names
 
-    def _code_frames(self, worker: _Worker, kinds: list[Kind]) -> list[bytes]:
-        """Frames with the code that the worker lacks, and with what it shall forget for that."""
-        frames: list[bytes] = []
-        codes = worker.codes
-        for kind in kinds:
-            for digest in kind.codes:
-                if digest in codes:
-                    codes.move_to_end(digest)
-                elif digest in self._codes:  # else the worker says that the code is not here
-                    data = self._codes[digest]
-                    codes[digest] = len(data)
-                    worker.code_bytes += len(data)
-                    frames.append(frame([CODE, digest, data]))
-        needed = len(frames)
-        forgotten = []
-        while len(codes) > max(CODES_MAX, needed) or (worker.code_bytes > CODE_BYTES_MAX and len(codes) > needed + 64):
-            digest, size = codes.popitem(last=False)
-            worker.code_bytes -= size
-            forgotten.append(digest)
-        if forgotten:
-            frames.insert(0, frame([FORGET_CODE, forgotten]))
-        return frames
-
-    def _map(self, worker: _Worker, large: dict[int, SharedValue], frames: list[bytes]) -> list[bytes]:
+    def _map(self, worker: GivenWorker, large: dict[int, SharedValue], frames: list[bytes]) -> list[bytes]:
         """Send the large values that the worker has not mapped; what is still to be sent after that."""
         missing = []
         for serial, value in large.items():
@@ -244,7 +212,7 @@ class WorkerPool:
 
     # ── what workers say ────────────────────────────────────────────────────
 
-    def _heard(self, name: WorkerId, worker: _Worker, frames: list[Frame]) -> None:
+    def _heard(self, name: WorkerId, worker: GivenWorker, frames: list[Frame]) -> None:
         with self._turn:
             for said, descriptors in frames:
                 try:
@@ -255,7 +223,7 @@ class WorkerPool:
                     for descriptor in descriptors:  # what nobody took
                         os.close(descriptor)
 
-    def _hear(self, name: WorkerId, worker: _Worker, said: list[Any], descriptors: list[int]) -> None:
+    def _hear(self, name: WorkerId, worker: GivenWorker, said: list[Any], descriptors: list[int]) -> None:
         what = said[0]
         if what == RESULTS:
             self._finished(name, worker, range(said[2], said[2] + len(said[3])), said, descriptors)
@@ -266,6 +234,10 @@ class WorkerPool:
         elif what == STARTED:
             batch = worker.batches[said[1]]
             self._emit(Started(name, batch.run, batch.tasks[said[2]]))
+        elif what == HANDED_BACK:
+            if said[1] > worker.wanted_back:
+                raise ProtocolError("it handed back what nobody wanted")
+            self._handed_back(name, worker, said[1], said[2])
         elif what == OUTPUT:
             self._printed(said)
         elif what == READY:
@@ -274,7 +246,7 @@ class WorkerPool:
             raise ProtocolError(f"it said {what!r}")
 
     def _finished(
-        self, name: WorkerId, worker: _Worker, indices: range | array[int], said: list[Any], descriptors: list[int]
+        self, name: WorkerId, worker: GivenWorker, indices: range | array[int], said: list[Any], descriptors: list[int]
     ) -> None:
         _, number, _, values, seconds, ended = said
         batch = worker.batches[number]
@@ -301,10 +273,10 @@ class WorkerPool:
         if not len(durations) == len(when) == len(tasks) == count:
             raise ProtocolError("columns of different lengths")
         self._store.put_many(batch.run, tasks, values)
-        self._settle(worker, number, batch, count)
+        worker.settle(number, batch, count)
         self._emit(Finished(name, batch.run, tasks, attempts, tuple(map(len, values)), tuple(durations), tuple(when)))
 
-    def _broke(self, name: WorkerId, worker: _Worker, said: list[Any]) -> None:
+    def _broke(self, name: WorkerId, worker: GivenWorker, said: list[Any]) -> None:
         _, number, index, cause, kind, text, traceback, seconds, body = said
         batch = worker.batches[number]
         if not batch.open[index]:
@@ -312,14 +284,26 @@ class WorkerPool:
         if not all(type(each) is str for each in (cause, kind, text, traceback)) or type(body) is not bytes:
             raise ProtocolError("it described a failure in something other than text")  # others would refuse to hear it from us
         batch.open[index] = 0
-        self._settle(worker, number, batch, 1)
+        worker.settle(number, batch, 1)
         self._emit(Broke(name, batch.run, batch.tasks[index], batch.attempts[index], cause, kind, text, traceback, float(seconds), body))
 
-    @staticmethod
-    def _settle(worker: _Worker, number: int, batch: _Batch, count: int) -> None:
-        batch.left -= count
-        if not batch.left:
-            del worker.batches[number]
+    def _take_back(self, name: WorkerId, worker: GivenWorker, last: int) -> None:
+        """It is in the midst of a task: what lies behind that, up to the last batch of then, it has not begun and will not."""
+        executing = worker.process.executing() if self._workers.get(name) is worker else None
+        if executing is None or executing[0] > last:
+            return   # it gets along, and says itself what it did not begin
+        number, index = executing
+        self._handed_back(name, worker, number, index + 1)
+        for later in [each for each in worker.batches if number < each <= last]:
+            self._handed_back(name, worker, later, 0)
+
+    def _handed_back(self, name: WorkerId, worker: GivenWorker, number: int, first: int) -> None:
+        """What is open of this batch from an index on. We and the worker find out independently: the second time nothing is left."""
+        batch = worker.batches.get(number)
+        tasks = batch.take_back(first) if batch is not None else ()
+        if batch is not None and tasks:
+            worker.settle(number, batch, len(tasks))
+            self._emit(HandedBack(name, batch.run, tasks))
 
     def _printed(self, said: list[Any]) -> None:
         """Lines of one run after the other."""
@@ -335,7 +319,7 @@ class WorkerPool:
             self._output(RunId(runs[at]), list(column[at:end]), streams[at:end], texts[at:end])
             at = end
 
-    def _gone(self, name: WorkerId, worker: _Worker, reason: str) -> None:
+    def _gone(self, name: WorkerId, worker: GivenWorker, reason: str) -> None:
         if self._workers.get(name) is worker:
             del self._workers[name]
         if self._closing:
@@ -373,17 +357,3 @@ class WorkerPool:
             for worker in list(self._workers.values()):
                 worker.process.kill("the node stops")
             await self._empty.wait()
-
-
-def is_async(kind: Kind) -> bool:
-    """Whether its tasks are coroutines."""
-    return int(kind.flags) & _ASYNC != 0
-
-
-def _distinct(kinds: tuple[Kind, ...]) -> tuple[list[Kind], bytes]:
-    """The kinds of a batch, each once, and the index of each task's; b"" when all tasks are of one."""
-    different = {id(kind): kind for kind in kinds}
-    if len(different) == 1:
-        return [kinds[0]], b""
-    index = {each: at for at, each in enumerate(different)}
-    return list(different.values()), array("I", [index[id(kind)] for kind in kinds]).tobytes()

@@ -64,8 +64,13 @@ class WorkerProcess:
 
     def executing(self) -> tuple[int, int] | None:
         """Batch and index of what executes, or executed when it died; None when it was idle. Not after `gone` was called."""
+        index = self._marker[1]  # read first: read last, it might be that in a later batch, and what was begun of this one seem not begun
         batch = self._marker[0]
-        return (batch, self._marker[1]) if batch else None
+        return (batch, index) if batch else None
+
+    def begin_no_more(self, batch: int) -> None:
+        """Of this batch and those before it nothing more is to be begun. It may be deep in a task: this needs nothing of it."""
+        self._marker[2] = batch
 
     def kill(self, reason: str) -> None:
         """End it and everything it started, now."""

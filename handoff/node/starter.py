@@ -9,6 +9,7 @@ from handoff.node.clocks import Clocks
 from handoff.node.crew import WORTH_SECONDS, Batch, Crew, Worker
 from handoff.node.events import Execute
 from handoff.node.lanes import Key, Lane
+from handoff.node.stalls import Stalls
 from handoff.node.state import State
 from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, SHOWN, Entry, Mode, Table
 from handoff.node.wants import Wants
@@ -32,8 +33,8 @@ class Draft:
 class Starter:
     """Takes tasks from the lanes and gives them to workers."""
 
-    def __init__(self, state: State, crew: Crew, wants: Wants, clocks: Clocks) -> None:
-        self._state, self._crew, self._wants, self._clocks = state, crew, wants, clocks
+    def __init__(self, state: State, crew: Crew, wants: Wants, clocks: Clocks, stalls: Stalls) -> None:
+        self._state, self._crew, self._wants, self._clocks, self._stalls = state, crew, wants, clocks, stalls
         self._settings, self._claims = state.settings, state.claims
         self._coroutines: dict[RunId, tuple[list[int], list[Entry]]] = {}  # given to the asyncio worker in this turn
 
@@ -126,7 +127,7 @@ class Starter:
             return
         attempts, kinds, literals, inputs, sources, targets, _, handlings, _ = zip(*entries, strict=True)
         batch.tasks, batch.attempts, batch.left = tuple(tasks), attempts, len(tasks)
-        self._crew.give(batch)
+        self._crew.give(now, batch)
         if handlings[0].kind.timeout > 0:
             self._clocks.set(now + self._settings.load_seconds + handlings[0].kind.timeout, batch)  # its own time runs from Started
         if worker.is_asyncio:
@@ -134,6 +135,7 @@ class Starter:
             column[0].append(tasks[0])
             column[1].append(entries[0])
         else:
+            self._stalls.watch(now, batch)
             self._state.effects.append(Execute(
                 worker.id, run, batch.tasks, attempts, kinds, literals, inputs, sources, targets, lane.granted, worker.gpus or ()))
 

@@ -25,8 +25,8 @@ import pytest
 
 from handoff.graph.calls import Call, NodeName, Slot
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
-from handoff.node.events import Broke, CancelTask, Execute, Finished, WorkerGone, WorkerReady
-from handoff.node.phrases import BROKE, OUTPUT, RESULTS
+from handoff.node.events import Broke, CancelTask, Execute, Finished, HandedBack, WorkerGone, WorkerReady
+from handoff.node.phrases import BROKE, HANDED_BACK, OUTPUT, RESULTS
 from handoff.node.pool import WorkerPool
 from handoff.node.shared_memory import SharedValue
 from handoff.node.store import ResultStore
@@ -502,6 +502,39 @@ async def test_a_forked_process_can_not_speak_for_the_worker(house: House) -> No
     assert await house.result(2) == 5
 
 
+async def test_what_is_taken_back_from_a_worker_does_not_run_there(house: House, tmp_path: Path) -> None:
+    """Wherever it is just then, in short tasks or long ones: each task ends, or is handed back and was never begun."""
+    diary = tmp_path / "diary"
+
+    def short(number: int, seconds: float) -> None:
+        with diary.open("a") as book:
+            book.write(f"{number}\n")
+        time.sleep(seconds)
+
+    async def ended(count: int) -> None:
+        await house.until(lambda: sum(len(event.tasks) for event in house.of(Finished)) >= count)
+
+    async def over(count: int) -> None:
+        await house.until(lambda: sum(len(event.tasks) for event in house.of(Finished) + house.of(HandedBack)) == count)
+
+    kind, count = house.kind(short), 0
+    for moment in range(40):
+        before = sum(len(event.tasks) for event in house.of(Finished))
+        for _ in range(3):
+            house.execute(*[(kind, ((count + at, 0.03 * (at == moment % 9)), {}), ()) for at in range(10)], first=count)
+            count += 10
+        await ended(before + moment % 4)
+        house.pool.hand_back(WorkerId(1))
+        await over(count)
+    done = [task for event in house.of(Finished) for task in event.tasks]
+    back = [task for event in house.of(HandedBack) for task in event.tasks]
+    assert sorted(done + back) == list(range(count))
+    assert sorted(map(int, diary.read_text().split())) == sorted(done)
+    assert len(done) > 40 and len(back) > 40
+    house.call(operator.add, 1, 2, task=count)
+    assert await house.result(count) == 3
+
+
 async def test_a_worker_that_can_not_start_is_reported() -> None:
     """A worker that ends before it is ready gives WorkerGone."""
     house = House()
@@ -521,6 +554,7 @@ async def test_a_worker_that_can_not_start_is_reported() -> None:
     [BROKE, 1, 0, "exception", "type", "text", "traceback", 0.0, "body"],
     [OUTPUT, [1], b"\0\0\0\0", ["stdout"], [b"bytes"]],
     [OUTPUT, [1, 1], b"\0\0\0\0", ["stdout"], ["text"]],
+    [HANDED_BACK, 1, 0],
     [99],
     5,
 ], ids=repr)
@@ -537,7 +571,7 @@ async def test_a_worker_that_talks_nonsense_is_killed(house: House, said: Any) -
 
     house.call(nonsense, said)
     assert "said what no worker says" in (await house.event(WorkerGone)).reason
-    assert not house.of(Finished) and not house.of(Broke) and not house.lines
+    assert not house.of(Finished) and not house.of(Broke) and not house.of(HandedBack) and not house.lines
 
 
 async def test_workers_die_with_their_node() -> None:

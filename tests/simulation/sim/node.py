@@ -9,7 +9,7 @@ from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Close, Received, Send
 from handoff.messages import PROTOCOL, Abandon, Drain, DropCode, EndRun, Hello, Peers, Plan, Unreachable
 from handoff.node.brain import NodeBrain
-from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Execute, Kill, Spawn, Stream, Welcomed
+from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Execute, HandBack, Kill, Spawn, Stream, Welcomed
 from handoff.resources import Amounts
 from sim.exchange import Exchange
 from sim.oracles import Bug
@@ -114,6 +114,8 @@ class Node(Process):
                 self.workers.spawn(worker)
             case Kill(worker, reason):
                 self.workers.kill(worker, reason)
+            case HandBack(worker):
+                self.workers.hand_back(worker)
             case CancelTask():
                 self.workers.cancel(effect)
             case Close(peer, _):

@@ -277,6 +277,11 @@ class Oracles:
         elif cause != "skipped":
             self._stopped(watch, task, blamed=cause in ("exception", "unpicklable"))
 
+    def handed_back(self, node: Node, worker: WorkerId, works: list[Work]) -> None:
+        """A worker has not begun these, and will not."""
+        for work in works:
+            self.claims.give_back(node, worker, work)
+
     def worker_gone(self, node: Node, worker: WorkerId, reason: str, running: list[Work], unsaid: list[Work]) -> None:
         """A worker ended, and all that it was doing."""
         self.claims.gone(node, worker)

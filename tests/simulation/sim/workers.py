@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from handoff.ids import PeerId, RunId, WorkerId
-from handoff.node.events import Broke, CancelTask, Execute, Finished, Started, WorkerGone, WorkerReady
+from handoff.node.events import Broke, CancelTask, Execute, Finished, HandedBack, Started, WorkerGone, WorkerReady
 from handoff.program import Flag, Kind
 from sim.oracles import Bug
 
@@ -84,6 +85,20 @@ class Workers:
         if found is not None:
             self.node.clock.after(0.0002, self.node.run, found.cancel, effect.run, effect.task)
 
+    def hand_back(self, worker: WorkerId) -> None:
+        """It begins nothing more of what it has now; a moment later the daemon knows what that is."""
+        found = self.alive.get(worker)
+        if found is not None:
+            left = found.begin_no_more()
+            self.node.clock.after(0.02, self.node.run, self._handed_back, found, left)
+
+    def _handed_back(self, worker: Worker, left: list[Work]) -> None:
+        if self.alive.get(worker.worker) is not worker:
+            return
+        self.node.oracles.handed_back(self.node, worker.worker, left)
+        for run, works in groupby(left, lambda work: work.run):
+            self.node.post(HandedBack(worker.worker, run, tuple(work.task for work in works)))
+
     def gone(self, worker: WorkerId, reason: str, running: tuple[tuple[RunId, int], ...]) -> None:
         """The process ended."""
         found = self.alive.pop(worker, None)
@@ -140,6 +155,12 @@ class Worker:
             else:
                 self._queue.append(work)
         self._go_on()
+
+    def begin_no_more(self) -> list[Work]:
+        """What it was given and has not begun."""
+        left = list(self._queue)
+        self._queue.clear()
+        return left
 
     def _go_on(self) -> None:
         while self._queue and not any(not work.kind.flags & Flag.ASYNC for work in self._now.values()):

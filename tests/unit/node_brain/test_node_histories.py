@@ -27,6 +27,8 @@ from handoff.node.events import (
     DropRun,
     Execute,
     Finished,
+    HandBack,
+    HandedBack,
     Kill,
     Spawn,
     Started,
@@ -77,7 +79,7 @@ class World:
         self.open: dict[tuple[int, int], int] = {}            # planned and not over: attempt
         self.attempts: dict[tuple[int, int], int] = {}
         self.over: list[int] = []
-        self.later: list[Broke] = []                          # what cancelled coroutines will say
+        self.later: list[Any] = []                            # what cancelled coroutines, and workers that stood still, will say
         self.next_run = 1
         self.kinds: dict[int, dict[int, None]] = {}
         self.happen(Tick())
@@ -107,6 +109,10 @@ class World:
             case CancelTask(worker, run, task):
                 self.queues[worker] = [each for each in self.queues[worker] if each[:2] != (run, task)]
                 self.later.append(Broke(worker, run, task, self.attempts.get((run, task), 1), "cancelled", "", "", "", 0.0))
+            case HandBack(worker):
+                begun, left = self.queues[worker][:1], self.queues[worker][1:]
+                self.queues[worker] = begun
+                self.later += [HandedBack(worker, RunId(run), (task,)) for run, task, *_ in left]
             case Drop(run, tasks):
                 for task in tasks:
                     self.store.pop((run, task), None)

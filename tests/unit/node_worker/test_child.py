@@ -9,6 +9,7 @@ import socket
 import threading
 from array import array
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +18,23 @@ from handoff.graph.calls import Call, Slot
 from handoff.node import current
 from handoff.node.child_serve import Worker
 from handoff.node.current import current_task
-from handoff.node.phrases import BATCH, BROKE, CANCEL, CODE, FORGET_CODE, MAP, MARKER_BYTES, RESULTS, SCATTERED, SETUP, STARTED, UNMAP
+from handoff.node.phrases import (
+    BATCH,
+    BROKE,
+    CANCEL,
+    CODE,
+    FORGET_CODE,
+    HANDED_BACK,
+    MAP,
+    MARKER_BYTES,
+    RESULTS,
+    SCATTERED,
+    SETUP,
+    STARTED,
+    UNMAP,
+)
 from handoff.node.pipe import ANSWER_BYTES_MAX, FrameReader, frame, send_descriptors
-from handoff.node.process import ended, worker_environment
+from handoff.node.process import WorkerProcess, ended, worker_environment
 from handoff.node.shared_memory import adopt, write_shared
 from handoff.wire.values import pack, pack_code, unpack
 
@@ -235,6 +250,49 @@ def test_the_marker_says_what_executes(bench: Bench, monkeypatch: pytest.MonkeyP
     bench.sock.shutdown(socket.SHUT_WR)
     bench.thread.join()
     assert bench.marker[0] == 0
+
+
+def test_a_worker_begins_nothing_of_what_is_taken_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node writes a number into the common memory while a task runs: what comes behind it, up to that batch, is handed back."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        go_on.wait()
+
+    monkeypatch.setattr(builtins, "wait", wait, raising=False)
+
+    def hang() -> int:
+        import builtins
+
+        builtins.wait()  # type: ignore[attr-defined]
+        return 5
+
+    bench.batch(1, hang, (None, ()), (None, ()), (None, ()))
+    bench.batch(2, lambda: 6, (None, ()), (None, ()))
+    bench.batch(3, lambda: 7, (None, ()))
+    begun.wait(20)
+    assert (bench.marker[0], bench.marker[1]) == (1, 0)
+    bench.marker[2] = 2
+    go_on.set()
+    said = [bench.hear()[0] for _ in range(4)]
+    assert [each[:3] if each[0] == RESULTS else each for each in said] == [
+        [RESULTS, 1, 0], [HANDED_BACK, 1, 1], [HANDED_BACK, 2, 0], [RESULTS, 3, 0]]
+    assert [unpack(value) for each in said if each[0] == RESULTS for value in each[3]] == [5, 7]
+
+
+def test_a_worker_that_moves_on_while_it_is_looked_at_is_not_seen_further_back_than_it_is() -> None:
+    """What it has begun of its batch would be taken for not begun."""
+    class Marker(list[int]):
+        """Of a worker that goes to its next batch as soon as anything is read."""
+
+        def __getitem__(self, at: Any) -> Any:
+            read = super().__getitem__(at)
+            self[:] = [2, 0, 0]
+            return read
+
+    process: Any = SimpleNamespace(_marker=Marker([1, 7, 0]))
+    assert WorkerProcess.executing(process) == (2, 7)
 
 
 def test_the_end_of_a_process_is_explained() -> None:

@@ -1,0 +1,96 @@
+"""What the pool has given to each worker process and not heard the end of: batches; and what it keeps there: code, large values."""
+
+from __future__ import annotations
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from handoff.node.events import Execute
+from handoff.node.phrases import CODE, FORGET_CODE
+from handoff.node.pipe import frame
+from handoff.node.process import WorkerProcess
+from handoff.program import Flag, Kind
+
+CODES_MAX = 1024                       # kept by one worker, and
+CODE_BYTES_MAX = 64 * 1024 * 1024      # their bytes; the least recently used are forgotten
+
+_ASYNC = int(Flag.ASYNC)               # arithmetic with flags as such is slow
+
+
+class GivenBatch:
+    """What was given to a worker and is not finished."""
+
+    __slots__ = ("attempts", "left", "open", "run", "tasks")
+
+    def __init__(self, work: Execute, kinds: list[Kind]) -> None:
+        self.run, self.tasks, self.attempts = work.run, work.tasks, work.attempts
+        self.left = len(work.tasks)
+        if not any(is_async(kind) for kind in kinds):
+            self.open = bytearray(b"\1") * self.left  # 0: finished, 1: not finished, 2: not finished, a coroutine
+        else:
+            self.open = bytearray(2 if is_async(kind) else 1 for kind in work.kinds)
+
+    def take_back(self, first: int) -> tuple[int, ...]:
+        """The tasks from this index on that are open still, coroutines aside: they are no longer its worker's."""
+        states = self.open[first:]
+        self.open[first:] = states.replace(b"\1", b"\0")
+        return tuple(task for task, state in zip(self.tasks[first:], states, strict=True) if state == 1)
+
+
+class GivenWorker:
+    """A worker process and what it was given: batches, code, large values."""
+
+    __slots__ = ("batches", "code_bytes", "codes", "last_batch", "mapped", "process", "wanted_back")
+
+    def __init__(self) -> None:
+        self.process: WorkerProcess
+        self.batches: dict[int, GivenBatch] = {}
+        self.last_batch = 0
+        self.wanted_back = 0             # of batches up to this one it begins nothing more
+        self.codes: OrderedDict[bytes, int] = OrderedDict()      # digest -> size
+        self.code_bytes = 0
+        self.mapped: OrderedDict[int, None] = OrderedDict()      # serials
+
+    def settle(self, number: int, batch: GivenBatch, count: int) -> None:
+        """So many tasks of the batch are no longer its business."""
+        batch.left -= count
+        if not batch.left:
+            del self.batches[number]
+
+    def code_frames(self, kinds: list[Kind], known: Mapping[bytes, bytes]) -> list[bytes]:
+        """Frames with the code that the worker lacks, and with what it shall forget for that."""
+        frames: list[bytes] = []
+        codes = self.codes
+        for kind in kinds:
+            for digest in kind.codes:
+                if digest in codes:
+                    codes.move_to_end(digest)
+                elif digest in known:  # else the worker says that the code is not here
+                    data = known[digest]
+                    codes[digest] = len(data)
+                    self.code_bytes += len(data)
+                    frames.append(frame([CODE, digest, data]))
+        needed = len(frames)
+        forgotten = []
+        while len(codes) > max(CODES_MAX, needed) or (self.code_bytes > CODE_BYTES_MAX and len(codes) > needed + 64):
+            digest, size = codes.popitem(last=False)
+            self.code_bytes -= size
+            forgotten.append(digest)
+        if forgotten:
+            frames.insert(0, frame([FORGET_CODE, forgotten]))
+        return frames
+
+
+def is_async(kind: Kind) -> bool:
+    """Whether its tasks are coroutines."""
+    return int(kind.flags) & _ASYNC != 0
+
+
+def distinct(kinds: tuple[Kind, ...]) -> tuple[list[Kind], bytes]:
+    """The kinds of a batch, each once, and the index of each task's; b"" when all tasks are of one."""
+    different = {id(kind): kind for kind in kinds}
+    if len(different) == 1:
+        return [kinds[0]], b""
+    index = {each: at for at, each in enumerate(different)}
+    return list(different.values()), array("I", [index[id(kind)] for kind in kinds]).tobytes()
