@@ -1,7 +1,8 @@
 """Runs benchmarks by name and prints their figures as a table, and as JSON where asked for.
 
-Each benchmark is a function of `measures.py` that yields figures. A figure is the median of its repetitions, with the smallest and largest
-beside it: machines are shared and noisy, so compare figures of one run with each other, not with those of another day.
+A figure is the median of its repetitions, with the smallest and largest beside it: machines are shared and noisy, so compare figures of
+one run with each other, not with those of another day. Handoff runs with two node daemons of one worker each, over TCP with TLS, with
+default settings; what is measured includes building the graph and holding the results.
 
 Others have options and tables of their own: `bench allocators --help`, `bench decisions --help`, `bench simulated --help`.
 """
@@ -11,20 +12,19 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
-import platform
-import statistics
 import sys
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import measures
-from figures import Figure
+import catalogue
+import contest
+from comparison import compared, worse
+from figures import Effort, Figure
+from surroundings import machine
 
 TABLES = ("allocators", "decisions", "simulated")   # modules here with a `main` of their own
 
@@ -33,68 +33,69 @@ def main() -> int:
     """Parse, run, print."""
     if sys.argv[1:] and sys.argv[1] in TABLES:
         return int(importlib.import_module(sys.argv[1]).main(sys.argv[2:]))
-    names = list(measures.ALL)
+    names = list(catalogue.ALL)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     which = f"which ones; all when left out: {', '.join(names)}; or alone, with options of its own, {', '.join(TABLES)}"
     parser.add_argument("benchmarks", nargs="*", metavar="NAME", help=which)
-    parser.add_argument("--repeat", type=int, default=5, help="repetitions of each (default: %(default)s)")
+    parser.add_argument("--repeat", type=int, help="repetitions of each (default: 5, quickly 3; fewer of what takes long)")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="smaller sizes: all of them in under a minute")
+    size.add_argument("--least", action="store_true", help="the smallest sizes, once: shows that they run, and nothing else")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too; - for standard output instead of the table")
-    parser.add_argument("--compare", type=Path, help="a file that --json wrote: show the ratio to its figures")
+    parser.add_argument("--compare", type=Path, metavar="OLD.json",
+                        help="a file that --json wrote: show old, new, ratio, and what got worse")
+    parser.add_argument("--peers", nargs="?", const="all", metavar="NAME,...", help="the same work on other runtimes, in turns with ours: "
+                        f"{', '.join(contest.NAMES)}; those that scripts/bench-peers has installed when no names are given")
+    parser.add_argument("--items", type=int, default=0, help="of the slow consumer's generator (default: 1,000,000)")
     options = parser.parse_args()
-    unknown = [name for name in options.benchmarks if name not in names]
+    known = names if options.peers is None else list(contest.WORKS)
+    unknown = [name for name in options.benchmarks if name not in known]
     if unknown:
-        parser.error(f"no benchmark is called {', '.join(unknown)}; there are {', '.join((*names, *TABLES))}")
-    old = {row["name"]: row["median"] for row in json.loads(options.compare.read_text())["figures"]} if options.compare else {}
+        others = known if options.peers is not None else [*names, *TABLES]
+        parser.error(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(others)}")
+    old = json.loads(options.compare.read_text())["figures"] if options.compare else []
+    word = "least" if options.least else "quick" if options.quick else "full"
+    effort = Effort(word, options.repeat or {"least": 1, "quick": 3, "full": 5}[word], options.items)
 
     figures: list[Figure] = []
-    for name in options.benchmarks or names:
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        figures += measures.ALL[name](options.repeat)
+    if options.peers is None:
+        for name in options.benchmarks or names:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            figures += catalogue.ALL[name](effort)
+    else:
+        try:
+            chosen = contest.chosen(options.peers)
+        except ValueError as wrong:
+            parser.error(str(wrong))
+        figures = contest.figures(chosen, options.benchmarks or list(contest.WORKS), effort)
 
-    record = {"machine": machine(), "figures": [row(figure) for figure in figures]}
+    rows = [figure.row() for figure in figures]
+    record = {"machine": machine(), "size": word, "figures": rows}
     if str(options.json) == "-":
         print(json.dumps(record, indent=1))
         return 0
-    show(figures, old)
+    show(figures)
+    if old:
+        console().print(compared(old, rows))
+        print(f"worse than the spread: {', '.join(worse(old, rows)) or 'nothing'}")
     if options.json:
         options.json.write_text(json.dumps(record, indent=1) + "\n")
     return 0
 
 
-def machine() -> dict[str, Any]:
-    """What these figures were taken on."""
-    return {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}",
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-    }
+def console() -> Console:
+    """Wide enough for a table, also where the output is a file."""
+    return Console(width=max(130, Console().width))
 
 
-def row(figure: Figure) -> dict[str, Any]:
-    """A figure for a JSON file."""
-    return {
-        "name": figure.name,
-        "unit": figure.unit,
-        "median": statistics.median(figure.values),
-        "smallest": min(figure.values),
-        "largest": max(figure.values),
-        "repetitions": len(figure.values),
-        "goal": figure.goal,
-    }
-
-
-def show(figures: list[Figure], old: dict[str, float]) -> None:
+def show(figures: list[Figure]) -> None:
     """The table for people."""
-    table = Table("measure", "median", "smallest", "largest", "unit", "goal", *(["ratio to old"] if old else []))
+    table = Table("measure", "median", "smallest", "largest", "unit", "goal")
     for figure in figures:
-        values = sorted(figure.values)
-        middle = statistics.median(values)
-        cells = [figure.name, f"{middle:,.4g}", f"{values[0]:,.4g}", f"{values[-1]:,.4g}", figure.unit, figure.goal]
-        if old:
-            cells.append(f"{middle / old[figure.name]:.2f}" if old.get(figure.name) else "")
-        table.add_row(*cells)
-    Console().print(table)
+        three = (figure.median, min(figure.values), max(figure.values))
+        cells = (f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}" for value in three)
+        table.add_row(figure.name, *cells, figure.unit, figure.goal)
+    console().print(table)
 
 
 if __name__ == "__main__":

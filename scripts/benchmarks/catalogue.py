@@ -1,0 +1,32 @@
+"""All benchmarks by name, each a function of how much is to be measured; what each does is its first sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import brains
+import many
+import measures
+import memory
+import processes
+import scale
+import shuffle
+import stencil
+from figures import Effort, Figure
+
+ALL: dict[str, Callable[[Effort], list[Figure]]] = {
+    "throughput": many.throughput,
+    "tree": many.reduction,
+    "chains": many.chains,
+    "latency": many.latency,
+    "again": many.again,
+    "stencil": stencil.stencil,
+    "shuffle": shuffle.shuffle,
+    **{name: lambda effort, measure=measure: measure(min(effort.repeat, effort.of(5, 2, 1))) for name, measure in measures.ALL.items()},
+    "startup": processes.startup,
+    "idle": processes.idle,
+    "memory": memory.memory,
+    "slow": processes.slow,
+    "brains": brains.brains,
+    "scale": scale.scale,
+}
