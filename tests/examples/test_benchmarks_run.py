@@ -24,7 +24,7 @@ def test_startup_is_measured_as_json(tmp_path: Path) -> None:
     imported, executed = figures.values()
     assert 0 < imported["median"] < executed["median"] < 30
     assert {figure["unit"] for figure in figures.values()} == {"s"} and imported["repetitions"] == 1
-    assert set(record["machine"]) == {"python", "system", "processor", "cores"}
+    assert set(record["machine"]) == {"handoff", "python", "system", "processor", "cores", "load", "packages"}
 
 
 def test_an_unknown_benchmark_is_named_with_those_there_are() -> None:
@@ -33,8 +33,8 @@ def test_an_unknown_benchmark_is_named_with_those_there_are() -> None:
 
     assert ran.returncode == 2
     assert ran.stderr.splitlines()[-1].endswith(
-        "no benchmark is called speed; there are throughput, chains, latency, startup, transfer, allocators, decisions, simulated"
-    )
+        "no benchmark is called speed; there are throughput, tree, chains, latency, again, stencil, shuffle, transfer, startup, idle, "
+        "memory, slow, brains, scale, allocators, decisions, simulated")
 
 
 def test_allocators_are_compared_on_shapes_of_our_own(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sim.faults import Fault, draw_faults
 from sim.letters import Letters
 from sim.network import End, Network
 from sim.node import Node
-from sim.options import draw_options
+from sim.options import Options, draw_options
 from sim.oracles import Bug, Oracles
 from sim.relays import draw_relay
 from sim.stage import Stage
@@ -32,9 +32,12 @@ class SimulationFailed(AssertionError):
 class Sim:
     """One seed's cluster. `run` it once."""
 
-    def __init__(self, seed: int, profile: str | None = None, hashed: bool = False, checks: bool = True, whole: bool = False) -> None:
+    def __init__(
+        self, seed: int, profile: str | None = None, hashed: bool = False, checks: bool = True, whole: bool = False,
+        options: Options | None = None,
+    ) -> None:
         self.seed = seed
-        self.options = options = replace(draw_options(seed, profile), checks=checks)
+        self.options = options = replace(options or draw_options(seed, profile), checks=checks)
         self.clock, self.lots, self.trace = Clock(), Lots(seed), Trace(hashed, whole)
         self.oracles = Oracles(options, self.clock)
         self.network = Network(self.clock, self.lots.network, options.delay_seconds)

@@ -1,0 +1,148 @@
+"""What a graph costs in messages, bytes and calls: counts of a whole simulated cluster, the same everywhere, where seconds are not.
+
+Two nodes of one core, one client, everything through the codec, functions that are known. Each bound is what was counted, and a tenth;
+beside it stands what it would be if the idea behind it were lost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from counted import calls_in
+from sim.client import Client
+from sim.coordinator import Coordinator
+from sim.letters import Letters
+from sim.options import draw_options
+from sim.workload import Job, Offer, code_of, value_of
+from sim.world import Sim
+
+from handoff.columns import Blobs, ints
+from handoff.messages import Message, Submit
+from handoff.program import Flag, Kind, Program
+from handoff.resources import amounts
+from handoff.settings import Settings
+from handoff.wire.frames import HEAD_BYTES
+
+TASKS = 1000
+TASK_SECONDS = 1e-5
+CODE = b"empty"
+
+
+class CountedLetters(Letters):
+    """Everything that is put on the wire, by the name of the message."""
+
+    def __init__(self) -> None:
+        super().__init__(encoded=True)
+        self.messages: Counter[str] = Counter()
+        self.nbytes: Counter[str] = Counter()
+
+    def write(self, message: Message) -> tuple[bytes, bytes]:
+        """See Letters."""
+        header, body = super().write(message)
+        self.messages[type(message).__name__] += 1
+        self.nbytes[type(message).__name__] += HEAD_BYTES + len(header) + len(body)
+        return header, body
+
+
+class Quiet(Sim):
+    """A calm world of two nodes in which exactly these graphs are run, one after the other; only the last one is counted."""
+
+    def __init__(self, *graphs: list[tuple[int, ...]]) -> None:
+        cpu = amounts({"cpu": 1, "memory": 1000})
+        super().__init__(0, checks=False, options=replace(
+            draw_options(0, "calm"), offers=tuple(Offer(name, cpu, stays=True) for name in ("node-1", "node-2")), joiners=(), clients=1,
+            delay_seconds=0.0001, link_seconds=0.0, encoded=True, spawn_trouble=0.0, settings=Settings()))
+        self.graphs = graphs
+        self.counted = self.stage.letters = CountedLetters()
+
+    def prepare(self) -> None:
+        """Everybody starts; the graphs are submitted at their times."""
+        self.coordinator = Coordinator(self.stage)
+        for offer in self.options.offers:
+            self._start_node(offer)
+        self.clients["client-0"] = Client(self.stage, "client-0")
+        for number, edges in enumerate(self.graphs, 1):
+            job = job_of(number, edges)
+            self.jobs.append(job)
+            self.clock.at(number * 2.0, self._begin, job)
+
+    def _begin(self, job: Job) -> None:
+        self.counted.messages.clear()
+        self.counted.nbytes.clear()
+        self._submit(job)
+
+    @property
+    def messages(self) -> int:
+        """All but heartbeats."""
+        return sum(count for name, count in self.counted.messages.items() if name != "Alive")
+
+    @property
+    def nbytes(self) -> int:
+        """The same in bytes."""
+        return sum(count for name, count in self.counted.nbytes.items() if name != "Alive")
+
+
+def job_of(number: int, edges: list[tuple[int, ...]]) -> Job:
+    """Empty tasks; what nobody takes is an output."""
+    consumers: list[list[int]] = [[] for _ in edges]
+    for task, inputs in enumerate(edges):
+        for each in inputs:
+            consumers[each].append(task)
+    cost = amounts({"cpu": 1})
+    kinds = (Kind((CODE,), "empty", cost=cost), Kind((CODE,), "empty", flags=Flag.OUTPUT, cost=cost))
+    values: list[bytes] = []
+    for task, inputs in enumerate(edges):
+        values.append(value_of((b"%d/%d" % (number, task), b"", *(values[each] for each in inputs)), 8))
+    program = Program(
+        ((CODE, len(code_of(CODE))),), kinds, ints(not each for each in consumers), Blobs.of([b""] * len(edges)), ints(map(len, edges)),
+        ints(each for inputs in edges for each in inputs))
+    submit = Submit(number, f"job-{number}", program, wait_for_nodes=True, body=code_of(CODE))
+    outputs = [task for task, several in enumerate(consumers) if not several]
+    return Job(0, 0.0, submit, [TASK_SECONDS] * len(edges), values, {}, edges, consumers, outputs=outputs)
+
+
+WIDE: list[tuple[int, ...]] = [()] * TASKS
+CHAIN: list[tuple[int, ...]] = [(), *((task,) for task in range(TASKS - 1))]
+TREE: list[tuple[int, ...]] = [()] * 512 + [(2 * at, 2 * at + 1) for at in range(511)]
+
+
+@pytest.mark.parametrize(("graph", "messages_max", "bytes_max"), [
+    pytest.param(WIDE, 63, 121, id="wide"),      # counted: 57 and 110; with a plan, a report and a result for each task: more than 3,000
+    pytest.param(CHAIN, 61, 117, id="chain"),    # 55 and 106; with a plan for each task once its input is there: more than 2,000
+    pytest.param(TREE, 112, 132, id="tree"),     # 102 and 120; with a question for each input from the other node: some hundreds more
+])
+def test_messages_and_bytes_per_task_are_few(graph: list[tuple[int, ...]], messages_max: int, bytes_max: float) -> None:
+    """All that is said between all processes for one graph of a thousand empty tasks."""
+    world = Quiet(WIDE, graph).run()
+
+    assert world.messages <= messages_max, world.counted.messages
+    assert world.nbytes / len(graph) <= bytes_max, world.counted.nbytes
+
+
+@pytest.mark.parametrize(("room", "graph", "calls_max"), [
+    pytest.param("client", WIDE, 0.27, id="client-wide"),          # counted: 0.24; columns: with an object for each result, above 1
+    pytest.param("client", CHAIN, 0.054, id="client-chain"),       # 0.047; of a chain only the end is told
+    pytest.param("scheduler", WIDE, 2.8, id="scheduler-wide"),     # 2.5; blocks: placed one by one, it is as much as the chain
+    pytest.param("scheduler", CHAIN, 53, id="scheduler-chain"),    # 47; each is placed by itself
+    pytest.param("scheduler", TREE, 33, id="scheduler-tree"),      # 30; half of it blocks, half one by one
+    pytest.param("node", WIDE, 4.0, id="node-wide"),               # 3.6; batches: with one task for each message to a worker, above 10
+    pytest.param("node", CHAIN, 3.3, id="node-chain"),             # 2.9; whole chains go to a worker at once
+    pytest.param("node", TREE, 10.4, id="node-tree"),              # 9.4; inputs are counted down, and some are asked for elsewhere
+    pytest.param("wire", WIDE, 1.6, id="wire-wide"),               # 1.4; all codecs together: columns, whatever the number of tasks
+])
+def test_the_brains_make_few_calls_for_a_task(room: str, graph: list[tuple[int, ...]], calls_max: float) -> None:
+    """Calls of Python functions in all processes of the cluster, by room, of a graph whose function is known."""
+    before = calls_in(Quiet(WIDE).run, room)
+
+    calls = (calls_in(Quiet(WIDE, graph).run, room) - before) / len(graph)
+
+    assert calls <= calls_max
+
+
+def test_the_counts_are_the_same_each_time() -> None:
+    """They depend on no clock and no chance."""
+    first, again = (Quiet(WIDE, TREE).run().counted for _ in range(2))
+
+    assert first.messages == again.messages and first.nbytes == again.nbytes

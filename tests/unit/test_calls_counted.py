@@ -1,0 +1,108 @@
+"""How much Python runs for a task, as counts: the same on every machine, where seconds are not.
+
+Calls of Python functions in Handoff's own files, under `sys.setprofile`. Each bound is what was counted, and a tenth. A call takes
+about 0.1 us, so these are what the brains' microseconds are made of; `scripts/bench brains` measures those.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from array import array
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+import pytest
+from counted import calls_in
+
+from handoff import DAG, Function
+from handoff.client.lower import lower
+from handoff.columns import Blobs
+from handoff.program import Flag, Kind, Program
+from handoff.resources import amounts
+
+BENCHMARKS = Path(__file__).parents[2] / "scripts" / "benchmarks"
+TASKS = 5000
+
+
+def room(name: str) -> ModuleType:
+    """A file of the benchmarks, which are no package."""
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", BENCHMARKS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def wide(tasks: int) -> Program:
+    """Outputs without inputs, of one function."""
+    kind = Kind((b"work",), "work", flags=Flag.OUTPUT, cost=amounts({"cpu": 1}))
+    return Program(((b"work", 0),), (kind,), array("I", [0]) * tasks, Blobs.of([b""] * tasks), array("I", [0]) * tasks, array("I"))
+
+
+@pytest.mark.parametrize(("nodes", "calls_max"), [
+    (2, 0.8),         # counted: 0.72; blocks and columns: with a call for each task, above 1
+    (100, 2.4),       # 2.1; each block is shared out among all nodes
+])
+def test_the_schedulers_brain_makes_few_calls_for_a_task(nodes: int, calls_max: float) -> None:
+    """Short tasks are placed in blocks and reported in columns: hardly a call for each, however many nodes there are."""
+    cluster = room("paper").PaperCluster(nodes)
+    seconds = array("d", [0.0002]) * TASKS
+    cluster.forget(cluster.run(wide(TASKS), seconds, 10))      # the function is known
+
+    calls = calls_in(lambda: cluster.run(wide(TASKS), seconds, 10)) / TASKS
+
+    assert calls <= calls_max
+
+
+@pytest.mark.parametrize(("sources", "calls_max"), [
+    (0, 4.6),         # counted: 4.2; batches: with one message to a worker for each task, above 10
+    (1, 7.9),         # 7.2; an input is asked for, awaited, and counted down
+])
+def test_a_nodes_brain_makes_few_calls_for_a_task(sources: int, calls_max: float) -> None:
+    """Tasks go to workers in batches, results to the client in one message; an input from elsewhere costs a few calls more."""
+    node = room("paper_node").PaperNode(sources)
+    node.run(TASKS)
+
+    calls = calls_in(lambda: node.run(TASKS)) / TASKS
+
+    assert calls <= calls_max
+
+
+def test_code_is_pickled_once_for_each_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph of a thousand tasks of two functions: two pickles of code, however many tasks; and none by cloudpickle for numbers."""
+    def first(number: int) -> int:
+        return number
+
+    def second(left: int, right: int) -> int:
+        return left + right
+
+    dag = DAG()
+    for number in range(500):
+        dag.add(Function(number, code=first, extra_args=[number]))
+    for number in range(500):
+        dag.add(Function(-1 - number, [number, (number + 1) % 500], code=second))
+    pickled: list[object] = []
+    dumps = cloudpickle.dumps
+
+    def counted(value: object, *options: Any) -> bytes:
+        pickled.append(value)
+        return bytes(dumps(value, *options))
+
+    monkeypatch.setattr("cloudpickle.dumps", counted)
+    lowered = lower(dag)
+
+    assert pickled == [first, second]
+    assert len(lowered.program.codes) == 2 and len(lowered.program.kind) == 1000
+
+
+def test_lowering_makes_few_calls_for_a_task() -> None:
+    """The client's part: a graph becomes columns."""
+    dag = DAG()
+    for number in range(TASKS):
+        dag.add(Function(number, code=abs, extra_args=[number]))
+
+    calls = calls_in(lambda: lower(dag)) / TASKS
+
+    assert calls <= 4.4     # counted: 4.0; with a visit to each argument by itself, twice that
