@@ -27,18 +27,18 @@ def join(left: int, right: int) -> int:
 
 
 @contextmanager
-def local_cluster() -> Iterator[tuple[handoff.LocalCluster, handoff.Client]]:
+def local_cluster(unencrypted_values: bool = False) -> Iterator[tuple[handoff.LocalCluster, handoff.Client]]:
     """Two single-worker nodes, warm, and a client."""
     nodes = [{"name": name, "cpus": 1, "memory": "4 GB"} for name in NODES]
-    with handoff.LocalCluster(nodes=nodes) as started, started.client() as client:
+    with handoff.LocalCluster(nodes=nodes, unencrypted_values=unencrypted_values) as started, started.client() as client:
         client.execute(independent(WARM_UP))
         yield started, client
 
 
 @contextmanager
-def warm_client() -> Iterator[handoff.Client]:
+def warm_client(unencrypted_values: bool = False) -> Iterator[handoff.Client]:
     """A client of such a cluster."""
-    with local_cluster() as (_, client):
+    with local_cluster(unencrypted_values) as (_, client):
         yield client
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import raw
 from cluster import warm_client as cluster
-from figures import Figure
+from figures import Effort, Figure
 from numpy.typing import NDArray
 
 import handoff
 from handoff import DAG, Function
 
 MEGABYTE = 1_000_000
+TAKERS = 8
 
 
 def array(megabytes: int) -> NDArray[np.float64]:
@@ -26,23 +25,47 @@ def first(values: NDArray[np.float64]) -> float:
     return float(values[0])
 
 
-def transfer(repeat: int) -> list[Figure]:
-    """A 256 MB array made on one node and read on the other, beside a raw TCP socket of the same run.
+def transfer(effort: Effort) -> list[Figure]:
+    """Arrays of 1, 64 and 512 MB made on one node and read on the other, beside a raw socket's rate just before.
 
     The time of the transfer is from the end of the function that makes it to the start of the one that reads it, as the run's timeline
     has them (known to about a millisecond).
     """
-    size = 256
-    rates, raws = [], []
+    figures = []
+    for way, is_clear, goal in (("encrypted", False, ">= 0.7"), ("in the clear", True, ">= 0.9")):
+        with cluster(is_clear) as client:
+            for size in effort.of((1, 64, 512), (1, 64), (1,)):
+                rates, raws = [], []
+                for _ in effort.times(effort.of(5, 3, 1)):
+                    raws.append(raw.gigabytes_per_second(size * MEGABYTE))
+                    rates.append(size / 1e3 / seconds_of_hand_off(client, size, "node-2"))
+                name = f"{size} MB array, node to node, {way}"
+                ratios = [ours / theirs for ours, theirs in zip(rates, raws, strict=True)]
+                figures += [Figure(name, "GB/s", rates), Figure(f"{name} / raw socket", "ratio", ratios, goal)]
+    return figures
+
+
+def wanted(effort: Effort) -> list[Figure]:
+    """How many times a 64 MB array is moved that 8 tasks take: all on the other node, and in turns on both."""
+    size = effort.of(64, 64, 1)
+    figures = []
     with cluster() as client:
-        for _ in range(repeat):
-            raws.append(raw.gigabytes_per_second(size * MEGABYTE))
-            rates.append(size / 1e3 / seconds_of_hand_off(client, size, "node-2"))
-    return [
-        Figure("256 MB array, node to node", "GB/s", rates),
-        Figure("256 MB over a raw TCP socket", "GB/s", raws),
-        Figure("node to node / raw socket", "ratio", [ours / theirs for ours, theirs in zip(rates, raws, strict=True)]),
-    ]
+        for name, nodes in (("one other node", ("node-2",)), ("2 nodes", ("node-1", "node-2"))):
+            moves = [times_moved(client, size, nodes) for _ in effort.times(3)]
+            figures.append(Figure(f"{size} MB array taken by {TAKERS} tasks on {name}: moved", "times", moves, "<= 1"))
+    return figures
+
+
+def times_moved(client: handoff.Client, megabytes: int, nodes: tuple[str, ...]) -> float:
+    """Bytes that went from node to node, over those of the array."""
+    dag = DAG()
+    dag.add(Function("array", code=array, extra_args=[megabytes], node="node-1"))
+    for number in range(TAKERS):
+        dag.add(Function(number, ["array"], code=first, node=nodes[number % len(nodes)]))
+    run = client.start(dag, returns=range(TAKERS))
+    if any(value != 1.0 for value in run.result().results.values()):
+        raise AssertionError("a wrong result")
+    return run.bytes_moved / (megabytes * MEGABYTE)
 
 
 def seconds_of_hand_off(client: handoff.Client, megabytes: int, reader: str) -> float:
@@ -55,8 +78,3 @@ def seconds_of_hand_off(client: handoff.Client, megabytes: int, reader: str) -> 
         raise AssertionError("a wrong result")
     made, read = sorted(run.timeline(), key=lambda record: record.started)
     return read.started - (made.started + made.seconds)
-
-
-ALL: dict[str, Callable[[int], list[Figure]]] = {
-    "transfer": transfer,
-}
