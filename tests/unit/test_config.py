@@ -62,11 +62,12 @@ def test_the_configuration_directory_can_be_elsewhere(place: Path) -> None:
 
 def test_every_setting_can_be_said_in_the_environment(place: Path) -> None:
     """What settings.py declares is there under its name, with no list of its own to keep."""
-    environment = {f"HANDOFF_{key.replace('.', '__').upper()}": "7" for key in SETTINGS}
+    said = {key: True if kind is bool else kind(7) for key, kind in SETTINGS.items()}
+    environment = {f"HANDOFF_{key.replace('.', '__').upper()}": str(value) for key, value in said.items()}
 
     made = loaded(place, **environment)
 
-    assert all(getattr(getattr(made, section), name) == 7 for section, name in (key.split(".") for key in SETTINGS))
+    assert {key: getattr(getattr(made, section), name) for key in SETTINGS for section, name in [key.split(".")]} == said
 
 
 def test_an_unknown_setting_in_a_file_is_named_with_the_nearest_one(place: Path) -> None:
