@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from handoff.node.child_batch import Batch
+from handoff.node.child_cuda import leave_if_broken
 from handoff.node.child_outbox import Outbox
 from handoff.node.child_output import Output
 from handoff.node.child_run import GATHER_BYTES, broke, pack_value
@@ -67,6 +68,7 @@ class Coroutines:
         task: Any = asyncio.current_task()
         current = batch.current(index)
         COROUTINE.set(current)
+        has_failed = True
         try:
             called, args, keywords = batch.call(index)
             if batch.is_timed:
@@ -83,10 +85,13 @@ class Coroutines:
         except BaseException as error:
             self._broke((batch.number, index), error)
         else:
+            has_failed = False
             self._done((batch.number, index), data)
         finally:
             if self._output.begun or self._output.dropped:
                 self._output.end((current.run, current.task))
+        if has_failed and batch.devices:
+            leave_if_broken(self._outbox.flush)
 
     def _over(self, key: _Key, task: asyncio.Task[None]) -> None:
         if task.cancelled():

@@ -8,6 +8,7 @@ from typing import Any
 
 from handoff.errors import HandoffError
 from handoff.node.child_batch import Batch, InputMissing, NotLoadable
+from handoff.node.child_cuda import leave_if_broken
 from handoff.node.child_outbox import GATHER_SECONDS, Outbox
 from handoff.node.child_output import Output, printable
 from handoff.node.current import CurrentTask
@@ -141,6 +142,8 @@ class Runner:
                 self._end_lines(batch, index)
                 outbox.skip()
                 outbox.say(broke(batch.number, index, error, seconds))
+                if batch.devices:
+                    leave_if_broken(outbox.flush)
                 started = monotonic()
                 continue
             value = args = keywords = None  # nothing of one task is kept alive during the next

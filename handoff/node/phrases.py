@@ -32,6 +32,8 @@ OUTPUT = 20      # [runs, tasks "I", streams, texts]
 STARTED = 21     # [batch, index]: said of timed tasks when their code and inputs are loaded, and the call begins
 HANDED_BACK = 22  # [batch, index]: this task of it and those behind it were not begun, and will not be
 
+CUDA_BROKEN_STATUS = 86   # a worker exits with it when nothing on a GPU can succeed in it any more
+
 # The marker, memory shared with the node, three numbers "Q": batch (0 when idle) and index of the task that executes now, written by the
 # worker before it looks at the third, written by the node: of batches up to this number nothing more is to be begun.
 MARKER_BYTES = 24

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from handoff.loop import this_turn
-from handoff.node.phrases import MARKER_BYTES
+from handoff.node.phrases import CUDA_BROKEN_STATUS, MARKER_BYTES
 from handoff.node.pipe import Frame, NodePipe
 
 FILES_MAX = 65_536  # each large value on a node is an open file; the usual soft limit of 1,024 is soon reached
@@ -113,6 +113,8 @@ class WorkerProcess:
 
 def ended(status: int) -> str:
     """How a process ended, for people."""
+    if status == CUDA_BROKEN_STATUS:
+        return "left: after an error on a GPU, CUDA works in this process no more"
     if status >= 0:
         return f"exited with status {status}"
     try:

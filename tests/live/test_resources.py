@@ -113,6 +113,37 @@ def test_coroutines_have_gpus_of_their_own(client: handoff.Client, tmp_path: Pat
     assert sorted((gpus, visible) for _, gpus, _, visible in found) == [((0,), "0"), ((1,), "1")]
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_process_in_which_cuda_is_broken_is_replaced(client: handoff.Client, tmp_path: Path, is_async: bool) -> None:
+    """What the driver would say there is put into its mouth: every later call in that process fails, so the next attempt needs another."""
+    def assert_on_the_device(place: str) -> list[str]:
+        from handoff.node import child_cuda
+
+        pids = Path(place, "pids")
+        with pids.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        found = pids.read_text().split()
+        if len(found) == 1:
+            child_cuda.context_status = lambda: 710
+        if len(set(found)) == 1:
+            print("about to break")
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        return found
+
+    async def assert_later(place: str) -> list[str]:
+        return assert_on_the_device(place)
+
+    lines: list[str] = []
+    dag = DAG()
+    code = assert_later if is_async else assert_on_the_device
+    dag.call(code, str(tmp_path), id="it", cost={"gpu": 1}, where={"zone": "a"}, max_retries=2)
+    run = client.start(dag, output=lambda _id, _node, _stream, text: lines.append(text))
+    first, second = run.result(timeout=60).results["it"]
+
+    assert first != second
+    assert lines == ["about to break"]
+
+
 def test_who_has_a_choice_is_told_what_it_got(client: handoff.Client, tmp_path: Path) -> None:
     """Three at once: two GPUs of the kind, and cores for the third."""
     found = seen(client, tmp_path / "m", 3, cost=[{"gpu:a100": 1}, {"cpu": 2}])
