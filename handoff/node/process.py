@@ -107,7 +107,8 @@ class WorkerProcess:
             self.pipe.close()
             self._signal_group()  # what it started goes with it
             status = self._process.wait()
-            self._gone(f"killed: {self._kill_reason}" if self._kill_reason is not None else ended(status))
+            was_killed = self._kill_reason is not None and status < 0   # else it had ended by itself before the signal came
+            self._gone(f"killed: {self._kill_reason}" if was_killed else ended(status))
         self._marker.release()  # its memory and descriptor go now; this object, which its callbacks name, goes with some garbage collection
 
 
