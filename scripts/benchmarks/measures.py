@@ -26,7 +26,7 @@ def first(values: NDArray[np.float64]) -> float:
 
 
 def transfer(effort: Effort) -> list[Figure]:
-    """Arrays of 1, 64 and 512 MB made on one node and read on the other, beside a raw socket's rate just before.
+    """Arrays of 1, 64, 256 and 512 MB made on one node and read on the other, beside a raw socket's rate just before.
 
     The time of the transfer is from the end of the function that makes it to the start of the one that reads it, as the run's timeline
     has them (known to about a millisecond).
@@ -34,7 +34,7 @@ def transfer(effort: Effort) -> list[Figure]:
     figures = []
     for way, is_clear, goal in (("encrypted", False, ">= 0.7"), ("in the clear", True, ">= 0.9")):
         with cluster(is_clear) as client:
-            for size in effort.of((1, 64, 512), (1, 64), (1,)):
+            for size in effort.of((1, 64, 256, 512), (1, 64), (1,)):
                 rates, raws = [], []
                 for _ in effort.times(effort.of(5, 3, 1)):
                     raws.append(raw.gigabytes_per_second(size * MEGABYTE))
