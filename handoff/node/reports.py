@@ -1,6 +1,12 @@
-"""What the coordinator is told of finished tasks: columns, gathered over a turn, one Report for each run."""
+"""What the coordinator is told of finished tasks: columns, one Report for each run, gathered over a turn or a little longer.
+
+Who waits for a result has asked its node for it, so the report is needed for planning alone. While more of the run lies here than has
+ended, planning can wait for a moment: the coordinator then takes in, and plans, many short tasks at once.
+"""
 
 from __future__ import annotations
+
+from math import inf
 
 from handoff.columns import floats, ints, longs
 from handoff.ids import COORDINATOR
@@ -15,7 +21,7 @@ class Reports:
     """Gathers and sends them."""
 
     def __init__(self, state: State, answers: Answers) -> None:
-        self._state, self._answers = state, answers
+        self._state, self._answers, self._patience = state, answers, state.settings.report_seconds
 
     def complete(self, table: Table, task: int, nbytes: int) -> None:
         """A planned object is here: its task is done, in no time."""
@@ -31,16 +37,32 @@ class Reports:
         table.waited.append(0.0)
         self._state.reporting[table.run] = table
 
+    @property
+    def deadline(self) -> float | None:
+        """When what waits is to be sent."""
+        return min([table.unreported_at + self._patience for table in self._state.reporting.values()], default=None)
+
     def flush(self, now: float) -> None:
-        """Send what was gathered."""
+        """Send what was gathered and is not better sent later."""
         state = self._state
         if not state.reporting:
             return
+        waiting = {}
         for run, table in state.reporting.items():
+            if self._may_wait(table, now):
+                waiting[run] = table
+                continue
             ages = floats([now - ended if ended < now else 0.0 for ended in table.ended])
             state.effects.append(Send(COORDINATOR, Report(
                 run, ints(table.done), ints(table.attempts), longs(table.nbytes), floats(table.seconds), ages, table.fetched,
                 ints(table.workers), floats(table.waited))))
             table.done, table.attempts, table.nbytes, table.seconds, table.ended = [], [], [], [], []
             table.workers, table.waited, table.fetched = [], [], 0
-        state.reporting = {}
+            table.unreported_at = inf
+        state.reporting = waiting
+
+    def _may_wait(self, table: Table, now: float) -> bool:
+        if len(table.plans) - len(table.given) <= len(table.done) or max(table.seconds) > self._patience:
+            return False
+        table.unreported_at = min(table.unreported_at, now)
+        return now < table.unreported_at + self._patience

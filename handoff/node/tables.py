@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from math import inf
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from handoff.ids import PeerId, RunId
@@ -86,7 +87,7 @@ class Table:
     __slots__ = (
         "alternatives", "asked", "attempts", "bereaved", "collectors", "done", "ended", "fetched", "given", "handling", "is_planned",
         "missing", "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds", "since", "size",
-        "tailored", "waited", "waiters", "wants", "workers",
+        "tailored", "unreported_at", "waited", "waiters", "wants", "workers",
     )
 
     def __init__(self, run: RunId) -> None:
@@ -111,6 +112,7 @@ class Table:
         self.redirected: dict[int, PeerId] = {}        # per input: where it comes from, if not from where the plan said
         self.collectors: dict[PeerId, None] = {}       # clients that take every output
         self.fetched = 0                               # bytes taken from other nodes since the last report
+        self.unreported_at = inf                       # since when something waits to be reported
         # columns of the next report
         self.done: list[int] = []
         self.attempts: list[int] = []

@@ -134,7 +134,9 @@ class World:
                     self.end(run, task, attempt)
 
     def end(self, run: int, task: int, attempt: int) -> None:
-        """An attempt is over: it was planned, is the latest, and was not over before."""
+        """An attempt is over: it was planned, is the latest, and was not over before. Unless it ended unreported, and was planned anew."""
+        if attempt < self.attempts.get((run, task), 0):
+            return
         assert self.open.pop((run, task), None) == attempt
 
     def give(self, effect: Execute) -> None:
@@ -278,9 +280,10 @@ class World:
             self.happen(Received(COORDINATOR, Recall(RunId(run), ints([task]), ints([attempt - (dice.random() < 0.1)]))))
 
     def release(self, dice: random.Random) -> None:
-        """Sometimes too early: then the node asks again."""
-        if self.store:
-            run, task = dice.choice(list(self.store))
+        """Sometimes too early: then the node asks again. What is not reported yet, nobody can release."""
+        known = [key for key in self.store if key not in self.open]
+        if known:
+            run, task = dice.choice(known)
             self.happen(Received(COORDINATOR, Release(RunId(run), ints([task]))))
 
     def redirect(self, dice: random.Random) -> None:

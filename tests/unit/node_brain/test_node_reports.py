@@ -78,3 +78,32 @@ def test_an_uploaded_value_ran_on_no_worker(hand: Any) -> None:
     node.plan({0: []}, node.kind(cost={}, flags=Flag.OBJECT))
     node.arrive(0, peer=node.CLIENT)
     assert told(node) == {0: (0, 0.0)}
+
+
+def test_ends_of_short_tasks_are_told_together(hand: Any) -> None:
+    """As long as more of the run lies here than has ended; report_seconds after the first of them at the latest."""
+    node = hand({"cpu": 1}, batch_max=1)
+    node.learn(seconds=0.002)
+    node.plan(node.independent(range(10)))
+    node.finish(0, seconds=0.002)
+    assert node.reported() == []
+    node.wait(0.001)
+    node.finish(1, seconds=0.002)
+    assert node.reported() == []
+    node.wait(node.settings.report_seconds)
+    assert node.reported() == [0, 1]
+
+
+def test_what_may_need_new_plans_is_told_at_once(hand: Any) -> None:
+    """Half of what lay here has ended; or a task that was not short."""
+    node = hand({"cpu": 1}, batch_max=1)
+    node.learn(seconds=0.002)
+    node.plan(node.independent(range(5)))
+    said = []
+    for task in range(5):
+        node.finish(task, seconds=0.002)
+        said.append(node.reported())
+    assert said == [[], [0, 1], [2], [3], [4]]
+    node.plan(node.independent(range(5, 15)))
+    node.finish(5, seconds=0.02)
+    assert node.reported() == [5]
