@@ -36,7 +36,6 @@ class NodeSettings:
 
     heartbeat_seconds: float = 1.0
     batch_seconds: float = 0.003       # predicted work given to one worker in one message
-    batch_coupled_seconds: float = 0.0005  # the same while nodes wait for each other's results, so that what arrives is used soon
     batch_max: int = 256               # tasks in one message to a worker
     report_seconds: float = 0.005      # ends of short tasks are reported this late at most, as long as more of their run is planned here
     stall_seconds: float = 0.05        # a worker that says nothing for so long hands back what it has not begun

@@ -98,13 +98,12 @@ class Batch:
     __slots__ = (
         "_fan_in", "_given", "_kind_of", "_kinds", "_library", "_names", "_references", "_starts",
         "attempts", "consumed", "cost", "count", "devices", "gpus", "has_coroutines", "here", "is_timed", "literals", "made", "number",
-        "plain", "run", "tasks", "wanted",
+        "plain", "run", "tasks",
     )
 
     def __init__(self, library: Library, said: list[Any]) -> None:
         (_, self.number, self.run, self.here, tasks, attempts, kinds, kind_of, literals, fan_in, references, given, names,
-         self.cost, gpus, self.devices, wanted) = said
-        self.wanted = frozenset(wanted)
+         self.cost, gpus, self.devices) = said
         self.gpus: tuple[int, ...] = tuple(gpus)
         self.tasks, self.attempts = array("I", tasks), array("I", attempts)
         self.count = len(self.tasks)

@@ -18,7 +18,6 @@ from handoff.wire.failures import without_our_frames
 from handoff.wire.values import describe_exception, explain_unpicklable, pack_exception, pack_plain, pack_result, unpack
 
 GATHER_BYTES = 16 * 1024  # a result of this size is sent at once
-WANTED_SECONDS = 0.00005  # results that other nodes wait for are gathered no longer than this
 _NONE = pack_plain(None)
 _SIMPLE = frozenset({bool, int, float, str, bytes})  # a shorter way for what most short tasks return
 
@@ -107,7 +106,7 @@ class Runner:
         marker, outbox, output, monotonic = self._marker, self._outbox, self._output, time.monotonic
         add_value, add_seconds, add_ended = outbox.values.append, outbox.seconds.append, outbox.ended.append
         consumed, plain, literals, inline_bytes = batch.consumed, batch.plain, batch.literals, self.inline_bytes
-        mixed, number, wanted, patience = batch.has_coroutines, batch.number, batch.wanted, GATHER_SECONDS
+        mixed, number = batch.has_coroutines, batch.number
         function: Any = None
         value: Any = None
         args: Any = None
@@ -161,11 +160,8 @@ class Runner:
             add_value(data)
             add_seconds(ended - started)
             add_ended(ended)
-            if wanted and index in wanted:
-                patience = WANTED_SECONDS
-            if ended - outbox.flushed > patience or len(data) > GATHER_BYTES:
+            if ended - outbox.flushed > GATHER_SECONDS or len(data) > GATHER_BYTES:
                 outbox.flush()
-                patience = GATHER_SECONDS
                 started = monotonic()
             else:
                 started = ended

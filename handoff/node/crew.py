@@ -33,7 +33,6 @@ class Batch:
     attempts: tuple[int, ...]
     left: int                        # tasks that have not ended
     seconds: float                   # predicted; infinite when unknown
-    most: float                      # seconds that were to be predicted at most
     is_chained: bool = False         # some take what others of the same batch make
     due: float = 0.0                 # when the time of its task is over, once that has started
     cancelled: str = ""              # why we asked a coroutine to end: "timeout", "the run is over", or endings.ABANDONED
@@ -255,10 +254,10 @@ class Crew:
 
     def feed(self, worker: Worker, lane: Lane) -> None:
         """Whether it may be given more, so as never to wait for us: a second batch of short tasks, and further ones while they are tiny."""
-        most, seconds = self._settings.batch_seconds, 0.0
+        most = self._settings.batch_seconds
+        seconds = 0.0
         for batch in worker.batches:
             seconds += batch.seconds
-            most = min(most, batch.most)
         count = len(worker.batches)
         if lane.mode is Mode.BATCHED and not worker.is_stalled and ((count < 2 and seconds <= most) or (count < 16 and seconds < most / 4)):
             lane.hungry[worker.id] = worker

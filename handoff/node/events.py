@@ -132,7 +132,6 @@ class Execute:
     targets: tuple[PeerId, ...]               # for serializers: where the consumer runs; else NOBODY
     cost: Amounts = ()                        # what they were granted, the same for all: of alternatives, the chosen one
     gpus: tuple[int, ...] = ()                # which GPUs go with that, by their index on this node
-    wanted: tuple[int, ...] = ()              # indices of those whose results are to come at once: other nodes wait for them
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,12 @@ MAP = 4          # [serials, sizes] + one descriptor each: map these large value
 UNMAP = 5        # [serials]
 BATCH = 6        # [batch, run, node's name, tasks "I", attempts "I", kinds, kind per task "I" or b"" when there is one kind,
                  #  literals or [] when all are empty, fan_in "I" or b"" when there are no inputs, references "I", given, names,
-                 #  cost, gpus, devices, wanted]
+                 #  cost, gpus, devices]
                  #   kinds: [[digests, form, is_async, name, is_timed], ...]
                  #   a reference below the number of tasks is the result of that earlier task of the batch; others index `given`
                  #   given: bytes of a small value, the serial of a mapped one, None for one that is not there
                  #   names: {index: [target's name, [names of each input's source]]} for those who may ask
                  #   cost: [[resource, steps], ...] that was granted; gpus: their indices; devices: "2,3", what CUDA calls these
-                 #   wanted: indices of tasks whose results are to be sent at once
 CANCEL = 7       # [batch, index]: cancel this coroutine
 
 # worker -> node

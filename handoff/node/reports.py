@@ -16,6 +16,8 @@ from handoff.node.answers import Answers
 from handoff.node.state import State
 from handoff.node.tables import ATTEMPT, HANDLING, Table
 
+TEACHES = 64    # so many ends of a run are told without delay: the coordinator learns from them how far ahead it may plan
+
 
 class Reports:
     """Gathers and sends them."""
@@ -52,6 +54,7 @@ class Reports:
             if self._may_wait(table, now):
                 waiting[run] = table
                 continue
+            table.told += len(table.done)
             ages = floats([now - ended if ended < now else 0.0 for ended in table.ended])
             state.effects.append(Send(COORDINATOR, Report(
                 run, ints(table.done), ints(table.attempts), longs(table.nbytes), floats(table.seconds), ages, table.fetched,
@@ -62,7 +65,7 @@ class Reports:
         state.reporting = waiting
 
     def _may_wait(self, table: Table, now: float) -> bool:
-        if len(table.plans) - len(table.given) <= len(table.done) or max(table.seconds) > self._patience:
+        if table.told < TEACHES or len(table.plans) - len(table.given) <= len(table.done) or max(table.seconds) > self._patience:
             return False
         table.unreported_at = min(table.unreported_at, now)
         return now < table.unreported_at + self._patience

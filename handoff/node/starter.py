@@ -117,9 +117,7 @@ class Starter:
         """Make a batch and hand it over: no more than its share when several workers could take of this lane."""
         run = key[2]
         table = self._state.runs[run]
-        is_coupled = bool(table.asked and table.wants)   # we wait for others and others for us: all of us wait for what is first
-        most = self._settings.batch_coupled_seconds if is_coupled else self._settings.batch_seconds
-        batch = Batch(worker, lane, run, (), (), 0, 0.0, most)
+        batch = Batch(worker, lane, run, (), (), 0, 0.0)
         draft = Draft(batch, table, sharers > 1)
         self._collect(draft, key, min(-(-lane.count // sharers), self._settings.batch_max))
         tasks, entries = draft.tasks, draft.entries
@@ -138,16 +136,15 @@ class Starter:
             column[1].append(entries[0])
         else:
             self._stalls.watch(now, batch)
-            wanted = tuple([index for index, task in enumerate(tasks) if task in table.wants]) if is_coupled else ()
             self._state.effects.append(Execute(
-                worker.id, run, batch.tasks, attempts, kinds, literals, inputs, sources, targets, lane.granted, worker.gpus or (), wanted))
+                worker.id, run, batch.tasks, attempts, kinds, literals, inputs, sources, targets, lane.granted, worker.gpus or ()))
 
     def _collect(self, draft: Draft, key: Key, limit: int) -> None:
         """Tasks of one run from the front of the lane: one of unknown or long duration, or several that are short together."""
         batch, table, tasks, entries = draft.batch, draft.table, draft.tasks, draft.entries
         lane, run = batch.lane, table.run
         runs, plans, ready, given, waiters, size = self._state.runs, table.plans, table.ready, table.given, table.waiters, table.size
-        most = batch.most
+        most = self._settings.batch_seconds
         seconds, taken = 0.0, 0
         following: Key | None = key
         while following is not None and following[2] == run:
@@ -186,7 +183,7 @@ class Starter:
         """
         batch, table, tasks, entries, lacks, is_narrow = draft.batch, draft.table, draft.tasks, draft.entries, draft.lacks, draft.is_narrow
         lane, plans, given, waiters, missing, size = batch.lane, table.plans, table.given, table.waiters, table.missing, table.size
-        most, limit = batch.most, self._settings.batch_max
+        most, limit = self._settings.batch_seconds, self._settings.batch_max
         producers = [tasks[-1]]
         while producers:
             for follower in waiters.get(producers.pop(), ()):

@@ -12,7 +12,6 @@ from handoff.settings import NodeSettings
 
 PACES_MAX = 10_000    # codes whose durations are remembered; the oldest is forgotten
 ENDED_MAX = 4096      # ended runs remembered one by one; of older ones it is known that they are older
-WANTED_FIRST = 1 << 60  # what other nodes wait for goes before what is as urgent: their work hides behind ours then, and not after it
 STRANGERS_MAX = 1024  # runs that somebody asked about and the coordinator never planned here; the oldest is forgotten
 
 
@@ -101,8 +100,6 @@ class State:
         """Everything it takes is here: it waits for room."""
         lane = entry[HANDLING].lane
         self._order = order = self._order + 1
-        if task in table.wants:
-            order -= WANTED_FIRST
         table.ready[task] = order
         table.since[task] = self.now
         lane.fresh.append((-entry[URGENCY], order, table.run, task))

@@ -87,7 +87,8 @@ class Table:
     __slots__ = (
         "alternatives", "asked", "attempts", "bereaved", "collectors", "done", "ended", "fetched", "given", "handling", "is_planned",
         "missing", "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds", "since", "size",
-        "tailored", "unreported_at", "waited", "waiters", "wants", "workers",
+        "tailored", "told", "unreported_at",
+        "waited", "waiters", "wants", "workers",
     )
 
     def __init__(self, run: RunId) -> None:
@@ -112,6 +113,7 @@ class Table:
         self.redirected: dict[int, PeerId] = {}        # per input: where it comes from, if not from where the plan said
         self.collectors: dict[PeerId, None] = {}       # clients that take every output
         self.fetched = 0                               # bytes taken from other nodes since the last report
+        self.told = 0                                  # tasks that were reported
         self.unreported_at = inf                       # since when something waits to be reported
         # columns of the next report
         self.done: list[int] = []

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from functools import partial
 from heapq import heappush
 
-from handoff.scheduler import blocks, following
+from handoff.scheduler import blocks, following, homes
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.bookings import Bookings
 from handoff.scheduler.choices import serve_choices
@@ -21,7 +21,7 @@ from handoff.scheduler.memory import LARGE_BYTES
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.ready import LOW, Shape
 from handoff.scheduler.runs import WAITING, Run
-from handoff.scheduler.wishes import NEAR, able_nodes, wanted_near
+from handoff.scheduler.wishes import NEAR, able_nodes, home_of_object, wanted_near
 
 BETA = 2.0               # what a transfer costs the others on the same links, in transfers
 PATIENCE = 64            # tasks that may wait for a certain node before the rest of a shape is looked at otherwise;
@@ -70,6 +70,7 @@ class Greedy:
         ledger = desk.ledger
         placed, again = 0, False
         opened: list[Node | None] | None = None    # per option, a node with room, as long as nothing is placed
+        alone = 0                                  # so many of the next are to be looked at by themselves
         turn = TURN if ledger.foresight.is_short(shape) and not ledger.following else 1
         while options and (head := desk.head(shape)) is not None:
             run, task = head
@@ -81,8 +82,17 @@ class Greedy:
                 shape.is_tried = True
                 again = True
                 break
-            is_plain = run.plain and not (run.fan_in[task] or run.avoid or run.told or run.near or shape.spread or run.followed)
-            if is_plain and blocks.is_worth_it(ledger, shape):
+            is_plain = run.plain and not (run.avoid or run.told or run.near or shape.spread or run.followed)
+            if is_plain and not alone and run.fan_in[task] > 1 and shape.priority >= self._left and homes.is_worth_it(ledger, run, shape):
+                count, alone, wait = homes.place(desk, run, shape, bound)
+                placed += count
+                aside += wait
+                if len(aside) >= max(PATIENCE - self._kept, PATIENCE_MIN):
+                    break
+                opened = None if count else opened
+                continue
+            alone -= alone > 0
+            if is_plain and not run.fan_in[task] and blocks.is_worth_it(ledger, shape):
                 count = blocks.spread(desk, run, shape, bound)
                 placed += count
                 if not count:
@@ -181,7 +191,7 @@ class Greedy:
             able = only or desk.nodes_for(shape)
             if not able:
                 return KEPT
-            ledger.plan(now, run, task, self._home_of_object(desk, run, task, able), held=True)
+            ledger.plan(now, run, task, home_of_object(desk, run, task, able), held=True)
             return PLACED
         if shape.priority < self._left:
             reach = 0.0                     # what is more urgent waits for room: nothing is bound to room that is not there yet
@@ -384,15 +394,3 @@ class Greedy:
             fetch(ledger, best, inputs, now)
         ledger.plan(now, run, task, best, held=False, there=soon)
         return PLACED
-
-    @staticmethod
-    def _home_of_object(desk: Desk, run: Run, task: int, candidates: list[Node]) -> Node:
-        """An object goes where its first consumer must run, else to the node with the least to do."""
-        for consumer in run.consumers_of(task)[:1]:
-            allowed = desk.ledger.allowed(run, consumer)
-            for node in candidates:
-                if node.peer == allowed:
-                    return node
-        return min(candidates, key=lambda node: (node.backlog, node.planned, node.peer))
-
-

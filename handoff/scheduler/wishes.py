@@ -44,3 +44,13 @@ def wanted_near(desk: Desk, run: Run, task: int) -> set[int]:
         if peer is not None and peer != NOBODY:
             found.add(peer)
     return found
+
+
+def home_of_object(desk: Desk, run: Run, task: int, candidates: list[Node]) -> Node:
+    """An object goes where its first consumer must run, else to the node with the least to do."""
+    for consumer in run.consumers_of(task)[:1]:
+        allowed = desk.ledger.allowed(run, consumer)
+        for node in candidates:
+            if node.peer == allowed:
+                return node
+    return min(candidates, key=lambda node: (node.backlog, node.planned, node.peer))

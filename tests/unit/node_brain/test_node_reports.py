@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from handoff.messages import Report
+from handoff.node.reports import TEACHES
 
 
 def told(node: Any) -> dict[int, tuple[int, float]]:
@@ -80,10 +81,19 @@ def test_an_uploaded_value_ran_on_no_worker(hand: Any) -> None:
     assert told(node) == {0: (0, 0.0)}
 
 
+def teach(node: Any) -> None:
+    """The first ends of a run are told at once."""
+    node.learn(seconds=0.002)
+    for task in range(100, 100 + TEACHES):
+        node.plan({task: []})
+        node.finish(task, seconds=0.002)
+        assert node.reported() == [task]
+
+
 def test_ends_of_short_tasks_are_told_together(hand: Any) -> None:
     """As long as more of the run lies here than has ended; report_seconds after the first of them at the latest."""
     node = hand({"cpu": 1}, batch_max=1)
-    node.learn(seconds=0.002)
+    teach(node)
     node.plan(node.independent(range(10)))
     node.finish(0, seconds=0.002)
     assert node.reported() == []
@@ -97,7 +107,7 @@ def test_ends_of_short_tasks_are_told_together(hand: Any) -> None:
 def test_what_may_need_new_plans_is_told_at_once(hand: Any) -> None:
     """Half of what lay here has ended; or a task that was not short."""
     node = hand({"cpu": 1}, batch_max=1)
-    node.learn(seconds=0.002)
+    teach(node)
     node.plan(node.independent(range(5)))
     said = []
     for task in range(5):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from handoff.columns import ints
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.machine import Received
-from handoff.messages import EndRun, Failed, Want
+from handoff.messages import EndRun, Failed
 from handoff.node.events import Execute, Spawn, WorkerReady
 from handoff.program import Flag, Form
 
@@ -378,27 +377,3 @@ def test_only_later_tasks_of_a_batch_follow_a_broken_one(hand: Any) -> None:
     node.finish(5)
 
     assert node.reported() == [5]
-
-
-def test_what_others_wait_for_goes_before_what_is_as_urgent(hand: Any) -> None:
-    """Their work then hides behind ours."""
-    node = hand({"cpu": 1})
-    node.say(node.PEER, Want(node.RUN, ints([3])))
-    node.plan(node.independent(range(5)), urgency={0: 2.0, 1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0})
-    node.finish_all(seconds=1.0)
-
-    assert [task for _, task in node.executed] == [0, 3, 1, 2, 4]
-
-
-def test_nodes_that_wait_for_each_other_work_in_small_batches(hand: Any) -> None:
-    """So that what comes from the other is used soon; and the worker is told what to send at once."""
-    node = hand({"cpu": 1})
-    node.learn(seconds=0.0001)
-    node.plan({0: [], 1: [], 2: [], 3: [], 4: [], 5: [], 6: [], 10: [9]}, sources={9: node.PEER})
-    assert node.given() == [(0, 1, 2, 3, 4, 5, 6)]
-    node.finish_all(seconds=0.0001)
-    node.say(node.PEER, Want(node.RUN, ints([25])))
-    node.plan(node.independent(range(20, 30)))
-
-    assert node.given() == [(25, 20, 21, 22), (23, 24, 26, 27)]
-    assert node.last_of(Execute)[0].wanted == (0,)

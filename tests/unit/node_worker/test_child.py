@@ -7,7 +7,6 @@ import builtins
 import mmap
 import socket
 import threading
-import time
 from array import array
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -61,7 +60,7 @@ class Bench:
         self.sock.sendall(frame(list(said)))
 
     def batch(self, number: int, code: Any, *tasks: tuple[Any, tuple[int, ...]], form: int = VARIADIC, is_async: bool = False,
-              given: tuple[Any, ...] = (), is_timed: bool = False, wanted: tuple[int, ...] = ()) -> None:
+              given: tuple[Any, ...] = (), is_timed: bool = False) -> None:
         """One kind; each task is (literal, references)."""
         digest = b"%d" % number
         self.say(CODE, digest, pack_code(code))
@@ -71,7 +70,7 @@ class Bench:
             [[[digest], form, is_async, "name", is_timed]], b"", [b"" if literal is None else pack(literal).join() for literal, _ in tasks],
             array("I", [len(references) for _, references in tasks]).tobytes(),
             array("I", [each for _, references in tasks for each in references]).tobytes(), given, {},
-            [["cpu", 5000], ["gpu", 10000]], [1, 3], "1,GPU-3", wanted,
+            [["cpu", 5000], ["gpu", 10000]], [1, 3], "1,GPU-3",
         )
 
     def hear(self) -> tuple[list[Any], list[int]]:
@@ -122,16 +121,6 @@ def test_a_batch_is_answered_in_order(bench: Bench) -> None:
     assert bench.values(3) == [3, 13, 21]
 
 
-def test_what_other_nodes_wait_for_is_said_at_once(bench: Bench) -> None:
-    """Before the rest of its batch has ended."""
-    bench.batch(1, time.sleep, (((0.0002,), {}), ()), (((0.0,), {}), ()), (((0.2,), {}), ()), wanted=(0,))
-    begin = time.monotonic()
-    said, _ = bench.hear()
-    assert (said[2], len(said[3])) == (0, 1)
-    assert time.monotonic() - begin < 0.15
-    assert [bench.hear()[0][2] for _ in range(2)] == [1, 2]
-
-
 def test_a_large_result_travels_as_memory(bench: Bench) -> None:
     """What is over the limit of SETUP is a size and a descriptor; later tasks of the batch read the same memory."""
     bench.say(SETUP, 100, 1 << 20)
@@ -174,7 +163,7 @@ def test_forgotten_code_is_not_called(bench: Bench) -> None:
     assert bench.values(1) == [1]
     bench.say(FORGET_CODE, [b"1", b"unknown"])
     one = array("I", [1]).tobytes()
-    bench.say(BATCH, 2, 7, "here", one, one, [[[b"1"], 0, False, "name", False]], b"", [], b"", b"", [], {}, [], [], "", [])
+    bench.say(BATCH, 2, 7, "here", one, one, [[[b"1"], 0, False, "name", False]], b"", [], b"", b"", [], {}, [], [], "")
     said, _ = bench.hear()
     assert (said[3], said[5]) == ("unloadable", "the code of name is not on node here")
 
