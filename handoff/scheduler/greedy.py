@@ -213,6 +213,8 @@ class Greedy:
         seconds = ledger.foresight.seconds(run, task, shape)
         is_known = shape.function.count > 0 or bool(run.told) or ledger.estimates.all.count > 0
         soon = now + ledger.foresight.horizon
+        hearing = 0.0 if reach else ledger.foresight.round_trip     # what is not bound early starts when word of the room has come and gone
+        behind = ahead + hearing
         near = wanted_near(desk, run, task) if run.near else ()
         best: Node | None = None
         best_score, best_start = float("inf"), now
@@ -232,9 +234,9 @@ class Greedy:
                     start = node.start_at(need, now)
                 elif is_known:
                     node = option.group.least()
-                    if node.lanes[0] + ahead + spent >= best_score or desk.reserved.get(node.peer, shape) is not shape:
+                    if node.lanes[0] + behind + spent >= best_score or desk.reserved.get(node.peer, shape) is not shape:
                         continue
-                    start = booked.room_at(node, need, now) + ahead
+                    start = booked.room_at(node, need, now) + behind
                 else:
                     continue
                 score = start + spent
@@ -255,10 +257,10 @@ class Greedy:
             spent = seconds / node.speed * (1.0 if only is not None else desk.penalty_of(shape, node))
             if room:
                 start = node.start_at(need, now)
-            elif node.lanes[0] + ahead + spent >= best_score:
+            elif node.lanes[0] + behind + spent >= best_score:
                 continue
             else:
-                start = booked.room_at(node, need, now) + ahead
+                start = booked.room_at(node, need, now) + behind
             score = start + spent
             if score >= best_score and not near:
                 continue
@@ -288,7 +290,7 @@ class Greedy:
         if has_room:    # it waits for that node, though others have room: the next one that thinks of waiting there sees it
             if not ahead:
                 booked.add(best, best_start + seconds / best.speed, need)
-            self._again = min(self._again, best_start + ledger.foresight.round_trip)   # if it takes longer, another one may be better
+            self._again = min(self._again, best_start + ledger.foresight.round_trip - hearing)  # if it takes longer, another one may be better
         return KEPT if has_room else FULL
 
     @staticmethod
