@@ -275,8 +275,7 @@ class Greedy:
         if run.linked and run.missing[task]:
             there = inputs.there if inputs is not None else now
             if there > now + reach:
-                run.state[task] = WAITING      # its inputs are still far: it is looked at again when they are near, or there
-                ledger.remind(there - reach / 2, "near", run.run, task)
+                ledger.look_when_near(run, task, there, reach)
                 return GONE
             best_start = max(best_start, there)
         if (best_start <= soon and best.has_room(need)) or best_start <= now + reach:
@@ -290,7 +289,8 @@ class Greedy:
         if has_room:    # it waits for that node, though others have room: the next one that thinks of waiting there sees it
             if not ahead:
                 booked.add(best, best_start + seconds / best.speed, need)
-            self._again = min(self._again, best_start + ledger.foresight.round_trip - hearing)  # if it takes longer, another one may be better
+            # If it takes longer, another one may be better.
+            self._again = min(self._again, best_start + ledger.foresight.round_trip - hearing)
         return KEPT if has_room else FULL
 
     @staticmethod
@@ -344,8 +344,7 @@ class Greedy:
                 home = [node for node in desk.holders(shape, inputs) if inputs.is_all_on(node)]
                 return self._ahead(now, desk, run, task, shape, options, home, inputs, ledger.foresight.horizon) if home else KEPT
         if inputs is not None and inputs.there > limit and reach and only is None:
-            run.state[task] = WAITING      # its inputs are still far: it is looked at again when they are near, or there
-            ledger.remind(inputs.there - reach / 2, "near", run.run, task)
+            ledger.look_when_near(run, task, inputs.there, reach)
             return GONE
         seconds = ledger.foresight.seconds(run, task, shape)
         near = wanted_near(desk, run, task) if run.near else ()

@@ -42,6 +42,16 @@ def test_a_short_task_is_bound_to_room_that_comes_soon_as_long_ones_are() -> Non
     assert cluster.plans()[0] == 0
 
 
+def test_room_that_opens_with_its_inputs_is_for_an_urgent_dependent() -> None:
+    """What is less urgent has its inputs, and would be bound to that room first if the dependent were looked at any later."""
+    cluster = Cluster().join("n1", cpu=1).client()
+    cluster.submit(told(program([(kind("first"), ()), (kind("next"), (0,)), (kind("other"), ())]), 1.0, 5.0, 1.0))
+    assert cluster.plans() == [0]
+    cluster.wait(0.962)
+    cluster.join("late", cpu=0.1)       # whatever happens, a pass follows
+    assert (1, 1) in cluster.planned and (1, 2) not in cluster.planned
+
+
 def test_a_node_with_nothing_to_do_comes_before_one_with_short_work_ahead() -> None:
     """Both have room by their claims; on one, a short task is to be run first."""
     cluster = Cluster().join("n1", cpu=1).join("n2", cpu=1).client()
