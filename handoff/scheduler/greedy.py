@@ -355,8 +355,8 @@ class Greedy:
         else:
             looked_at = desk.holders(shape, inputs, near) if inputs is not None or near else []
             for option in options:
-                node = option.group.least()    # by its first core alone: it may have no room for one that takes several
-                if not node.has_room(need):
+                node = option.group.least()    # by its first core alone: it may have no room for one that takes several, or for part of one
+                if not node.has_room(need) or (node.queue and node.lanes[0] > limit):
                     node = option.open_node(need, desk.reserved, shape) or node
                 if node not in looked_at and desk.reserved.get(node.peer, shape) is shape:
                     looked_at.append(node)

@@ -60,6 +60,17 @@ def test_a_node_with_nothing_to_do_comes_before_one_with_short_work_ahead() -> N
     assert cluster.where(0, run=1) != cluster.where(0, run=2)
 
 
+def test_part_of_a_core_that_is_free_is_taken_though_another_node_is_free_sooner() -> None:
+    """On both nodes long tasks leave half a core; where they end first, a short one lies ahead of the second, which goes to the other."""
+    cluster = Cluster().join("n1", cpu=2).join("n2", cpu=2).client()
+    for name, seconds in ("n1", 5.0), ("n2", 6.0):
+        cluster.submit(told(program([(kind(f"long-{name}", {"cpu": 0.75}, node=name), ())] * 2), seconds, seconds))
+    short = kind("short", {"cpu": 0.25})
+    cluster.submit(told(program([(short, ())]), 0.005))
+    cluster.submit(told(program([(short, ())]), 0.005))
+    assert sorted(cluster.where(0, run=run) for run in (3, 4)) == ["n1", "n2"]
+
+
 def test_who_waits_for_a_busy_node_is_looked_at_again_when_that_node_is_late() -> None:
     """A quick node should be free soon; it is not, and the slow one with room gets the task without anything else happening."""
     cluster = Cluster().join("quick", cpu=1).join("slow", cpu=1).client()
