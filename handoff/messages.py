@@ -189,6 +189,15 @@ class Output:
 # ── coordinator -> node ─────────────────────────────────────────────────────
 
 
+PRIORITY_WEIGHT = 1e6     # an urgency is the task's priority times this, and its rank (seconds to the end of the run) ...
+RANK_MAX = 999_999.0      # ... of so many at most, so that a priority stands above every rank
+
+
+def foremost(urgency: float) -> float:
+    """The highest urgency of the same priority: what is above that is of a higher one."""
+    return urgency // PRIORITY_WEIGHT * PRIORITY_WEIGHT + RANK_MAX
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Do these, in this order of urgency, as their inputs arrive and their costs fit."""

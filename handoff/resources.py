@@ -111,6 +111,12 @@ def split(cost: Amounts) -> tuple[Amounts, Amounts]:
     return node, tuple((name.removeprefix(CLUSTER), steps) for name, steps in cost if name.startswith(CLUSTER))
 
 
+def covers(cost: Amounts, other: Amounts) -> bool:
+    """Whether what it takes would do for the other as well: that one waits for its turn then, not for room of its own size."""
+    has = dict(cost)
+    return all(has.get(name, 0) >= amount for name, amount in other)
+
+
 def _steps(name: str, value: float | int | str) -> int:
     from decimal import ROUND_HALF_EVEN, Decimal  # here, since most programs that import Handoff ask for whole cores
 

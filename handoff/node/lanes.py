@@ -33,7 +33,7 @@ class Lane:
         self.cost, self.mode = cost, mode          # what is claimed on this node
         self.granted = granted                     # what the function is told that it got: the cluster's part as well
         self.count = 0                             # tasks that are still ready
-        self.bypassed = 0                          # how often the first was overtaken by a claim that delayed it
+        self.bypassed = 0                          # how often the first was overtaken by a claim that kept from it what it needs
         self.fresh: list[Key] = []                 # came in this turn, not sorted yet
         self.held = 0                              # keys in the strips, of tasks that are gone too
         self.current: list[Key] = []               # the strip in use

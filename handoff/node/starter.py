@@ -5,6 +5,7 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 
 from handoff.ids import RunId
+from handoff.messages import foremost
 from handoff.node.clocks import Clocks
 from handoff.node.crew import WORTH_SECONDS, Batch, Crew, Worker
 from handoff.node.events import Execute
@@ -13,6 +14,7 @@ from handoff.node.stalls import Stalls
 from handoff.node.state import State
 from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, SHOWN, Entry, Mode, Table
 from handoff.node.wants import Wants
+from handoff.resources import covers
 
 BLOCKED_MAX = 64  # costs that do not fit, before the node looks no further in this turn
 
@@ -41,7 +43,7 @@ class Starter:
     def start(self, now: float) -> None:
         """Start all that can start, then see to it that there are workers for the rest."""
         state = self._state
-        runs, active = state.runs, state.lanes.active
+        runs, active, bypass_max = state.runs, state.lanes.active, self._settings.bypass_max
         unserved, is_worth_it, wants_asyncio = 0, False, False
         if active:
             heap: list[tuple[Key, Lane]] = []
@@ -50,16 +52,23 @@ class Starter:
                 if key is None:
                     del active[lane]
                 else:
+                    if lane.bypassed and lane.bypassed >= bypass_max:
+                        key = (-foremost(-key[0]), *key[1:])
                     heap.append((key, lane))
             heapify(heap)
             blocked: list[Lane] = []
+            served: list[tuple[float, Lane]] = []     # what starts in this turn: places in the order, as in keys
             while heap and len(blocked) < BLOCKED_MAX:
                 key, lane = heappop(heap)
                 if self._serve(now, lane, key, blocked):
+                    served.append((key[0], lane))
                     following = lane.head(runs)
                     if following is not None:
                         heappush(heap, (following, lane))
-                elif lane.mode is Mode.ASYNC:
+                    continue
+                if served and blocked and blocked[-1] is lane:
+                    self._pass_by(lane, key, served)
+                if lane.mode is Mode.ASYNC:
                     wants_asyncio = True
                 elif not unserved and not self._crew.idle and (not blocked or blocked[-1] is not lane):
                     unserved = min(lane.count, self._claims.how_many(lane.cost))
@@ -112,6 +121,17 @@ class Starter:
         lane.bypassed = 0
         for large in overtaken:
             large.bypassed += 1
+
+    def _pass_by(self, lane: Lane, key: Key, served: list[tuple[float, Lane]]) -> None:
+        """Count who went before the first of this lane by rank alone, and took of what it lacks, with less than it needs.
+
+        Where such starts never end, its turn by rank would not come: what is free is never enough. Who asks for as much or more is not
+        counted, since it had to wait for as much; nor is a higher priority.
+        """
+        first = -foremost(-key[0])
+        for place, other in served:
+            if place >= first and not covers(other.cost, lane.cost) and self._claims.prolongs(other.cost, lane.cost):
+                lane.bypassed += 1
 
     def _give(self, now: float, worker: Worker, lane: Lane, key: Key, sharers: int) -> None:
         """Make a batch and hand it over: no more than its share when several workers could take of this lane."""

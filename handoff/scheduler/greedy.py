@@ -223,6 +223,8 @@ class Greedy:
         seconds = ledger.foresight.seconds(run, task, shape)
         is_known = shape.function.count > 0 or bool(run.told) or ledger.estimates.all.count > 0
         soon = now + ledger.foresight.horizon
+        hearing = 0.0 if reach else ledger.foresight.round_trip     # what is not bound early starts when word of the room has come and gone
+        behind = ahead + hearing
         near = wanted_near(desk, run, task) if run.near else ()
         best: Node | None = None
         best_score, best_start = float("inf"), now
@@ -242,9 +244,9 @@ class Greedy:
                     start = node.start_at(need, now)
                 elif is_known:
                     node = option.group.least()
-                    if node.lanes[0] + ahead + spent >= best_score or desk.reserved.get(node.peer, shape) is not shape:
+                    if node.lanes[0] + behind + spent >= best_score or desk.reserved.get(node.peer, shape) is not shape:
                         continue
-                    start = booked.room_at(node, need, now) + ahead
+                    start = booked.room_at(node, need, now) + behind
                 else:
                     continue
                 score = start + spent
@@ -265,10 +267,10 @@ class Greedy:
             spent = seconds / node.speed * (1.0 if only is not None else desk.penalty_of(shape, node))
             if room:
                 start = node.start_at(need, now)
-            elif node.lanes[0] + ahead + spent >= best_score:
+            elif node.lanes[0] + behind + spent >= best_score:
                 continue
             else:
-                start = booked.room_at(node, need, now) + ahead
+                start = booked.room_at(node, need, now) + behind
             score = start + spent
             if score >= best_score and not near:
                 continue
@@ -283,8 +285,7 @@ class Greedy:
         if run.linked and run.missing[task]:
             there = inputs.there if inputs is not None else now
             if there > now + reach:
-                run.state[task] = WAITING      # its inputs are still far: it is looked at again when they are near, or there
-                ledger.remind(there - reach / 2, "near", run.run, task)
+                ledger.look_when_near(run, task, there, reach)
                 return GONE
             best_start = max(best_start, there)
         if (best_start <= soon and best.has_room(need)) or best_start <= now + reach:
@@ -298,7 +299,8 @@ class Greedy:
         if has_room:    # it waits for that node, though others have room: the next one that thinks of waiting there sees it
             if not ahead:
                 booked.add(best, best_start + seconds / best.speed, need)
-            self._again = min(self._again, best_start + ledger.foresight.round_trip)   # if it takes longer, another one may be better
+            # If it takes longer, another one may be better.
+            self._again = min(self._again, best_start + ledger.foresight.round_trip - hearing)
         return KEPT if has_room else FULL
 
     @staticmethod
@@ -352,8 +354,7 @@ class Greedy:
                 home = [node for node in desk.holders(shape, inputs) if inputs.is_all_on(node)]
                 return self._ahead(now, desk, run, task, shape, options, home, inputs, ledger.foresight.horizon) if home else KEPT
         if inputs is not None and inputs.there > limit and reach and only is None:
-            run.state[task] = WAITING      # its inputs are still far: it is looked at again when they are near, or there
-            ledger.remind(inputs.there - reach / 2, "near", run.run, task)
+            ledger.look_when_near(run, task, inputs.there, reach)
             return GONE
         seconds = ledger.foresight.seconds(run, task, shape)
         near = wanted_near(desk, run, task) if run.near else ()
@@ -364,8 +365,8 @@ class Greedy:
         else:
             looked_at = desk.holders(shape, inputs, near) if inputs is not None or near else []
             for option in options:
-                node = option.group.least()    # by its first core alone: it may have no room for one that takes several
-                if not node.has_room(need):
+                node = option.group.least()    # by its first core alone: it may have no room for one that takes several, or for part of one
+                if not node.has_room(need) or (node.queue and node.lanes[0] > limit):
                     node = option.open_node(need, desk.reserved, shape) or node
                 if node not in looked_at and desk.reserved.get(node.peer, shape) is shape:
                     looked_at.append(node)

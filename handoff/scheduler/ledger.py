@@ -30,6 +30,7 @@ from handoff.settings import SchedulerSettings
 if TYPE_CHECKING:
     from handoff.scheduler.draining import Leaving
 
+REACHED = 0.999     # of the reach of a task, when it is looked at again: by then it is surely within it, whatever is lost by rounding
 
 
 class Ledger:
@@ -77,6 +78,14 @@ class Ledger:
         self.sequence += 1
         first, second, third = (*about, 0, 0, 0)[:3]
         heappush(self.timers, (when, self.sequence, what, first, second, third))
+
+    def look_when_near(self, run: Run, task: int, there: float, reach: float) -> None:
+        """Its inputs are still far: it is looked at again when they are near, or there.
+
+        As soon as it may be bound, or what is less urgent and has its inputs would be bound meanwhile to the room that opens with them.
+        """
+        run.state[task] = WAITING
+        self.remind(there - REACHED * reach, "near", run.run, task)
 
     def touch(self, run: Run | None, is_changed: bool = True) -> None:
         """Something happened to this run."""

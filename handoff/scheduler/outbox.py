@@ -9,15 +9,25 @@ from typing import Any
 from handoff.columns import Blobs
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.machine import Close, Note, Send
-from handoff.messages import Abandon, DropCode, Message, Peers, Placed, Plan, Recall, Redirect, Release, Upload
+from handoff.messages import (
+    PRIORITY_WEIGHT,
+    RANK_MAX,
+    Abandon,
+    DropCode,
+    Message,
+    Peers,
+    Placed,
+    Plan,
+    Recall,
+    Redirect,
+    Release,
+    Upload,
+)
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.memory import Memory
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.relays import relays_for
 from handoff.scheduler.runs import Run
-
-RANK_MAX = 999_999.0      # a priority stands above every rank
-PRIORITY_WEIGHT = 1e6
 
 LATER_SECONDS = 0.005     # so long may wait what nobody waits for: the words of several runs then wake their client once
 

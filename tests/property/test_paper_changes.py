@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from paper_stage import Case, kind, node, play, scaled, tries, work_of
 
@@ -42,6 +42,7 @@ def test_twice_as_long_takes_twice_as_long(seed: int, total: int) -> None:
 
 @tries(40)
 @given(seed=SEEDS, total=st.integers(1, 60), more=st.integers(1, 4), known=st.booleans())
+@example(seed=648, total=46, more=1, known=True)    # less urgent ones were bound to the room that opened with an urgent one's inputs
 def test_more_nodes_never_cost_more_than_a_tenth(seed: int, total: int, more: int, known: bool) -> None:
     """Nodes like the others are added."""
     case = graph(random.Random(seed), total, 0.05, 0.5, 1000)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
-from handoff.messages import Plan
+from handoff.messages import Plan, foremost
 from handoff.program import Flag, Kind
-from handoff.resources import SCALE, Amounts
+from handoff.resources import SCALE, Amounts, covers
 from handoff.scheduler.ready import COROUTINES_PER_PLACE, needs_of
 from handoff.scheduler.simulate.cluster import NodeSpec
 
@@ -100,6 +100,7 @@ class PaperNode:
         if planned is None or planned.attempt != attempt or planned.started >= 0.0:
             return False
         del self.plans[key]
+        self.bypassed.pop(key, None)
         for each in dict.fromkeys(planned.inputs):
             waiting = self.waiters.get((key[0], each))
             if waiting is not None and key in waiting:
@@ -128,11 +129,16 @@ class PaperNode:
                     self._ready(key, planned)
 
     def startable(self) -> list[tuple[int, int]]:
-        """Claim room for what may start now, the most urgent first; what does not fit is overtaken only so often."""
-        ready, free, started = self.ready, self.free, []
+        """Claim room for what may start now, the most urgent first; what does not fit is overtaken only so often.
+
+        By the less urgent as well as by the more urgent of its priority: what was overtaken too often comes first within its priority.
+        """
+        ready, free, started, bypassed = self.ready, self.free, [], self.bypassed
         skipped = []
         full: set[Amounts] = set()
-        blocked: list[Amounts] = []
+        waiting: list[tuple[Amounts, tuple[int, int]]] = []    # what does not fit: of each cost the first
+        blocked: list[Amounts] = []                            # those for which room is kept
+        served: list[tuple[float, Amounts]] = []
         while ready:
             entry = heappop(ready)
             key = entry[2]
@@ -144,23 +150,31 @@ class PaperNode:
                 skipped.append(entry)
                 continue
             fits = all(free.get(name, 0) >= amount for name, amount in cost)
-            if fits and blocked:
-                fits = not any(self._delays(cost, large) for large in blocked)
-            if fits:
+            if fits and not any(self._delays(cost, large) for large in blocked):
                 for name, amount in cost:
                     free[name] -= amount
                 planned.started = 0.0
                 started.append(key)
-                for _, _, other in skipped[:1]:
-                    self.bypassed[other] = self.bypassed.get(other, 0) + 1
-            else:
-                full.add(cost)
-                skipped.append(entry)
-                if self.bypassed.get(key, 0) >= BYPASS_MAX:
+                for large, other in waiting:
+                    if self._prolongs(cost, large):
+                        bypassed[other] = bypassed.get(other, 0) + 1
+                served.append((entry[0], cost))
+                continue
+            full.add(cost)
+            skipped.append(entry)
+            if not fits:
+                waiting.append((cost, key))
+                first = -foremost(planned.urgency)
+                passed = [small for place, small in served if place >= first and not covers(small, cost) and self._prolongs(small, cost)]
+                if passed:
+                    bypassed[key] = bypassed.get(key, 0) + len(passed)
+                if bypassed.get(key, 0) >= BYPASS_MAX:
                     blocked.append(cost)
-                if len(full) > 8:
-                    break
+            if len(full) > 8:
+                break
         for entry in skipped:
+            if bypassed and bypassed.get(entry[2], 0) >= BYPASS_MAX:
+                entry = (-foremost(-entry[0]), *entry[1:])
             heappush(ready, entry)
         self.running += len(started)
         if started:
@@ -182,6 +196,10 @@ class PaperNode:
     def _ready(self, key: tuple[int, int], planned: Planned) -> None:
         self.order += 1
         heappush(self.ready, (-planned.urgency, self.order, key))
+
+    def _prolongs(self, cost: Amounts, large: Amounts) -> bool:
+        needs = dict(large)
+        return any(name in needs and self.free.get(name, 0) < needs[name] for name, _ in cost)
 
     def _delays(self, cost: Amounts, large: Amounts) -> bool:
         needs = dict(large)

@@ -135,6 +135,40 @@ def test_batches_of_short_tasks_do_not_starve_a_large_one(hand: Any) -> None:
     assert len([1 for run, _ in node.executed if run == 2]) < 40
 
 
+def stream(node: Any, large_cpus: float, small: Any, urgency: float) -> int:
+    """A node of 3 cpus is never without a ready small task of this urgency; how many start before one of urgency 5 with so many cpus."""
+    node.plan(node.independent(range(3)), small, urgency=9.0)
+    node.plan({100: []}, node.kind("large", {"cpu": large_cpus}), urgency=5.0)
+    for task in range(3, 33):
+        if (1, 100) in node.executed:
+            break
+        node.plan({task: []}, small, urgency=urgency)
+        node.finish(next(iter(node.holds))[1], seconds=1.0)
+    return [*node.executed, (1, 100)].index((1, 100)) - 3
+
+
+def test_a_stream_of_more_urgent_small_tasks_passes_a_large_one_only_so_often(hand: Any) -> None:
+    """Who starts first by rank alone overtakes as well: after bypass_max such starts the large one comes first within its priority."""
+    node = hand({"cpu": 3}, bypass_max=4)
+
+    assert stream(node, 2, node.kind("small"), urgency=6.0) == 4
+    assert len(node.holds) == 2     # the cpus that became free were kept for the large one
+
+
+def test_a_higher_priority_passes_a_large_task_as_often_as_it_likes(hand: Any) -> None:
+    """What overtakes by its priority is not counted: priorities stand above sizes."""
+    node = hand({"cpu": 3}, bypass_max=4)
+
+    assert stream(node, 2, node.kind("small", priority=1), urgency=1e6 + 6.0) == 30
+
+
+def test_who_needs_no_less_passes_as_its_rank_says(hand: Any) -> None:
+    """A task that waits for no more than the others take has its turn by rank: what opens for them would do for it."""
+    node = hand({"cpu": 3}, bypass_max=4)
+
+    assert stream(node, 0.75, node.kind("small"), urgency=6.0) == 30
+
+
 def test_who_takes_nothing_from_a_large_one_passes_freely(hand: Any) -> None:
     """Overtaking counts only where it delays: a task without a gpu does not wait for a busy gpu while a cpu is to spare."""
     node = hand({"cpu": 4, "gpu": 1}, bypass_max=0)

@@ -52,6 +52,20 @@ def test_a_large_input_moves_only_when_waiting_takes_longer(busy_seconds: float,
     assert cluster.where(2) == ("n1" if stays else "n2")
 
 
+@pytest.mark.parametrize(("seconds_left", "stays"), [(0.005, True), (0.02, False)])
+def test_who_is_bound_late_counts_the_message_there_and_back(seconds_left: float, stays: bool) -> None:
+    """A function never seen starts when word of the room has come and gone; elsewhere, three messages from now, with its input."""
+    cluster = Cluster(round_trip_seconds=0.02).client().join("n1", cpu=2).join("n2", cpu=2)
+    tasks = program([(kind("stay", node="n1"), ()), (kind("make", node="n1"), ()), (kind("use", {"cpu": 2}), (1,))])
+    cluster.submit(replace(tasks, seconds=floats([1.0, 1.0, -1.0]), nbytes=floats([8, 8, 8])))
+    cluster.now += 1.0 - seconds_left
+    cluster.done(1)
+    assert ((1, 2) in cluster.planned) != stays
+    cluster.done(0)
+
+    assert cluster.where(2) == ("n1" if stays else "n2")
+
+
 def test_rates_are_those_of_the_links_as_last_learned() -> None:
     """Per pair of numbers what is known by names; what is small is so on the slowest link, what is large on a usual one."""
     links, names = Links(500e6), {1: ("a", ("", 0)), 2: ("b", ("", 0)), 3: ("c", ("", 0))}

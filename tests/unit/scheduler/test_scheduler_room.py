@@ -42,12 +42,33 @@ def test_a_short_task_is_bound_to_room_that_comes_soon_as_long_ones_are() -> Non
     assert cluster.plans()[0] == 0
 
 
+def test_room_that_opens_with_its_inputs_is_for_an_urgent_dependent() -> None:
+    """What is less urgent has its inputs, and would be bound to that room first if the dependent were looked at any later."""
+    cluster = Cluster().join("n1", cpu=1).client()
+    cluster.submit(told(program([(kind("first"), ()), (kind("next"), (0,)), (kind("other"), ())]), 1.0, 5.0, 1.0))
+    assert cluster.plans() == [0]
+    cluster.wait(0.962)
+    cluster.join("late", cpu=0.1)       # whatever happens, a pass follows
+    assert (1, 1) in cluster.planned and (1, 2) not in cluster.planned
+
+
 def test_a_node_with_nothing_to_do_comes_before_one_with_short_work_ahead() -> None:
     """Both have room by their claims; on one, a short task is to be run first."""
     cluster = Cluster().join("n1", cpu=1).join("n2", cpu=1).client()
     cluster.submit(told(program([(kind("short"), ())]), 0.01))
     cluster.submit(told(program([(kind("long"), ())]), 3.0))
     assert cluster.where(0, run=1) != cluster.where(0, run=2)
+
+
+def test_part_of_a_core_that_is_free_is_taken_though_another_node_is_free_sooner() -> None:
+    """On both nodes long tasks leave half a core; where they end first, a short one lies ahead of the second, which goes to the other."""
+    cluster = Cluster().join("n1", cpu=2).join("n2", cpu=2).client()
+    for name, seconds in ("n1", 5.0), ("n2", 6.0):
+        cluster.submit(told(program([(kind(f"long-{name}", {"cpu": 0.75}, node=name), ())] * 2), seconds, seconds))
+    short = kind("short", {"cpu": 0.25})
+    cluster.submit(told(program([(short, ())]), 0.005))
+    cluster.submit(told(program([(short, ())]), 0.005))
+    assert sorted(cluster.where(0, run=run) for run in (3, 4)) == ["n1", "n2"]
 
 
 def test_who_waits_for_a_busy_node_is_looked_at_again_when_that_node_is_late() -> None:
