@@ -134,7 +134,8 @@ async def test_values_go_over_a_connection_of_their_own(sends: bool, takes: bool
     await two.until(lambda: len(two.receiver.of(Arrived)) == 3)
     assert (two.receiver.has(2), two.receiver.has(3)) == (LARGE, SMALL)
     assert two.channel().is_clear is (sends and takes)
-    assert two.idle() and not two.receiver.exchange._wanted
+    await two.until(two.idle)      # the sender sees the end of it a moment later
+    assert not two.receiver.exchange._wanted
     assert two.receiver.store.resident_bytes == 1000 + len(LARGE) + len(SMALL)
     assert [(peer, nbytes) for peer, nbytes, _ in two.receiver.exchange.moved()] == [(1, 1000 + len(LARGE) + len(SMALL))]
     await two.close()
