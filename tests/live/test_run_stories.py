@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trace_format import check_trace
 
 import handoff
 from handoff import DAG, Argument, Function, errors
@@ -92,7 +93,9 @@ def test_a_run_with_a_transfer_is_told(client: handoff.Client, tmp_path: Path) -
     assert "across" in str(report)
 
     run.trace(tmp_path / "trace.json")
-    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    trace = json.loads((tmp_path / "trace.json").read_text())
+    check_trace(trace)
+    events = trace["traceEvents"]
     slices = {event["name"]: event for event in events if event["ph"] == "X"}
     hidden = {name for name in slices if name not in ("made", "looked", "packed", "brought")}
     assert {"the serialization of 'made' for 'packed'"} <= hidden
