@@ -71,8 +71,10 @@ class Plan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What it leaves out."""
-        return self.basis.notes
+        """What a reader should know: what it leaves out, and which nodes have too little memory for it."""
+        from handoff.client.planning.shown import beyond_memory
+
+        return (*self.basis.notes, *beyond_memory(self))
 
     @property
     def nodes(self) -> Mapping[str, Mapping[str, float]]:

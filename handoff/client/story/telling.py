@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from handoff.client.story.records import Done, Story
 from handoff.errors import ExecutionError
 from handoff.program import Flag, Kind
-from handoff.resources import SCALE
+from handoff.resources import SCALE, split
 
 if TYPE_CHECKING:
     from handoff.client.state import Graph, RunState
@@ -26,11 +26,12 @@ def story_of(state: RunState, answer: Any) -> Story:
         tasks.append(Done(
             task, name if isinstance(name, str) else repr(name), kind.name, node, worker, started, seconds,
             graph.inputs[starts[task] : starts[task + 1]], nbytes, waited, planned, attempt,
-            slots=dict(kind.cost).get("cpu", 0) / SCALE or 1.0,
+            slots=dict(kind.cost).get("cpu", 0) / SCALE or 1.0, shared=split(kind.cost)[1],
             is_hidden=task in graph.hidden, is_shared=bool(kind.flags & Flag.ASYNC),
         ))
     moved = state.done.bytes_moved if state.done is not None else 0
-    return Story(str(graph.dag_id), tasks, answer["cpus"], run=state.run, bytes_moved=moved, is_over=state.over.done())
+    return Story(str(graph.dag_id), tasks, answer["cpus"], run=state.run, bytes_moved=moved, is_over=state.over.done(),
+                 shared=answer["shared"])
 
 
 def with_edges(graph: Graph, answer: Any) -> Graph:

@@ -47,7 +47,7 @@ def trace_of(story: Story) -> dict[str, Any]:
 def _spans(story: Story) -> dict[int, tuple[int, int]]:
     """Per task, its begin and end in whole nanoseconds.
 
-    What took no time is given the shortest; what follows it in its row, and what takes its result, begins a little later. So slices of a row
+    What took no time is given the shortest; what follows it in its row, and what takes its result, begins a bit later. So slices of a row
     never overlap, which viewers would show as one within the other, and no arrow leads back in time.
     """
     free: dict[tuple[str, int, int], int] = {}       # per row: when its last slice ends
