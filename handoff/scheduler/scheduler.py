@@ -165,6 +165,7 @@ class Scheduler:
         run = self.ledger.runs.get(failed.run)
         if run is None:
             return
+        retries.note_vain(now, run, node, failed)
         if self.ledger.lay_ghost(run, node.peer, failed.task):
             self.ledger.touch(run)
         if run.twins and twins.ended(self.ledger, run, node.peer, failed.task, failed.attempt):

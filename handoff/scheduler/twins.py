@@ -31,15 +31,25 @@ def begin(ledger: Ledger, now: float, run: Run, task: int, node: Node) -> None:
     ledger.out.twin(node, run, task, attempt)
 
 
-def first_wins(ledger: Ledger, run: Run, peer: PeerId, tasks: Sequence[int], attempts: Sequence[int]) -> None:
+def first_wins(ledger: Ledger, now: float, run: Run, peer: PeerId, tasks: Sequence[int], attempts: Sequence[int]) -> None:
     """Before this report is believed: of the tasks that have two attempts, it decides which counts."""
     for task, attempt in zip(tasks, attempts, strict=False):
         if task not in run.twins:
             continue
         if run.twins[task] == (peer, attempt):
+            _note_vain(ledger, now, run, task, run.node[task], run.attempt[task])
             promote(ledger, run, task)
         elif run.is_current(peer, task, attempt):
+            _note_vain(ledger, now, run, task, *run.twins[task])
             drop(ledger, run, task)
+
+
+def _note_vain(ledger: Ledger, now: float, run: Run, task: int, peer: int, attempt: int) -> None:
+    """That attempt is beaten."""
+    node = ledger.nodes.get(peer)
+    if node is not None:
+        held = node.holding.get((run.run, task))
+        run.note_vain(task, peer, held[0] if held else run.fronts.get((task, attempt), now), now)
 
 
 def ended(ledger: Ledger, run: Run, peer: PeerId, task: int, attempt: int) -> bool:

@@ -61,7 +61,7 @@ def graph(run: Run) -> dict[str, list[Any]]:
 
 
 def timeline(ledger: Ledger, run: Run) -> dict[str, Any]:
-    """What ran where, when and for how long: columns over the finished tasks; the cores of the nodes that are there; and what the cluster shares."""
+    """What ran where, when and for how long: columns over the finished tasks. Cores of the nodes that are there, and what all share."""
     tasks = [task for task, state in enumerate(run.state) if state in (DONE, GONE)]
     places = run.places()
     names = {peer: ledger.out.names[peer][0] for peer in dict.fromkeys(places) if peer in ledger.out.names}
@@ -77,6 +77,7 @@ def timeline(ledger: Ledger, run: Run) -> dict[str, Any]:
         "planned": [run.given_at[task] for task in tasks],
         "cpus": {node.name: plain(tuple(node.capacity.items())).get("cpu", 0.0) for node in ledger.nodes.values()},
         "shared": dict(ledger.cluster.declared),
+        "vain": [[task, ledger.out.names[peer][0], started, spent] for task, peer, started, spent in run.vain],
     }
 
 

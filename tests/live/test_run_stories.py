@@ -157,6 +157,22 @@ def test_an_attached_run_is_told_with_its_graph(cluster: handoff.LocalCluster, c
         assert len(report.critical_path) >= 2 and report.functions == 4
 
 
+def flaky(path: str) -> None:
+    """Fails the first time."""
+    time.sleep(0.2)
+    with Path(path).open("x" if not Path(path).exists() else "r") as file:
+        if file.writable():
+            raise ValueError("not yet")
+
+
+def test_a_failed_attempt_is_no_idle_time(client: handoff.Client, tmp_path: Path) -> None:
+    """Both attempts were running, one of them in vain."""
+    run = client.start(DAG("flaky").add(Function("f", [], flaky, [str(tmp_path / "once")], node="left")), returns=[])
+    run.result(30)
+    left = run.report().nodes[0]
+    assert left.running >= 0.4 and 0.2 <= left.in_vain <= left.running - 0.2
+
+
 def broken() -> None:
     """Does not work."""
     raise ValueError("no")

@@ -62,6 +62,8 @@ def test_the_second_attempt_may_win() -> None:
     cluster.done(4)
 
     assert abandoned(cluster) == [("n1", [4], [1])]
+    ((task, peer, began, seconds),) = cluster.scheduler.ledger.runs[1].vain
+    assert (task, cluster.names[peer], began + seconds) == (4, "n1", pytest.approx(2.0)) and seconds > 1.0
     cluster.finish()
     (over,) = cluster.told(RunDone, "client")
     assert cluster.names[over.nodes[4]] == "n2"
