@@ -369,8 +369,8 @@ class Scheduler:
                 self.ledger.again_at = float("inf")
                 self.ledger.is_changed = True
             case "timeout" if run is not None and not run.is_over:
-                fail(self.ledger, now, run, RunFailed(
-                    run.run, "RunTimeout", f"the run took longer than {run.timeout:g} s; {run.done} of {run.total} tasks were done"))
+                done = f"{run.done} of {run.total} task{'s were' if run.total != 1 else ' was'} done"
+                fail(self.ledger, now, run, RunFailed(run.run, "RunTimeout", f"the run took longer than {run.timeout:g} s; {done}"))
             case "follow":
                 self.ledger.is_changed = True
             case "stragglers" if run is not None:

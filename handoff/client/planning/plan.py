@@ -116,7 +116,8 @@ class Plan:
         return text_of(self)
 
     def __repr__(self) -> str:
-        return f"<Plan of {self.name!r}: {len(self.allocations)} functions on {len(self.basis.cluster.nodes)} nodes, {self.makespan:.3g} s>"
+        count, nodes = len(self.allocations), len(self.basis.cluster.nodes)
+        return f"<Plan of {self.name!r}: {count} function{'s' * (count != 1)} on {nodes} node{'s' * (nodes != 1)}, {self.makespan:.3g} s>"
 
     def _repr_html_(self) -> str:
         from handoff.client.planning.shown import html_of

@@ -56,8 +56,8 @@ def headline(plan: Plan) -> str:
     """The plan in one line."""
     count, nodes = len(plan.allocations), len(plan.basis.cluster.nodes)
     over = f", {plan.makespan / plan.lower_bound:.2f} times the lower bound" if plan.lower_bound > 0.0 else ""
-    return (f"Plan of {plan.name!r}: {seconds(plan.makespan)} s{over}; {count:,} functions on {nodes:,} node{'s' * (nodes != 1)}, "
-            f"{amount(plan.bytes_moved)} moved between nodes, placed by {plan.allocator}")
+    return (f"Plan of {plan.name!r}: {seconds(plan.makespan)} s{over}; {count:,} function{'s' * (count != 1)} on {nodes:,} "
+            f"node{'s' * (nodes != 1)}, {amount(plan.bytes_moved)} moved between nodes, placed by {plan.allocator}")
 
 
 def remarks(plan: Plan) -> list[str]:

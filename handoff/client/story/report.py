@@ -57,8 +57,8 @@ class RunReport:
 
     def _headline(self) -> str:
         so_far = "" if self.is_over else " so far"
-        return (f"Run {self.run_id} of {self.name!r}{so_far}: {seconds(self.makespan)} s, {self.functions:,} functions, "
-                f"{amount(self.bytes_moved)} moved between nodes")
+        return (f"Run {self.run_id} of {self.name!r}{so_far}: {seconds(self.makespan)} s, "
+                f"{self.functions:,} function{'s' * (self.functions != 1)}, {amount(self.bytes_moved)} moved between nodes")
 
 
 def report_of(story: Story) -> RunReport:

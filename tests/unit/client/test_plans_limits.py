@@ -9,6 +9,7 @@ import pytest
 from planned import Outlook
 
 from handoff import DAG, Function, Plan
+from handoff.client.story.report import report_of
 
 
 def work(*data: Any) -> None:
@@ -68,3 +69,13 @@ def test_room_is_named_where_licences_are_left() -> None:
     plan = Outlook(a={"cpu": 1}, cluster={"licence": 2}).plan(dag)
 
     assert [leg.reason for leg in plan.critical_path] == ["the submission", f"room, after {plan.critical_path[0].name}"]
+
+
+def test_one_is_counted_as_one() -> None:
+    """In what people read of a plan, and of what happened."""
+    dag = DAG("single").add(Function(0, [], work, expected_seconds=1.0))
+    plan = Outlook(a={"cpu": 1}).plan(dag)
+    assert repr(plan) == "<Plan of 'single': 1 function on 1 node, 1 s>"
+    assert "; 1 function on 1 node, " in str(plan)
+    assert "1 of 1 function ran where planned" in str(plan.compare(plan.timeline))
+    assert " s, 1 function, " in str(report_of(plan.story))

@@ -178,7 +178,7 @@ def test_one_more_node_helps_a_bag_of_tasks_and_no_chain() -> None:
     story = Story("s", bag, {"n1": 1.0, "n2": 1.0})
     causes = causes_of(story)
     found = {change.what: change.saved for change in changes_of(story, causes, critical_path(story, causes))}
-    assert found["one more node like n1 (1 cores)"] == pytest.approx(1.0)
+    assert found["one more node like n1 (1 core)"] == pytest.approx(1.0)
     chain = [done(task, task, 1.0, *([task - 1] if task else [])) for task in range(8)]
     assert placed_anew(chain, [1, 1], 0.0) == placed_anew(chain, [1, 1, 1], 0.0) == 8.0
 
