@@ -128,6 +128,7 @@ class Run:
         self.crashes: dict[int, int] = {}             # those that killed a worker
         self.avoid: dict[int, set[int]] = {}          # nodes that could not do it, or could not hand it over
         self.twins: dict[int, tuple[int, int]] = {}   # tasks that run twice at once: node and attempt of the second
+        self.twin_choices: dict[int, int] = {}        # which other cost the second attempts took, as in `choices`
         self.doubled: dict[int, int] = {}             # those that ever did: the number of the second attempt
         self.vain: list[tuple[int, int, float, float]] = []   # attempts that came to nothing: task, node, start after submission, seconds
         self.fronts: dict[tuple[int, int], float] = {}   # short tasks that should be running, with their attempts: seen so since when

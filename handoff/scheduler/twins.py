@@ -19,16 +19,21 @@ if TYPE_CHECKING:
     from handoff.scheduler.ledger import Ledger
 
 
-def begin(ledger: Ledger, now: float, run: Run, task: int, node: Node) -> None:
-    """Give the task to this node, too."""
+def begin(ledger: Ledger, now: float, run: Run, task: int, node: Node, alternative: int) -> None:
+    """Give the task to this node, too, at this one of its costs."""
     shape = run.shapes[run.kind[task]]
     attempt = run.doubled[task] = run.attempt[task] + 1
     run.twins[task] = (node.peer, attempt)
-    node.take(shape, 1, True)
-    node.holding[run.run, task] = (now, shape, ledger.foresight.seconds(run, task, shape) / node.speed, shape.need, False)
+    node.take(shape, 1, True, alternative)
+    seconds, function = ledger.foresight.seconds(run, task, shape), shape.functions[alternative]
+    if alternative != run.choices.get(task, 0) and function.count:
+        seconds = function.seconds
+    if alternative:
+        run.twin_choices[task] = alternative
+    node.holding[run.run, task] = (now, shape, seconds / node.speed, shape.needs[alternative], False)
     for each in run.inputs_of(task):
         run.note_copy(each, node.peer)
-    ledger.out.twin(node, run, task, attempt)
+    ledger.out.twin(node, run, task, attempt, alternative)
 
 
 def first_wins(ledger: Ledger, now: float, run: Run, peer: PeerId, tasks: Sequence[int], attempts: Sequence[int]) -> None:
@@ -69,8 +74,11 @@ def promote(ledger: Ledger, run: Run, task: int, is_over: bool = False) -> None:
     peer, tried = run.node[task], run.attempt[task]
     held = run.state[task] == HELD
     node = ledger.nodes.get(peer)
+    alternative = run.choices.pop(task, 0)
+    if task in run.twin_choices:
+        run.choices[task] = run.twin_choices.pop(task)
     if node is not None:
-        node.give(run.shapes[run.kind[task]], 1, held)
+        node.give(run.shapes[run.kind[task]], 1, held, alternative)
         if held:
             del node.holding[run.run, task]
         else:
@@ -116,6 +124,7 @@ def lose(ledger: Ledger, run: Run, peer: int) -> None:
     for task, (home, _) in list(run.twins.items()):
         if home == peer:
             del run.twins[task]
+            run.twin_choices.pop(task, None)
         elif run.node[task] == peer:
             promote(ledger, run, task, is_over=True)
 
@@ -128,7 +137,7 @@ def forget(ledger: Ledger, run: Run) -> None:
 
 
 def _book_off(ledger: Ledger, run: Run, task: int) -> None:
-    node = ledger.nodes.get(run.twins[task][0])
+    node, alternative = ledger.nodes.get(run.twins[task][0]), run.twin_choices.pop(task, 0)
     if node is not None:
-        node.give(run.shapes[run.kind[task]], 1, True)
+        node.give(run.shapes[run.kind[task]], 1, True, alternative)
         del node.holding[run.run, task]
