@@ -216,7 +216,7 @@ class Scheduler:
             case Missing(number, tasks):
                 run = ledger.runs.get(number)
                 if run is not None and run.client == peer:
-                    losses.missing_outputs(ledger, run, [task for task in tasks if task < run.total])
+                    losses.missing_outputs(ledger, now, run, [task for task in tasks if task < run.total])
                     self.ledger.touch(run)
             case Ask():
                 answer(ledger, now, peer, message)
@@ -332,7 +332,7 @@ class Scheduler:
                     fail(self.ledger, now, run, RunFailed(number, "ResultLost", "the client left before it had uploaded all values", task))
                     break
             else:
-                losses.missing_outputs(ledger, run, list(run.tasks_in(GONE)))
+                losses.missing_outputs(ledger, now, run, list(run.tasks_in(GONE)))
                 self.ledger.touch(run)
 
     def _look_for_silence(self, now: float) -> None:
