@@ -89,13 +89,17 @@ def drain(
 ) -> None:
     """Have a node leave a cluster in order: it gets no new work, and goes when nobody needs its results.
 
+    Results are needed until their run is forgotten, also those of runs that are over and held by a client. What is left on the node when
+    its time is over is made again elsewhere, if it is asked for.
+
     \b
     Example:
       handoff node drain beta --coordinator alpha:7070
     """
     with connected(coordinator, secret_file) as client:
         client.drain(name, seconds)
-    typer.echo(f"node {name!r} drains; it leaves when nothing needs it any more")
+    limit = f"after {seconds:g} s" if seconds is not None else "after the coordinator's scheduler.drain_seconds"
+    typer.echo(f"node {name!r} drains; it leaves when no run needs it or its results any more, or {limit}")
 
 
 def _no_run(run: int, present: list[int]) -> ConfigError:

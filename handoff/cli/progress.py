@@ -107,5 +107,5 @@ class Bar:
 
 def said(status: RunStatus) -> str:
     """How far the run is, in words."""
-    line = f"{status.done} of {status.total} functions done, {status.running} running"
+    line = f"{status.done} of {status.total} function{'s' * (status.total != 1)} done, {status.running} running"
     return f"{line}; waits: {status.waits_for}" if status.waits_for else line

@@ -182,9 +182,10 @@ class Client:
     def drain(self, node: str, seconds: float | None = None) -> None:
         """Have a node leave the cluster in order: it gets no new work, ends what it has begun, and goes when nobody needs its results.
 
-        Returns at once; `nodes()` shows it as "draining" until it is gone. After `seconds` (None: as the coordinator's setting
-        `scheduler.drain_seconds` says) it goes anyway, and what is left on it runs elsewhere. Raises ConfigError for a node that is
-        not there.
+        Returns at once; `nodes()` shows it as "draining" until it is gone. Results on it are needed until their run is forgotten: one that
+        is over and that somebody holds, or that goes on detached, keeps it. After `seconds` (None: as the coordinator's setting
+        `scheduler.drain_seconds` says) it goes anyway, and what is left on it runs elsewhere: results that are asked for later are made
+        again, and of functions that are pinned to it, they raise NodeTimeout. Raises ConfigError for a node that is not there.
         """
         self._core.drain(node, seconds).result()
 

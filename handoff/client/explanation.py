@@ -159,7 +159,9 @@ def _reason(state: RunState, answer: Any, what: str, *facts: Any) -> str:
         case "limit":
             return f"the run has as many functions on nodes as its max_concurrency={facts[0]} allows"
         case "cluster":
-            return f"it waits for {facts[0]}, which others of the cluster have now"
+            what, is_kept, is_all = facts
+            who = "is kept for another that waits for more of it" if is_kept else "others of the cluster have now"
+            return f"it waits for {what}, which {who}{'' if is_all else '; it could do without at another of its costs'}"
         case "room":
             full = "; ".join(f"on {node}: {room}, until about {seconds(until)} s" for node, room, until in facts[:NAMED_MAX])
             return "it waits for room " + full + (f"; and on {len(facts) - NAMED_MAX} more" if len(facts) > NAMED_MAX else "")

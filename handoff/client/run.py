@@ -151,7 +151,9 @@ def timeout_text(state: RunState, timeout: float | None) -> str:
     """What a person is told whose patience ended."""
     progress = state.progress
     waits = f"; it waits: {progress.waits_for}" if progress is not None and progress.waits_for else ""
-    done = f" ({progress.done} of {progress.total} functions are done{waits})" if progress is not None else ""
+    done = ""
+    if progress is not None:
+        done = f" ({progress.done} of {progress.total} function{'s' * (progress.total != 1)} done{waits})"
     return f"run {state.run} of {state.graph.dag_id!r} is not over after {timeout:g} s{done}; it goes on" if timeout is not None else ""
 
 

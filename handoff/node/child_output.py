@@ -57,7 +57,8 @@ class Output:
         """One whole line."""
         text = text.rstrip("\r").rpartition("\r")[2]  # a progress bar draws over itself: the last state counts
         if len(text) > LINE_CHARACTERS_MAX:
-            text = f"{text[:LINE_CHARACTERS_MAX]}… ({len(text) - LINE_CHARACTERS_MAX:,} more characters)"
+            more = len(text) - LINE_CHARACTERS_MAX
+            text = f"{text[:LINE_CHARACTERS_MAX]}… ({more:,} more character{'s' * (more != 1)})"
         size = len(text) + 1 if text.isascii() else len(text.encode("utf-8", "backslashreplace")) + 1
         now = time.monotonic()
         if now - self._since >= 1.0:
@@ -71,7 +72,8 @@ class Output:
 
     def _tell_dropped(self, origin: Origin) -> None:
         if self.dropped:
-            text = f"[{self.dropped:,} lines were left out: a worker may write {self.bytes_per_second:,} bytes a second]"
+            lines = f"{self.dropped:,} line{'s were' if self.dropped != 1 else ' was'}"
+            text = f"[{lines} left out: a worker may write {self.bytes_per_second:,} bytes a second]"
             self.dropped = 0
             self._send(*origin, "stderr", text)
 

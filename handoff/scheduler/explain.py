@@ -6,7 +6,7 @@ from typing import Any
 
 from handoff.ids import NOBODY
 from handoff.program import Flag
-from handoff.resources import describe, shown
+from handoff.resources import Amounts, describe, shown
 from handoff.scheduler.inputs import Inputs, inputs_of
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
@@ -55,7 +55,7 @@ def _candidate(ledger: Ledger, now: float, run: Run, task: int, node: Node, inpu
     """One node: what it lacks, or when this task would start and finish there if it were placed now."""
     shape = run.shapes[run.kind[task]]
     seconds = ledger.foresight.seconds(run, task, shape) / node.speed
-    need = shape.need
+    need = _nearest(ledger, node, shape, now)
     found: dict[str, Any] = {
         "node": node.name, "lacks": _lacks(ledger, run, task, node), "bytes_here": int(inputs.bytes_on.get(node.peer, 0.0)),
         "bytes_missing": max(0, int(inputs.total - inputs.bytes_on.get(node.peer, 0.0))), "speed": node.speed, "room": "",
@@ -73,6 +73,16 @@ def _candidate(ledger: Ledger, now: float, run: Run, task: int, node: Node, inpu
     start = max(start, arrival)
     found.update(start=start - run.submitted, moving=moving, finish=start + seconds - run.submitted)
     return found
+
+
+def _nearest(ledger: Ledger, node: Node, shape: Shape, now: float) -> Amounts:
+    """Of its costs, the one with which it could start there first; those for which the cluster has something left go before the others."""
+    if len(shape.needs) == 1:
+        return shape.need
+    withheld = ledger.cluster.withheld(shape)
+    able = [(bool(withheld and withheld[number][0]), node.start_at(need, now) if node.has_room(need) else node.room_at(need, now), number)
+            for number, need in enumerate(shape.needs) if node.can_hold(need)]
+    return shape.needs[min(able)[2]] if able else shape.need
 
 
 def _lacks(ledger: Ledger, run: Run, task: int, node: Node) -> str:
@@ -116,7 +126,8 @@ def _inputs(ledger: Ledger, now: float, run: Run, task: int, places: Any) -> lis
 def _reasons(ledger: Ledger, now: float, run: Run, task: int, candidates: list[dict[str, Any]]) -> list[list[Any]]:
     """Why it does not run: ["inputs", count, first...], ["paused", until], ["failed", times], ["no nodes"], ["nobody can"],
     ["absent", node], ["only", node],
-    ["limit", most], ["cluster", what], ["room", [node, what, until]...], ["behind", count], ["taken back"], ["reserved", node].
+    ["limit", most], ["cluster", what, whether it is kept for others, whether none of its costs does without it],
+    ["room", [node, what, until]...], ["behind", count], ["taken back"], ["reserved", node].
     """
     state, shape = run.state[task], run.shapes[run.kind[task]]
     found: list[list[Any]] = []
@@ -142,9 +153,9 @@ def _reasons(ledger: Ledger, now: float, run: Run, task: int, candidates: list[d
         return [*found, ["nobody can"]]
     if run.max_concurrency and run.room() <= 0:
         found.append(["limit", run.max_concurrency])
-    lacking = [ledger.cluster.lacking(need) for need in shape.cluster]
-    if lacking and all(lacking):
-        found.append(["cluster", describe(lacking[0])])
+    withheld = ledger.cluster.withheld(shape)
+    for what, is_kept in dict.fromkeys(each for each in withheld if each[0]):
+        found.append(["cluster", what, is_kept, all(each for each, _ in withheld)])
     only = ledger.allowed(run, task)
     if only is not None:
         able = [each for each in able if each["node"] == _name(ledger, only)]

@@ -65,6 +65,8 @@ def _check_groups(ledger: Ledger) -> None:
 
 
 def _check_twins(ledger: Ledger, run: Run, held: dict[tuple[int, Shape], int]) -> None:
+    if not run.twin_choices.keys() <= run.twins.keys():
+        _wrong(f"{run} remembers chosen costs {run.twin_choices} of second attempts that are not there")
     for task, (peer, attempt) in run.twins.items():
         where = f"task {task} of {run} is {STATES[run.state[task]]}, and a second attempt of it"
         shape = run.shapes[run.kind[task]]

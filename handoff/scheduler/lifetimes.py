@@ -24,7 +24,8 @@ def judged(ledger: Ledger, now: float, number: RunId, peer: PeerId, submit: Subm
     program, most = submit.program, ledger.settings.tasks_max
     total = len(program.kind)
     if ledger.tasks + total > most:
-        text = f"{total} tasks are too many: {ledger.tasks} are in unfinished runs, and at most {most} may be (tasks_max)"
+        tasks = f"{total} task{'s are' if total != 1 else ' is'}"
+        text = f"{tasks} too many: {ledger.tasks} are in unfinished runs, and at most {most} may be (tasks_max)"
         return Refused("ExecutionError", text, submit.token)
     if not WEIGHT_MIN <= submit.weight <= WEIGHT_MAX:
         return Refused("ProtocolError", f"a run's weight is from {WEIGHT_MIN:g} to {WEIGHT_MAX:g}, not {submit.weight}", submit.token)

@@ -11,6 +11,7 @@ from handoff.scheduler import relays, twins
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, Run
+from handoff.scheduler.waiting import see_what_is_unmet
 
 
 def lose_node(ledger: Ledger, node: Node, reason: str) -> list[tuple[Run, RunFailed]]:
@@ -190,12 +191,13 @@ def _move_consumers(ledger: Ledger, run: Run, task: int, asker: Node) -> None:
         ledger.out.redirect(asker.peer, run.run, task, run.node[task])   # nothing to choose: it is to ask again
 
 
-def missing_outputs(ledger: Ledger, run: Run, tasks: list[int]) -> None:
+def missing_outputs(ledger: Ledger, now: float, run: Run, tasks: list[int]) -> None:
     """The client did not get these, and their node is gone: make them again, or say who has a copy."""
     tell_where_moved(ledger, run, tasks)
     for task in tasks:
         if run.state[task] == GONE and run.is_output[run.kind[task]]:
             ledger.remake(run, task)
+    see_what_is_unmet(ledger, now, run)    # the node that is gone may be the only one that could make them
 
 
 def tell_where_moved(ledger: Ledger, run: Run, tasks: Iterable[int]) -> None:

@@ -48,7 +48,7 @@ class Outbox:
         self.releases: dict[tuple[int, int], array[int]] = {}
         self.recalls: dict[tuple[int, int], dict[int, int]] = {}   # per peer and run: tasks and their attempts
         self.abandons: dict[tuple[int, int], dict[int, int]] = {}  # likewise
-        self.twins: list[tuple[Node, Run, int, int]] = []          # second attempts to be planned: the columns tell of the first
+        self.twins: list[tuple[Node, Run, int, int, int]] = []     # second attempts to be planned: the columns tell of the first
         self.uploads: dict[int, tuple[Run, list[int]]] = {}
         self.names: dict[int, tuple[str, tuple[str, int]]] = {}   # every node there ever was: late peers may ask about dead ones
 
@@ -113,9 +113,9 @@ class Outbox:
         """That peer's attempt is of no use any more."""
         self.abandons.setdefault((peer, run.run), {})[task] = attempt
 
-    def twin(self, node: Node, run: Run, task: int, attempt: int) -> None:
-        """A second attempt goes to that node."""
-        self.twins.append((node, run, task, attempt))
+    def twin(self, node: Node, run: Run, task: int, attempt: int, alternative: int) -> None:
+        """A second attempt goes to that node, at this one of its costs."""
+        self.twins.append((node, run, task, attempt, alternative))
 
     def upload(self, run: Run, task: int) -> None:
         """The run's client is asked to upload this object."""
@@ -157,10 +157,12 @@ class Outbox:
         for (peer, number), recalled in self.recalls.items():
             if peer in self.nodes:
                 self.send(peer, Recall(RunId(number), array("I", recalled), array("I", recalled.values())))
-        for node, run, task, attempt in self.twins:
+        for node, run, task, attempt, alternative in self.twins:
             first, run.attempt[task] = run.attempt[task], attempt
+            choices = run.choices
+            run.choices = {task: alternative} if alternative else {}
             self._send_plan(node, run, [task])
-            run.attempt[task] = first
+            run.attempt[task], run.choices = first, choices
         for (peer, number), abandoned in self.abandons.items():
             if peer in self.nodes:
                 self.send(peer, Abandon(RunId(number), array("I", abandoned), array("I", abandoned.values())))

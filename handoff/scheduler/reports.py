@@ -25,7 +25,7 @@ def take_report(now: float, ledger: Ledger, node: Node, report: Report) -> Run |
     for task in report.tasks if run.ghosts else ():
         ledger.lay_ghost(run, node.peer, task)
     if run.twins:
-        twins.first_wins(ledger, run, node.peer, report.tasks, report.attempts)
+        twins.first_wins(ledger, now, run, node.peer, report.tasks, report.attempts)
     done = _mark_done(now, ledger, run, node, report)
     if not done:
         return run

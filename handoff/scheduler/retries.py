@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from handoff.messages import Failed
 from handoff.program import Kind
+from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import Run
 from handoff.settings import SchedulerSettings
 
@@ -19,6 +20,15 @@ def count_failure(run: Run, kind: Kind, failed: Failed, settings: SchedulerSetti
         if crashes >= settings.crash_limit:
             return False
     return failures <= kind.max_retries and failed.cause not in HOPELESS
+
+
+def note_vain(now: float, run: Run, node: Node, failed: Failed) -> None:
+    """Remember how long that attempt ran. Of one that took its worker with it, the node does not say: it had its room since then."""
+    if run.is_current(node.peer, failed.task, failed.attempt) or run.twins.get(failed.task) == (node.peer, failed.attempt):
+        began = now - failed.seconds
+        if failed.cause == "crash" and (run.run, failed.task) in node.holding:
+            began = node.holding[run.run, failed.task][0]
+        run.note_vain(failed.task, node.peer, began, now)
 
 
 def pause(failures: int, settings: SchedulerSettings) -> float:

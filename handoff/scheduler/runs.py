@@ -30,6 +30,7 @@ DONE = 5      # its result is on `node`
 GONE = 6      # was done; its result is nowhere any more
 
 INPUTS_MAX = 64   # of a task, that are counted one by one
+VAIN_MAX = 10_000 # attempts in vain of a run that are remembered; what nodes did in others is told as time in which they did nothing
 
 STATES = ("waiting", "ready", "delayed", "planned ahead", "planned", "done", "done, result gone")
 
@@ -127,7 +128,9 @@ class Run:
         self.crashes: dict[int, int] = {}             # those that killed a worker
         self.avoid: dict[int, set[int]] = {}          # nodes that could not do it, or could not hand it over
         self.twins: dict[int, tuple[int, int]] = {}   # tasks that run twice at once: node and attempt of the second
+        self.twin_choices: dict[int, int] = {}        # which other cost the second attempts took, as in `choices`
         self.doubled: dict[int, int] = {}             # those that ever did: the number of the second attempt
+        self.vain: list[tuple[int, int, float, float]] = []   # attempts that came to nothing: task, node, start after submission, seconds
         self.fronts: dict[tuple[int, int], float] = {}   # short tasks that should be running, with their attempts: seen so since when
         self.copies: dict[int, list[int]] = {}        # other nodes that hold, or will fetch, the result
         self.trees: dict[int, Tree] = {}              # how large results spread that several nodes take
@@ -287,6 +290,12 @@ class Run:
             others = self.copies.setdefault(task, [])
             if peer not in others:
                 others.append(peer)
+
+    def note_vain(self, task: int, peer: int, began: float, now: float) -> None:
+        """An attempt is over that came to nothing; the report tells of it."""
+        began = max(began, self.submitted)
+        if began < now and len(self.vain) < VAIN_MAX:
+            self.vain.append((task, peer, began - self.submitted, now - began))
 
     def recount(self, task: int) -> None:
         """Count again what it waits for: after results were lost, counting on would be error-prone."""

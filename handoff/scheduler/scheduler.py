@@ -165,6 +165,7 @@ class Scheduler:
         run = self.ledger.runs.get(failed.run)
         if run is None:
             return
+        retries.note_vain(now, run, node, failed)
         if self.ledger.lay_ghost(run, node.peer, failed.task):
             self.ledger.touch(run)
         if run.twins and twins.ended(self.ledger, run, node.peer, failed.task, failed.attempt):
@@ -215,7 +216,7 @@ class Scheduler:
             case Missing(number, tasks):
                 run = ledger.runs.get(number)
                 if run is not None and run.client == peer:
-                    losses.missing_outputs(ledger, run, [task for task in tasks if task < run.total])
+                    losses.missing_outputs(ledger, now, run, [task for task in tasks if task < run.total])
                     self.ledger.touch(run)
             case Ask():
                 answer(ledger, now, peer, message)
@@ -331,7 +332,7 @@ class Scheduler:
                     fail(self.ledger, now, run, RunFailed(number, "ResultLost", "the client left before it had uploaded all values", task))
                     break
             else:
-                losses.missing_outputs(ledger, run, list(run.tasks_in(GONE)))
+                losses.missing_outputs(ledger, now, run, list(run.tasks_in(GONE)))
                 self.ledger.touch(run)
 
     def _look_for_silence(self, now: float) -> None:
@@ -368,8 +369,8 @@ class Scheduler:
                 self.ledger.again_at = float("inf")
                 self.ledger.is_changed = True
             case "timeout" if run is not None and not run.is_over:
-                fail(self.ledger, now, run, RunFailed(
-                    run.run, "RunTimeout", f"the run took longer than {run.timeout:g} s; {run.done} of {run.total} tasks were done"))
+                done = f"{run.done} of {run.total} task{'s were' if run.total != 1 else ' was'} done"
+                fail(self.ledger, now, run, RunFailed(run.run, "RunTimeout", f"the run took longer than {run.timeout:g} s; {done}"))
             case "follow":
                 self.ledger.is_changed = True
             case "stragglers" if run is not None:

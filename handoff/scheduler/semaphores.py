@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from handoff.resources import CLUSTER, Amounts
+from handoff.resources import CLUSTER, Amounts, describe
 from handoff.scheduler.ready import Shape
 
 PLENTY = 1 << 30
@@ -53,6 +53,12 @@ class Semaphores:
         """Whether so much was declared."""
         return all(self.declared.get(name, 0) >= amount for name, amount in need)
 
-    def lacking(self, need: Amounts) -> Amounts:
-        """What of this is not free now, as costs name it."""
-        return tuple((CLUSTER + name, amount) for name, amount in need if self.free.get(name, 0) < amount)
+    def withheld(self, shape: Shape) -> list[tuple[str, bool]]:
+        """For each of its costs: what of it can't be had now, in words, or ""; and whether that is only kept for others that wait."""
+        found = []
+        for need in shape.cluster:
+            taken = [(CLUSTER + name, amount) for name, amount in need if self.free.get(name, 0) < amount]
+            kept = [(CLUSTER + name, amount) for name, amount in need if (other := self.kept.get(name, shape)) is not shape and len(other)]
+            short = tuple(taken or kept)
+            found.append((describe(short) if short else "", not taken))
+        return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 from handoff.program import Flag
 from handoff.scheduler import twins
 from handoff.scheduler.allocator import Desk
+from handoff.scheduler.estimates import Function
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.ready import Shape
@@ -47,47 +48,59 @@ def look(ledger: Ledger, now: float, run: Run) -> None:
                 since = run.fronts[task, run.attempt[task]] = fronts.get((task, run.attempt[task]), now)
             else:
                 continue
-            if not _may_double(run, task, shape):
+            function = shape.functions[run.choices.get(task, 0)]
+            if not _may_double(run, task, shape, function):
                 continue
-            late_at = since + _late_after(shape, node)
+            late_at = since + _late_after(function, node)
             if late_at > now:
                 soonest = min(soonest, late_at)
                 continue
             desk = desk or Desk(now, ledger)
             other = _idle_node(desk, run, task, node)
             if other is not None:
-                ledger.out.note("info", "task.speculated", run=run.run, task=task, slow=node.name, node=other.name)
-                twins.begin(ledger, now, run, task, other)
+                ledger.out.note("info", "task.speculated", run=run.run, task=task, slow=node.name, node=other[0].name)
+                twins.begin(ledger, now, run, task, *other)
     pause = PAUSE_SECONDS * (1.0 + run.planned / 1000.0)
     ledger.remind(max(soonest, now + pause), "stragglers", run.run)
 
 
-def _may_double(run: Run, task: int, shape: Shape) -> bool:
-    """Whether it may have a second attempt, and its usual time is known.
+def _may_double(run: Run, task: int, shape: Shape, function: Function) -> bool:
+    """Whether it may have a second attempt, and its usual time, at the cost that it took, is known.
 
-    What needs something that the whole cluster shares gets none, since both would need it; nor does one that took another of its costs.
+    What needs something that the whole cluster shares gets none, since both would need it.
     """
     kind = run.kinds[run.kind[task]]
-    if not kind.flags & Flag.IDEMPOTENT or not kind.max_retries or task in run.doubled or shape.function.count < RUNS_MIN:
+    if not kind.flags & Flag.IDEMPOTENT or not kind.max_retries or task in run.doubled or function.count < RUNS_MIN:
         return False
-    return not (kind.node or kind.spread or shape.cluster or task in run.choices or task in run.group or task in run.promised)
+    return not (kind.node or kind.spread or shape.cluster or task in run.group or task in run.promised)
 
 
-def _late_after(shape: Shape, node: Node) -> float:
+def _late_after(function: Function, node: Node) -> float:
     """After how many seconds an attempt is late there."""
-    function = shape.function
     return (function.seconds + max(function.seconds, SPREADS * function.spread)) / node.speed + LATE_SECONDS_MIN
 
 
-def _idle_node(desk: Desk, run: Run, task: int, slow: Node) -> Node | None:
-    """The one with the most room of those that have room for it, nothing to catch up with, and nothing else that they could do."""
+def _idle_node(desk: Desk, run: Run, task: int, slow: Node) -> tuple[Node, int] | None:
+    """The one with the most room of those that have room for it, nothing to catch up with, and nothing else that they could do.
+
+    With it, at which cost; where there is a choice, the node and the cost that it would be done first with. A cost that was never tried is
+    taken to be as quick as the quickest that was.
+    """
     shape = run.shapes[run.kind[task]]
     shunned = run.avoid.get(task, ())
     able = [
-        node for node in desk.nodes_for(shape)
-        if node is not slow and not node.ahead and node.peer not in shunned and node.has_room(shape.need) and not _is_wanted(desk, node)
+        (node, alternative) for node in desk.nodes_for(shape) if node is not slow and not node.ahead and node.peer not in shunned
+        for alternative, need in enumerate(shape.needs) if node.has_room(need) and not _is_wanted(desk, node)
     ]
-    return min(able, key=lambda node: (node.planned, -node.speed, node.peer)) if able else None
+    quickest = min((function.seconds for function in shape.functions if function.count), default=0.0)
+
+    def order(choice: tuple[Node, int]) -> tuple[float, int, float, int, int]:
+        node, alternative = choice
+        function = shape.functions[alternative]
+        seconds = (function.seconds if function.count else quickest) / node.speed if len(shape.needs) > 1 else 0.0
+        return seconds, node.planned, -node.speed, node.peer, alternative
+
+    return min(able, key=order, default=None)
 
 
 def _is_wanted(desk: Desk, node: Node) -> bool:
@@ -96,4 +109,4 @@ def _is_wanted(desk: Desk, node: Node) -> bool:
 
 
 def _fits(shape: Shape, node: Node) -> bool:
-    return shape.node in ("", node.name) and node.has_room(shape.need)
+    return shape.node in ("", node.name) and any(node.has_room(need) for need in shape.needs)

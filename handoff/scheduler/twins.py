@@ -19,27 +19,42 @@ if TYPE_CHECKING:
     from handoff.scheduler.ledger import Ledger
 
 
-def begin(ledger: Ledger, now: float, run: Run, task: int, node: Node) -> None:
-    """Give the task to this node, too."""
+def begin(ledger: Ledger, now: float, run: Run, task: int, node: Node, alternative: int) -> None:
+    """Give the task to this node, too, at this one of its costs."""
     shape = run.shapes[run.kind[task]]
     attempt = run.doubled[task] = run.attempt[task] + 1
     run.twins[task] = (node.peer, attempt)
-    node.take(shape, 1, True)
-    node.holding[run.run, task] = (now, shape, ledger.foresight.seconds(run, task, shape) / node.speed, shape.need, False)
+    node.take(shape, 1, True, alternative)
+    seconds, function = ledger.foresight.seconds(run, task, shape), shape.functions[alternative]
+    if alternative != run.choices.get(task, 0) and function.count:
+        seconds = function.seconds
+    if alternative:
+        run.twin_choices[task] = alternative
+    node.holding[run.run, task] = (now, shape, seconds / node.speed, shape.needs[alternative], False)
     for each in run.inputs_of(task):
         run.note_copy(each, node.peer)
-    ledger.out.twin(node, run, task, attempt)
+    ledger.out.twin(node, run, task, attempt, alternative)
 
 
-def first_wins(ledger: Ledger, run: Run, peer: PeerId, tasks: Sequence[int], attempts: Sequence[int]) -> None:
+def first_wins(ledger: Ledger, now: float, run: Run, peer: PeerId, tasks: Sequence[int], attempts: Sequence[int]) -> None:
     """Before this report is believed: of the tasks that have two attempts, it decides which counts."""
     for task, attempt in zip(tasks, attempts, strict=False):
         if task not in run.twins:
             continue
         if run.twins[task] == (peer, attempt):
+            _note_vain(ledger, now, run, task, run.node[task], run.attempt[task])
             promote(ledger, run, task)
         elif run.is_current(peer, task, attempt):
+            _note_vain(ledger, now, run, task, *run.twins[task])
             drop(ledger, run, task)
+
+
+def _note_vain(ledger: Ledger, now: float, run: Run, task: int, peer: int, attempt: int) -> None:
+    """That attempt is beaten."""
+    node = ledger.nodes.get(peer)
+    if node is not None:
+        held = node.holding.get((run.run, task))
+        run.note_vain(task, peer, held[0] if held else run.fronts.get((task, attempt), now), now)
 
 
 def ended(ledger: Ledger, run: Run, peer: PeerId, task: int, attempt: int) -> bool:
@@ -59,8 +74,11 @@ def promote(ledger: Ledger, run: Run, task: int, is_over: bool = False) -> None:
     peer, tried = run.node[task], run.attempt[task]
     held = run.state[task] == HELD
     node = ledger.nodes.get(peer)
+    alternative = run.choices.pop(task, 0)
+    if task in run.twin_choices:
+        run.choices[task] = run.twin_choices.pop(task)
     if node is not None:
-        node.give(run.shapes[run.kind[task]], 1, held)
+        node.give(run.shapes[run.kind[task]], 1, held, alternative)
         if held:
             del node.holding[run.run, task]
         else:
@@ -106,6 +124,7 @@ def lose(ledger: Ledger, run: Run, peer: int) -> None:
     for task, (home, _) in list(run.twins.items()):
         if home == peer:
             del run.twins[task]
+            run.twin_choices.pop(task, None)
         elif run.node[task] == peer:
             promote(ledger, run, task, is_over=True)
 
@@ -118,7 +137,7 @@ def forget(ledger: Ledger, run: Run) -> None:
 
 
 def _book_off(ledger: Ledger, run: Run, task: int) -> None:
-    node = ledger.nodes.get(run.twins[task][0])
+    node, alternative = ledger.nodes.get(run.twins[task][0]), run.twin_choices.pop(task, 0)
     if node is not None:
-        node.give(run.shapes[run.kind[task]], 1, True)
+        node.give(run.shapes[run.kind[task]], 1, True, alternative)
         del node.holding[run.run, task]

@@ -61,7 +61,7 @@ def graph(run: Run) -> dict[str, list[Any]]:
 
 
 def timeline(ledger: Ledger, run: Run) -> dict[str, Any]:
-    """What ran where, when and for how long: columns over the finished tasks; and the cores of the nodes that are there."""
+    """What ran where, when and for how long: columns over the finished tasks. Cores of the nodes that are there, and what all share."""
     tasks = [task for task, state in enumerate(run.state) if state in (DONE, GONE)]
     places = run.places()
     names = {peer: ledger.out.names[peer][0] for peer in dict.fromkeys(places) if peer in ledger.out.names}
@@ -76,6 +76,8 @@ def timeline(ledger: Ledger, run: Run) -> dict[str, Any]:
         "waited": [run.waited[task] for task in tasks],
         "planned": [run.given_at[task] for task in tasks],
         "cpus": {node.name: plain(tuple(node.capacity.items())).get("cpu", 0.0) for node in ledger.nodes.values()},
+        "shared": dict(ledger.cluster.declared),
+        "vain": [[task, ledger.out.names[peer][0], started, spent] for task, peer, started, spent in run.vain],
     }
 
 
@@ -105,13 +107,16 @@ def waits_for(ledger: Ledger, run: Run) -> str:
     ready = run.state.find(READY)
     if ready >= 0:
         kind = run.kinds[run.kind[ready]]
+        withheld = ledger.cluster.withheld(run.shapes[run.kind[ready]])
+        if withheld and all(what for what, _ in withheld):
+            others = "others of the cluster have now"
+            who = "is kept for another that waits for more of it" if withheld[0][1] else others
+            needed = " or else ".join(dict.fromkeys(what for what, _ in withheld))
+            return f"{kind.name} waits for {needed}, which {who}"
         only = ledger.allowed(run, ready)
         if kind.node or only is not None:
             return f"{kind.name} waits for room on node {kind.node or _name(ledger, only)!r}"
         asked = " or else ".join(map(describe, (kind.cost, *kind.alternatives)))
-        lacking = [ledger.cluster.lacking(need) for need in run.shapes[run.kind[ready]].cluster]
-        if lacking and all(lacking):
-            return f"{kind.name} waits for {describe(lacking[0])}, which others of the cluster have now"
         return f"no node has room for {asked}, which {kind.name} needs"
     delayed = run.state.find(DELAYED)
     if delayed >= 0:

@@ -77,6 +77,6 @@ def _cut(text: str) -> str:
     if len(text) <= TEXT_MAX:
         return text
     left = len(text) - TEXT_MAX
-    gap = f"\n... {left} characters left out ...\n"
+    gap = f"\n... {left} character{'s' * (left != 1)} left out ...\n"
     kept = (TEXT_MAX - len(gap)) // 2
     return text[:kept] + gap + text[-kept:]

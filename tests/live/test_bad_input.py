@@ -104,7 +104,7 @@ def told(house: House, capsys: pytest.CaptureFixture[str]) -> Told:
     def run(*arguments: str, of: Path | None = None, at: str = "") -> tuple[int, list[str]]:
         capsys.readouterr()
         status = command([*arguments, "--coordinator", at or house.address, "--secret-file", str(of or house.secret_file)])
-        return status, [line for line in capsys.readouterr().err.splitlines() if not line.startswith("0 of 1 functions done")]
+        return status, [line for line in capsys.readouterr().err.splitlines() if not line.startswith("0 of 1 function done")]
     return run
 
 

@@ -121,6 +121,30 @@ def test_a_second_sigterm_ends_a_draining_daemon_at_once(house: House, diary: Di
         assert sorted(diary.counts().values()) == [1, 1, 1, 1, 1, 2]
 
 
+def large(number: int) -> bytes:
+    """More than travels in a message."""
+    return bytes([number]) * 3_000_000
+
+
+def test_results_that_are_held_and_not_fetched_outlive_their_node() -> None:
+    """The drain ends in time though the client holds the run; what it asks for then is made again, or it hears that only that node can."""
+    dag = DAG()
+    for number in range(4):
+        dag.add(Function(number, code=large, extra_args=[number]))
+    pinned = DAG().add(Function("pinned", code=large, extra_args=[7], node="goes"))
+    settings = {"scheduler.drain_seconds": 0.3, "scheduler.node_timeout_seconds": 0.2}
+    nodes = [{"name": "stays", "cpus": 1}, {"name": "goes", "cpus": 1}]
+    with cluster_with(nodes, settings) as cluster, cluster.client() as client:
+        results, only_there = client.execute(dag, timeout=30), client.execute(pinned, timeout=30)
+        assert "goes" in results.allocations.values()
+        client.drain("goes")
+        until(lambda: states(client) == {"stays": "ready"}, "it has left")
+
+        assert [results[number] for number in range(4)] == [large(number) for number in range(4)]
+        with pytest.raises(errors.NodeTimeout, match="waits for node 'goes', which is not there"):
+            only_there["pinned"]
+
+
 async def test_a_node_that_is_not_there_can_not_be_drained() -> None:
     """The error names those that are; awaited or not."""
     with LocalCluster(1) as cluster, cluster.client() as client:

@@ -81,7 +81,7 @@ def test_a_plan_is_followed_and_compared(client: handoff.Client) -> None:
     found = plan.compare(result)
     assert found.in_place == 9 and found.elsewhere == {}
     assert found.makespan >= plan.makespan - 0.05
-    assert "9 of 9 functions ran where they were planned" in str(found)
+    assert "9 of 9 functions ran where planned" in str(found)
 
 
 def test_a_plan_may_be_odd_and_is_followed_all_the_same(client: handoff.Client, tmp_path: Path) -> None:

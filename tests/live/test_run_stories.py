@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trace_format import check_trace
 
 import handoff
 from handoff import DAG, Argument, Function, errors
@@ -92,7 +93,9 @@ def test_a_run_with_a_transfer_is_told(client: handoff.Client, tmp_path: Path) -
     assert "across" in str(report)
 
     run.trace(tmp_path / "trace.json")
-    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    trace = json.loads((tmp_path / "trace.json").read_text())
+    check_trace(trace)
+    events = trace["traceEvents"]
     slices = {event["name"]: event for event in events if event["ph"] == "X"}
     hidden = {name for name in slices if name not in ("made", "looked", "packed", "brought")}
     assert {"the serialization of 'made' for 'packed'"} <= hidden
@@ -152,6 +155,22 @@ def test_an_attached_run_is_told_with_its_graph(cluster: handoff.LocalCluster, c
         report = attached.report()
         assert "made" in [leg.name for leg in report.critical_path]
         assert len(report.critical_path) >= 2 and report.functions == 4
+
+
+def flaky(path: str) -> None:
+    """Fails the first time."""
+    time.sleep(0.2)
+    with Path(path).open("x" if not Path(path).exists() else "r") as file:
+        if file.writable():
+            raise ValueError("not yet")
+
+
+def test_a_failed_attempt_is_no_idle_time(client: handoff.Client, tmp_path: Path) -> None:
+    """Both attempts were running, one of them in vain."""
+    run = client.start(DAG("flaky").add(Function("f", [], flaky, [str(tmp_path / "once")], node="left")), returns=[])
+    run.result(30)
+    left = run.report().nodes[0]
+    assert left.running >= 0.4 and 0.2 <= left.in_vain <= left.running - 0.2
 
 
 def broken() -> None:

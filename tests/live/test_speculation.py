@@ -12,7 +12,7 @@ import psutil
 import pytest
 from witness import Diary, await_file, await_free, cluster_with, mark, until
 
-from handoff import DAG, Function
+from handoff import DAG, Function, current_task
 
 HANGING = "7"
 
@@ -78,6 +78,31 @@ def test_a_function_that_hangs_once_ends_soon_with_speculate(tmp_path: Path, cod
             until(lambda: not psutil.pid_exists(hanging), "the worker that hung is gone")
         marks = {str(number): 1 for number in range(12)} | {HANGING: 2, "hangs": 1}
         assert diary.counts() == (marks if code is work else marks | {"cancelled": 1})
+
+
+def told(diary: str, hangs: bool) -> dict[str, float]:
+    """What it was granted; hangs the first time that it is to."""
+    if hangs and _is_first(diary):
+        await_file("/nonexistent", seconds=300)
+    granted = current_task()
+    return dict(granted.cost) if granted else {}
+
+
+def test_a_second_attempt_is_told_the_cost_that_it_has(tmp_path: Path) -> None:
+    """The first one hangs where there is a key; the other node has none, but two cores."""
+    diary = Diary(tmp_path / "diary")
+
+    def several(count: int, hangs: bool) -> DAG:
+        dag = DAG()
+        for number in range(count):
+            dag.add(Function(number, code=told, extra_args=[diary.path, hangs], speculate=True, cost=[{"cpu": 1, "key": 1}, {"cpu": 2}]))
+        return dag
+
+    with cluster_with([{"cpus": 1, "resources": {"key": 1}}]) as cluster, cluster.client() as client:
+        first = client.execute(several(8, False), timeout=60)
+        assert [first[number] for number in range(8)] == [{"cpu": 1.0, "key": 1.0}] * 8
+        cluster.add_node(cpus=2)
+        assert client.execute(several(1, True), timeout=60)[0] == {"cpu": 2.0}
 
 
 def test_without_speculate_nothing_runs_twice(tmp_path: Path) -> None:

@@ -413,7 +413,8 @@ def test_a_run_is_cancelled(said: Any) -> None:
 def test_a_node_is_drained(said: Any) -> None:
     """By its name, within the time that is said; one that is not there is named with those that are."""
     FakeClient.drained.clear()
-    assert said("node", "drain", "n1", "--seconds", "5") == (0, "node 'n1' drains; it leaves when nothing needs it any more\n", "")
+    drains = "node 'n1' drains; it leaves when no run needs it or its results any more, or after 5 s\n"
+    assert said("node", "drain", "n1", "--seconds", "5") == (0, drains, "")
     assert said("node", "drain", "n3")[::2] == (2, "ConfigError: there is no node named 'n3' to drain; nodes that are here: 'n1', 'n2'\n")
     assert FakeClient.drained == [("n1", 5.0)]
 

@@ -88,8 +88,9 @@ class Comparison:
     def _headline(self) -> str:
         far = self.makespan / self.planned_makespan - 1 if self.planned_makespan else 0.0
         moved = "" if self.bytes_moved is None else f"; {amount(self.planned_bytes_moved)} planned to move, {amount(self.bytes_moved)} did"
+        functions = f"function{'s' * (len(self.pairs) != 1)}"
         return (f"Plan of {self.name!r}: {seconds(self.planned_makespan)} s planned, {seconds(self.makespan)} s happened "
-                f"({100 * far:+.0f} %); {self.in_place:,} of {len(self.pairs):,} functions ran where they were planned{moved}")
+                f"({100 * far:+.0f} %); {self.in_place:,} of {len(self.pairs):,} {functions} ran where planned{moved}")
 
     def _groups(self) -> list[Row]:
         groups: dict[str, list[Pair]] = {}

@@ -14,7 +14,7 @@ from handoff.client.story.records import Done, Story
 from handoff.columns import Blobs
 from handoff.errors import ConfigError, ExecutionError, HandoffError, named
 from handoff.program import Flag
-from handoff.resources import SCALE
+from handoff.resources import SCALE, split
 from handoff.scheduler.estimates import SIZED_RUNS, Function
 from handoff.scheduler.feasible import OR_WAIT
 from handoff.scheduler.means import Mean
@@ -82,10 +82,10 @@ def story_of(basis: Basis, told: Foretold) -> Story:
         tasks.append(Done(
             task, name if isinstance(name, str) else repr(name), kind.name, told.nodes[task], told.workers[task], told.started[task],
             told.seconds[task], program.inputs[starts[task] : starts[task + 1]], told.nbytes[task], told.waited[task], told.planned[task],
-            slots=dict(kind.cost).get("cpu", 0) / SCALE or 1.0, is_hidden=task in basis.hidden,
+            slots=dict(kind.cost).get("cpu", 0) / SCALE or 1.0, shared=split(kind.cost)[1], is_hidden=task in basis.hidden,
         ))
     return Story(basis.name, tasks, {node.name: dict(node.capacity).get("cpu", 0) / SCALE for node in basis.cluster.nodes},
-                 bytes_moved=told.bytes_moved)
+                 bytes_moved=told.bytes_moved, shared=dict(basis.cluster.shared))
 
 
 # ── what the brain is told, and what is true on paper ───────────────────────

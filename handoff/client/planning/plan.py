@@ -71,8 +71,10 @@ class Plan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What it leaves out."""
-        return self.basis.notes
+        """What a reader should know: what it leaves out, and which nodes have too little memory for it."""
+        from handoff.client.planning.shown import beyond_memory
+
+        return (*self.basis.notes, *beyond_memory(self))
 
     @property
     def nodes(self) -> Mapping[str, Mapping[str, float]]:
@@ -114,7 +116,8 @@ class Plan:
         return text_of(self)
 
     def __repr__(self) -> str:
-        return f"<Plan of {self.name!r}: {len(self.allocations)} functions on {len(self.basis.cluster.nodes)} nodes, {self.makespan:.3g} s>"
+        count, nodes = len(self.allocations), len(self.basis.cluster.nodes)
+        return f"<Plan of {self.name!r}: {count} function{'s' * (count != 1)} on {nodes} node{'s' * (nodes != 1)}, {self.makespan:.3g} s>"
 
     def _repr_html_(self) -> str:
         from handoff.client.planning.shown import html_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from math import inf
 from typing import TYPE_CHECKING
 
 from handoff.client.story.page import picture_of_story
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 FUNCTIONS_SHOWN = 40     # in the table; of more, the rest is only counted
 UNKNOWN_SHOWN = 6
+BEYOND_SHOWN = 6         # nodes that would need more memory than they have; of more, the rest is only counted
 
 _NODES = ("node", "cpus", "functions", "busy", "of its cores", "peak memory")
 _PATH = ("", "node", "running", "moving", "waiting", "waits for")
@@ -54,8 +56,8 @@ def headline(plan: Plan) -> str:
     """The plan in one line."""
     count, nodes = len(plan.allocations), len(plan.basis.cluster.nodes)
     over = f", {plan.makespan / plan.lower_bound:.2f} times the lower bound" if plan.lower_bound > 0.0 else ""
-    return (f"Plan of {plan.name!r}: {seconds(plan.makespan)} s{over}; {count:,} functions on {nodes:,} node{'s' * (nodes != 1)}, "
-            f"{amount(plan.bytes_moved)} moved between nodes, placed by {plan.allocator}")
+    return (f"Plan of {plan.name!r}: {seconds(plan.makespan)} s{over}; {count:,} function{'s' * (count != 1)} on {nodes:,} "
+            f"node{'s' * (nodes != 1)}, {amount(plan.bytes_moved)} moved between nodes, placed by {plan.allocator}")
 
 
 def remarks(plan: Plan) -> list[str]:
@@ -70,6 +72,19 @@ def remarks(plan: Plan) -> list[str]:
     return found
 
 
+def beyond_memory(plan: Plan) -> list[str]:
+    """A sentence about the nodes on which claims and results take more memory than there is, the worst first; none if all have enough."""
+    has = {name: capacity["memory"] for name, capacity in plan.nodes.items() if "memory" in capacity}
+    over = {name: peak - has[name] for name, peak in plan.peak_memory.items() if peak > has.get(name, peak)}
+    if not over:
+        return []
+    worst = sorted(over, key=lambda name: (-over[name], name))
+    some = ", ".join(f"{name!r} by {amount(over[name] * 1e6)} (it has {amount(has[name] * 1e6)})" for name in worst[:BEYOND_SHOWN])
+    more = f" and {len(worst) - BEYOND_SHOWN} more nodes" if len(worst) > BEYOND_SHOWN + 1 else " and one more node"
+    return [f"more memory than there is would be taken, by running functions and results together: on {some}"
+            + (more if len(worst) > BEYOND_SHOWN else "")]
+
+
 def node_rows(plan: Plan) -> list[Row]:
     """Per node."""
     busy: dict[str, float] = {}
@@ -80,11 +95,13 @@ def node_rows(plan: Plan) -> list[Row]:
         if not done.is_hidden:
             count[done.node] = count.get(done.node, 0) + 1
     rows: list[Row] = []
+    nodes = plan.nodes
     for node in plan.basis.cluster.nodes:
         cores, spent = plan.story.cores[node.name], busy.get(node.name, 0.0)
         part = f"{100 * spent / (cores * plan.makespan):.0f} %" if cores and plan.makespan else ""
-        rows.append((node.name, f"{cores:g}", str(count.get(node.name, 0)), seconds(spent), part,
-                     amount(plan.peak_memory.get(node.name, 0.0) * 1e6)))
+        peak, has = plan.peak_memory.get(node.name, 0.0), nodes[node.name].get("memory", inf)
+        over = f", of {amount(has * 1e6)}" if peak > has else ""
+        rows.append((node.name, f"{cores:g}", str(count.get(node.name, 0)), seconds(spent), part, amount(peak * 1e6) + over))
     return rows
 
 

@@ -1,12 +1,13 @@
-"""Why each task started when it did and not sooner: it waited for an input, or for room on its node."""
+"""Why each task started when it did and not sooner: it waited for an input, for room on its node, or for what the whole cluster shares."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from handoff.client.story.records import Done, Story
+from handoff.resources import CLUSTER
 
 
 @dataclass(slots=True)
@@ -14,7 +15,7 @@ class Cause:
     """What a task waited for last, and how the time between was spent. `started` is the latest of the sums that are given here."""
 
     after: int | None           # the task whose end it waited for; None: the submission of the run
-    is_room: bool               # that task made room for it; otherwise it made an input
+    what: str                   # "input", which that task made; "room", which it made; or what of the cluster it gave back: "cluster:NAME"
     moving: float               # seconds between that end and the start in which inputs came from other nodes, or the value from the client
     waiting: float              # the other seconds between
     fed: float                  # when the last input existed; 0.0 without inputs
@@ -28,16 +29,24 @@ class Cause:
 
 def causes_of(story: Story) -> dict[int, Cause]:
     """Per task."""
-    loads = {node: _Load([each for each in story.tasks.values() if each.node == node]) for node in story.nodes}
+    here: dict[str, list[tuple[Done, float]]] = {node: [] for node in story.nodes}
+    counted: dict[str, list[tuple[Done, float]]] = {name: [] for name in story.shared}
+    for done in story.tasks.values():
+        here[done.node].append((done, done.slots))
+        for name, amount in done.shared:
+            if name in counted:
+                counted[name].append((done, amount))
+    loads = {node: _Load(tasks) for node, tasks in here.items()}
+    shares = {name: _Load(tasks) for name, tasks in counted.items()}
     last: dict[tuple[str, int, int], Done] = {}
     found = {}
     for number, done in story.tasks.items():
-        found[number] = _cause(story, done, last.get(done.place), loads[done.node])
+        found[number] = _cause(story, done, last.get(done.place), loads[done.node], shares)
         last[done.place] = done
     return found
 
 
-def _cause(story: Story, done: Done, previous: Done | None, load: _Load) -> Cause:
+def _cause(story: Story, done: Done, previous: Done | None, load: _Load, shares: Mapping[str, _Load]) -> Cause:
     inputs = story.inputs_of(done)
     feeder = max(inputs, key=lambda each: each.ended, default=None)
     fed = feeder.ended if feeder is not None else 0.0
@@ -46,39 +55,45 @@ def _cause(story: Story, done: Done, previous: Done | None, load: _Load) -> Caus
     asked = min(here, max(fed, done.planned))                           # when the fetch began
     room = previous if previous is not None and previous.ended > fed else None
     if room is None and done.worker:
-        room = load.freed(fed, done, story.cores.get(done.node, 0.0))
+        room = load.freed(fed, done, done.slots, story.cores.get(done.node, 0.0))
+    what = "room"
+    for name, amount in done.shared:
+        back = shares[name].freed(fed, done, amount, story.shared[name]) if name in shares else None
+        if back is not None and (room is None or back.ended >= room.ended):
+            room, what = back, CLUSTER + name
     if room is not None and done.planned < room.ended <= here and is_fetched:
         room = None                                                     # there was room before the inputs were there
     behind = previous.task if previous is not None else None
     if room is None:
         moving = here - asked if is_fetched else 0.0
         lag = done.started - fed
-        return Cause(None if feeder is None else feeder.task, False, moving, lag - moving, fed, lag, None, 0.0, behind, moving, 0.0)
+        return Cause(None if feeder is None else feeder.task, "input", moving, lag - moving, fed, lag, None, 0.0, behind, moving, 0.0)
     lag = done.started - room.ended
     moving = max(0.0, here - max(asked, room.ended)) if is_fetched else 0.0
     if done.planned < room.ended:
         fed_lag, fed_moving = here - fed, here - asked if is_fetched else 0.0
     else:                                                               # it was planned when there was room, and fetched after that
         fed_lag, fed_moving = lag, moving
-    return Cause(room.task, True, moving, lag - moving, fed, fed_lag, room.task, lag, behind, fed_moving, moving)
+    return Cause(room.task, what, moving, lag - moving, fed, fed_lag, room.task, lag, behind, fed_moving, moving)
 
 
 class _Load:
-    """How busy one node was: who ended when, and how many cores were held until then."""
+    """How much was taken of one thing, such as the cores of a node: who ended when, and how much was held until then."""
 
-    def __init__(self, tasks: list[Done]) -> None:
-        self._by_end = sorted((each for each in tasks if each.worker), key=lambda each: (each.ended, each.task))
+    def __init__(self, tasks: Iterable[tuple[Done, float]]) -> None:
+        by_end = sorted(((each, amount) for each, amount in tasks if each.worker), key=lambda each: (each[0].ended, each[0].task))
+        self._by_end = [each for each, _ in by_end]
         self._ends = [each.ended for each in self._by_end]
-        starts = sorted((each.started, each.slots) for each in self._by_end)
+        starts = sorted((each.started, amount) for each, amount in by_end)
         self._starts = [start for start, _ in starts]
         self._taken, self._given = [0.0], [0.0]
-        for _, slots in starts:
-            self._taken.append(self._taken[-1] + slots)
-        for each in self._by_end:
-            self._given.append(self._given[-1] + each.slots)
+        for _, amount in starts:
+            self._taken.append(self._taken[-1] + amount)
+        for _, amount in by_end:
+            self._given.append(self._given[-1] + amount)
 
-    def freed(self, since: float, done: Done, cores: float) -> Done | None:
-        """The last task that ended before this one started and after `since`, if the node had no room for both until then."""
+    def freed(self, since: float, done: Done, amount: float, most: float) -> Done | None:
+        """The last task that ended before this one started and after `since`, if both could not have what they take of it until then."""
         at = bisect_left(self._ends, done.started + 1e-9) - 1
         while at >= 0 and self._by_end[at] is done:
             at -= 1
@@ -88,7 +103,7 @@ class _Load:
         if other.started >= done.started:
             return None
         held = self._taken[bisect_left(self._starts, other.ended)] - self._given[bisect_left(self._ends, other.ended)]
-        return other if cores and held + done.slots > cores + 1e-6 else None
+        return other if most and held + amount > most + 1e-6 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +132,7 @@ def critical_path(story: Story, causes: Mapping[int, Cause]) -> list[Leg]:
             reason = "the submission"
         else:
             other = story.tasks[cause.after]
-            reason = f"room, after {other.name}" if cause.is_room else f"input {other.name}"
+            reason = f"input {other.name}" if cause.what == "input" else f"{cause.what}, after {other.name}"
         legs.append(Leg(done.name, done.function, done.node, done.worker, done.seconds, cause.moving, cause.waiting, done.started,
                         reason, at))
         at = cause.after

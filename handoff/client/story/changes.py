@@ -106,7 +106,7 @@ def _one_more_node(story: Story) -> Iterator[Change]:
         like = next(node for node, each in slots.items() if each == size)
         after = placed_anew(tasks, [*slots.values(), size], per_byte)
         saved = story.makespan * (1 - after / before) if before else 0.0
-        yield Change(f"one more node like {like} ({size} cores)", saved, story.makespan - saved,
+        yield Change(f"one more node like {like} ({size} core{'s' * (size != 1)})", saved, story.makespan - saved,
                      f"all tasks placed anew with their durations, where each ends first: {before:.3g} s without it, {after:.3g} s with it")
 
 

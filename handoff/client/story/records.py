@@ -24,6 +24,7 @@ class Done:
     planned: float = 0.0               # when it was given to the node
     attempt: int = 1
     slots: float = 1.0                 # cores that it held
+    shared: Sequence[tuple[str, float]] = ()   # what it held of what the whole cluster counts, such as licences
     is_hidden: bool = False            # the user has not written it: an uploaded value, or a serializer
     is_shared: bool = False            # its worker runs many at once
     row: int = 0                       # of several that its worker ran at once: which; filled in by `Story`
@@ -39,6 +40,16 @@ class Done:
         return self.node, self.worker, self.row
 
 
+@dataclass(frozen=True, slots=True)
+class Vain:
+    """One attempt that came to nothing: it failed, or another one was quicker."""
+
+    node: str
+    started: float
+    seconds: float
+    slots: float = 1.0                 # cores that it held
+
+
 @dataclass
 class Story:
     """A whole run. The records are straightened and taken over."""
@@ -49,10 +60,14 @@ class Story:
     run: int = 0
     bytes_moved: int = 0               # between nodes
     is_over: bool = True               # otherwise: as far as it is
+    shared: Mapping[str, float] = field(default_factory=dict)   # what the whole cluster has of what it counts
+    vain: Sequence[Vain] = ()          # attempts that came to nothing, as far as they are remembered
 
     def __init__(self, name: str, tasks: Iterable[Done], cores: Mapping[str, float] | None = None, *, run: int = 0,
-                 bytes_moved: int = 0, is_over: bool = True) -> None:
+                 bytes_moved: int = 0, is_over: bool = True, shared: Mapping[str, float] | None = None,
+                 vain: Iterable[Vain] = ()) -> None:
         self.name, self.cores, self.run, self.bytes_moved, self.is_over = name, dict(cores or {}), run, bytes_moved, is_over
+        self.shared, self.vain = dict(shared or {}), list(vain)
         self.tasks = _straightened({each.task: each for each in tasks})
         _share_rows(self.tasks.values())
 
@@ -64,7 +79,7 @@ class Story:
     @property
     def nodes(self) -> list[str]:
         """All nodes, by name."""
-        return sorted({*self.cores, *(each.node for each in self.tasks.values())})
+        return sorted({*self.cores, *(each.node for each in self.tasks.values()), *(each.node for each in self.vain)})
 
     def inputs_of(self, done: Done) -> list[Done]:
         """Whose results it took, as far as they are told of."""

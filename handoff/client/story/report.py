@@ -33,7 +33,7 @@ class RunReport:
         parts = [self._headline(), "", "Critical path as it happened"]
         parts += aligned(("", "node", "running", "moving", "waiting", "waited for"), path_rows(self.critical_path))
         parts += ["", "Nodes: seconds of their slots"]
-        parts += aligned(("", "slots", "running", "waiting for inputs", "moving", "idle"), _node_rows(self.nodes))
+        parts += aligned(*_node_table(self.nodes))
         parts += ["", "What would have shortened it most"]
         for number, change in enumerate(self.changes, 1):
             parts += [f"  {number}. {change.what}: {seconds(change.makespan)} s, {seconds(change.saved)} s less",
@@ -44,7 +44,7 @@ class RunReport:
 
     def _repr_html_(self) -> str:
         path = html_table(("", "node", "running", "moving", "waiting", "waited for"), path_rows(self.critical_path))
-        nodes = html_table(("", "slots", "running", "waiting for inputs", "moving", "idle"), _node_rows(self.nodes))
+        nodes = html_table(*_node_table(self.nodes))
         changes = "".join(
             f"<li><b>{escape(change.what)}</b>: {seconds(change.makespan)} s, {seconds(change.saved)} s less"
             f'<br><small style="opacity:.7">{escape(change.how)}</small></li>' for change in self.changes
@@ -57,8 +57,8 @@ class RunReport:
 
     def _headline(self) -> str:
         so_far = "" if self.is_over else " so far"
-        return (f"Run {self.run_id} of {self.name!r}{so_far}: {seconds(self.makespan)} s, {self.functions:,} functions, "
-                f"{amount(self.bytes_moved)} moved between nodes")
+        return (f"Run {self.run_id} of {self.name!r}{so_far}: {seconds(self.makespan)} s, "
+                f"{self.functions:,} function{'s' * (self.functions != 1)}, {amount(self.bytes_moved)} moved between nodes")
 
 
 def report_of(story: Story) -> RunReport:
@@ -95,5 +95,9 @@ def _summed(legs: list[Leg]) -> list[Row]:
     return [(f"… {len(legs)} more", "", *map(seconds, sums), "")]
 
 
-def _node_rows(nodes: Sequence[NodeUse]) -> list[Row]:
-    return [(use.node, f"{use.slots:g}", *map(seconds, (use.running, use.waiting, use.moving, use.idle))) for use in nodes]
+def _node_table(nodes: Sequence[NodeUse]) -> tuple[Row, list[Row]]:
+    """Head and rows; what ran in vain has a column where there is any."""
+    is_told = any(use.in_vain for use in nodes)
+    head = ("", "slots", "running", *(("of it in vain",) if is_told else ()), "waiting for inputs", "moving", "idle")
+    spent = [(use.running, *((use.in_vain,) if is_told else ()), use.waiting, use.moving, use.idle) for use in nodes]
+    return head, [(use.node, f"{use.slots:g}", *map(seconds, each)) for use, each in zip(nodes, spent, strict=True)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from handoff.client.story.records import Done, Story
+from handoff.client.story.records import Done, Story, Vain
 from handoff.errors import ExecutionError
 from handoff.program import Flag, Kind
-from handoff.resources import SCALE
+from handoff.resources import SCALE, split
 
 if TYPE_CHECKING:
     from handoff.client.state import Graph, RunState
@@ -20,17 +20,20 @@ def story_of(state: RunState, answer: Any) -> Story:
     starts = list(accumulate(graph.fan_in, initial=0))
     columns = (answer[name] for name in ("task", "node", "attempt", "started", "seconds", "nbytes", "worker", "waited", "planned"))
     tasks = []
+    slots = [dict(kind.cost).get("cpu", 0) / SCALE or 1.0 for kind in graph.kinds]
     for task, node, attempt, started, seconds, nbytes, worker, waited, planned in zip(*columns, strict=True):
         kind = graph.kinds[graph.kind[task]]
         name = state.name_of(task)
         tasks.append(Done(
             task, name if isinstance(name, str) else repr(name), kind.name, node, worker, started, seconds,
             graph.inputs[starts[task] : starts[task + 1]], nbytes, waited, planned, attempt,
-            slots=dict(kind.cost).get("cpu", 0) / SCALE or 1.0,
+            slots=slots[graph.kind[task]], shared=split(kind.cost)[1],
             is_hidden=task in graph.hidden, is_shared=bool(kind.flags & Flag.ASYNC),
         ))
+    vain = [Vain(node, started, seconds, slots[graph.kind[task]]) for task, node, started, seconds in answer["vain"]]
     moved = state.done.bytes_moved if state.done is not None else 0
-    return Story(str(graph.dag_id), tasks, answer["cpus"], run=state.run, bytes_moved=moved, is_over=state.over.done())
+    return Story(str(graph.dag_id), tasks, answer["cpus"], run=state.run, bytes_moved=moved, is_over=state.over.done(),
+                 shared=answer["shared"], vain=vain)
 
 
 def with_edges(graph: Graph, answer: Any) -> Graph:

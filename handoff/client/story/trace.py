@@ -10,7 +10,7 @@ from typing import Any
 from handoff.client.story.records import Story
 from handoff.files import write_file
 
-SHORTEST = 0.001         # microseconds; a slice of no length would hold neither end of an arrow
+SHORTEST = 1             # nanoseconds, which viewers count in; a slice of no length would hold neither end of an arrow
 
 
 def trace_of(story: Story) -> dict[str, Any]:
@@ -18,14 +18,12 @@ def trace_of(story: Story) -> dict[str, Any]:
     process = {node: number for number, node in enumerate(story.nodes, 1)}
     rows = {place: number for number, place in enumerate(sorted({each.place for each in story.tasks.values()}), 1)}
     events = [*_names(process, rows)]
-    ends = {}
+    spans = _spans(story)
     for done in story.tasks.values():
-        begin = round(done.started * 1e6, 3)
-        end = max(round(done.ended * 1e6, 3), round(begin + SHORTEST, 3))
-        ends[done.task] = begin, end
+        begin, end = spans[done.task]
         events.append({
             "ph": "X", "name": done.name, "cat": done.function, "pid": process[done.node], "tid": rows[done.place],
-            "ts": begin, "dur": round(end - begin, 3),
+            "ts": begin / 1000, "dur": (end - begin) / 1000,
             "args": {"function": done.function, "attempt": done.attempt, "bytes": done.nbytes, "waited_seconds": round(done.waited, 6),
                      "planned_seconds": round(done.planned, 6)},
         })
@@ -36,14 +34,29 @@ def trace_of(story: Story) -> dict[str, Any]:
                 continue         # it stayed where it was made
             number += 1
             common = {"cat": "hand-off", "name": "hand-off", "id": number}
-            begin, end = ends[source.task]
             events.append({"ph": "s", **common, "pid": process[source.node], "tid": rows[source.place],
-                           "ts": max(begin, round(end - SHORTEST, 3)), "args": {"bytes": source.nbytes}})
-            events.append({"ph": "f", "bp": "e", **common, "pid": process[done.node], "tid": rows[done.place], "ts": ends[done.task][0]})
+                           "ts": (spans[source.task][1] - SHORTEST) / 1000, "args": {"bytes": source.nbytes}})
+            events.append({"ph": "f", "bp": "e", **common, "pid": process[done.node], "tid": rows[done.place],
+                           "ts": spans[done.task][0] / 1000})
     return {
         "traceEvents": events, "displayTimeUnit": "ms",
         "otherData": {"run": story.run, "graph": story.name, "seconds": story.makespan, "bytes_moved": story.bytes_moved},
     }
+
+
+def _spans(story: Story) -> dict[int, tuple[int, int]]:
+    """Per task, its begin and end in whole nanoseconds.
+
+    What took no time is given the shortest; what follows it in its row, and what takes its result, begins a bit later. So slices of a row
+    never overlap, which viewers would show as one within the other, and no arrow leads back in time.
+    """
+    free: dict[tuple[str, int, int], int] = {}       # per row: when its last slice ends
+    spans: dict[int, tuple[int, int]] = {}
+    for done in story.tasks.values():
+        begin = max(round(done.started * 1e9), free.get(done.place, 0), *(spans[each][1] for each in done.inputs))
+        end = free[done.place] = max(round(done.ended * 1e9), begin + SHORTEST)
+        spans[done.task] = begin, end
+    return spans
 
 
 def _names(process: dict[str, int], rows: dict[tuple[str, int, int], int]) -> Iterator[dict[str, Any]]:

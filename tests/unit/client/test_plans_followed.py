@@ -162,7 +162,7 @@ def test_a_plan_is_compared_with_records() -> None:
     assert [each.function for each in found.largest] == ["y", "x"]
     assert found.largest[0].late == pytest.approx(2.5, abs=0.01)
     text = str(found)
-    assert "5.500 s happened (+83 %); 1 of 2 functions ran where they were planned" in text
+    assert "5.500 s happened (+83 %); 1 of 2 functions ran where planned" in text
     assert "Ran elsewhere" in text
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.startswith("  ")}
     assert rows["other"] == ["1", "2.000", "4.000", "2.000", "4.000"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from handoff.client.story.causes import causes_of, critical_path
 from handoff.client.story.changes import changes_of, placed_anew, replay
-from handoff.client.story.records import Done, Story
+from handoff.client.story.records import Done, Story, Vain
 from handoff.client.story.report import report_of
 from handoff.client.story.usage import usage_of
 
@@ -47,6 +47,24 @@ def test_seconds_of_nodes_are_told_apart() -> None:
     assert (first.node, first.slots, first.tasks) == ("n1", 1.0, 2)
     assert (first.running, first.waiting, first.moving, first.idle) == pytest.approx((2.5, 0.0, 0.0, 3.25))
     assert (second.running, second.waiting, second.moving, second.idle) == pytest.approx((3.0, 2.0, 0.5, 2 * 5.75 - 5.5))
+
+
+def test_attempts_in_vain_were_running() -> None:
+    """t0 failed after two seconds, paused for one, and ran for one on another node; the second of what was left is idle there."""
+    story = Story("s", [done(0, 3.0, 1.0, node="n2", attempt=2)], {"n1": 1.0, "n2": 2.0},
+                  vain=[Vain("n1", 0.0, 2.0), Vain("n2", 2.5, 9.0, 0.5)])
+    first, second = usage_of(story, causes_of(story))
+    assert (first.running, first.in_vain, first.idle) == pytest.approx((2.0, 2.0, 2.0))
+    assert (second.running, second.in_vain, second.idle) == pytest.approx((1.75, 0.75, 6.25))
+    assert "of it in vain" in str(report_of(story)) and "of it in vain" not in str(report_of(moved()))
+
+
+def test_an_attempt_in_vain_takes_no_more_than_there_is() -> None:
+    """By what is known of its times it overlaps the next one a little: the node has no second core for that."""
+    story = Story("s", [done(0, 1.0, 1.0, attempt=2)], {"n1": 1.0}, vain=[Vain("n1", 0.0, 1.002), Vain("gone", 0.5, 1.0)])
+    gone, use = usage_of(story, causes_of(story))
+    assert (use.slots, use.running, use.in_vain) == pytest.approx((1.0, 2.0, 1.0))
+    assert (gone.node, gone.slots, gone.running, gone.idle) == ("gone", 1.0, 1.0, 1.0)
 
 
 def test_nodes_that_did_nothing_are_idle() -> None:
@@ -160,7 +178,7 @@ def test_one_more_node_helps_a_bag_of_tasks_and_no_chain() -> None:
     story = Story("s", bag, {"n1": 1.0, "n2": 1.0})
     causes = causes_of(story)
     found = {change.what: change.saved for change in changes_of(story, causes, critical_path(story, causes))}
-    assert found["one more node like n1 (1 cores)"] == pytest.approx(1.0)
+    assert found["one more node like n1 (1 core)"] == pytest.approx(1.0)
     chain = [done(task, task, 1.0, *([task - 1] if task else [])) for task in range(8)]
     assert placed_anew(chain, [1, 1], 0.0) == placed_anew(chain, [1, 1, 1], 0.0) == 8.0
 

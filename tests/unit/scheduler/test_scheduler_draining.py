@@ -36,6 +36,32 @@ def state_of(cluster: Cluster, name: str) -> str:
     return {node["name"]: node["state"] for node in answer.data}.get(name, "gone")
 
 
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_outputs_that_only_a_drained_node_could_make_are_waited_for_a_while(comes_back: bool) -> None:
+    """The run was over, and held; then its client misses them. It hears that they can't be had, or the node is back by then."""
+    cluster = Cluster(suspect_seconds=1e6, lost_seconds=1e6, node_timeout_seconds=5.0).client().join("stays").join("goes")
+    run = cluster.submit(program([(kind("pinned", node="goes"), ()), (kind("free", node="stays"), ())]))
+    cluster.done(0, 1)
+    drain(cluster, "goes", 2.0)
+    cluster.wait(1.0)
+    assert "goes" in [node.name for node in cluster.scheduler.ledger.nodes.values()]
+    cluster.wait(1.5)
+    assert [node.name for node in cluster.scheduler.ledger.nodes.values()] == ["stays"]
+
+    cluster.hear("client", Missing(run, ints([0])))
+    cluster.wait(4.0)
+    assert not cluster.told(RunFailed)
+    if comes_back:
+        cluster.join("goes")
+        cluster.done(0)
+        cluster.wait(10.0)
+        assert not cluster.told(RunFailed) and cluster.scheduler.ledger.runs[run].done == 2
+    else:
+        cluster.wait(2.0)
+        (failed,) = cluster.told(RunFailed, "client")
+        assert failed.code == "NodeTimeout" and "'goes'" in failed.text
+
+
 def test_planned_work_goes_elsewhere_and_running_work_ends_there() -> None:
     """What the node gives back is planned on another one; what it does not give back is waited for, and nothing new comes."""
     cluster = Cluster().client().join("n1", cpu=2)

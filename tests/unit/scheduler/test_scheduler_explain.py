@@ -12,6 +12,7 @@ from handoff.messages import Answer, Drain
 from handoff.program import Program
 from handoff.resources import amounts
 from handoff.scheduler.scheduler import Scheduler
+from handoff.scheduler.views import waits_for
 from handoff.settings import SchedulerSettings
 
 
@@ -154,7 +155,48 @@ def test_others_have_what_the_cluster_shares() -> None:
     made = _joined(made)
     made.submit(many(2, kind("licensed", {"cpu": 1, "cluster:licence": 1})))
     waiting = 1 if (1, 0) in made.planned else 0
-    assert reasons(made, waiting)["cluster"] == ["cluster:licence=1"]
+    assert reasons(made, waiting)["cluster"] == ["cluster:licence=1", False, True]
+
+
+def test_a_licence_is_named_for_pinned_tasks_too() -> None:
+    """There is room on their node: what the run waits for is not room."""
+    made = cluster()
+    made.scheduler = Scheduler(SchedulerSettings(), cluster=amounts({"licence": 1}))
+    made = _joined(made)
+    licensed = kind("licensed", {"cpu": 1, "cluster:licence": 1}, node="a")
+    made.submit(many(1, licensed))
+    second = made.submit(many(1, licensed))
+    assert reasons(made, 0, second) == {"only": ["a"], "cluster": ["cluster:licence=1", False, True]}
+    assert made.scheduler.ledger.runs[second].planned == 0
+    said = waits_for(made.scheduler.ledger, made.scheduler.ledger.runs[second])
+    assert said == "licensed waits for cluster:licence=1, which others of the cluster have now"
+
+
+def test_a_licence_that_is_kept_for_another_is_named() -> None:
+    """One is left, but one that needs two has waited for long."""
+    made = cluster()
+    made.scheduler = Scheduler(SchedulerSettings(suspect_seconds=1e6, lost_seconds=1e6), cluster=amounts({"licence": 2}))
+    made = _joined(made)
+    small, large = (kind(name, {"cpu": 1, "cluster:licence": count}) for name, count in (("small", 1), ("large", 2)))
+    first = made.submit(many(1, small))
+    second = made.submit(many(1, large))
+    made.wait(30.0)
+    third = made.submit(many(1, small))
+    assert made.scheduler.ledger.runs[first].planned == 1
+    assert reasons(made, 0, second)["cluster"] == ["cluster:licence=2", False, True]
+    assert reasons(made, 0, third)["cluster"] == ["cluster:licence=1", True, True]
+
+
+def test_a_cost_without_the_licence_may_wait_for_room() -> None:
+    """Both are said, each of its cost: the licence is held, and eight cores are not free."""
+    made = cluster()
+    made.scheduler = Scheduler(SchedulerSettings(), cluster=amounts({"licence": 1}))
+    made = _joined(made)
+    made.submit(many(2, kind("licensed", {"cpu": 1, "cluster:licence": 1}, alternatives=(amounts({"cpu": 4}),))))
+    waiting = 1 if (1, 0) in made.planned else 0
+    said = reasons(made, waiting)
+    assert said["cluster"] == ["cluster:licence=1", False, False]
+    assert said["room"][0][:2] == ["a", "cpu (4 needed, 3 free)"]
 
 
 def _joined(made: Cluster) -> Cluster:

@@ -21,7 +21,8 @@ from scheduler_story import (
     program,
 )
 
-from handoff.messages import Alive, Cancel, DropCode, EndRun, Missing, NodeGone, Progress
+from handoff.messages import Alive, Cancel, DropCode, EndRun, Failed, Missing, NodeGone, Progress
+from handoff.scheduler.views import timeline
 
 
 def two_nodes() -> Cluster:
@@ -40,6 +41,24 @@ def test_a_failed_attempt_is_made_again_after_a_pause_that_doubles() -> None:
         assert not cluster.plans()
         cluster.wait(pause * 0.2)
         assert cluster.plans() == [0] and cluster.attempt(0) == attempt
+
+
+def test_failed_attempts_are_remembered_with_their_time() -> None:
+    """As long as the node says; of a crash, since it had its room; a failure of an older attempt says nothing."""
+    cluster = Cluster().client().join("n1")
+    run = cluster.submit(many(1))
+    cluster.wait(2.0)
+    cluster.fail(0, seconds=1.5)
+    cluster.hear("n1", Failed(run, 0, 1, "exception", seconds=1.0))
+    cluster.wait(0.2)
+    given = cluster.scheduler.ledger.runs[run].given_at[0]
+    cluster.wait(1.0)
+    cluster.fail(0, cause="crash")
+
+    vain = timeline(cluster.scheduler.ledger, cluster.scheduler.ledger.runs[run])["vain"]
+    assert [(task, node) for task, node, _, _ in vain] == [(0, "n1")] * 2
+    assert vain[0][2:] == pytest.approx([0.5, 1.5])
+    assert vain[1][2:] == pytest.approx([given, 3.2 - given], abs=1e-3)
 
 
 def test_the_first_exhausted_task_fails_the_run() -> None:

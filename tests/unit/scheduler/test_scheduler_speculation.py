@@ -10,7 +10,8 @@ from scheduler_story import Cluster, Flag, Plan, Recall, Recalled, Redirect, Rel
 
 from handoff.columns import floats, ints
 from handoff.ids import RunId
-from handoff.messages import Abandon, Ask, Drain, EndRun, Forget
+from handoff.messages import Abandon, Ask, Drain, EndRun, Failed, Forget
+from handoff.resources import amounts
 
 TWICE = Flag.OUTPUT | Flag.IDEMPOTENT
 SETTINGS: dict[str, Any] = {"suspect_seconds": 1000.0, "lost_seconds": 1000.0}
@@ -62,6 +63,8 @@ def test_the_second_attempt_may_win() -> None:
     cluster.done(4)
 
     assert abandoned(cluster) == [("n1", [4], [1])]
+    ((task, peer, began, seconds),) = cluster.scheduler.ledger.runs[1].vain
+    assert (task, cluster.names[peer], began + seconds) == (4, "n1", pytest.approx(2.0)) and seconds > 1.0
     cluster.finish()
     (over,) = cluster.told(RunDone, "client")
     assert cluster.names[over.nodes[4]] == "n2"
@@ -178,6 +181,80 @@ def test_what_the_cluster_shares_is_not_had_twice() -> None:
     cluster.join("n2").wait(5.0)
 
     assert (cluster.where(4), cluster.attempt(4)) == ("n1", 1)
+
+
+def choosing(first: dict[str, float], second: dict[str, float]) -> Cluster:
+    """Costs: a GPU, or two cores. Four tasks took 0.1 s each on the first node, on which task 4 straggles; then the second node comes."""
+    cluster = Cluster(**SETTINGS).client().join("n1", **first)
+    work = kind("work", {"cpu": 1, "gpu": 1}, flags=TWICE, alternatives=(amounts({"cpu": 2}),))
+    cluster.submit(program([(work, ())] * 5))
+    for task in range(4):
+        cluster.done(task, seconds=0.1)
+    cluster.join("n2", **second)
+    assert cluster.where(4) == "n1"
+    cluster.wait(2.0)
+    return cluster
+
+
+@pytest.mark.parametrize(("first", "second", "chosen", "takes"), [
+    ({"cpu": 1, "gpu": 1}, {"cpu": 2}, [4, 0], {"cpu": 2}),
+    ({"cpu": 2}, {"cpu": 1, "gpu": 1}, [], {"cpu": 1, "gpu": 1}),
+    ({"cpu": 2}, {"cpu": 3}, [4, 0], {"cpu": 2}),
+])
+@pytest.mark.parametrize("winner", ["n1", "n2"])
+def test_a_second_attempt_takes_the_cost_that_fits_its_node(
+    first: dict[str, float], second: dict[str, float], chosen: list[int], takes: dict[str, float], winner: str,
+) -> None:
+    """Whichever cost the first attempt took; the node is told, the books are right for both, and empty at the end, whoever wins."""
+    cluster = choosing(first, second)
+
+    (plan,) = [message for name, message in cluster.said if isinstance(message, Plan) and name == "n2" and 4 in message.tasks]
+    assert list(plan.choices) == chosen
+    committed = {node.name: node.committed for node in cluster.scheduler.ledger.nodes.values()}
+    assert {name: steps for name, steps in committed["n2"].items() if steps} == dict(amounts(takes))
+    assert {name: steps for name, steps in committed["n1"].items() if steps} == dict(amounts(first))
+
+    cluster.done(4, node=winner, attempt=1 if winner == "n1" else 2)
+
+    run = cluster.scheduler.ledger.runs[1]
+    assert run.done == 5 and not run.choices and not run.twin_choices
+    assert not any(steps for node in cluster.scheduler.ledger.nodes.values() for steps in node.committed.values())
+    assert run.took.get(4, 0) == (0 if "gpu" in (first if winner == "n1" else second) else 1)
+
+
+@pytest.mark.parametrize("what", ["first fails", "second fails", "n1", "n2", "forgotten"])
+def test_books_of_chosen_costs_hold_whatever_becomes_of_the_attempts(what: str) -> None:
+    """One of them fails, or is lost with its node, or the run ends: what it took, and nothing else, is free."""
+    cluster = choosing({"cpu": 1, "gpu": 1}, {"cpu": 2})
+    match what:
+        case "forgotten":
+            cluster.hear("client", Forget(RunId(1)))
+        case "first fails":
+            cluster.hear("n1", Failed(RunId(1), 4, 1, "exception"))
+        case "second fails":
+            cluster.hear("n2", Failed(RunId(1), 4, 2, "exception"))
+        case node:
+            cluster.lose(node)
+    left = {"first fails": "n2", "n1": "n2", "second fails": "n1", "n2": "n1"}.get(what)
+    used = {node.name: {name: steps for name, steps in node.committed.items() if steps} for node in cluster.scheduler.ledger.nodes.values()}
+    takes = {"n1": amounts({"cpu": 1, "gpu": 1}), "n2": amounts({"cpu": 2})}
+    assert used == {name: dict(takes[name]) if name == left else {} for name in used}
+    if left:
+        cluster.done(4, node=left, attempt=1 if left == "n1" else 2)
+        assert cluster.told(RunDone, "client")
+
+
+def test_a_second_attempt_takes_the_quicker_of_two_nodes_by_its_cost() -> None:
+    """On the GPU, as it was learned to be quicker than cores, though the node with cores comes first."""
+    cluster = Cluster(**SETTINGS).client().join("n1", cpu=2)
+    work = kind("work", {"cpu": 1, "gpu": 1}, flags=TWICE, alternatives=(amounts({"cpu": 2}),))
+    run = cluster.submit(program([(work, ())] * 5))
+    for task in range(4):
+        cluster.done(task, run=run, seconds=0.1)
+    cluster.scheduler.ledger.estimates.observe(cluster.scheduler.ledger.runs[run].shapes[0].functions[0], [0.01] * 4, [1] * 4)
+    cluster.join("n2", cpu=2).join("n3", cpu=1, gpu=1).wait(2.0)
+
+    assert (cluster.where(4), cluster.attempt(4)) == ("n3", 2)
 
 
 def test_a_task_is_doubled_once() -> None:
