@@ -41,6 +41,8 @@ def spread(desk: Desk, run: Run, shape: Shape, bound: int | None) -> int:
             levels.append(level)
             units.append(unit)
             rooms.append(int((reach - level) / unit) + 1 if level < reach else 0)
+        if levels and min(levels) >= ledger.foresight.mark(now, run, shape, reach):
+            return 0
     else:
         all_short = ledger.estimates.all.count and ledger.estimates.all.seconds <= ledger.foresight.short
         extra = UNKNOWN_AHEAD if not function.count and all_short else 0

@@ -13,6 +13,8 @@ STEADY_SPREAD = 0.25         # ... this part of it, is so well known that even l
 UNSURE = 2.0                 # runs differ by this part of their mean at least, divided by how many were seen
 WELL_KNOWN = 32              # until a function was seen so often, its stream starts slowly:
 AHEAD_PER_RUN = 2            # for each run seen, so many tasks may be ahead at once, since one quick run among slow ones may mislead
+LOW = 0.5                    # nodes are topped up when what they have lasts for less than this part of the reach of what comes next,
+LOW_ROUND_TRIPS = 4.0        # or for so many round trips where that is more
 STEADY_RUNS = 4.0            # after so many runs of a function, half of its reach is used; after many, all of it
 
 
@@ -69,6 +71,14 @@ class Foresight:
             reach = min(reach, (self.round_trip / spread) ** 2 * seconds)
         reach *= count / (count + STEADY_RUNS)
         return reach if reach > self.round_trip else 0.0
+
+    def mark(self, now: float, run: Run, shape: Shape, reach: float) -> float:
+        """How many seconds before its start a task with this reach is bound now, in the pass of this time.
+
+        When a node is running low on them, all are filled; until then nobody gets anything: many tasks in one message now and then, where
+        each pass would else bind the one or two that have just come within reach.
+        """
+        return reach if run.topped_up == now or not shape.ahead else min(reach, max(LOW * reach, LOW_ROUND_TRIPS * self.round_trip))
 
     def nbytes(self, run: Run, task: int) -> float:
         """How large its result is, or will be."""

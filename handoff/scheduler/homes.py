@@ -65,19 +65,24 @@ def place(desk: Desk, run: Run, shape: Shape, bound: int | None) -> tuple[int, i
         work = {peer: levels[peer] if node.holding else now + node.backlog for peer, node in nodes.items()}
         _even_out(desk, front, work, units)
     idle = inf if is_few else _least(desk, shape)
-    limit, latency, submitted = now + ledger.foresight.reach_of(shape.function), ledger.foresight.latency, run.submitted
-    far = now + ledger.foresight.horizon    # what can only run where all its inputs are made may be bound as early as that
-    placed, alone, wait = 0, [], []
-    for number, (key, home, there) in enumerate(zip(front.keys, front.homes, front.there, strict=True)):
+    foresight, latency, submitted = ledger.foresight, ledger.foresight.latency, run.submitted
+    reach, horizon = foresight.reach_of(shape.function), foresight.horizon
+    low, far_low = now + foresight.mark(now, run, shape, reach), now + foresight.mark(now, run, shape, horizon)
+    looked_at: list[tuple[int, int, float, float]] = []
+    placed, alone, wait, is_low = 0, [], [], False
+    for key, home, there, on, count in zip(front.keys, front.homes, front.there, front.on, front.counts, strict=True):
+        soon = there + submitted + latency if there else now + latency
+        if on.get(home, 0) < count:
+            soon += latency
+        is_tied = there and len(on) == 1      # it can only run where all its inputs are made: to know that early costs nothing
+        looked_at.append((key, home, soon, now + (horizon if is_tied else reach)))
+        is_low |= home in nodes and max(levels[home], soon) <= (far_low if is_tied else low)
+    for key, home, soon, until in looked_at:
         node = nodes.get(home)
         if node is None or levels[home] > idle + latency + units[home]:
             alone.append(key)
             continue
-        soon = there + submitted + latency if there else now + latency
-        if front.on[number].get(home, 0) < front.counts[number]:
-            soon += latency
-        until = far if there and len(front.on[number]) == 1 else limit
-        if levels[home] > until or soon > until:
+        if not is_low or levels[home] > until or soon > until:
             wait.append(key)
             continue
         ledger.plan(now, run, key & LOW, node, held=False, there=soon)

@@ -227,11 +227,13 @@ class Ledger:
                 run.group_node.setdefault(run.group[task], peer)
             if run.is_object(task):
                 self.out.upload(run, task)
+        run.topped_up = now
         self.out.plan(node, run, (task,))
 
     def plan_block(self, now: float, run: Run, tasks: Sequence[int], node: Node, held: bool) -> None:
         """Give many equal tasks without inputs to this node. They are in its order and all ready."""
         count, peer = len(tasks), node.peer
+        run.topped_up = now
         shape = run.shapes[run.kind[tasks[0]]]
         state, attempt, where, new = run.state, run.attempt, run.node, HELD if held else AHEAD
         first, end = tasks[0], tasks[0] + count

@@ -151,6 +151,7 @@ class Run:
         # (node, task) that may still run there though planned anew, and what of the cluster it has; for limits that must hold only
         self.ghosts: dict[tuple[int, int], Amounts] = {}
         self.nodes: dict[int, None] = {}              # every node that was given anything of it, in order
+        self.topped_up = -1.0                         # when its nodes were last found to be running low, and were given more
         self.placed: set[int] = set()                 # those that the client was told of
         self.bytes_moved = 0
         self.unmet_since: float | None = None         # something that it needs is offered nowhere
