@@ -100,15 +100,21 @@ class Answers:
                 del queue[key]
 
     def flush(self) -> None:
-        """Send what was gathered in this turn."""
+        """Send what other nodes and clients asked for in this turn, or before."""
         if self._asked:
             asked, self._asked = self._asked, {}
             for (peer, run), tasks in asked.items():
                 self._send(peer, run, tasks)
+
+    def flush_outputs(self) -> None:
+        """Send clients the outputs of this turn; those of a run whose report waits for more wait with it."""
         if self._outputs:
             outputs, self._outputs = self._outputs, {}
             most = self._settings.push_bytes
             for (peer, run), tasks in outputs.items():
+                if run in self._state.reporting:
+                    self._outputs[peer, run] = tasks
+                    continue
                 token = self._tokens.pop((peer, run), 0)
                 if token:
                     self._state.effects.append(Send(peer, Accepted(token, run)))

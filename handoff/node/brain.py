@@ -241,6 +241,7 @@ class NodeBrain:
         self._wants.flush()
         self._answers.flush()
         self._reports.flush(now)
+        self._answers.flush_outputs()
         if state.drops:
             state.effects.extend(Drop(run, tuple(tasks)) for run, tasks in state.drops.items() if tasks)
             state.drops = {}

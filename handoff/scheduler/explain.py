@@ -37,7 +37,7 @@ def explain(ledger: Ledger, now: float, run: Run, task: int) -> dict[str, Any]:
     started, seconds = run.started[task], run.seconds[task]
     if AHEAD <= state <= HELD:            # until it is done, `started` is when it should end
         seconds = expected / (node.speed if node is not None else 1.0)
-        started -= seconds
+        started = run.ends_at(task) - seconds
     only = ledger.allowed(run, task)
     return {
         "task": task, "state": STATES[state], "name": kind.name, "cost": describe(kind.cost), "now": now - run.submitted, "node": here,
@@ -118,7 +118,7 @@ def _inputs(ledger: Ledger, now: float, run: Run, task: int, places: Any) -> lis
         state = run.state[each]
         rows.append([each, STATES[state], _name(ledger, places[each]) if state >= AHEAD else "",
                      int(run.nbytes[each] if state >= DONE else ledger.foresight.nbytes(run, each)),
-                     max(run.started[each], now - run.submitted) if AHEAD <= state <= HELD else 0.0])
+                     max(run.ends_at(each), now - run.submitted) if AHEAD <= state <= HELD else 0.0])
     rows.sort(key=lambda row: (row[1] in (STATES[DONE], STATES[GONE]), -row[3], row[0]))
     return rows[:INPUTS_MAX]
 

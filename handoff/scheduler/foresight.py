@@ -51,6 +51,8 @@ class Foresight:
         function = shape.function
         if function.count < WELL_KNOWN and shape.ahead > AHEAD_PER_RUN * function.count:
             return 0.0
+        if shape.node and self.is_short(shape):
+            return self.horizon    # it can't be bound to the wrong node
         return self.reach_of(function)
 
     def reach_of(self, function: Function) -> float:

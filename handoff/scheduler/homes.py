@@ -14,7 +14,7 @@ from handoff.scheduler.foresight import AHEAD_PER_RUN, WELL_KNOWN
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.ready import LOW, Shape
-from handoff.scheduler.runs import DONE, Run
+from handoff.scheduler.runs import AHEAD, DONE, Run
 
 FRONT_MAX = 64     # tasks that are looked at together
 TURN = 16          # of them, so many may be less urgent than others that wait
@@ -97,6 +97,7 @@ def _front(desk: Desk, run: Run, shape: Shape, bound: int | None) -> Front:
     front = Front()
     small, number = desk.ledger.rates.small, run.run
     state, where, copies, nbytes, started = run.state, run.node, run.copies, run.nbytes, run.started
+    early = run.early
     while len(front.keys) < FRONT_MAX and (head := desk.head(shape)) is not None:
         of, task = head
         if front.keys and shape.head() == front.keys[-1]:   # it was queued twice
@@ -112,8 +113,8 @@ def _front(desk: Desk, run: Run, shape: Shape, bound: int | None) -> Front:
         for each in run.inputs[run.starts[task] : run.starts[task] + count]:
             if state[each] == DONE:
                 size += nbytes[each]
-            elif started[each] > there:
-                there = started[each]
+            elif (ends := started[each] - (early if state[each] == AHEAD else 0.0)) > there:
+                there = ends
             home = where[each]
             on[home] = on.get(home, 0) + 1
             if each in copies:

@@ -86,8 +86,7 @@ def inputs_of(ledger: Ledger, run: Run, task: int, now: float) -> Inputs:
             size = run.nbytes[each] + 1.0
         else:
             size = ledger.foresight.nbytes(run, each) + 1.0
-            ends = run.started[each] + run.submitted
-            there = max(there, ends)
+            there = max(there, run.ends_at(each) + run.submitted)
         total += size
         home = where[each]
         bytes_on[home] = bytes_on.get(home, 0.0) + size

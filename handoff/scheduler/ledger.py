@@ -199,8 +199,8 @@ class Ledger:
             node.backlog += node.units.get(shape) or node.unit(shape, self.estimates)
             there = max(there, now)
             end = node.book(seconds, share, there)
-            node.queue[run.run, task] = (seconds, share, there, end - seconds)
-            run.started[task] = end - run.submitted
+            node.queue[run.run, task] = (seconds, share, there + run.early if there > now else 0.0, end - seconds, run)
+            run.started[task] = end - run.submitted + run.early
         if run.linked:
             where = run.node
             for each in run.inputs[run.starts[task] : run.starts[task + 1]]:
@@ -264,7 +264,7 @@ class Ledger:
             node.backlog += stream
             node.lanes[:] = [max(now, free) + stream for free in node.lanes]
             if run.linked:
-                until = node.lanes[-1] - run.submitted
+                until = node.lanes[-1] - run.submitted + run.early
                 for task in tasks:
                     run.started[task] = until
         if run.linked:

@@ -57,7 +57,8 @@ class Node:
         self.committed: dict[str, int] = dict.fromkeys(self.capacity, 0)
         # Held tasks: (run, task) -> start, what, for how long, at which cost, and whether it is early: bound before its room opens.
         self.holding: dict[tuple[int, int], tuple[float, Shape, float, Amounts, bool]] = {}
-        self.queue: dict[tuple[int, int], tuple[float, float, float, float]] = {}   # ahead, one by one: seconds, share, inputs there, start
+        # What is planned ahead one by one: seconds, share, when its inputs should be there (0: they are) as of its planning, start, run.
+        self.queue: dict[tuple[int, int], tuple[float, float, float, float, Run]] = {}
         self.ends: list[tuple[float, float, Amounts]] | None = None   # of the held tasks: (end, start, cost), sorted; None: not known
         self.lanes: list[float] = [0.0] * max(1, min(LANES_MAX, cpus))   # when each core is through with what was planned here, sorted
         self.down_at = self.up_at = 0.0         # when its link has moved what was decided, either way
@@ -146,14 +147,15 @@ class Node:
         for end, since, cost in self.ends_of(now):
             self.occupy(self.width(cost), (end if end > now else now + LINDY * (now - since)) + stream)
         waiting = []
-        for key, (seconds, share, there, start) in walked.items():
+        for key, (seconds, share, there, start, run) in walked.items():
             if start < now:     # it should run by now
                 end = start + seconds
                 self.occupy(share, (end if end > now else now + LINDY * (now - start)) + stream)
             else:
-                waiting.append((key, seconds, share, there))
-        for key, seconds, share, there in waiting:
-            self.queue[key] = (seconds, share, there, self.book(seconds, share, there) - seconds)
+                waiting.append((key, seconds, share, there, run))
+        for key, seconds, share, there, run in waiting:
+            start = self.book(seconds, share, there and there - run.early) - seconds
+            self.queue[key] = (seconds, share, there, start, run)
 
     def _lay_out(self, now: float) -> None:
         """The same where nothing is planned ahead: the usual case of long tasks, each on its own cores."""

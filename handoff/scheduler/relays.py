@@ -114,7 +114,7 @@ def join(ledger: Ledger, run: Run, value: int, peer: int, nbytes: float, now: fl
     if tree is None:
         if run.has_remade or len(run.consumers_of(value)) <= CHILDREN:
             return None    # where something was made again, it is not known for sure who has what
-        there = now if run.state[value] == DONE else run.started[value] + run.submitted
+        there = now if run.state[value] == DONE else run.ends_at(value) + run.submitted
         tree = run.trees[value] = Tree(run.node[value], there)
     holder = tree.holders.get(peer)
     if holder is None:

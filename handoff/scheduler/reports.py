@@ -13,6 +13,7 @@ from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, WAITING, Run
 
 LONG_SECONDS = 0.001   # all is learned of functions that take this long; of shorter ones, what costs little beside them:
+EARLY_RECENT = 0.5     # how much the last report says of how much earlier than planned the tasks of a run end
 SHORT_GRADED = 5       # nodes are compared by one report in so many (more than SAMPLES_KNOWN, or it could be the same one for ever)
 
 
@@ -50,6 +51,7 @@ def _mark_done(now: float, ledger: Ledger, run: Run, node: Node, report: Report)
     nbytes, seconds, started = run.nbytes, run.seconds, run.started
     worker, waited, workers, waits = run.worker, run.waited, report.workers or repeat(0), report.waited or repeat(0.0)
     peer, base, number = node.peer, now - run.submitted, run.run
+    fan_in, early, told = run.fan_in if run.linked else None, 0.0, 0
     done: list[int] = []
     held: list[int] = []
     for task, tried, size, spent, age, who, wait in zip(
@@ -62,6 +64,9 @@ def _mark_done(now: float, ledger: Ledger, run: Run, node: Node, report: Report)
             held.append(task)
         elif was != AHEAD:
             continue
+        elif fan_in is not None and fan_in[task]:
+            early += started[task] - base + age
+            told += 1
         state[task] = DONE
         nbytes[task] = size
         seconds[task] = spent
@@ -72,6 +77,8 @@ def _mark_done(now: float, ledger: Ledger, run: Run, node: Node, report: Report)
     if not done:
         return done
     node.moved_at = now
+    if told:
+        run.early += EARLY_RECENT * (early / told - run.early)
     left, shapes = run.left, run.shapes
     if node.queue:
         for task in done:

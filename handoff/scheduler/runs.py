@@ -111,7 +111,7 @@ class Run:
         self.node = array("I", [NOBODY]) * total      # where it is planned, or where its result is
         self.nbytes = array("Q", bytes(8 * total))
         self.seconds = array("d", bytes(8 * total))
-        self.started = array("d", bytes(8 * total))   # seconds after submission; while it is planned: when it should end
+        self.started = array("d", bytes(8 * total))   # seconds after submission; while it is planned: see `ends_at`
         self.given_at = array("f", bytes(4 * total))  # seconds after submission: when it was last planned
         self.worker = array("I", bytes(4 * total))    # which of its node's workers ran it; 0: none
         self.waited = array("f", bytes(4 * total))    # seconds from when its inputs were at its node to its start
@@ -151,6 +151,7 @@ class Run:
         # (node, task) that may still run there though planned anew, and what of the cluster it has; for limits that must hold only
         self.ghosts: dict[tuple[int, int], Amounts] = {}
         self.nodes: dict[int, None] = {}              # every node that was given anything of it, in order
+        self.early = 0.0                              # seconds by which tasks planned ahead of their inputs end before they should
         self.topped_up = -1.0                         # when its nodes were last found to be running low, and were given more
         self.placed: set[int] = set()                 # those that the client was told of
         self.bytes_moved = 0
@@ -220,6 +221,10 @@ class Run:
     def inputs_of(self, task: int) -> Sequence[int]:
         """The tasks whose results it takes."""
         return self.inputs[self.starts[task] : self.starts[task + 1]] if self.linked else ()
+
+    def ends_at(self, task: int) -> float:
+        """When a planned task should end, in seconds after submission: as was thought when it was planned, and as much earlier as others."""
+        return self.started[task] - (self.early if self.state[task] == AHEAD else 0.0)
 
     def input_bytes(self, task: int) -> int:
         """What it takes in: its literal, and the results that are there (of very many, what the first ones say)."""
