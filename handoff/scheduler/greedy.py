@@ -349,11 +349,11 @@ class Greedy:
         limit = now + foresight.mark(now, run, shape, reach or foresight.horizon)
         far = now + foresight.mark(now, run, shape, foresight.horizon)
         waits = run.linked and run.missing[task] > 0
-        if waits and inputs is not None and only is None and len(inputs.bytes_on) == 1 and (inputs.there > limit or not reach):
-            if inputs.there <= far and not run.told and ledger.foresight.is_short(shape):
-                # The next link of a chain stays where the chain is: to know that early costs nothing.
-                home = [node for node in desk.holders(shape, inputs) if inputs.is_all_on(node)]
-                return self._ahead(now, desk, run, task, shape, options, home, inputs, ledger.foresight.horizon) if home else KEPT
+        is_tied = waits and inputs is not None and only is None and len(inputs.bytes_on) == 1 and (inputs.there > limit or not reach)
+        if is_tied and inputs is not None and inputs.there <= far and not run.told and foresight.is_short(shape):
+            # The next link of a chain stays where the chain is: to know that early costs nothing.
+            home = [node for node in desk.holders(shape, inputs) if inputs.is_all_on(node)]
+            return self._ahead(now, desk, run, task, shape, options, home, inputs, ledger.foresight.horizon) if home else KEPT
         if inputs is not None and inputs.there > limit and reach and only is None:
             ledger.look_when_near(run, task, inputs.there, limit - now)
             return GONE

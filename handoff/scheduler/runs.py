@@ -223,7 +223,7 @@ class Run:
         return self.inputs[self.starts[task] : self.starts[task + 1]] if self.linked else ()
 
     def ends_at(self, task: int) -> float:
-        """When a planned task should end, in seconds after submission: as was thought when it was planned, and as much earlier as others."""
+        """When a planned task should end, in seconds after submission: as was thought when it was planned, less `early`."""
         return self.started[task] - (self.early if self.state[task] == AHEAD else 0.0)
 
     def input_bytes(self, task: int) -> int:
