@@ -37,7 +37,8 @@ class NodeSettings:
     heartbeat_seconds: float = 1.0
     batch_seconds: float = 0.003       # predicted work given to one worker in one message
     batch_max: int = 256               # tasks in one message to a worker
-    report_seconds: float = 0.005      # ends of short tasks are reported this late at most, as long as more of their run is planned here
+    # Ends of short tasks are reported, and outputs sent to the client, this late at most, as long as more of their run is planned here.
+    report_seconds: float = 0.01
     stall_seconds: float = 0.05        # a worker that says nothing for so long hands back what it has not begun
     inline_bytes: int = 64 * KIB       # larger values live in shared memory
     push_bytes: int = 1 * MIB          # larger outputs are announced to the client and fetched when asked for

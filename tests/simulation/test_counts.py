@@ -49,12 +49,12 @@ class CountedLetters(Letters):
 class Quiet(Sim):
     """A calm world of two nodes in which exactly these graphs are run, one after the other; only the last one is counted."""
 
-    def __init__(self, *graphs: list[tuple[int, ...]]) -> None:
+    def __init__(self, *graphs: list[tuple[int, ...]], pinned: tuple[str, ...] = ("",)) -> None:
         cpu = amounts({"cpu": 1, "memory": 1000})
         super().__init__(0, checks=False, options=replace(
             draw_options(0, "calm"), offers=tuple(Offer(name, cpu, stays=True) for name in ("node-1", "node-2")), joiners=(), clients=1,
             delay_seconds=0.0001, link_seconds=0.0, encoded=True, spawn_trouble=0.0, settings=Settings()))
-        self.graphs = graphs
+        self.graphs, self.pinned = graphs, pinned
         self.counted = self.stage.letters = CountedLetters()
 
     def prepare(self) -> None:
@@ -64,7 +64,7 @@ class Quiet(Sim):
             self._start_node(offer)
         self.clients["client-0"] = Client(self.stage, "client-0")
         for number, edges in enumerate(self.graphs, 1):
-            job = job_of(number, edges)
+            job = job_of(number, edges, self.pinned if number == len(self.graphs) else ("",))
             self.jobs.append(job)
             self.clock.at(number * 2.0, self._begin, job)
 
@@ -84,19 +84,20 @@ class Quiet(Sim):
         return sum(count for name, count in self.counted.nbytes.items() if name != "Alive")
 
 
-def job_of(number: int, edges: list[tuple[int, ...]]) -> Job:
-    """Empty tasks; what nobody takes is an output."""
+def job_of(number: int, edges: list[tuple[int, ...]], nodes: tuple[str, ...] = ("",)) -> Job:
+    """Empty tasks, pinned to these nodes in turn; what nobody takes is an output."""
     consumers: list[list[int]] = [[] for _ in edges]
     for task, inputs in enumerate(edges):
         for each in inputs:
             consumers[each].append(task)
     cost = amounts({"cpu": 1})
-    kinds = (Kind((CODE,), "empty", cost=cost), Kind((CODE,), "empty", flags=Flag.OUTPUT, cost=cost))
+    kinds = tuple(Kind((CODE,), "empty", flags=flags, cost=cost, node=node) for flags in (Flag(0), Flag.OUTPUT) for node in nodes)
     values: list[bytes] = []
     for task, inputs in enumerate(edges):
         values.append(value_of((b"%d/%d" % (number, task), b"", *(values[each] for each in inputs)), 8))
+    kind_of = ints(len(nodes) * (not each) + task % len(nodes) for task, each in enumerate(consumers))
     program = Program(
-        ((CODE, len(code_of(CODE))),), kinds, ints(not each for each in consumers), Blobs.of([b""] * len(edges)), ints(map(len, edges)),
+        ((CODE, len(code_of(CODE))),), kinds, kind_of, Blobs.of([b""] * len(edges)), ints(map(len, edges)),
         ints(each for inputs in edges for each in inputs))
     submit = Submit(number, f"job-{number}", program, wait_for_nodes=True, body=code_of(CODE))
     outputs = [task for task, several in enumerate(consumers) if not several]
@@ -105,6 +106,8 @@ def job_of(number: int, edges: list[tuple[int, ...]]) -> Job:
 
 WIDE: list[tuple[int, ...]] = [()] * TASKS
 CHAIN: list[tuple[int, ...]] = [(), *((task,) for task in range(TASKS - 1))]
+STENCIL: list[tuple[int, ...]] = [
+    tuple(at - 4 - at % 4 + place for place in range(max(0, at % 4 - 1), min(4, at % 4 + 2))) if at >= 4 else () for at in range(TASKS)]
 TREE: list[tuple[int, ...]] = [()] * 512 + [(2 * at, 2 * at + 1) for at in range(511)]
 
 
@@ -112,6 +115,7 @@ TREE: list[tuple[int, ...]] = [()] * 512 + [(2 * at, 2 * at + 1) for at in range
     pytest.param(WIDE, 63, 121, id="wide"),      # counted: 57 and 110; with a plan, a report and a result for each task: more than 3,000
     pytest.param(CHAIN, 61, 117, id="chain"),    # 55 and 106; with a plan for each task once its input is there: more than 2,000
     pytest.param(TREE, 112, 132, id="tree"),     # 102 and 120; with a question for each input from the other node: some hundreds more
+    pytest.param(STENCIL, 438, 154, id="stencil"),   # 398 and 140; with a plan and a report for each task: more than 2,000
 ])
 def test_messages_and_bytes_per_task_are_few(graph: list[tuple[int, ...]], messages_max: int, bytes_max: float) -> None:
     """All that is said between all processes for one graph of a thousand empty tasks."""
@@ -119,6 +123,16 @@ def test_messages_and_bytes_per_task_are_few(graph: list[tuple[int, ...]], messa
 
     assert world.messages <= messages_max, world.counted.messages
     assert world.nbytes / len(graph) <= bytes_max, world.counted.nbytes
+
+
+def test_what_goes_to_and_fro_is_planned_in_few_messages() -> None:
+    """A chain pinned to two nodes in turn: each hop is a result from node to node, and nothing else is said hop by hop."""
+    world = Quiet(WIDE, CHAIN, pinned=("node-1", "node-2")).run()
+
+    messages = world.counted.messages
+    assert messages["Results"] <= TASKS
+    assert messages["Plan"] + messages["Want"] <= 211           # counted: 192; topped up task by task: about 1,000
+    assert messages["Report"] + messages["Release"] <= 891     # 810: told of every few hops
 
 
 @pytest.mark.parametrize(("room", "graph", "calls_max"), [
