@@ -12,7 +12,7 @@ from handoff.node.clocks import Clocks
 from handoff.node.crew import Batch, Crew, Worker
 from handoff.node.events import Broke, CancelTask, Finished, HandedBack, Started, WorkerGone
 from handoff.node.state import State
-from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, TARGET, Handling, Table
+from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, TARGET, TEACHES, Handling, Table
 
 ABANDONED = "another attempt at it was quicker"
 UNSEEN_DEATHS_MAX = 3  # workers that died with this task first in line, though none was seen to run: then it is blamed
@@ -75,6 +75,7 @@ class Endings:
                     drops.pop(task, None)
             if entry[HANDLING] is not handling:
                 if handling is not None:
+                    table.teaches |= handling.pace.ended < TEACHES
                     handling.pace.learn(total, count)
                 handling, total, count = entry[HANDLING], 0.0, 0
                 is_output = handling.is_output
@@ -94,6 +95,7 @@ class Endings:
             took.append(seconds)
             ended.append(when)
         if handling is not None:
+            table.teaches |= handling.pace.ended < TEACHES
             handling.pace.learn(total, count)
         if table.bereaved:
             for task in event.tasks:

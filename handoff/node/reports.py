@@ -16,8 +16,6 @@ from handoff.node.answers import Answers
 from handoff.node.state import State
 from handoff.node.tables import ATTEMPT, HANDLING, Table
 
-TEACHES = 64    # so many ends of a run are told without delay: the coordinator learns from them how far ahead it may plan
-
 
 class Reports:
     """Gathers and sends them."""
@@ -54,18 +52,17 @@ class Reports:
             if self._may_wait(table, now):
                 waiting[run] = table
                 continue
-            table.told += len(table.done)
             ages = floats([now - ended if ended < now else 0.0 for ended in table.ended])
             state.effects.append(Send(COORDINATOR, Report(
                 run, ints(table.done), ints(table.attempts), longs(table.nbytes), floats(table.seconds), ages, table.fetched,
                 ints(table.workers), floats(table.waited))))
             table.done, table.attempts, table.nbytes, table.seconds, table.ended = [], [], [], [], []
             table.workers, table.waited, table.fetched = [], [], 0
-            table.unreported_at = inf
+            table.unreported_at, table.teaches = inf, False
         state.reporting = waiting
 
     def _may_wait(self, table: Table, now: float) -> bool:
-        if table.told < TEACHES or len(table.plans) - len(table.given) <= len(table.done) or max(table.seconds) > self._patience:
+        if table.teaches or len(table.plans) - len(table.given) <= len(table.done) or max(table.seconds) > self._patience:
             return False
         table.unreported_at = min(table.unreported_at, now)
         return now < table.unreported_at + self._patience

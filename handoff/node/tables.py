@@ -39,19 +39,22 @@ def mode_of(kind: Kind, cost: Amounts) -> Mode:
 class Pace:
     """How long tasks of one code take: what this node has seen, the recent weighing most."""
 
-    __slots__ = ("seconds", "seen")
+    __slots__ = ("ended", "seconds", "seen")
 
     def __init__(self) -> None:
         self.seconds = float("inf")  # unknown: never short
         self.seen = 0                # at most PACE_MEMORY
+        self.ended = 0               # all that ended here
 
     def learn(self, total: float, count: int) -> None:
         """`count` tasks took `total` seconds together."""
         seen = self.seen
         self.seconds = (self.seconds * seen + total) / (seen + count) if seen else total / count
         self.seen = min(PACE_MEMORY, seen + count)
+        self.ended += count
 
 
+TEACHES = 64     # so many ends of a function are told without delay: the coordinator learns from them how far ahead it may plan
 PACE_MEMORY = 8  # few, since a first call often imports for a second and later ones take microseconds
 
 
@@ -87,7 +90,7 @@ class Table:
     __slots__ = (
         "alternatives", "asked", "attempts", "bereaved", "collectors", "done", "ended", "fetched", "given", "handling", "is_planned",
         "missing", "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds", "since", "size",
-        "tailored", "told", "unreported_at",
+        "tailored", "teaches", "unreported_at",
         "waited", "waiters", "wants", "workers",
     )
 
@@ -113,7 +116,7 @@ class Table:
         self.redirected: dict[int, PeerId] = {}        # per input: where it comes from, if not from where the plan said
         self.collectors: dict[PeerId, None] = {}       # clients that take every output
         self.fetched = 0                               # bytes taken from other nodes since the last report
-        self.told = 0                                  # tasks that were reported
+        self.teaches = False                           # among what is to be reported are tasks of a function that is not well known
         self.unreported_at = inf                       # since when something waits to be reported
         # columns of the next report
         self.done: list[int] = []

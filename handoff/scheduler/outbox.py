@@ -29,6 +29,8 @@ from handoff.scheduler.nodes import Node
 from handoff.scheduler.relays import relays_for
 from handoff.scheduler.runs import Run
 
+RELEASE_SECONDS = 0.02    # so long results are kept that nobody needs any more: most releases then go with the next plan;
+RELEASES_MAX = 1024       # or until they are so many
 LATER_SECONDS = 0.005     # so long may wait what nobody waits for: the words of several runs then wake their client once
 
 
@@ -45,7 +47,8 @@ class Outbox:
         self.say_at = float("inf")                # when that is said at the latest
         self.plans: dict[tuple[int, int], tuple[Run, list[int]]] = {}
         self.redirects: dict[tuple[int, int], dict[int, int]] = {}
-        self.releases: dict[tuple[int, int], array[int]] = {}
+        self.releases: dict[tuple[int, int], array[int]] = {}     # kept back for a moment: nobody waits for them
+        self.release_at = float("inf")                             # when they are said at the latest
         self.recalls: dict[tuple[int, int], dict[int, int]] = {}   # per peer and run: tasks and their attempts
         self.abandons: dict[tuple[int, int], dict[int, int]] = {}  # likewise
         self.twins: list[tuple[Node, Run, int, int, int]] = []     # second attempts to be planned: the columns tell of the first
@@ -149,10 +152,8 @@ class Outbox:
         """Everything that is to be said; the outbox is empty afterwards, but for what nobody waits for."""
         if now >= self.say_at:
             self._say_held()
-        # First, since what is released may be planned again in the same pass, and must not be dropped when it is made.
-        for (peer, number), column in self.releases.items():
-            if peer in self.nodes:
-                self.send(peer, Release(RunId(number), column))
+        if self.releases or now >= self.release_at:
+            self._say_releases(now)
         # Before the plans, since a serializer that is planned anew must not be taken for the input of a consumer that has to move.
         for (peer, number), recalled in self.recalls.items():
             if peer in self.nodes:
@@ -177,12 +178,30 @@ class Outbox:
             if peer in self.nodes:
                 self._introduce(self.nodes[peer], changes.values())
                 self.send(peer, Redirect(RunId(number), array("I", changes), array("I", changes.values())))
-        for gathered in (self.plans, self.uploads, self.redirects, self.releases, self.recalls, self.abandons, self.twins):
+        for gathered in (self.plans, self.uploads, self.redirects, self.recalls, self.abandons, self.twins):
             gathered.clear()
         if self.held and self.say_at == float("inf"):
             self.say_at = now + LATER_SECONDS
         effects, self.effects = self.effects, []
         return effects
+
+    def _say_releases(self, now: float) -> None:
+        """Those that wait long enough or are many; and, before anything else about its run, what that node may drop.
+
+        For what is released may be planned there again in this pass, and must not be dropped when it is made.
+        """
+        is_due = now >= self.release_at
+        twins = {(node.peer, run.run) for node, run, *_ in self.twins}
+        spoken_of = (self.plans, self.recalls, self.abandons, self.redirects, twins)
+        for key in list(self.releases):
+            if is_due or len(self.releases[key]) >= RELEASES_MAX or any(key in each for each in spoken_of):
+                column = self.releases.pop(key)
+                if key[0] in self.nodes:
+                    self.send(key[0], Release(RunId(key[1]), column))
+        if is_due or not self.releases:
+            self.release_at = float("inf")
+        elif self.release_at == float("inf"):
+            self.release_at = now + RELEASE_SECONDS
 
     def _send_plan(self, node: Node, run: Run, tasks: list[int]) -> None:
         peer, first, count = node.peer, tasks[0], len(tasks)

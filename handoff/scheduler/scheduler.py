@@ -64,7 +64,8 @@ class Scheduler:
     @property
     def deadline(self) -> float | None:
         """When the next pause, timeout or silence is due."""
-        due = min(self.ledger.timers[0][0] if self.ledger.timers else float("inf"), self._look_at, self.ledger.out.say_at)
+        ledger = self.ledger
+        due = min(ledger.timers[0][0] if ledger.timers else float("inf"), self._look_at, ledger.out.say_at, ledger.out.release_at)
         return None if due == float("inf") else due
 
     def handle(self, now: float, event: Any) -> list[Send | Close | Note]:

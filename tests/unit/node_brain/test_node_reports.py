@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from handoff.messages import Report
-from handoff.node.reports import TEACHES
+from handoff.node.tables import TEACHES
 
 
 def told(node: Any) -> dict[int, tuple[int, float]]:

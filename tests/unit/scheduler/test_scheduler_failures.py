@@ -22,6 +22,7 @@ from scheduler_story import (
 )
 
 from handoff.messages import Alive, Cancel, DropCode, EndRun, Failed, Missing, NodeGone, Progress
+from handoff.scheduler.outbox import RELEASE_SECONDS
 from handoff.scheduler.views import timeline
 
 
@@ -220,6 +221,7 @@ def test_an_unreachable_result_is_made_elsewhere() -> None:
     assert [list(message.nodes) for message in cluster.told(Redirect, "n3")] == [[cluster.peers[cluster.where(0)]]]
     cluster.done(0)
     cluster.done(1)
+    cluster.wait(RELEASE_SECONDS)
     assert first in {name for name, message in cluster.said if isinstance(message, Release)}
 
 

@@ -13,6 +13,7 @@ from handoff.columns import Blobs, floats, longs
 from handoff.ids import RunId
 from handoff.program import Kind, Program
 from handoff.resources import amounts
+from handoff.scheduler.outbox import RELEASE_SECONDS
 from handoff.scheduler.simulate.cluster import ClusterSpec, node
 from handoff.scheduler.simulate.simulator import History, Simulator, Work
 from handoff.settings import SchedulerSettings
@@ -150,6 +151,7 @@ def test_every_holder_is_told_to_drop_it_once() -> None:
     cluster.fail(3)
     cluster.wait(0.1)
     cluster.finish()
+    cluster.wait(RELEASE_SECONDS)
     dropped = [name for name, message in cluster.said if isinstance(message, Release) and 0 in message.tasks]
 
     assert sorted(dropped) == [f"n{number}" for number in range(7)]
@@ -175,6 +177,7 @@ def test_who_takes_a_value_that_was_to_be_made_there_takes_part_when_it_is_made_
     cluster.done(2)
     assert cluster.scheduler.ledger.runs[RunId(1)].trees and cluster.plans("n1") == ([3] if takes_it_again else [])
     cluster.finish()
+    cluster.wait(RELEASE_SECONDS)
 
     assert sorted(name for name, message in cluster.said if isinstance(message, Release) and 0 in message.tasks) == sorted(
         {cluster.where(0), "n1", "n2", "n3", "n4"})

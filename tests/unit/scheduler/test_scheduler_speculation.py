@@ -12,6 +12,7 @@ from handoff.columns import floats, ints
 from handoff.ids import RunId
 from handoff.messages import Abandon, Ask, Drain, EndRun, Failed, Forget
 from handoff.resources import amounts
+from handoff.scheduler.outbox import RELEASE_SECONDS
 
 TWICE = Flag.OUTPUT | Flag.IDEMPOTENT
 SETTINGS: dict[str, Any] = {"suspect_seconds": 1000.0, "lost_seconds": 1000.0}
@@ -129,6 +130,7 @@ def test_what_takes_the_result_beside_the_first_attempt_takes_it_from_the_second
     assert [(name, list(word.tasks)) for name, word in cluster.last if isinstance(word, Redirect)] == [("n1", [4])]
     cluster.planned[1, 4] = ("n2", 2)
     cluster.finish()
+    cluster.wait(RELEASE_SECONDS)
 
     assert sorted(name for name, word in cluster.said if isinstance(word, Release) and 4 in word.tasks) == ["n1", "n2"]
 
