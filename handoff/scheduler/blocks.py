@@ -34,14 +34,18 @@ def spread(desk: Desk, run: Run, shape: Shape, bound: int | None) -> int:
     levels, units, rooms, slots = [], [], [], []
     if is_short:
         reach = ledger.foresight.reach_of(function)
+        low, is_low = ledger.foresight.mark(now, run, shape, reach), False
         each = function.seconds + OVERHEAD_SECONDS
         for node in nodes:
-            unit = each * node.share(need) / node.speed
+            share = node.share(need)
+            unit = each * share / node.speed
             level = max(node.backlog, node.lanes[0] - now)
+            idle = min(node.slots(need), int(1.0 / share) if share else 1) - node.planned   # so many could start at once
+            is_low |= idle > 0 or level < low
             levels.append(level)
             units.append(unit)
-            rooms.append(int((reach - level) / unit) + 1 if level < reach else 0)
-        if levels and min(levels) >= ledger.foresight.mark(now, run, shape, reach):
+            rooms.append(max(int((reach - level) / unit) + 1 if level < reach else 0, idle))
+        if not is_low:
             return 0
     else:
         all_short = ledger.estimates.all.count and ledger.estimates.all.seconds <= ledger.foresight.short
