@@ -351,9 +351,12 @@ class Greedy:
         waits = run.linked and run.missing[task] > 0
         is_tied = waits and inputs is not None and only is None and len(inputs.bytes_on) == 1 and (inputs.there > limit or not reach)
         if is_tied and inputs is not None and inputs.there <= far and not run.told and foresight.is_short(shape):
-            # The next link of a chain stays where the chain is: to know that early costs nothing.
+            # The next link of a chain stays where the chain is: to know that early costs nothing. So does one of several, if it has its turn.
             home = [node for node in desk.holders(shape, inputs) if inputs.is_all_on(node)]
-            return self._ahead(now, desk, run, task, shape, options, home, inputs, ledger.foresight.horizon) if home else KEPT
+            if not home:
+                return KEPT
+            if run.is_next_link(task) or home[0].ahead_at(shape, now, ledger.estimates) <= soon + foresight.round_trip:
+                return self._ahead(now, desk, run, task, shape, options, home, inputs, foresight.horizon)
         if inputs is not None and inputs.there > limit and reach and only is None:
             ledger.look_when_near(run, task, inputs.there, limit - now)
             return GONE

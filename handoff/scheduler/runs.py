@@ -222,6 +222,10 @@ class Run:
         """The tasks whose results it takes."""
         return self.inputs[self.starts[task] : self.starts[task + 1]] if self.linked else ()
 
+    def is_next_link(self, task: int) -> bool:
+        """Whether it takes one result, which nothing else takes."""
+        return self.fan_in[task] == 1 and len(self.consumers_of(self.inputs[self.starts[task]])) == 1
+
     def ends_at(self, task: int) -> float:
         """When a planned task should end, in seconds after submission: as was thought when it was planned, less `early`."""
         return self.started[task] - (self.early if self.state[task] == AHEAD else 0.0)
