@@ -36,6 +36,10 @@ UNKNOWN_AHEAD = 2        # tasks of a function never seen that a node gets beyon
 PLACED, KEPT, FULL, GONE = range(4)   # what became of a task that was looked at: FULL if nobody has room for any like it
 
 
+def _is_open(desk: Desk, shape: Shape, node: Node) -> bool:
+    return node.has_room(shape.need) and desk.reserved.get(node.peer, shape) is shape
+
+
 class Greedy:
     """Keeps nothing between passes but scratch space."""
 
@@ -370,7 +374,10 @@ class Greedy:
             looked_at = desk.holders(shape, inputs, near) if inputs is not None or near else []
             for option in options:
                 node = option.group.least()    # by its first core alone: it may have no room for one that takes several, or for part of one
-                if not node.has_room(need) or (node.queue and node.lanes[0] > limit):
+                cores = int(node.width(need) * len(node.lanes) + 0.25)
+                if cores > 1 or not node.has_room(need):
+                    node = option.group.soonest(cores, partial(_is_open, desk, shape)) or node
+                elif node.queue and node.lanes[0] > limit:
                     node = option.open_node(need, desk.reserved, shape) or node
                 if node not in looked_at and desk.reserved.get(node.peer, shape) is shape:
                     looked_at.append(node)

@@ -13,6 +13,7 @@ from handoff.resources import Amounts
 if TYPE_CHECKING:
     from handoff.scheduler.nodes import Node
 
+WIDE_LOOKED_AT = 16  # nodes of a group whose cores are compared for a task that takes several
 NEAR_LOOKED_AT = 8   # nodes of a group, all with room, whose links are compared
 SPEED_STEP = 0.25    # nodes whose speeds differ by less than this factor (as a logarithm) are alike
 QUEUES_MAX = 4       # nodes with room, but with short tasks ahead, that are passed over for one that has nothing to do
@@ -28,7 +29,7 @@ def step_of(speed: float, before: int | None = None) -> int:
 class Group:
     """Open nodes of equal capacity, labels and (about) speed."""
 
-    __slots__ = ("base", "freed", "heap", "is_apart", "is_listed", "levels", "members", "speed", "stale")
+    __slots__ = ("_turn", "base", "freed", "heap", "is_apart", "is_listed", "levels", "members", "speed", "stale")
 
     def __init__(self, members: list[Node], listed: bool = True) -> None:
         """A group that is not `listed` is for one shape alone: its nodes belong to another one."""
@@ -37,6 +38,7 @@ class Group:
         self.is_apart = False                                  # a member has become faster or slower than the others
         self.speed = sum(node.speed for node in members) / len(members)
         self.freed: list[Node] = []                            # who made room, in order ...
+        self._turn = 0                                         # which members `soonest` looked at last
         self.base = 0                                          # ... after so many that are forgotten
         self.heap: list[tuple[float, int, Node]] = []          # (when its first core is free, peer, node)
         self.levels: dict[int, float] = {}                     # per node, the entry of the heap that counts
@@ -72,6 +74,15 @@ class Group:
                 return node
             levels[peer] = now
             heapreplace(heap, (now, peer, node))
+
+    def soonest(self, cores: int, is_able: Callable[[Node], bool]) -> Node | None:
+        """Of the next few members that are able, the one where so many cores are free first."""
+        members = self.members
+        if len(members) > WIDE_LOOKED_AT:
+            at = self._turn = (self._turn + WIDE_LOOKED_AT) % len(members)
+            members = (members[at:] + members[:at])[:WIDE_LOOKED_AT]
+        able = [node for node in members if is_able(node)]
+        return min(able, key=lambda node: (node.lanes[min(cores, len(node.lanes)) - 1], node.peer)) if able else None
 
 
 class Option:

@@ -160,7 +160,10 @@ def _even_out(desk: Desk, front: Front, levels: dict[int, float], units: dict[in
         if peer in after:
             after[peer] += units[peer]
     for _ in front.keys:
-        most, least = max(after, key=after.__getitem__), min(after, key=after.__getitem__)
+        most = max([home for home in front.homes if home in after], key=after.__getitem__, default=-1)
+        least = min(after, key=after.__getitem__)
+        if most < 0:
+            return
         over = after[most] - after[least] - units[most] - units[least]
         if over < 0.0:
             return
