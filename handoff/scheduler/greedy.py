@@ -10,7 +10,7 @@ from collections.abc import Collection
 from functools import partial
 from heapq import heappush
 
-from handoff.scheduler import blocks, following, homes
+from handoff.scheduler import blocks, following, homes, starvation
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.bookings import Bookings
 from handoff.scheduler.choices import serve_choices
@@ -27,8 +27,6 @@ BETA = 2.0               # what a transfer costs the others on the same links, i
 PATIENCE = 64            # tasks that may wait for a certain node before the rest of a shape is looked at otherwise;
 PATIENCE_MIN = 8         # so many of each shape in any case
 TURN = 16                # short tasks that a shape may place before a more urgent one is looked at
-STARVED_SECONDS = 1.0    # a task that has not found room for so long gets a node cleared for it
-STARVED_TASKS = 8        # so many usual tasks long at least, before more urgent ones find that node closed, too
 HOLDERS_MAX = 3          # nodes that hold inputs and are looked at, those with the most bytes first ...
 LITTLE = 0.1             # ... unless moving all would take less than this part of the task's time: then only the first
 UNKNOWN_AHEAD = 2        # tasks of a function never seen that a node gets beyond its room, when work is short in general
@@ -55,7 +53,7 @@ class Greedy:
         self._kept = 0
         self._left = -(1 << 63)
         self._again = float("inf")
-        self._keep_for_starved(now, desk)
+        starvation.keep_for_starved(now, desk)
         while (shape := desk.next_shape()) is not None:
             if self._serve(now, desk, shape):
                 desk.ledger.ready.again(shape)
@@ -130,38 +128,8 @@ class Greedy:
         shape.is_tried |= placed > 0
         if not len(shape):
             shape.listed = False
-        self._watch_for_starvation(now, desk, shape, placed)
+        starvation.watch(now, desk, shape, placed)
         return again
-
-    def _watch_for_starvation(self, now: float, desk: Desk, shape: Shape, placed: int) -> None:
-        """Small tasks would take every gap for ever: the node that is free first takes nothing else until a large one has run."""
-        if placed or not len(shape):
-            shape.blocked_since = None
-            desk.ledger.cluster.served(shape)
-        elif shape.blocked_since is None:
-            shape.blocked_since = now
-        elif shape.cluster and now - shape.blocked_since > STARVED_SECONDS and desk.ledger.cluster_room(shape) <= 0:
-            desk.ledger.cluster.keep(shape)
-        elif now - shape.blocked_since > STARVED_SECONDS:
-            self._keep_node(now, desk, shape)
-
-    def _keep_for_starved(self, now: float, desk: Desk) -> None:
-        """Before anything is placed, or more urgent small tasks would take again what has just become free; priorities stand above that."""
-        waiting = [shape for shape in desk.ledger.ready.shapes.values() if len(shape)]
-        patience = max(STARVED_SECONDS, STARVED_TASKS * desk.ledger.estimates.all.seconds)
-        starved = [shape for shape in waiting if shape.blocked_since is not None and now - shape.blocked_since > patience]
-        if starved:
-            highest = max([shape.priority for shape in waiting])
-            for shape in starved:
-                if shape.priority == highest and not shape.cluster:
-                    self._keep_node(now, desk, shape)
-
-    @staticmethod
-    def _keep_node(now: float, desk: Desk, shape: Shape) -> None:
-        nodes = desk.nodes_for(shape)
-        if nodes and not any(node.has_room(shape.need) for node in nodes):
-            first = min(nodes, key=lambda node: (node.room_at(shape.need, now), node.peer))
-            desk.reserved.setdefault(first.peer, shape)
 
     # ── one task ────────────────────────────────────────────────────────────
 
@@ -351,11 +319,11 @@ class Greedy:
             soon = inputs.there
         foresight = ledger.foresight
         limit = now + foresight.mark(now, run, shape, reach or foresight.horizon)
-        far = now + foresight.mark(now, run, shape, foresight.horizon)
         waits = run.linked and run.missing[task] > 0
         is_tied = waits and inputs is not None and only is None and len(inputs.bytes_on) == 1 and (inputs.there > limit or not reach)
-        if is_tied and inputs is not None and inputs.there <= far and not run.told and foresight.is_short(shape):
-            # The next link of a chain stays where the chain is: to know that early costs nothing. So does one of several, if it has its turn.
+        is_tied = is_tied and not run.told and foresight.is_short(shape)
+        if is_tied and inputs is not None and inputs.there <= now + foresight.mark(now, run, shape, foresight.horizon):
+            # The next link of a chain stays where the chain is: to know that early costs nothing. So does one of several that has its turn.
             home = [node for node in desk.holders(shape, inputs) if inputs.is_all_on(node)]
             if not home:
                 return KEPT

@@ -224,7 +224,10 @@ class Run:
 
     def is_next_link(self, task: int) -> bool:
         """Whether it takes one result, which nothing else takes."""
-        return self.fan_in[task] == 1 and len(self.consumers_of(self.inputs[self.starts[task]])) == 1
+        if self.fan_in[task] != 1:
+            return False
+        only = self.inputs[self.starts[task]]
+        return self.consumer_starts[only + 1] - self.consumer_starts[only] == 1
 
     def ends_at(self, task: int) -> float:
         """When a planned task should end, in seconds after submission: as was thought when it was planned, less `early`."""
