@@ -14,7 +14,7 @@ from handoff.scheduler.simulate.workload import workflow
 # In "memory-tight" ones claims of memory are tight, and results take none of it (the resource is called ram there); in "memory-full" ones
 # the same memory holds the results, too: the default allocator keeps to it, and is compared with others that do not.
 CLUSTERS = ("homogeneous", "heterogeneous", "memory-tight", "memory-full", "gpu-scarce", "slow-network", "fine-grained", "sub-ms")
-KNOWLEDGE = ("known", "mean", "learned", "cold")   # cold: nothing, the speeds of nodes included
+KNOWLEDGE = ("known", "mean", "again", "learned", "cold")   # again: learned in a run before; cold: nothing, the speeds of nodes included
 MEAN_SECONDS = {"fine-grained": 0.005, "sub-ms": 0.0005}   # of a task: workflows are scaled in time and bytes to that
 PLENTY = 10_000_000      # MB of memory, where it is not to count
 GPU_WORK = 0.3           # of all work is done by the one function that needs a GPU, about
@@ -52,7 +52,7 @@ def case(tasks: Sequence[dict[str, Any]], kind: str, knowledge: str, name: str =
     clamped = [{**task, "cpus": min(task["cpus"], most)} for task in tasks]
     if kind == "memory-tight":
         costs = {task["fn"]: {"cpu": task["cpus"], "ram": task["memory_mb"]} for task in clamped}
-    told = "learned" if knowledge == "cold" else knowledge
+    told = "learned" if knowledge in ("again", "cold") else knowledge
     return workflow(clamped, knowledge=told, time_scale=scale, byte_scale=scale, costs=costs, name=name), cluster
 
 
