@@ -61,8 +61,9 @@ def measure(name: str, tasks: list[dict[str, Any]], kind: str, knowledge: str, a
     outcome = history.runs[-1]
     if outcome.failure or outcome.makespan < 0:
         raise RuntimeError(f"{allocator} on {name}, {kind}, {knowledge}: {outcome.failure or 'the run stood still'}")
-    return Row(name, kind, knowledge, allocator, outcome.makespan / lower_bound(work, cluster), outcome.makespan, history.bytes_moved // len(runs),
-               history.decision_seconds / len(runs) / len(tasks) * 1e6)
+    ratio, decided = outcome.makespan / lower_bound(work, cluster), history.decision_seconds / len(runs) / len(tasks)
+    return Row(name, kind, knowledge, allocator, ratio, outcome.makespan, history.bytes_moved // len(runs), decided * 1e6)
+
 
 
 def mean(values: Iterable[float]) -> float:
