@@ -344,6 +344,8 @@ class Greedy:
                 node = option.group.least()    # by its first core alone: it may have no room for one that takes several, or for part of one
                 cores = int(node.width(need) * len(node.lanes) + 0.25)
                 if cores > 1 or not node.has_room(need):
+                    if reach and desk.reserved.get(node.peer, shape) is shape and node not in looked_at:
+                        looked_at.append(node)      # room that comes soon is room
                     node = option.group.soonest(cores, partial(_is_open, desk, shape)) or node
                 elif node.queue and node.lanes[0] > limit:
                     node = option.open_node(need, desk.reserved, shape) or node
