@@ -63,7 +63,7 @@ def place(desk: Desk, run: Run, shape: Shape, bound: int | None) -> tuple[int, i
     if len(nodes) > 1:
         # What a core waits for is not what it has to do: of short tasks alone, only their time counts.
         work = {peer: levels[peer] if node.holding else now + node.backlog for peer, node in nodes.items()}
-        _even_out(desk, front, work, units)
+        even_out(desk, front, work, units)
     idle = inf if is_few else _least(desk, shape)
     foresight, latency, submitted = ledger.foresight, ledger.foresight.latency, run.submitted
     reach, horizon = foresight.reach_of(shape.function), foresight.horizon
@@ -149,7 +149,7 @@ def _least(desk: Desk, shape: Shape) -> float:
     return min([node.ahead_at(shape, desk.now, desk.ledger.estimates) for node in nodes], default=inf)
 
 
-def _even_out(desk: Desk, front: Front, levels: dict[int, float], units: dict[int, float]) -> None:
+def even_out(desk: Desk, front: Front, levels: dict[int, float], units: dict[int, float]) -> None:
     """Tasks leave the node that would have most to do for the one that would have least: first those that take something from there.
 
     To move these costs nothing: whatever they take from elsewhere, they take from there. So borders between nodes wander until both
