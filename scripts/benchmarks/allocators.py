@@ -29,12 +29,12 @@ from handoff.scheduler.greedy import Greedy
 from handoff.scheduler.heft import Heft
 from handoff.scheduler.round_robin import RoundRobin
 from handoff.scheduler.simulate.bounds import lower_bound
+from handoff.scheduler.simulate.cluster import ClusterSpec
 from handoff.scheduler.simulate.simulator import Simulator
 
 MAKERS: dict[str, Callable[[], Allocator]] = {"greedy": Greedy, "first-fit": FirstFit, "round-robin": RoundRobin, "heft": Heft}
 QUICK = 3          # with --quick so many workflows
 REFERENCE = ("known", "heft")
-MUCH_LATER = 1e8   # seconds after the first run, which is over by then, when the same is run again
 WIDTH = 170        # columns of text that the tables need
 
 
@@ -55,15 +55,21 @@ class Row:
 def measure(name: str, tasks: list[dict[str, Any]], kind: str, knowledge: str, allocator: str) -> Row:
     """Simulate one case. Raises RuntimeError when the run does not end."""
     work, cluster = case(tasks, kind, knowledge, name)
-    simulator = Simulator(cluster, MAKERS[allocator](), speeds_known=knowledge != "cold", clock=time.thread_time)
-    runs = [work, replace(work, at=MUCH_LATER)] if knowledge == "again" else [work]
-    history = simulator.run(*runs)
+    runs = [work]
+    history = _simulator(cluster, knowledge, allocator).run(work)
+    if knowledge == "again":   # once more with the same brain, long after the first run is over
+        runs.append(replace(work, at=2.0 * history.runs[0].makespan + 1.0))
+        history = _simulator(cluster, knowledge, allocator).run(*runs)
     outcome = history.runs[-1]
     if outcome.failure or outcome.makespan < 0:
         raise RuntimeError(f"{allocator} on {name}, {kind}, {knowledge}: {outcome.failure or 'the run stood still'}")
     ratio, decided = outcome.makespan / lower_bound(work, cluster), history.decision_seconds / len(runs) / len(tasks)
     return Row(name, kind, knowledge, allocator, ratio, outcome.makespan, history.bytes_moved // len(runs), decided * 1e6)
 
+
+
+def _simulator(cluster: ClusterSpec, knowledge: str, allocator: str) -> Simulator:
+    return Simulator(cluster, MAKERS[allocator](), speeds_known=knowledge != "cold", clock=time.thread_time)
 
 
 def mean(values: Iterable[float]) -> float:
