@@ -96,10 +96,10 @@ def regrets(rows: list[Row], knowledge: str, allocator: str) -> list[tuple[float
 
 def show(rows: list[Row], clusters: list[str], knowledges: list[str], console: Console, show_cases: bool) -> None:
     """All tables."""
-    allocators = list(dict.fromkeys(row.allocator for row in rows))
     reference = {(row.workflow, row.cluster): row.ratio for row in rows if (row.knowledge, row.allocator) == REFERENCE}
     for knowledge in knowledges:
         here = [row for row in rows if row.knowledge == knowledge]
+        allocators = list(dict.fromkeys(row.allocator for row in here))
         table = Table("allocator", *clusters, "all", title=f"{knowledge}: makespan / lower bound, geometric means")
         for allocator in allocators:
             of = [row for row in here if row.allocator == allocator]
