@@ -40,7 +40,7 @@ def spread(desk: Desk, run: Run, shape: Shape, bound: int | None) -> int:
             share = node.share(need)
             unit = each * share / node.speed
             level = max(node.backlog, node.lanes[0] - now)
-            idle = min(node.slots(need), int(1.0 / share) if share else 1) - node.planned   # so many could start at once
+            idle = min(node.slots(need), int(1.0 / share)) - (node.planned - len(node.holding))   # so many could start at once
             is_low |= idle > 0 or level < low
             levels.append(level)
             units.append(unit)

@@ -320,9 +320,10 @@ class Greedy:
         foresight = ledger.foresight
         limit = now + foresight.mark(now, run, shape, reach or foresight.horizon)
         waits = run.linked and run.missing[task] > 0
-        is_tied = waits and inputs is not None and only is None and len(inputs.bytes_on) == 1 and (inputs.there > limit or not reach)
-        is_tied = is_tied and not run.told and foresight.is_short(shape)
-        if is_tied and inputs is not None and inputs.there <= now + foresight.mark(now, run, shape, foresight.horizon):
+        is_link = waits and only is None and not run.told and foresight.is_short(shape)
+        if is_link and inputs is not None and len(inputs.bytes_on) == 1 and (inputs.there > limit or not reach) and (
+            inputs.there <= now + foresight.mark(now, run, shape, foresight.horizon)
+        ):
             # The next link of a chain stays where the chain is: to know that early costs nothing. So does one of several that has its turn.
             home = [node for node in desk.holders(shape, inputs) if inputs.is_all_on(node)]
             if not home:

@@ -12,8 +12,8 @@ from handoff.scheduler.memory import LARGE_BYTES
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, WAITING, Run
 
-LONG_SECONDS = 0.001   # all is learned of functions that take this long; of shorter ones, what costs little beside them:
 EARLY_RECENT = 0.5     # how much the last report says of how much earlier than planned the tasks of a run end
+LONG_SECONDS = 0.001   # all is learned of functions that take this long; of shorter ones, what costs little beside them:
 SHORT_GRADED = 5       # nodes are compared by one report in so many (more than SAMPLES_KNOWN, or it could be the same one for ever)
 
 
