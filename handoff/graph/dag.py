@@ -32,6 +32,8 @@ class DAG:
     __slots__ = ("__weakref__", "_counts", "_functions", "id")
 
     def __init__(self, id: str | None = None) -> None:
+        if isinstance(id, (list, tuple, set, dict, Function)):
+            raise InvalidFunction(f"DAG() takes a name, not {type(id).__name__}: make it first, then dag.add(function) for each one")
         self.id = f"dag-{next(_numbers)}" if id is None else str(id)
         self._functions: dict[Hashable, Function] = {}
         self._counts: dict[str, int] = {}  # per name: how many ids were made of it

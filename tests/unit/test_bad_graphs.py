@@ -147,3 +147,9 @@ def test_a_failing_reduce_of_the_user_keeps_its_frames() -> None:
     cause = caught.value.__cause__
     assert isinstance(cause, OSError) and cause.__traceback__ is not None
     assert cause.__traceback__.tb_frame.f_code.co_name == "__reduce__"
+
+
+def test_functions_are_added_and_not_given_to_the_constructor() -> None:
+    """They would be taken for its name, and an empty graph would run."""
+    with pytest.raises(errors.InvalidFunction, match=r"DAG\(\) takes a name, not list: .*dag\.add"):
+        handoff.DAG([handoff.Function("a", code=print)])  # type: ignore[arg-type]
