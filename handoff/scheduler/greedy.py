@@ -165,14 +165,15 @@ class Greedy:
                 return KEPT
             ledger.plan(now, run, task, home_of_object(desk, run, task, able), held=True)
             return PLACED
+        seconds = ledger.foresight.seconds(run, task, shape)
         if shape.priority < self._left:
             reach = 0.0                     # what is more urgent waits for room: nothing is bound to room that is not there yet
         if waits and not reach and shape.priority < self._left:
             became = KEPT
-        elif (waits and not reach) or (reach and ledger.foresight.seconds(run, task, shape) <= ledger.foresight.short):
-            became = self._ahead(now, desk, run, task, shape, options, only, inputs, reach)
+        elif (waits and not reach) or (reach and seconds <= ledger.foresight.short):
+            became = self._ahead(now, desk, run, task, shape, options, only, inputs, reach, seconds)
         else:
-            became = self._late(now, desk, run, task, shape, options, opened, only, inputs, reach)
+            became = self._late(now, desk, run, task, shape, options, opened, only, inputs, reach, seconds)
         if became == PLACED:
             nbytes = ledger.memory.adds(run, task, inputs) if is_large else 0.0
             if nbytes or (inputs is not None and inputs.total >= LARGE_BYTES):
@@ -186,13 +187,12 @@ class Greedy:
         return became
 
     def _late(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], opened: list[Node | None],
-              only: list[Node] | None, inputs: Inputs | None, reach: float, ahead: float = 0.0) -> int:
+              only: list[Node] | None, inputs: Inputs | None, reach: float, seconds: float, ahead: float = 0.0) -> int:
         """Where a long task would be done first, if that node has room for it now; else it had better wait.
 
         `opened` are, per option, a node with room now; `ahead` seconds that a busy node still needs for more urgent tasks that wait here.
         """
         ledger, need, booked = desk.ledger, shape.need, self._booked
-        seconds = ledger.foresight.seconds(run, task, shape)
         is_known = shape.function.count > 0 or bool(run.told) or ledger.estimates.all.count > 0
         soon = now + ledger.foresight.horizon
         hearing = 0.0 if reach else ledger.foresight.round_trip     # what is not bound early starts when word of the room has come and gone
@@ -211,7 +211,7 @@ class Greedy:
                         node = option.near_node(need, desk.reserved, shape, partial(inputs.when, ledger)) or node
                     if len(options) == 1 and inputs is None and not node.queue and not near:
                         option.turn(node)
-                        ledger.plan(now, run, task, node, held=True)
+                        ledger.plan(now, run, task, node, held=True, usual=seconds)
                         return PLACED
                     start = node.start_at(need, now)
                 elif is_known:
@@ -266,7 +266,7 @@ class Greedy:
             for option in options:
                 if option.group is best.group:
                     option.turn(best)
-            ledger.plan(now, run, task, best, held=True, there=best_start)
+            ledger.plan(now, run, task, best, held=True, there=best_start, usual=seconds)
             return PLACED
         if has_room:    # it waits for that node, though others have room: the next one that thinks of waiting there sees it
             if not ahead:
@@ -301,17 +301,18 @@ class Greedy:
             run, task = ledger.runs.get(key >> 32 & LOW), key & LOW
             if run is None or not desk.is_offered(run, task, shape):
                 continue
-            ahead = len(shape) * ledger.foresight.seconds(run, task, shape) / rate
+            seconds = ledger.foresight.seconds(run, task, shape)
+            ahead = len(shape) * seconds / rate
             plain = run.plain and not run.avoid and not (run.linked and run.missing[task]) and not run.max_concurrency
             opened = [option.open_node(shape.need, desk.reserved, shape) for option in options]
             inputs = inputs_of(ledger, run, task, now) if run.linked else None
-            if plain and self._late(now, desk, run, task, shape, options, opened, None, inputs, 0.0, ahead) == PLACED:
+            if plain and self._late(now, desk, run, task, shape, options, opened, None, inputs, 0.0, seconds, ahead) == PLACED:
                 continue
             heappush(shape.heap, key)
             return
 
     def _ahead(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], only: list[Node] | None,
-               inputs: Inputs | None, reach: float) -> int:
+               inputs: Inputs | None, reach: float, seconds: float) -> int:
         """Where it would be done first, though inputs or room are still to come; it waits when every node has enough work for now."""
         ledger, need = desk.ledger, shape.need
         soon = now + ledger.foresight.latency
@@ -329,11 +330,10 @@ class Greedy:
             if not home:
                 return KEPT
             if run.is_next_link(task) or home[0].ahead_at(shape, now, ledger.estimates) <= soon + foresight.round_trip:
-                return self._ahead(now, desk, run, task, shape, options, home, inputs, foresight.horizon)
+                return self._ahead(now, desk, run, task, shape, options, home, inputs, foresight.horizon, seconds)
         if inputs is not None and inputs.there > limit and reach and only is None:
             ledger.look_when_near(run, task, inputs.there, limit - now)
             return GONE
-        seconds = foresight.seconds(run, task, shape)
         near = wanted_near(desk, run, task) if run.near else ()
         best: Node | None = None
         best_score, best_start = float("inf"), now
@@ -375,5 +375,5 @@ class Greedy:
         if inputs is not None and not inputs.is_all_on(best):
             soon = max(soon, inputs.arrival(ledger, best)[0])
             fetch(ledger, best, inputs, now)
-        ledger.plan(now, run, task, best, held=False, there=soon)
+        ledger.plan(now, run, task, best, held=False, there=soon, usual=seconds)
         return PLACED

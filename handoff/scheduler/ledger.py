@@ -162,8 +162,12 @@ class Ledger:
 
     # ── planning ────────────────────────────────────────────────────────────
 
-    def plan(self, now: float, run: Run, task: int, node: Node, held: bool, there: float = 0.0, alternative: int = 0) -> None:
-        """Give this task to this node, at this one of its costs; its inputs are `there` at that time."""
+    def plan(self, now: float, run: Run, task: int, node: Node, held: bool, there: float = 0.0, alternative: int = 0,
+             usual: float | None = None) -> None:
+        """Give this task to this node, at this one of its costs; its inputs are `there` at that time.
+
+        `usual` are the seconds that it should take at usual speed, for who knows them already.
+        """
         peer = node.peer
         shape = run.shapes[run.kind[task]]
         run.state[task] = HELD if held else AHEAD
@@ -182,15 +186,17 @@ class Ledger:
             on[peer] = on.get(peer, 0) + 1
         if shape.cluster:
             self.cluster.take(shape.cluster[alternative])
+        if usual is None:
+            usual = self.foresight.seconds(run, task, shape)
         if held:
-            seconds = self.foresight.seconds(run, task, shape) / node.speed
+            seconds = usual / node.speed
             early = not node.has_room(need)
             node.take(shape, 1, True, alternative)
             end = node.book(seconds, share, there if there > now else now)
             node.holding[run.run, task] = (end - seconds, shape, seconds, need, early)
             run.started[task] = end - run.submitted
         else:   # as node.take does it
-            seconds = (self.foresight.seconds(run, task, shape) + OVERHEAD_SECONDS) / node.speed
+            seconds = (usual + OVERHEAD_SECONDS) / node.speed
             if not node.planned:
                 node.moved_at = now
             node.planned += 1

@@ -39,6 +39,8 @@ class Rates:
         """From one node to another, by their numbers."""
         if self.version != self._links.version:
             self.refresh()
+        if self.is_uniform:
+            return self.usual
         key = source << 32 | target
         known = self._known.get(key)
         if known is None:
