@@ -240,8 +240,9 @@ class NodeBrain:
         self._starter.start(now)
         self._wants.flush()
         self._answers.flush()
-        self._reports.flush(now)
+        reports = self._reports.flush(now)
         self._answers.flush_outputs()
+        state.effects.extend(reports)   # the last: a client may wait for its outputs, and every write costs as much as a decision
         if state.drops:
             state.effects.extend(Drop(run, tuple(tasks)) for run, tasks in state.drops.items() if tasks)
             state.drops = {}

@@ -42,24 +42,25 @@ class Reports:
         """When what waits is to be sent."""
         return min([table.unreported_at + self._patience for table in self._state.reporting.values()], default=None)
 
-    def flush(self, now: float) -> None:
-        """Send what was gathered and is not better sent later."""
+    def flush(self, now: float) -> list[Send]:
+        """What was gathered and is not better sent later, to be sent after what others wait for."""
         state = self._state
         if not state.reporting:
-            return
-        waiting = {}
+            return []
+        waiting, reports = {}, []
         for run, table in state.reporting.items():
             if self._may_wait(table, now):
                 waiting[run] = table
                 continue
             ages = floats([now - ended if ended < now else 0.0 for ended in table.ended])
-            state.effects.append(Send(COORDINATOR, Report(
+            reports.append(Send(COORDINATOR, Report(
                 run, ints(table.done), ints(table.attempts), longs(table.nbytes), floats(table.seconds), ages, table.fetched,
                 ints(table.workers), floats(table.waited))))
             table.done, table.attempts, table.nbytes, table.seconds, table.ended = [], [], [], [], []
             table.workers, table.waited, table.fetched = [], [], 0
             table.unreported_at, table.teaches = inf, False
         state.reporting = waiting
+        return reports
 
     def _may_wait(self, table: Table, now: float) -> bool:
         if table.teaches or len(table.plans) - len(table.given) <= len(table.done) or max(table.seconds) > self._patience:
