@@ -250,8 +250,11 @@ class NodeBrain:
             self._heartbeat_at = now + self._settings.heartbeat_seconds
             state.effects.append(Send(COORDINATOR, self._alive()))
         crew, clocks, wants, stalls = self._crew.deadline, self._clocks.deadline, self._wants.deadline, self._stalls.deadline
-        alarms = (self._heartbeat_at, self._orphaned_at, crew, clocks, wants, stalls, self._reports.deadline)
-        self._deadline = min((alarm for alarm in alarms if alarm is not None), default=None)
+        first = None
+        for alarm in (self._heartbeat_at, self._orphaned_at, crew, clocks, wants, stalls, self._reports.deadline):
+            if alarm is not None and (first is None or alarm < first):
+                first = alarm
+        self._deadline = first
         effects = state.effects[:]
         state.effects.clear()  # the list itself is shared
         return effects

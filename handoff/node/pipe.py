@@ -28,7 +28,9 @@ ANSWER_BYTES_MAX = 64 * 1024 * 1024       # from a worker: it cuts its answers i
 
 _HEADER = struct.Struct("<IH")
 _TRUNCATED = int(socket.MSG_CTRUNC)       # arithmetic with flags as such is slow
+_CLOSE_ON_EXEC = int(socket.MSG_CMSG_CLOEXEC)
 _FD_BYTES = array.array("i").itemsize
+_FDS_BYTES = socket.CMSG_SPACE(FDS_MAX * _FD_BYTES)
 
 Frame: TypeAlias = tuple[Any, list[int]]  # what was said, and the descriptors beside it
 
@@ -62,9 +64,7 @@ class FrameReader:
 
     def read(self) -> list[Frame]:
         """The frames completed by one read. EOFError when the other end is closed; BlockingIOError when nothing is there."""
-        count, ancillary, flags, _ = self._sock.recvmsg_into(
-            [self._buffer], socket.CMSG_SPACE(FDS_MAX * _FD_BYTES), socket.MSG_CMSG_CLOEXEC
-        )
+        count, ancillary, flags, _ = self._sock.recvmsg_into([self._buffer], _FDS_BYTES, _CLOSE_ON_EXEC)
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 self._descriptors.extend(array.array("i", data[: len(data) // _FD_BYTES * _FD_BYTES]))

@@ -40,7 +40,9 @@ class Reports:
     @property
     def deadline(self) -> float | None:
         """When what waits is to be sent."""
-        return min([table.unreported_at + self._patience for table in self._state.reporting.values()], default=None)
+        if not self._state.reporting:
+            return None
+        return min([table.unreported_at + self._patience for table in self._state.reporting.values()])
 
     def flush(self, now: float) -> list[Send]:
         """What was gathered and is not better sent later, to be sent after what others wait for."""

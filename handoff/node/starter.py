@@ -93,7 +93,7 @@ class Starter:
             elif crew.idle:
                 worker = crew.suited(cost)
                 if worker is not None:
-                    sharers = min(len(crew.idle), claims.how_many(cost))
+                    sharers = min(len(crew.idle), claims.how_many(cost)) if len(crew.idle) > 1 else 1
                     self._give(now, worker, lane, key, sharers)
             if worker is not None:
                 self._overtake(lane, overtaken)

@@ -116,6 +116,8 @@ class Wants:
     @property
     def deadline(self) -> float | None:
         """The end of the next pause."""
+        if not self._outages:
+            return None
         return min((outage.retry_at for outage in self._outages.values() if outage.retry_at is not None), default=None)
 
     def flush(self) -> None:
