@@ -52,6 +52,11 @@ class Claims:
             return max(1, count) if self._permits(self._tracker, cost) else 0
         return max(0, count)    # below nothing after a tracker that gave away more
 
+    @property
+    def slots_taken(self) -> int:
+        """How many tasks that cost nothing have a place now."""
+        return self.capacity[FREE_SLOT] - self.free[FREE_SLOT]
+
     def gpus_for(self, cost: Amounts) -> tuple[int, ...]:
         """The GPUs that a claim of this would get now; none when it takes none."""
         wanted = self._demand(cost)

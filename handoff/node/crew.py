@@ -63,6 +63,7 @@ class Crew:
     def __init__(self, settings: NodeSettings, claims: Claims, cpus: float, effects: list[object]) -> None:
         self._settings, self._claims, self._effects = settings, claims, effects
         self.warm = max(1, ceil(cpus))                         # workers that are always there
+        # Those that run what costs nothing come on top: they wait for other machines, while the cores wait for work.
         self.most = max(self.warm, settings.workers_max_per_cpu * (self.warm + len(claims.gpus.all)))
         self.workers: dict[WorkerId, Worker] = {}
         self.idle: dict[WorkerId, Worker] = {}                 # the last to become idle is the first to get work: its code is warm
@@ -101,7 +102,7 @@ class Crew:
             self.asyncio = self._spawn(True)
 
     def _grow(self, now: float, unserved: int, is_worth_it: bool) -> None:
-        more = min(unserved - self._starting, self.most - self._living)
+        more = min(unserved - self._starting, self.most + self._claims.slots_taken - self._living)
         patience = PATIENCE_SECONDS if is_worth_it else STANDSTILL_SECONDS
         is_moving, self._is_moving = self._is_moving, False
         if more <= 0 or (is_moving and not is_worth_it):

@@ -210,13 +210,16 @@ class Desk:
         return bool(run.max_concurrency) and run.room() <= 0
 
     def nodes_for(self, shape: Shape) -> list[Node]:
-        """The open nodes that could ever hold it and may have it, as far as its shape tells."""
+        """The open nodes that could ever hold it and may have it, as far as its shape tells; without those kept free for others."""
+        able = self.able_for(shape)
+        return [node for node in able if self.reserved.get(node.peer, shape) is shape] if self.reserved else able
+
+    def able_for(self, shape: Shape) -> list[Node]:
+        """The same with those that are kept free for others now."""
         if shape.able_of != self.ledger.open_version:
             shape.able = [node for node in self.nodes if (not shape.node or node.name == shape.node) and node.can_run(shape)]
             shape.able_of = self.ledger.open_version
             shape.full = {}
-        if self.reserved:
-            return [node for node in shape.able if self.reserved.get(node.peer, shape) is shape]
         return shape.able
 
     def portion(self, shape: Shape) -> float:

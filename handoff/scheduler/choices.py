@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from handoff.scheduler import starvation
 from handoff.scheduler.inputs import Inputs, fetch, inputs_of
 from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import WAITING, Run
-from handoff.scheduler.wishes import able_nodes
+from handoff.scheduler.wishes import NEAR, able_nodes, wanted_near
 
 if TYPE_CHECKING:
     from handoff.scheduler.allocator import Desk
@@ -21,13 +22,17 @@ PATIENCE = 64   # tasks that find no room before the rest is not looked at
 BETA = 2.0      # as in `greedy.py`
 
 
-def serve_choices(now: float, desk: Desk, shape: Shape, booked: Bookings) -> None:
-    """Place what has room, with its inputs there; the rest is offered again when something changes."""
-    ledger = desk.ledger
+def serve_choices(now: float, desk: Desk, shape: Shape, booked: Bookings) -> bool:
+    """Place what has room, with its inputs there; the rest is offered again when something changes, or when this is True: after others."""
+    ledger, bound = desk.ledger, desk.next_rank(shape)
     aside: list[int] = []
+    placed, again = 0, False
     while len(aside) < PATIENCE and (head := desk.head(shape)) is not None:
         run, task = head
         if desk.is_full(run):
+            break
+        if placed and ((bound is not None and shape.head() >> 64 > bound) or desk.is_behind(shape)):
+            again = True
             break
         key = shape.pop()
         if run.linked and run.missing[task]:
@@ -42,16 +47,22 @@ def serve_choices(now: float, desk: Desk, shape: Shape, booked: Bookings) -> Non
             if inputs is not None:
                 fetch(ledger, node, inputs, now)
             ledger.plan(now, run, task, node, held=True, alternative=alternative)
+            ledger.memory.note(run, task, node.peer, inputs)
+            placed += 1
         elif able and run.attempt[task] and run.blocks_planned(task) and desk.choice(shape, able[0], is_waiting=True) is not None:
             # Planned tasks wait for it, maybe those that take up all the room: it must not wait for them.
             ledger.plan(now, run, task, able[0], held=False, alternative=desk.choice(shape, able[0], is_waiting=True) or 0)
+            placed += 1
         else:
             aside.append(key)
             if best is not None:
                 booked.add(best[3], best[0], shape.needs[best[2]])
     shape.put_back(aside)
+    shape.is_tried |= placed > 0
     if not len(shape):
         shape.listed = False
+    starvation.watch(now, desk, shape, placed)
+    return again
 
 
 def _best(
@@ -65,6 +76,7 @@ def _best(
     ledger = desk.ledger
     known = [function.seconds for function in shape.functions if function.count]
     quickest = min(known, default=ledger.foresight.seconds(run, task, shape))
+    near = wanted_near(desk, run, task) if run.near else ()
     best: tuple[float, float, int, Node] | None = None
     for alternative, (need, function) in enumerate(zip(shape.needs, shape.functions, strict=True)):
         if ledger.cluster_room(shape, alternative) <= 0:
@@ -77,7 +89,7 @@ def _best(
             if start > now and not known:
                 continue        # nothing is known yet: what has room is taken
             arrival, moving = inputs.arrival(ledger, node) if inputs is not None else (now, 0.0)
-            end = max(start, arrival) + usual / node.speed + BETA * moving
+            end = max(start, arrival) + usual / node.speed * (1.0 - NEAR * (node.peer in near)) + BETA * moving
             if best is None or end < best[0]:
                 best = (end, start, alternative, node)
     return best

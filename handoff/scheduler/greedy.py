@@ -64,8 +64,7 @@ class Greedy:
     def _serve(self, now: float, desk: Desk, shape: Shape) -> bool:
         """Place what can be placed of it; True when it is to be offered again after more urgent ones."""
         if len(shape.needs) > 1:
-            serve_choices(now, desk, shape, self._booked)
-            return False
+            return serve_choices(now, desk, shape, self._booked)
         options = desk.options_for(shape)
         aside: list[int] = []
         bound = desk.next_rank(shape)
@@ -153,8 +152,7 @@ class Greedy:
             run.state[task] = WAITING       # it turned out to be long since it was queued: it comes back when its inputs exist
             return GONE
         inputs = inputs_of(ledger, run, task, now) if run.linked and run.fan_in[task] else None
-        made = shape.function if shape.function.count else ledger.estimates.all
-        is_large = bool(run.told_bytes) or made.nbytes >= LARGE_BYTES or (inputs is not None and inputs.total >= LARGE_BYTES)
+        is_large = self._is_large(ledger, run, shape, inputs)
         is_usual = run.plain and not run.followed and not is_large and not run.avoid and not shape.spread and not shape.node
         only = None if is_usual else able_nodes(desk, run, task, shape, inputs)
         if only is not None and not only:
@@ -175,9 +173,8 @@ class Greedy:
         else:
             became = self._late(now, desk, run, task, shape, options, opened, only, inputs, reach, seconds)
         if became == PLACED:
-            nbytes = ledger.memory.adds(run, task, inputs) if is_large else 0.0
-            if nbytes or (inputs is not None and inputs.total >= LARGE_BYTES):
-                ledger.memory.plan(run, task, run.node[task], nbytes, inputs)
+            if is_large:
+                ledger.memory.note(run, task, run.node[task], inputs)
         elif run.attempt[task] and run.blocks_planned(task):
             # Tasks that are planned already wait for it, maybe those that take up all the room: it must not wait for them.
             chosen = min(only or desk.nodes_for(shape), key=lambda node: (node.backlog, node.planned, node.peer), default=None)
@@ -185,6 +182,12 @@ class Greedy:
                 ledger.plan(now, run, task, chosen, held=False)
                 return PLACED
         return became
+
+    @staticmethod
+    def _is_large(ledger: Ledger, run: Run, shape: Shape, inputs: Inputs | None) -> bool:
+        """Whether memory has a say in where it goes."""
+        made = shape.function if shape.function.count else ledger.estimates.all
+        return bool(run.told_bytes) or made.nbytes >= LARGE_BYTES or (inputs is not None and inputs.total >= LARGE_BYTES)
 
     def _late(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], opened: list[Node | None],
               only: list[Node] | None, inputs: Inputs | None, reach: float, seconds: float, ahead: float = 0.0) -> int:
@@ -303,10 +306,10 @@ class Greedy:
                 continue
             seconds = ledger.foresight.seconds(run, task, shape)
             ahead = len(shape) * seconds / rate
-            plain = run.plain and not run.avoid and not (run.linked and run.missing[task]) and not run.max_concurrency
+            is_tied = run.avoid or shape.spread or shape.node or run.max_concurrency or (run.linked and run.missing[task])
             opened = [option.open_node(shape.need, desk.reserved, shape) for option in options]
             inputs = inputs_of(ledger, run, task, now) if run.linked else None
-            if plain and self._late(now, desk, run, task, shape, options, opened, None, inputs, 0.0, seconds, ahead) == PLACED:
+            if run.plain and not is_tied and not self._is_large(ledger, run, shape, inputs) and self._late(now, desk, run, task, shape, options, opened, None, inputs, 0.0, seconds, ahead) == PLACED:
                 continue
             heappush(shape.heap, key)
             return

@@ -46,6 +46,12 @@ class Memory:
             if size >= LARGE_BYTES and home != peer and peer not in others:
                 self._keep(run.run, each, peer, size)
 
+    def note(self, run: Run, task: int, peer: int, inputs: Inputs | None) -> None:
+        """The same for any task: of one whose result and inputs are small, nothing is noted."""
+        nbytes = self.adds(run, task, inputs)
+        if nbytes or (inputs is not None and inputs.total >= LARGE_BYTES):
+            self.plan(run, task, peer, nbytes, inputs)
+
     def settle(self, run: Run, task: int, nbytes: int, is_there: bool) -> None:
         """What was promised is there, with its true size; or it will not come."""
         self.freeing.pop((run.run, task), None)

@@ -28,9 +28,9 @@ class Semaphores:
                 return 0
         return min((self.free.get(name, 0) // amount for name, amount in shape.cluster[alternative]), default=PLENTY)
 
-    def keep(self, shape: Shape) -> None:
-        """It has waited long: small tasks would take every bit for ever, so nobody gets of it before this one."""
-        for name, amount in shape.cluster[0] if shape.cluster else ():
+    def keep(self, shape: Shape, alternative: int = 0) -> None:
+        """It has waited long: small tasks would take every bit for ever, so nobody gets of it before this one, at this one of its costs."""
+        for name, amount in shape.cluster[alternative] if shape.cluster else ():
             if self.free.get(name, 0) < amount:
                 self.kept.setdefault(name, shape)
 

@@ -16,10 +16,13 @@ def watch(now: float, desk: Desk, shape: Shape, placed: int) -> None:
         desk.ledger.cluster.served(shape)
     elif shape.blocked_since is None:
         shape.blocked_since = now
-    elif shape.cluster and now - shape.blocked_since > STARVED_SECONDS and desk.ledger.cluster_room(shape) <= 0:
-        desk.ledger.cluster.keep(shape)
     elif now - shape.blocked_since > STARVED_SECONDS:
-        _keep_node(now, desk, shape)
+        scarce = [number for number, need in enumerate(shape.needs) if desk.ledger.cluster_room(shape, number) <= 0
+                  and any(node.can_hold(need) for node in desk.nodes)] if shape.cluster else []
+        if scarce:
+            desk.ledger.cluster.keep(shape, scarce[0])
+        else:
+            _keep_node(now, desk, shape)
 
 
 def keep_for_starved(now: float, desk: Desk) -> None:
@@ -36,6 +39,7 @@ def keep_for_starved(now: float, desk: Desk) -> None:
 
 def _keep_node(now: float, desk: Desk, shape: Shape) -> None:
     nodes = desk.nodes_for(shape)
-    if nodes and not any(node.has_room(shape.need) for node in nodes):
-        first = min(nodes, key=lambda node: (node.room_at(shape.need, now), node.peer))
+    able = [(node, need) for node in nodes for need in shape.needs if node.can_hold(need)]
+    if able and not any(node.has_room(need) for node, need in able):
+        first, _ = min(able, key=lambda each: (each[0].room_at(each[1], now), each[0].peer))
         desk.reserved.setdefault(first.peer, shape)

@@ -26,13 +26,15 @@ def able_nodes(desk: Desk, run: Run, task: int, shape: Shape, inputs: Inputs | N
     only: list[Node] | None = None
     if task in run.group or task in run.avoid:
         shunned = run.avoid.get(task, ())
-        only = [node for node in desk.nodes_for(shape) if ledger.can_run(run, task, node)]
+        only = [node for node in desk.able_for(shape) if ledger.can_run(run, task, node)]
         only = [node for node in only if node.peer not in shunned] or only
     if shape.spread:
         counts = run.spreads[shape.spread]
-        only = desk.nodes_for(shape) if only is None else only
+        only = desk.able_for(shape) if only is None else only
         fewest = min([counts.get(node.peer, 0) for node in only], default=0)
         only = [node for node in only if counts.get(node.peer, 0) <= fewest]
+    if only is not None and desk.reserved:
+        only = [node for node in only if desk.reserved.get(node.peer, shape) is shape]
     return ledger.memory.with_room(desk, run, task, shape, inputs, only)
 
 

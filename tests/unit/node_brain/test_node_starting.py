@@ -190,6 +190,20 @@ def test_tasks_that_cost_nothing_are_bounded(hand: Any) -> None:
     assert node.free() == {"cpu": 1}
 
 
+def test_tasks_that_cost_nothing_keep_nobody_from_the_cores(hand: Any) -> None:
+    """They have as many workers as a core may have at most, and still one comes for the task that needs the core."""
+    node = hand({"cpu": 1}, workers_max_per_cpu=4)
+    node.plan(node.independent(range(4)), node.kind("free", {}))
+    node.wait(0.1)
+    node.warm_up()
+    assert len(node.holds) == 4
+    node.plan({10: []}, node.kind("work"))
+    node.wait(1.0)
+    node.warm_up()
+
+    assert 10 in [task for _, task in node.executed]
+
+
 def test_an_unknown_function_is_tried_one_at_a_time(hand: Any) -> None:
     """Before a duration is known, a worker gets one task at a time."""
     node = hand()
