@@ -96,6 +96,9 @@ def _headline(function: Hashable, answer: Any) -> str:
             waits = any(reason[0] == "inputs" for reason in answer["reasons"])
             is_begun = start <= answer["now"] and not waits
             word = "is to run" if not is_begun else "runs" if answer["state"] == "planned" else "runs, or is next,"   # only its node knows
+            if end < answer["now"]:
+                return (f"{function!r} {word} on {node!r}{tries}, and was thought to be over at about {seconds(max(0.0, end))} s "
+                        f"(now: {seconds(answer['now'])} s): it takes longer, or waits there for room or inputs")
             return (f"{function!r} {word} on {node!r}, from about {seconds(max(0.0, start))} s to about {seconds(end)} s{tries} "
                     f"(now: {seconds(answer['now'])} s)")
         case _:
@@ -104,6 +107,9 @@ def _headline(function: Hashable, answer: Any) -> str:
 
 def _why_here(answer: Any, candidates: Sequence[Candidate]) -> list[str]:
     here = answer["node"]
+    if answer["pinned"] and answer["beside"]:
+        others = f"{answer['beside']} other{'s' * (answer['beside'] > 1)}"
+        return [f"it has to be on one node with {others}, of which one, or it itself, is pinned to {answer['pinned']!r}"]
     if answer["pinned"]:
         return [f"it is pinned to {answer['pinned']!r}"]
     if answer["departed"]:
@@ -123,7 +129,8 @@ def _compared(answer: Any, candidates: Sequence[Candidate]) -> list[str]:
     if chosen is None:
         return [f"{answer['node']!r} can't be given such work any more"]
     if not others:
-        return [f"no other node can run it: it needs {answer['cost']}"]
+        lacks = "; ".join(f"{each.node}: {each.lacks}" for each in candidates[:NAMED_MAX + 1] if each is not chosen)
+        return [f"no other node can run it: {lacks}" if lacks else "there is no other node"]
     best = min(others, key=lambda each: (each.finish, each.node))
     later = best.finish - chosen.finish
     if abs(later) < EQUAL_SECONDS:
@@ -144,7 +151,7 @@ def _reason(state: RunState, answer: Any, what: str, *facts: Any) -> str:
         case "paused":
             return f"it failed {answer['failures']} time{'s' * (answer['failures'] != 1)}, and pauses until {seconds(facts[0])} s"
         case "taken back":
-            return "it was given to a node, and taken back before it had started"
+            return "an attempt at it came to nothing: it was taken back before it had started, or its node was lost"
         case "no nodes":
             return "no node can be given work now"
         case "nobody can":
@@ -163,10 +170,13 @@ def _reason(state: RunState, answer: Any, what: str, *facts: Any) -> str:
             who = "is kept for another that waits for more of it" if is_kept else "others of the cluster have now"
             return f"it waits for {what}, which {who}{'' if is_all else '; it could do without at another of its costs'}"
         case "room":
-            full = "; ".join(f"on {node}: {room}, until about {seconds(until)} s" for node, room, until in facts[:NAMED_MAX])
+            now = answer["now"]      # what is full of other things than tasks is so for nobody knows how long
+            full = "; ".join(f"on {node}: {room}" + (f", until about {seconds(until)} s" if until > now else "")
+                             for node, room, until in facts[:NAMED_MAX])
             return "it waits for room " + full + (f"; and on {len(facts) - NAMED_MAX} more" if len(facts) > NAMED_MAX else "")
         case "better":
-            return f"it waits for {facts[0]!r}, where it would be done first: room for {facts[1]} opens at about {seconds(facts[2])} s"
+            when = f"; room opens at about {seconds(facts[2])} s" if facts[2] > answer["now"] else ""
+            return f"it waits for {facts[0]!r}, where it would be done first: {facts[1]}{when}"
         case "behind":
             return f"{facts[0]:,} more urgent function{'s are' if facts[0] != 1 else ' is'} ready, of this or other runs"
         case _:

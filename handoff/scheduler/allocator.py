@@ -83,7 +83,9 @@ class Desk:
                 group.list(node)
             group.stale.clear()
             group.trim()
-        self.reserved: dict[int, Shape] = {}   # nodes kept free for a task that has waited long for so much room
+        # Nodes kept free for a task that has waited long for so much room.
+        self.reserved: dict[int, Shape] = {}
+        ledger.reserved = self.reserved
         self._offered_by_all: dict[str, int] = {}
         self._offered: tuple[Run, int, Shape] | None = None
         ledger.ready.open(self.now, self.portion)

@@ -6,9 +6,10 @@ from typing import Any
 
 from handoff.ids import NOBODY
 from handoff.program import Flag
-from handoff.resources import Amounts, describe, shown
+from handoff.resources import SCALE, describe, shown
 from handoff.scheduler.inputs import Inputs, inputs_of
 from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.memory import MEGABYTE
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.ready import LOW, Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, STATES, Run
@@ -32,7 +33,7 @@ def explain(ledger: Ledger, now: float, run: Run, task: int) -> dict[str, Any]:
     candidates = [_candidate(ledger, now, run, task, node, inputs) for node in ledger.nodes.values()]
     here = _name(ledger, places[task]) if is_placed else ""
     candidates.sort(key=lambda each: (each["node"] != here, bool(each["lacks"]), each["finish"], each["node"]))
-    expected = ledger.foresight.seconds(run, task, run.shapes[run.kind[task]])
+    expected = _seconds(ledger, run, task, run.choices.get(task, 0) if is_placed else 0)
     node = ledger.nodes.get(places[task])
     started, seconds = run.started[task], run.seconds[task]
     if AHEAD <= state <= HELD:            # until it is done, `started` is when it should end
@@ -40,7 +41,8 @@ def explain(ledger: Ledger, now: float, run: Run, task: int) -> dict[str, Any]:
         started = run.ends_at(task) - seconds
     only = ledger.allowed(run, task)
     return {
-        "task": task, "state": STATES[state], "name": kind.name, "cost": describe(kind.cost), "now": now - run.submitted, "node": here,
+        "task": task, "state": STATES[state], "name": kind.name, "cost": _cost(run, task, is_placed),
+        "now": now - run.submitted, "node": here,
         "attempt": run.attempt[task], "failures": run.failures.get(task, 0), "started": started if is_placed else 0.0,
         "seconds": seconds if is_placed else expected, "planned": run.given_at[task], "worker": run.worker[task],
         "pinned": kind.node, "where": [list(each) for each in kind.where], "only": _name(ledger, only) if only is not None else "",
@@ -54,8 +56,8 @@ def explain(ledger: Ledger, now: float, run: Run, task: int) -> dict[str, Any]:
 def _candidate(ledger: Ledger, now: float, run: Run, task: int, node: Node, inputs: Inputs) -> dict[str, Any]:
     """One node: what it lacks, or when this task would start and finish there if it were placed now."""
     shape = run.shapes[run.kind[task]]
-    seconds = ledger.foresight.seconds(run, task, shape) / node.speed
-    need = _nearest(ledger, node, shape, now)
+    alternative = _nearest(ledger, run, task, node, now)
+    need, seconds = shape.needs[alternative], _seconds(ledger, run, task, alternative) / node.speed
     found: dict[str, Any] = {
         "node": node.name, "lacks": _lacks(ledger, run, task, node), "bytes_here": int(inputs.bytes_on.get(node.peer, 0.0)),
         "bytes_missing": max(0, int(inputs.total - inputs.bytes_on.get(node.peer, 0.0))), "speed": node.speed, "room": "",
@@ -69,20 +71,61 @@ def _candidate(ledger: Ledger, now: float, run: Run, task: int, node: Node, inpu
             found["room"] = _no_room(node, need)
             start = node.room_at(need, now)
         start = max(start, node.start_at(need, now))
+        if not found["room"]:
+            found["room"] = _kept(ledger, run, task, node, inputs)
     arrival, moving = inputs.arrival(ledger, node)
     start = max(start, arrival)
     found.update(start=start - run.submitted, moving=moving, finish=start + seconds - run.submitted)
     return found
 
 
-def _nearest(ledger: Ledger, node: Node, shape: Shape, now: float) -> Amounts:
-    """Of its costs, the one with which it could start there first; those for which the cluster has something left go before the others."""
+def _nearest(ledger: Ledger, run: Run, task: int, node: Node, now: float) -> int:
+    """Of its costs, the one with which it would be done there first; those for which the cluster has something left before the others."""
+    shape = run.shapes[run.kind[task]]
     if len(shape.needs) == 1:
-        return shape.need
+        return 0
     withheld = ledger.cluster.withheld(shape)
-    able = [(bool(withheld and withheld[number][0]), node.start_at(need, now) if node.has_room(need) else node.room_at(need, now), number)
+    able = [(bool(withheld and withheld[number][0]), (node.start_at(need, now) if node.has_room(need) else node.room_at(need, now))
+             + _seconds(ledger, run, task, number) / node.speed, number)
             for number, need in enumerate(shape.needs) if node.can_hold(need)]
-    return shape.needs[min(able)[2]] if able else shape.need
+    return min(able)[2] if able else 0
+
+
+def _seconds(ledger: Ledger, run: Run, task: int, alternative: int) -> float:
+    """How long it should take at this one of its costs, at usual speed; with one that was never tried, as long as with the quickest."""
+    shape = run.shapes[run.kind[task]]
+    if len(shape.needs) == 1:
+        return ledger.foresight.seconds(run, task, shape)
+    known = [function.seconds for function in shape.functions if function.count]
+    function = shape.functions[alternative]
+    return function.seconds if function.count else min(known, default=ledger.foresight.seconds(run, task, shape))
+
+
+def _cost(run: Run, task: int, is_placed: bool) -> str:
+    """What it takes; of alternatives, the one that was chosen, or all of them."""
+    kind = run.kinds[run.kind[task]]
+    several = (kind.cost, *kind.alternatives)
+    return describe(several[run.choices.get(task, 0)]) if is_placed else " or else ".join(map(describe, several))
+
+
+def _kept(ledger: Ledger, run: Run, task: int, node: Node, inputs: Inputs) -> str:
+    """What it may not have there now, though nobody runs in it: memory, and what is kept for others."""
+    shape = run.shapes[run.kind[task]]
+    if ledger.memory.is_short(run, task, node, inputs):
+        has = node.capacity.get("memory", 0) / SCALE
+        return f"memory (results take {ledger.memory.held.get(node.peer, 0.0) / MEGABYTE:,.0f} of {has:,.0f} MB, or will)"
+    kept = ledger.reserved.get(node.peer, shape)
+    if kept is not shape and len(kept):
+        return "kept free for a function that has waited long for so much room"
+    if shape.spread and (others := run.spreads[shape.spread].get(node.peer, 0)) > _fewest(ledger, run, shape):
+        return f"{others} of the group {shape.spread!r}, which is to be spread, and fewer are elsewhere"
+    return ""
+
+
+def _fewest(ledger: Ledger, run: Run, shape: Shape) -> int:
+    """Of its group, as many are on the node that has least of them."""
+    able = [node for node in ledger.nodes.values() if node.state == "ready" and node.can_run(shape)]
+    return min([run.spreads[shape.spread].get(node.peer, 0) for node in able], default=0)
 
 
 def _lacks(ledger: Ledger, run: Run, task: int, node: Node) -> str:
@@ -94,9 +137,9 @@ def _lacks(ledger: Ledger, run: Run, task: int, node: Node) -> str:
     if wrong:
         return f"no label {', '.join(wrong)}"
     if not any(node.can_hold(need) for need in shape.needs):
-        short = [f"{name}={shown(amount)} of {shown(node.capacity.get(name, 0))}" for name, amount in shape.need
-                 if name and node.capacity.get(name, 0) < amount]
-        return f"too small: {', '.join(short) or 'not that in one place'}"
+        short = [", ".join([f"{name}={shown(amount)} of {shown(node.capacity.get(name, 0))}" for name, amount in need
+                            if name and node.capacity.get(name, 0) < amount]) or "not that in one place" for need in shape.needs]
+        return f"too small: {' or else '.join(short)}"
     if node.state != "ready":
         return "it drains" if node.leaves else "it can't be heard"
     if node.peer in run.avoid.get(task, ()):
@@ -124,10 +167,10 @@ def _inputs(ledger: Ledger, now: float, run: Run, task: int, places: Any) -> lis
 
 
 def _reasons(ledger: Ledger, now: float, run: Run, task: int, candidates: list[dict[str, Any]]) -> list[list[Any]]:
-    """Why it does not run: ["inputs", count, first...], ["paused", until], ["failed", times], ["no nodes"], ["nobody can"],
+    """Why it does not run: ["inputs", count, first...], ["paused", until], ["no nodes"], ["nobody can"],
     ["absent", node], ["only", node],
     ["limit", most], ["cluster", what, whether it is kept for others, whether none of its costs does without it],
-    ["room", [node, what, until]...], ["behind", count], ["taken back"], ["reserved", node].
+    ["room", [node, what, until]...], ["better", node, what, until], ["behind", count], ["taken back"].
     """
     state, shape = run.state[task], run.shapes[run.kind[task]]
     found: list[list[Any]] = []

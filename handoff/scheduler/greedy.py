@@ -309,7 +309,8 @@ class Greedy:
             is_tied = run.avoid or shape.spread or shape.node or run.max_concurrency or (run.linked and run.missing[task])
             opened = [option.open_node(shape.need, desk.reserved, shape) for option in options]
             inputs = inputs_of(ledger, run, task, now) if run.linked else None
-            if run.plain and not is_tied and not self._is_large(ledger, run, shape, inputs) and self._late(now, desk, run, task, shape, options, opened, None, inputs, 0.0, seconds, ahead) == PLACED:
+            is_free = run.plain and not is_tied and not self._is_large(ledger, run, shape, inputs)
+            if is_free and self._late(now, desk, run, task, shape, options, opened, None, inputs, 0.0, seconds, ahead) == PLACED:
                 continue
             heappush(shape.heap, key)
             return

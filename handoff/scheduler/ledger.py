@@ -63,6 +63,7 @@ class Ledger:
         self.again_at = float("inf")           # when something is to be placed anew, even if nothing happens until then
         self.out = Outbox(self.nodes, self.client_knows, self.codes, self.memory)
         self.rates = Rates(self.links, self.out.names, settings)
+        self.reserved: dict[int, Shape] = {}   # nodes that the last pass kept free for a task of such a shape, for who asks why
         self.is_changed = False                # something may be placed that could not be before
         self.touched: dict[int, Run] = {}      # runs about which there may be something to say
         self.stranded: dict[tuple[int, int], None] = {}   # (run, task): planned, while an input of it came to be planned nowhere

@@ -116,6 +116,11 @@ class Memory:
             return [node for node in nodes if not node.planned]
         return able
 
+    def is_short(self, run: Run, task: int, node: Node, inputs: Inputs) -> bool:
+        """Whether the node has no memory now for its result and the inputs that must come."""
+        adds = self.adds(run, task, inputs)
+        return bool(adds or inputs.total >= LARGE_BYTES) and not self._fits(node, adds, inputs, self._frees(run, task))
+
     def _fits(self, node: Node, adds: float, inputs: Inputs | None, frees: dict[int, float]) -> bool:
         memory = node.capacity.get("memory", 0)
         if not memory:

@@ -272,3 +272,49 @@ def test_asking_changes_nothing() -> None:
         for made in (plain, asked):
             made.done(step)
     assert plain.planned == asked.planned
+
+
+def test_it_waits_for_memory() -> None:
+    """Results take what there may be of them, though cores are free; the node says so, and there is no time at which that ends."""
+    made = cluster(a={"cpu": 12, "memory": 1000})
+    tasks = [*[(kind("make", flags=0), ())] * 8, *[(kind("use"), (each,)) for each in range(8)]]
+    made.submit(replace(program(tasks), seconds=floats([1.0] * 16), nbytes=floats([2e8] * 8 + [10.0] * 8)))
+    (node, room, start), = reasons(made, 7)["room"]
+    assert (node, room) == ("a", "memory (results take 600 of 1,000 MB, or will)") and start == pytest.approx(0.0)
+
+
+def test_it_is_kept_apart_from_its_like() -> None:
+    """The node with room has one of its group; it waits for the other."""
+    made = cluster(a=TWO, b=TWO)
+    made.submit(told(program([(kind("one", spread="s", node="b", priority=5), ()), (kind("hog", TWO, node="a", priority=5), ()),
+                              (kind("two", spread="s"), ())]), 0.1, 3.0, 0.1))
+    assert {node: what for node, what, _ in reasons(made, 2)["room"]} == {
+        "a": "cpu (1 needed, 0 free)", "b": "1 of the group 's', which is to be spread, and fewer are elsewhere"}
+
+
+def test_a_node_may_be_kept_for_another() -> None:
+    """One that has waited long for more room than it had."""
+    made = cluster(a=TWO)
+    made.submit(told(program([(kind("long"), ())]), 30.0))
+    made.submit(told(program([(kind("large", TWO, priority=1), ())]), 0.5))
+    made.wait(2.0)
+    made.submit(told(program([(kind("small", priority=1), ())]), 0.1))
+    assert "kept free for a function that has waited long" in reasons(made, 0, 3)["room"][0][1]
+
+
+def test_each_of_several_costs_counts_as_long_as_it_takes() -> None:
+    """A GPU takes a tenth of the time that cores take; what it took is named, and before that all costs are."""
+    choice = kind("choice", {"gpu": 1}, alternatives=(amounts({"cpu": 8}),))
+    made = cluster(g={"cpu": 2, "gpu": 1}, c={"cpu": 8})
+    run = made.submit(many(2, choice))
+    for task in range(2):
+        made.done(task, run=run, seconds=0.1 if made.where(task, run) == "g" else 1.0)
+    run = made.submit(many(1, choice))
+    said = explain(made, 0, run)
+    rows = {row["node"]: row["finish"] for row in said["candidates"]}
+    assert (said["node"], said["cost"]) == ("g", "gpu=1") and rows == pytest.approx({"g": 0.1, "c": 1.0})
+    run = made.submit(many(1, kind("none", {"tape": 1}, alternatives=(amounts({"cpu": 99}),))), wait_for_nodes=True)
+    said = explain(made, 0, run)
+    assert said["cost"] == "tape=1 or else cpu=99"
+    assert {row["node"]: row["lacks"] for row in said["candidates"]} == {
+        "c": "too small: tape=1 of 0 or else cpu=99 of 8", "g": "too small: tape=1 of 0 or else cpu=99 of 2"}
