@@ -124,7 +124,7 @@ def end_run(ledger: Ledger, run: Run) -> None:
             ledger.out.send(peer, EndRun(run.run))
     for shape, uses in Counter(run.shapes).items():
         shape.runs -= uses - 1
-        ledger.ready.release(shape, run.run)
+        ledger.ready.release(shape, run.run, run.total - run.done)
     dropped = ledger.codes.release(run.codes)
     for node in ledger.nodes.values() if dropped else ():
         ledger.out.drop_code(node, dropped)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ FREE_COROUTINE: Amounts = (("", 1),)
 NOTHING: tuple[Amounts, ...] = ()
 RANK_TOP = (1 << 44) - 1             # ranks are counted in microseconds: the longest is half a year
 LOW = 0xFFFFFFFF
+PUSHED_PART = 8      # keys that are so few beside those that wait are pushed one by one: to sort all would cost each run as much as all
 
 
 def needs_of(kind: Kind) -> tuple[Amounts, ...]:
@@ -52,7 +53,8 @@ class Shape:
     """Tasks that are alike to the allocator: equal costs, labels, spread, priority, pin and function."""
 
     __slots__ = (
-        "able", "able_of", "account", "ahead", "blocked_since", "cluster", "cost", "full", "function", "functions", "heap", "held",
+        "able", "able_of", "account", "ahead", "blocked_since", "cluster", "cost", "full", "function", "functions", "gone", "gone_keys",
+        "heap", "held",
         "identity", "is_tried", "listed", "need", "needs", "node", "number", "option_of", "options", "options_of", "portion", "priority",
         "runs", "spread", "stack", "where",
     )
@@ -76,6 +78,8 @@ class Shape:
         self.runs = 0                       # runs that use it
         self.stack: list[int] = []          # keys sorted once, the most urgent last
         self.heap: list[int] = []           # keys that came later
+        self.gone: dict[int, None] = {}     # runs that are over, of which keys may be left, and ...
+        self.gone_keys = 0                  # ... how many at most
         self.ahead = 0                      # tasks that are planned ahead, on all nodes
         self.held = 0                       # tasks whose cost is committed
         self.is_tried = False               # something of it was placed
@@ -160,8 +164,8 @@ class Ready:
         found.runs += 1
         return found
 
-    def release(self, shape: Shape, run: RunId) -> None:
-        """This run does not use the shape any more: its keys go."""
+    def release(self, shape: Shape, run: RunId, waiting: int) -> None:
+        """This run does not use the shape any more. So many keys of it may be left: they go when they come up, or when they are most."""
         shape.runs -= 1
         if not shape.runs:
             shape.stack.clear()
@@ -169,9 +173,16 @@ class Ready:
             del self.shapes[shape.identity]
             self.accounts.close(shape)
             return
-        shape.stack = [key for key in shape.stack if key >> 32 & LOW != run]
-        shape.heap = [key for key in shape.heap if key >> 32 & LOW != run]
-        heapify(shape.heap)
+        if not waiting:
+            return
+        shape.gone[run] = None
+        shape.gone_keys += waiting
+        if shape.gone_keys * 2 >= len(shape):
+            shape.stack = [key for key in shape.stack if key >> 32 & LOW not in shape.gone]
+            shape.heap = [key for key in shape.heap if key >> 32 & LOW not in shape.gone]
+            heapify(shape.heap)
+            shape.gone.clear()
+            shape.gone_keys = 0
 
     def push(self, shape: Shape, key: int) -> None:
         """One more task may be planned."""
@@ -180,8 +191,12 @@ class Ready:
             shape.listed = True
             heappush(self.heads, self._entry(shape))
 
-    def extend(self, shape: Shape, keys: Iterable[int]) -> None:
-        """Many more tasks may be planned: one sort instead of many pushes."""
+    def extend(self, shape: Shape, keys: list[int]) -> None:
+        """Many more tasks may be planned: one sort instead of many pushes, where they are many beside those that wait already."""
+        if len(keys) * PUSHED_PART < len(shape):
+            for key in keys:
+                self.push(shape, key)
+            return
         shape.stack.extend(shape.heap)
         shape.stack.extend(keys)
         shape.stack.sort(reverse=True)
