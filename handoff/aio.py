@@ -170,7 +170,8 @@ class Client:
         **options: Any,
     ) -> AsyncIterator[Any]:
         """`function` over the items, in parallel; values come in the order of the items."""
-        values = blocking.Client(self._core).map(function, *iterables, timeout=timeout, **options)
+        # In a thread: the first items are taken now, and may be slow to come.
+        values = await asyncio.to_thread(blocking.Client(self._core).map, function, *iterables, timeout=timeout, **options)
         end = object()
         try:
             while (value := await asyncio.to_thread(next, values, end)) is not end:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from handoff.client.core import Core
-from handoff.client.futures import CallFuture, mapped
+from handoff.client.futures import CallFuture
 from handoff.client.lower import Lowered, lower
+from handoff.client.mapping import Begun, cores_of, mapped
 from handoff.client.nodes import NodeInfo, RunInfo, has_room, node_info, run_info
 from handoff.client.options import check_concurrency, check_output, check_patience, check_run, run_number
 from handoff.client.result import RunResult
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _single = SingleCalls()
 
+LITERALS_BYTES_MAX = 32 * 1024 * 1024 # of the arguments of a window of a map, that go with it: half of what a message may be
 CANCEL_WAIT_SECONDS = 2.0            # after Ctrl-C: how long the cluster gets to end the run before the interrupt goes on
 
 
@@ -156,9 +158,17 @@ class Client:
     def map(
         self, function: Callable[..., Any], /, *iterables: Iterable[Any], timeout: float | None = None, **options: Any
     ) -> Iterator[Any]:
-        """`function` over the items, in parallel; values in the order of the items. Options such as `cost` are those of `Function`."""
+        """`function` over the items, in parallel; values in the order of the items. Options such as `cost` are those of `Function`.
+
+        Items are taken only some way ahead of what was read: as many as keep the cluster busy, and as the memory for their values allows.
+        """
         check_patience(timeout)
-        return mapped(lambda window: begin_window(self._core, function, window, options), zip(*iterables, strict=False), timeout)
+
+        def cores() -> Callable[[], int | None]:
+            asked = self._core.ask("nodes")
+            return lambda: cores_of(asked.result()) if asked.done() and asked.exception() is None else None
+
+        return mapped(lambda window: begin_window(self._core, function, window, options), zip(*iterables, strict=False), timeout, cores)
 
     # ── the cluster ──────────────────────────────────────────────────────────
 
@@ -261,8 +271,8 @@ def new_state(core: Core, dag_id: str, lowered: Lowered, output: OutputTaker | b
     return RunState(core, core.token(), graph, output=output, detached=detach)
 
 
-def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[Any, ...]], options: Mapping[str, Any]) -> RunState:
-    """One run for some items of a map."""
+def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[Any, ...]], options: Mapping[str, Any]) -> list[Begun]:
+    """A run for some items of a map; several where their arguments are too much for one."""
     dag = DAG(getattr(function, "__name__", "map"))
     unknown = options.keys() - (OPTIONS - {"inline"})
     if unknown:
@@ -272,9 +282,13 @@ def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[An
     for number, args in enumerate(window):
         dag.add(Function(number, code=function, extra_args=list(args), **options))
     lowered = lower(dag)
+    nbytes = len(lowered.program.literals.data)
+    if nbytes > LITERALS_BYTES_MAX and len(window) > 1:
+        half = len(window) // 2
+        return [*begin_window(core, function, window[:half], options), *begin_window(core, function, window[half:], options)]
     state = new_state(core, dag.id, lowered, None, False)
     core.submit(state, Submit(state.token, str(dag.id), lowered.program, body=lowered.body))
-    return state
+    return [Begun(state, nbytes + sum(packed.nbytes for packed in lowered.objects.values()))]
 
 
 def begin_attach(core: Core, run_id: int) -> RunState:

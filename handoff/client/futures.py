@@ -1,19 +1,12 @@
-"""One function as a future, and many as an ordered stream of values."""
+"""One function as a future."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
-from typing import Any, TypeAlias
+from typing import Any
 
-from handoff.client.run import wait_known
 from handoff.client.state import RunState
-
-WINDOW = 4096                        # items of a map that are one run; long enough that a run's own cost does not show
-WINDOWS_AHEAD = 2                    # started before the first one is read to its end
 
 
 class CallFuture(Future[Any]):
@@ -65,37 +58,3 @@ class CallFuture(Future[Any]):
                 self.set_result(None)
             else:
                 self.set_exception(error)
-
-
-Begin: TypeAlias = "Callable[[list[tuple[Any, ...]]], RunState]"  # starts a run for one window of items
-
-
-def mapped(begin: Begin, items: Iterator[tuple[Any, ...]], timeout: float | None) -> Iterator[Any]:
-    """Values in the order of the items. The first windows start now, not at the first `next`."""
-    deadline = None if timeout is None else time.monotonic() + timeout
-    started: list[RunState] = []
-    for _ in range(WINDOWS_AHEAD):
-        _begin_next(begin, items, started)
-    return _values(begin, items, started, deadline)
-
-
-def _begin_next(begin: Begin, items: Iterator[tuple[Any, ...]], started: list[RunState]) -> None:
-    window = list(itertools.islice(items, WINDOW))
-    if window:
-        started.append(begin(window))
-
-
-def _values(begin: Begin, items: Iterator[tuple[Any, ...]], started: list[RunState], deadline: float | None) -> Iterator[Any]:
-    try:
-        while started:
-            state = started[0]
-            for task in state.graph.outputs:
-                wait_known(state, task, deadline)
-                yield state.value(task)
-            started.pop(0)
-            state.core.release(state)
-            _begin_next(begin, items, started)
-    finally:
-        for state in started:  # somebody stopped reading, or a function failed
-            state.core.cancel(state)
-            state.core.release(state)

@@ -162,6 +162,16 @@ class RunState:
         self._packed.pop(task, None)
         return value
 
+    def take(self, task: int) -> tuple[Any, int]:
+        """The value of an output that is known, and its bytes, for who looks at it once: nothing of it is kept here."""
+        block = self._block(task)
+        if block is None:
+            self.fetch(task).result()
+            block = self._block(task)
+            assert block is not None, "taken by somebody else"
+        del self._packed[task]
+        return unpack(block), len(block)
+
     def fetch(self, task: int) -> Future[None]:
         """Ask for a large value; the future is done when it is here."""
         with self._lock:

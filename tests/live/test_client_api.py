@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -214,6 +215,20 @@ def test_map_keeps_the_order(client: handoff.Client) -> None:
     """Also over several windows and several iterables."""
     assert list(client.map(pow, range(5000), [2] * 5000)) == [number**2 for number in range(5000)]
     assert list(client.map(abs, [])) == []
+
+
+def test_map_takes_arguments_of_any_size(client: handoff.Client) -> None:
+    """Together they are more than one message may be, each is too small to travel on its own."""
+    assert sum(client.map(len, [bytes(30_000)] * 2500)) == 30_000 * 2500
+
+
+def test_what_map_gave_is_not_kept(client: handoff.Client) -> None:
+    """Neither by it nor by the run behind it."""
+    values = client.map(np.zeros, range(1, 4))
+    first = weakref.ref(next(values))
+    next(values)
+    assert first() is None
+    assert len(list(values)) == 1
 
 
 def test_map_names_an_option_that_it_does_not_know(client: handoff.Client) -> None:

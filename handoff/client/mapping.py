@@ -1,0 +1,137 @@
+"""Many items, one function: an ordered stream of values, of which only so much is on its way at once as the memory for it is bounded.
+
+Items are taken a window at a time, each window is one run. Whoever reads slowly, or has large values, holds back what is taken; an iterable
+that gives its items slowly holds back nothing that is ready.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from math import ceil
+from typing import Any, NamedTuple, TypeAlias
+
+from handoff.client.run import wait_known
+from handoff.client.state import RunState
+
+WINDOW = 4096                    # items that are one run at most; long enough that a run's own cost does not show
+FIRST = 32                       # and until a window was read: nobody knows yet how large values are
+GROWTH = 4                       # so many times as many in the next one
+WINDOW_BYTES = 32 * 1024 * 1024  # of the arguments of a window, and of its values, as those before tell
+WINDOW_SECONDS = 0.05            # items that come slowly are not waited for until a window is full
+LEAST = 8                        # items of a window, however large; or as many as the cluster has cores
+AHEAD = 2                        # windows that are on their way before the first one is read
+
+
+class Begun(NamedTuple):
+    """A run for some items, and the bytes of their arguments."""
+
+    state: RunState
+    nbytes: int
+
+
+Begin: TypeAlias = "Callable[[list[tuple[Any, ...]]], list[Begun]]"   # starts runs for a window of items
+
+
+class Measure:
+    """How many items the next window takes."""
+
+    def __init__(self) -> None:
+        self.items, self.least = FIRST, LEAST
+        self._bytes, self._count = [0, 0], [0, 0]     # of arguments, of values
+
+    def saw(self, which: int, nbytes: int, count: int) -> None:
+        """So many bytes of arguments (0) or values (1)."""
+        self._bytes[which] += nbytes
+        self._count[which] += count
+
+    def window(self) -> int:
+        """So many."""
+        most = self.items
+        for nbytes, count in zip(self._bytes, self._count, strict=True):
+            if nbytes:
+                most = min(most, WINDOW_BYTES * count // nbytes)
+        return min(WINDOW, max(most, self.least))
+
+
+class Mapped:
+    """What is taken of the items and not read yet."""
+
+    def __init__(self, begin: Begin, items: Iterator[tuple[Any, ...]], cores: Callable[[], Callable[[], int | None]]) -> None:
+        self._begin, self._items, self._cores = begin, items, cores
+        self._known_cores: Callable[[], int | None] | None = None
+        self._measure = Measure()
+        self._started: deque[RunState] = deque()
+        self._ahead = 0              # items taken and not read
+        self._is_exhausted = False
+        for _ in range(AHEAD):
+            self._take()
+
+    def _take(self) -> None:
+        """One more window, as far as its items come."""
+        window: list[tuple[Any, ...]] = []
+        most, until = self._measure.window(), time.monotonic() + WINDOW_SECONDS
+        while len(window) < most and (not window or time.monotonic() < until):
+            try:
+                window.append(next(self._items))
+            except StopIteration:
+                self._is_exhausted = True
+                break
+        if not window:
+            return
+        for begun in self._begin(window):
+            self._started.append(begun.state)
+            self._measure.saw(0, begun.nbytes, len(begun.state.graph.outputs))
+        self._ahead += len(window)
+
+    def _may_take(self) -> bool:
+        if self._is_exhausted:
+            return False
+        if self._known_cores is None:
+            self._known_cores = self._cores()         # the answer is on its way; short maps do without
+        cores = self._known_cores()
+        if cores is not None:
+            self._measure.least = min(WINDOW, max(LEAST, cores))
+        return self._ahead < AHEAD * self._measure.window()
+
+    def values(self, deadline: float | None) -> Iterator[Any]:
+        """In the order of the items. Ends what was started when it is closed, or when a function fails."""
+        started = self._started
+        try:
+            while started:
+                state = started[0]
+                for task in state.graph.outputs:
+                    while not state.is_known(task) and self._may_take():
+                        self._take()
+                    wait_known(state, task, deadline)
+                    value, nbytes = state.take(task)
+                    self._measure.saw(1, nbytes, 1)
+                    self._ahead -= 1
+                    yield value
+                    del value
+                started.popleft()
+                state.core.release(state)
+                self._measure.items = min(WINDOW, self._measure.items * GROWTH)
+                if self._may_take():
+                    self._take()
+        finally:
+            for state in started:
+                state.core.cancel(state)
+                state.core.release(state)
+
+
+def mapped(
+    begin: Begin, items: Iterator[tuple[Any, ...]], timeout: float | None, cores: Callable[[], Callable[[], int | None]]
+) -> Iterator[Any]:
+    """Values in the order of the items. The first windows start now, not at the first `next`.
+
+    `cores` asks how many cores the cluster has; what it gives answers, None as long as that is not known.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    return Mapped(begin, items, cores).values(deadline)
+
+
+def cores_of(nodes: list[dict[str, Any]]) -> int:
+    """How many there are, by the coordinator's answer about nodes."""
+    return ceil(sum(float(node["capacity"].get("cpu", 0.0)) for node in nodes))

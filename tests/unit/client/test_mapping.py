@@ -1,0 +1,138 @@
+"""What a map takes of its items before they are read: without any cluster, since only the order of things counts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from handoff.client import mapping
+from handoff.client.mapping import Begun, Mapped, Measure, mapped
+
+KB = 1024
+
+
+class Window:
+    """What a run is to a map: its values are there at once, and of one size."""
+
+    def __init__(self, stage: Stage, items: list[Any]) -> None:
+        self.graph, self.core, self._items, self._stage = self, self, items, stage
+        self.outputs = range(len(items))
+
+    def is_known(self, task: int) -> bool:
+        """Whether it is there."""
+        return self._stage.is_quick
+
+    def take(self, task: int) -> tuple[Any, int]:
+        """The value and its bytes."""
+        return self._items[task], self._stage.value_bytes
+
+    def cancel(self, _: object) -> None:
+        """It is ended before its time."""
+        self._stage.cancelled += 1
+
+    def release(self, _: object) -> None:
+        """Nobody holds it any more."""
+        self._stage.released += 1
+
+
+class Stage:
+    """Counts what is begun."""
+
+    def __init__(self, value_bytes: int = 10, argument_bytes: int = 10, cores: int | None = None) -> None:
+        self.value_bytes, self.argument_bytes, self.cores = value_bytes, argument_bytes, cores
+        self.windows: list[int] = []
+        self.asked = self.cancelled = self.released = 0
+        self.is_quick = True
+
+    def begin(self, window: list[tuple[Any, ...]]) -> list[Begun]:
+        """A window begins."""
+        self.windows.append(len(window))
+        made: Any = Window(self, [item for item, in window])
+        return [Begun(made, self.argument_bytes * len(window))]
+
+    def ask(self) -> Any:
+        """How many cores there are."""
+        self.asked += 1
+        return lambda: self.cores
+
+    def map(self, items: Iterator[Any]) -> Iterator[Any]:
+        """The values."""
+        return mapped(self.begin, zip(items, strict=True), None, self.ask)
+
+
+def test_windows_grow_while_values_are_small() -> None:
+    """The order stays; a short map asks nobody about the cluster."""
+    stage = Stage()
+    assert list(stage.map(iter(range(20_000)))) == list(range(20_000))
+    assert stage.windows[:2] == [mapping.FIRST] * 2 and max(stage.windows) == mapping.WINDOW
+    assert sum(stage.windows) == 20_000 and stage.released == len(stage.windows) and not stage.cancelled
+    short = Stage()
+    assert list(short.map(iter(range(mapping.FIRST)))) == list(range(mapping.FIRST)) and not short.asked
+
+
+def test_large_values_keep_windows_small() -> None:
+    """What is taken and not read is a few windows of what may lie there at once, however many items there are."""
+    stage, taken = Stage(value_bytes=5_000 * KB), itertools.count()
+    assert list(itertools.islice(stage.map(taken), 500)) == list(range(500))
+    assert max(stage.windows[2:]) == mapping.LEAST and next(taken) - 500 <= 3 * mapping.LEAST
+
+
+def test_every_core_gets_something_however_large_it_is() -> None:
+    """A window has as many items as there are cores."""
+    stage = Stage(value_bytes=500_000 * KB, cores=100)
+    assert len(list(itertools.islice(stage.map(itertools.count()), 1000))) == 1000
+    assert max(stage.windows) == 100 and stage.asked == 1
+
+
+def test_large_arguments_count_as_well() -> None:
+    """They lie in the client and on the coordinator."""
+    stage = Stage(argument_bytes=60 * KB)
+    assert len(list(itertools.islice(stage.map(itertools.count()), 5000))) == 5000
+    assert max(stage.windows) == mapping.WINDOW_BYTES // (60 * KB)
+
+
+def test_measure_goes_by_the_larger_of_both() -> None:
+    """Arguments or values."""
+    measure = Measure()
+    measure.items = mapping.WINDOW
+    measure.saw(0, 100 * KB, 10)
+    measure.saw(1, 10_000 * KB, 10)
+    assert measure.window() == 32
+    measure.saw(1, 0, 90)
+    assert measure.window() == 327
+
+
+def test_items_that_come_slowly_are_not_waited_for(monkeypatch: Any) -> None:
+    """A window is closed after a moment, with what has come by then."""
+    now = [0.0]
+    monkeypatch.setattr(mapping.time, "monotonic", lambda: now[0])
+
+    def slow() -> Iterator[int]:
+        for number in itertools.count():
+            now[0] += 0.03
+            yield number
+
+    stage = Stage()
+    values = stage.map(slow())
+    assert stage.windows == [2, 2]
+    assert list(itertools.islice(values, 100)) == list(range(100))
+
+
+def test_what_was_started_is_ended_when_nobody_reads_on() -> None:
+    """Each run once, and nothing is left."""
+    stage = Stage()
+    values: Any = stage.map(iter(range(1000)))
+    next(values)
+    values.close()
+    assert stage.cancelled == stage.released == len(stage.windows)
+
+
+def test_more_is_taken_while_values_are_waited_for() -> None:
+    """Up to what may be on its way: the cluster has room for it, and the reader would only wait."""
+    stage = Stage(cores=64)
+    stage.is_quick = False
+    run: Any = Mapped(stage.begin, zip(itertools.count(), strict=True), stage.ask)
+    while run._may_take():
+        run._take()
+    assert sum(stage.windows) == 2 * mapping.FIRST + 64
