@@ -11,7 +11,8 @@ from handoff.wire.values import Packed, pack
 
 OBJECT_BYTES = 1024 * 1024           # literals over this size are put on a node instead of being sent through the coordinator
 SHARED_BYTES = 64 * 1024             # so are literals over this size that several functions take,
-LITERALS_BYTES_MAX = 16 * OBJECT_BYTES  # and all over it once literals make up this much of the submission
+LITERALS_BYTES_MAX = 16 * OBJECT_BYTES  # and all over it once literals make up this much of the submission,
+FEW_BYTES = 1024                     # and all over this size once they make up twice as much: a message has room for four times as much
 UNKNOWN = -1.0                       # in a column of expectations: nothing is said of this task
 
 _OBJECT = Kind(codes=(), name="value", flags=Flag.OBJECT)
@@ -33,6 +34,11 @@ class Columns:
         self._object_of: dict[int, int] = {}       # identity of a value -> the task that brings it
         self._sizes: dict[int, int] = {}           # identity of a value of more than SHARED_BYTES -> its size
         self._kept: list[Any] = []                 # these values, so that their identities stay their own
+
+    @property
+    def alone_bytes(self) -> int:
+        """Literals over this size are looked at more closely: parts of them may travel on their own."""
+        return SHARED_BYTES if self.literal_bytes < 2 * LITERALS_BYTES_MAX else FEW_BYTES
 
     def kind_number(self, kind: Kind) -> int:
         """The number of a kind, the same for equal ones."""
@@ -76,7 +82,7 @@ class Columns:
         if size is not None:                       # the second function that takes it
             return self.add_object(value, owner)
         packed = pack(value)
-        if packed.nbytes > (OBJECT_BYTES if self.literal_bytes < LITERALS_BYTES_MAX else SHARED_BYTES):
+        if packed.nbytes > (OBJECT_BYTES if self.literal_bytes < LITERALS_BYTES_MAX else self.alone_bytes):
             return self.add_object(value, owner, packed)
         if packed.nbytes > SHARED_BYTES:
             self._sizes[id(value)] = packed.nbytes

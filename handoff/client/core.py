@@ -279,7 +279,8 @@ class Core:
             except errors.ProtocolError as error:
                 if not isinstance(effect.message, Submit):
                     raise
-                text = f"the graph is too large to be sent: {error}; pass large data as arguments, or split the graph"
+                text = (f"the graph is too large to be sent: {error}. Its many small arguments are what is large: read data where it is "
+                        "used, let functions share one large argument, or split the graph")
                 self._driver.post(Received(COORDINATOR, Refused("ProtocolError", text, effect.message.token)))
         else:
             self._links.send(effect.peer, effect.message)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from handoff.client.code import CodeTable
-from handoff.client.columns import SHARED_BYTES, Columns
+from handoff.client.columns import Columns
 from handoff.graph.calls import Call, NodeName, Quoted, Slot
 from handoff.graph.function import Argument, Function
 from handoff.graph.links import Links
@@ -42,7 +42,7 @@ class Folding:
         self._owner = self._links.functions[place]
         tree = self._call(place)
         packed = self._packed(tree)
-        if packed.nbytes > SHARED_BYTES:
+        if packed.nbytes > self._columns.alone_bytes:
             for quoted in self._quoted:
                 if not quoted.has_holes:
                     quoted.value, quoted.has_holes = self._lightened(quoted.value)
@@ -52,7 +52,7 @@ class Folding:
     def _lightened(self, value: Any, depth: int = 0) -> tuple[Any, bool]:
         """The value with slots in the place of its largest parts, or of all of it; and whether there are any."""
         kind = type(value)
-        if kind in _SIMPLE or (kind in (str, bytes) and len(value) < SHARED_BYTES):
+        if kind in _SIMPLE or (kind in (str, bytes) and len(value) < self._columns.alone_bytes):
             return value, False
         task = self._columns.object_of(value)
         if task is None and kind in (list, tuple, dict) and depth < _DEPTH_MAX and len(value) <= _PARTS_MAX:

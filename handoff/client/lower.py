@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from handoff.client.code import CodeTable
-from handoff.client.columns import SHARED_BYTES, Columns
+from handoff.client.columns import Columns
 from handoff.client.folding import Folding
 from handoff.errors import InvalidFunction, MissingFunction, NotSerializable
 from handoff.graph.dag import DAG
@@ -122,14 +122,14 @@ class _Lowering:
                 return b""
             if _PLAIN.issuperset(map(type, args)):
                 data = pickle.dumps((tuple(args), {}), 5)
-                return data if len(data) <= SHARED_BYTES else None
+                return data if len(data) <= self.columns.alone_bytes else None
         if any(self.columns.object_of(each) is not None for each in (*args, *kwargs.values())):
             return None
         try:
             packed = pack((tuple(args), dict(kwargs)))
         except Exception as error:
             raise self._explained(function, error) from without_our_frames(error)
-        return packed.join() if packed.nbytes <= SHARED_BYTES else None
+        return packed.join() if packed.nbytes <= self.columns.alone_bytes else None
 
     def _fold(self, place: int, output: bool) -> int:
         """The task of a function that is written as a call with holes."""

@@ -366,3 +366,12 @@ def test_a_reference_in_a_set_is_refused() -> None:
     dag.call(pair, {a}, id="b")
     with pytest.raises(NotSerializable, match=r"'b': argument 1.* not into sets"):
         lower(dag)
+
+
+def test_many_arguments_of_middle_size_do_not_make_a_message_too_large() -> None:
+    """Each would stand in a literal; what is beyond half of a message travels on its own."""
+    values = [number.to_bytes(20_000, "big") for number in range(2500)]
+    lowered = lower(dag_of(*[Function(number, code=len, extra_args=[value]) for number, value in enumerate(values)]))
+    literals, objects = len(lowered.program.literals.data), sum(packed.nbytes for packed in lowered.objects.values())
+    assert literals < 34 * 2**20 and literals + objects > 50_000_000
+    assert len(lowered.objects) + len(lowered.number) == len(lowered.program.kind)
