@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from operator import index
+from typing import Any, TypeAlias
 
 SCALE = 10_000                        # one unit of any resource, in steps
 STEPS_MAX = 2**53                     # more of anything is a mistake, and would not travel exactly everywhere
@@ -121,6 +122,8 @@ def _steps(name: str, value: float | int | str) -> int:
     from decimal import ROUND_HALF_EVEN, Decimal  # here, since most programs that import Handoff ask for whole cores
 
     said = value
+    if not isinstance(value, (str, int, float)):
+        value = _as_number(value)
     if isinstance(value, str):
         match = _AMOUNT.fullmatch(value)
         units = _SIZES if name in _SIZED else {"": 1}
@@ -145,6 +148,17 @@ def _steps(name: str, value: float | int | str) -> int:
     if not number:
         return 0
     return max(1, int((number * SCALE).to_integral_value(ROUND_HALF_EVEN)))   # who asks for a trace of a GPU is not left without one
+
+
+def _as_number(value: Any) -> Any:
+    """Numbers of other libraries as ours: of numpy, or a Decimal; whatever is none as it is."""
+    from decimal import Decimal
+    from numbers import Real
+
+    try:
+        return index(value)
+    except TypeError:
+        return float(value) if isinstance(value, (Real, Decimal)) else value
 
 
 def shown(steps: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from handoff.client.code import CodeTable
-from handoff.client.columns import Columns
+from handoff.client.columns import FEW_BYTES, Columns
 from handoff.client.folding import Folding
 from handoff.errors import InvalidFunction, MissingFunction, NotSerializable
 from handoff.graph.dag import DAG
@@ -122,7 +122,7 @@ class _Lowering:
                 return b""
             if _PLAIN.issuperset(map(type, args)):
                 data = pickle.dumps((tuple(args), {}), 5)
-                return data if len(data) <= self.columns.alone_bytes else None
+                return data if len(data) <= FEW_BYTES or len(data) <= self.columns.alone_bytes else None
         if any(self.columns.object_of(each) is not None for each in (*args, *kwargs.values())):
             return None
         try:
@@ -167,9 +167,9 @@ class _Lowering:
             flags=int(flags | (Flag.IDEMPOTENT if function.speculate else 0)),
             cost=first,
             alternatives=tuple(others),
-            max_retries=self.max_retries if function.max_retries is None else function.max_retries,
+            max_retries=self.max_retries if function.max_retries is None else int(function.max_retries),
             timeout=float(function.timeout or 0),
-            priority=function.priority,
+            priority=int(function.priority),
             node=pinned if isinstance(pinned, str) else "",
             where=tuple(sorted((self.where.get(root) or function.where or {}).items())),
             spread=function.spread or "",

@@ -48,6 +48,8 @@ class DAG:
         if not isinstance(function, Function):
             raise InvalidFunction(f"add() takes a Function, not {function!r}; to add a call, use dag.call(fn, ...)")
         id = function.id
+        if id is None:
+            raise InvalidFunction("None is no id for a function: nothing could be told of it; use a string, a number or a tuple of such")
         try:
             if id in self._functions:
                 raise DuplicateFunction(f"there are two functions with the id {id!r} in {self}; ids are unique in a graph", function=id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from handoff.errors import InvalidFunction
@@ -225,11 +226,11 @@ def _refuse(function: Function, why: str, *names: str) -> None:
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, Integral) and not isinstance(value, bool)   # also numpy's
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not (isinstance(value, int) and abs(value) > FLOAT_MAX)
+    return isinstance(value, Real) and not isinstance(value, bool) and not (isinstance(value, Integral) and abs(int(value)) > FLOAT_MAX)
 
 
 def _text(value: Any) -> bool:

@@ -24,6 +24,13 @@ def tell_progress(ledger: Ledger, now: float, run: Run) -> None:
         ledger.out.send(run.client, Progress(run.run, run.done, run.planned, run.total, said[2]))
 
 
+def run_out_of_time(ledger: Ledger, now: float, run: Run) -> None:
+    """It has had all its time."""
+    why = views.waits_for(ledger, run)
+    done = f"{run.done} of {run.total} task{'s were' if run.total != 1 else ' was'} done{f'; {why}' if why else ''}"
+    fail(ledger, now, run, RunFailed(run.run, "RunTimeout", f"the run took longer than {run.timeout:g} s; {done}"))
+
+
 def complete(ledger: Ledger, now: float, run: Run) -> None:
     """Every task is done; its outputs are kept until the client says Forget."""
     run.is_over = True

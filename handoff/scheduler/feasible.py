@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice, product
 
 from handoff.program import Flag, Kind, Program
 from handoff.resources import CLUSTER, GPU_MEMORY, Amounts, describe, shown, split
@@ -15,6 +16,7 @@ from handoff.scheduler.semaphores import Semaphores
 NEAREST_MAX = 3   # nodes that are named with what they lack
 CLOSE = 0.7       # how alike a name must be to be suggested: gpu and cpu are not, license and licence are
 OR_WAIT = ", or submit with wait_for_nodes"   # the end of an advice that is no use to who does that already
+COSTS_MAX = 4     # combinations of alternatives of a group that are named
 LISTED_MAX = 8    # names or values that are listed where none is close to what was asked for
 
 
@@ -56,7 +58,7 @@ def obstacle(
             return Obstacle("AllocationError", text, index, True)
         offered = [by_name[kind.node]] if kind.node else nodes
         if not any(_can_run(node, kind, cluster) for node in offered):
-            return Obstacle("AllocationError", shortage(kind, offered), index, False)
+            return Obstacle("AllocationError", shortage(kind, offered, cluster), index, False)
     if program.groups and not by_name:
         by_name = {node.name: node for node in nodes}
     for group in program.groups:
@@ -67,14 +69,20 @@ def obstacle(
         offered = [by_name[pinned]] if pinned in by_name else [] if pinned else nodes
         if offered and not any(all(_can_run(node, kind, cluster) for kind in members) for node in offered):
             index = program.kind[group[0]]
-            most: dict[str, int] = {}
-            for kind in members:
-                for name, amount in kind.cost:
-                    most[name] = max(amount, most.get(name, 0))
+            several = list(islice(product(*[(kind.cost, *kind.alternatives) for kind in members]), COSTS_MAX))
+            first, *others = dict.fromkeys(map(_most, several))
             what = f"the {len(group)} functions that are collocated with {program.kinds[index].name}"
-            together = Kind((), what, cost=tuple(sorted(most.items())), where=members[0].where, node=pinned)
-            return Obstacle("AllocationError", shortage(together, offered), index, False)
+            together = Kind((), what, cost=first, alternatives=tuple(others), where=members[0].where, node=pinned)
+            return Obstacle("AllocationError", shortage(together, offered, cluster), index, False)
     return absent
+
+
+def _most(costs: Iterable[Amounts]) -> Amounts:
+    """Of each resource what the one needs that needs most of it: less does not do for all of them, one after the other."""
+    most: dict[str, int] = {}
+    for name, amount in (each for cost in costs for each in cost):
+        most[name] = max(amount, most.get(name, 0))
+    return tuple(sorted(most.items()))
 
 
 def _can_run(node: Node, kind: Kind, cluster: Semaphores) -> bool:
@@ -90,9 +98,9 @@ def _can_run(node: Node, kind: Kind, cluster: Semaphores) -> bool:
 # ── for people ──────────────────────────────────────────────────────────────
 
 
-def shortage(kind: Kind, nodes: Sequence[Node]) -> str:
+def shortage(kind: Kind, nodes: Sequence[Node], cluster: Semaphores) -> str:
     """A kind that no node can run: what it needs, what the nearest nodes have instead, and what would help."""
-    asked = " or else ".join(describe(split(cost)[0]) for cost in (kind.cost, *kind.alternatives))
+    asked = " or else ".join(describe(cost) for cost in (kind.cost, *kind.alternatives))
     labels = ", ".join(f"{key}={value}" for key, value in kind.where)
     if not nodes:
         return f"{kind.name} needs {asked}{f' where {labels}' if labels else ''}, and no node has joined"
@@ -105,7 +113,8 @@ def shortage(kind: Kind, nodes: Sequence[Node]) -> str:
         return (f"{kind.name} needs {asked} on node {kind.node!r}, which it is pinned to; that node offers {_lacks(kind, nearest[0])}. "
                 "Ask for less, or pin it to another node")
     listed = ", ".join(f"{node.name!r} ({_lacks(kind, node)})" for node in nearest[:NEAREST_MAX])
-    unknown = "".join(f"; {each}" for each in (*_unknown_resources(kind, nodes), *_unknown_labels(kind, nodes)))
+    unknown = "".join(
+        f"; {each}" for each in (*_unknown_resources(kind, nodes), *_unknown_labels(kind, nodes), *_short_of_shared(kind, cluster)))
     where = f" on a node where {labels}" if labels else ""
     return (f"{kind.name} needs {asked}{where}, which no node can ever offer; nearest: {listed}{unknown}. "
             f"Ask for less, start a node that has it{OR_WAIT}")
@@ -147,6 +156,13 @@ def _unknown_resources(kind: Kind, nodes: Sequence[Node]) -> Iterable[str]:
     for name in names:
         if name not in known:
             yield f"no node has any {name}{_close(name, known)}"
+
+
+def _short_of_shared(kind: Kind, cluster: Semaphores) -> Iterable[str]:
+    for name, amount in dict.fromkeys(each for cost in (kind.cost, *kind.alternatives) for each in split(cost)[1]):
+        has = cluster.declared.get(name, 0)
+        if has < amount:
+            yield f"the whole cluster has {f'{CLUSTER}{name}={shown(has)}' if has else f'no {CLUSTER}{name}'}"
 
 
 def _unknown_labels(kind: Kind, nodes: Sequence[Node]) -> Iterable[str]:

@@ -179,7 +179,10 @@ def corrections(ledger: Ledger, run: Run) -> list[list[Any]]:
     found: list[list[Any]] = []
     for task, (home, place) in enumerate(zip(following.home, run.places(), strict=True)):
         if home not in (NOBODY, place) and place != NOBODY:
-            why = following.why.get(task) or ("a second attempt was sooner" if task in run.doubled else "it has to be beside others")
+            pinned = run.kinds[run.kind[task]].node
+            why = following.why.get(task) or (
+                "a second attempt was sooner" if task in run.doubled else "it has to be beside others" if task in run.group
+                else f"it is pinned to {pinned!r}" if pinned else "it went elsewhere")
             found.append([task, following.names[home], ledger.out.names[place][0] if place in ledger.out.names else "", why])
     return found
 

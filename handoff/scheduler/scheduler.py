@@ -33,7 +33,7 @@ from handoff.scheduler import draining, following, lifetimes, losses, retries, s
 from handoff.scheduler.allocator import Allocator, Desk
 from handoff.scheduler.answers import answer
 from handoff.scheduler.clients import Client
-from handoff.scheduler.endings import complete, end, fail, tell_progress
+from handoff.scheduler.endings import complete, end, fail, run_out_of_time, tell_progress
 from handoff.scheduler.greedy import Greedy
 from handoff.scheduler.invariants import check
 from handoff.scheduler.ledger import Ledger
@@ -370,8 +370,7 @@ class Scheduler:
                 self.ledger.again_at = float("inf")
                 self.ledger.is_changed = True
             case "timeout" if run is not None and not run.is_over:
-                done = f"{run.done} of {run.total} task{'s were' if run.total != 1 else ' was'} done"
-                fail(self.ledger, now, run, RunFailed(run.run, "RunTimeout", f"the run took longer than {run.timeout:g} s; {done}"))
+                run_out_of_time(self.ledger, now, run)
             case "follow":
                 self.ledger.is_changed = True
             case "stragglers" if run is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +82,16 @@ def test_what_nobody_can_ask_for_is_refused(cost: Any, text: str) -> None:
     with pytest.raises(ValueError) as caught:
         costs(cost)
     assert text in str(caught.value)
+
+
+def test_numbers_of_other_libraries_are_amounts() -> None:
+    """Of numpy, and Decimals: what code works out is often one of these."""
+    said: Any = {"cpu": np.int64(2), "license": np.float32(0.5), "memory": Decimal("0.1")}
+    assert costs(said) == costs({"cpu": 2, "license": 0.5, "memory": 0.1})
+    several: list[Any] = [np.bool_(True), np.arange(2), Decimal("nan"), 1j]
+    for wrong in several:
+        with pytest.raises(ValueError, match="amount"):
+            costs({"cpu": wrong})
 
 
 def test_zero_takes_none_of_it() -> None:

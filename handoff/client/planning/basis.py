@@ -170,7 +170,12 @@ def allocator_of(said: str | Callable[[], Allocator]) -> tuple[str, Callable[[],
     if not isinstance(said, str):
         if not callable(said):
             raise ConfigError(f"allocator={said!r} is neither a name ({', '.join(SHIPPED)}) nor a class of an allocator")
-        if not callable(getattr(said(), "allocate", None)):
+        try:
+            made = said()
+        except Exception as error:
+            raise ConfigError(f"allocator={said!r} makes no allocator when it is called without arguments: "
+                              f"{type(error).__name__}: {error}") from error
+        if not callable(getattr(made, "allocate", None)):
             raise ConfigError(f"allocator={said!r} makes no allocator: it has no method allocate(now, desk)")
         return getattr(said, "__name__", type(said).__name__), said
     for name, place in SHIPPED.items():

@@ -121,8 +121,9 @@ def compare(plan: Plan, run: Any) -> Comparison:
     records, moved = _records(run)
     planned = {record.function: record for record in plan.timeline}
     names = {basis_id: plan.basis.kind_of(task).name for task, basis_id in enumerate(plan.basis.ids) if basis_id is not None}
-    strange = [record.function for record in records if record.function not in planned]
-    if strange and not any(record.function in names for record in records):
+    known = {*planned, *plan.basis.hidden.values()}
+    strange = [record.function for record in records if record.function not in known]
+    if strange:
         raise ConfigError(f"the plan of {plan.name!r} can't be compared with a run of another graph: {strange[0]!r} is not in the plan")
     pairs = [Pair(record.function, names[record.function], planned[record.function], record) for record in records
              if record.function in names]

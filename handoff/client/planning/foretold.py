@@ -17,6 +17,7 @@ from handoff.program import Flag
 from handoff.resources import SCALE, split
 from handoff.scheduler.estimates import SIZED_RUNS, Function
 from handoff.scheduler.feasible import OR_WAIT
+from handoff.scheduler.greedy import Greedy
 from handoff.scheduler.means import Mean
 from handoff.scheduler.scheduler import Scheduler
 from handoff.scheduler.simulate.bounds import lower_bound
@@ -54,8 +55,15 @@ def foretell(basis: Basis) -> Foretold:
     program = replace(program, literals=Blobs(program.literals.sizes, bytes(sum(program.literals.sizes))))
     options = {"max_concurrency": basis.max_concurrency}
     work = Work(program, seconds, nbytes, basis.name, SUBMITTED_AT, options, factors_of(basis))
-    simulator = Simulator(basis.cluster, basis.make_allocator(), prepare=lambda brain: teach(brain, basis))
+    allocator = basis.make_allocator()
+    failures: list[Exception] = []
+    if not isinstance(allocator, Greedy):
+        _note_failures(allocator, failures)
+    simulator = Simulator(basis.cluster, allocator, prepare=lambda brain: teach(brain, basis))
     history = simulator.run(work)
+    if failures:       # a cluster would go on with its own; a plan would tell of nothing that the user's allocator decided
+        raise ConfigError(f"{basis.name!r} can't be planned: the allocator {basis.allocator} failed: "
+                          f"{type(failures[0]).__name__}: {failures[0]}") from failures[0]
     outcome = history.runs[0]
     if outcome.failure:
         raise _failed(outcome.code, outcome.failure, basis)
@@ -70,6 +78,19 @@ def foretell(basis: Basis) -> Foretold:
         outcome.nodes, started, spent, list(nbytes), _workers(basis, outcome.nodes, started, list(outcome.ended)),
         _waits(basis, history), [max(0.0, float(each)) for each in table.given_at],
     )
+
+
+def _note_failures(allocator: Any, failures: list[Exception]) -> None:
+    allocate = allocator.allocate
+
+    def watched(now: float, desk: Any) -> None:
+        try:
+            allocate(now, desk)
+        except Exception as error:
+            failures.append(error)
+            raise
+
+    allocator.allocate = watched
 
 
 def story_of(basis: Basis, told: Foretold) -> Story:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, fields
+from math import isfinite
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -81,11 +82,11 @@ def load(path: str | PathLike[str]) -> Plan:
 
 def _written(id: Hashable) -> Any:
     """An id as JSON has it: tuples as {"tuple": [...]}."""
-    if id is None or isinstance(id, (str, bool, int, float)):
+    if id is None or isinstance(id, (str, bool, int)) or (isinstance(id, float) and isfinite(id)):
         return id
     if isinstance(id, tuple):
         return {"tuple": [_written(each) for each in id]}
-    raise ConfigError(f"the plan can't be saved: the function id {id!r} is neither a string, a number nor a tuple of them")
+    raise ConfigError(f"the plan can't be saved: the function id {id!r} is neither a string, a finite number nor a tuple of them")
 
 
 def _read(said: Any) -> Hashable:

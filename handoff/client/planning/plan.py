@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,9 @@ class Plan:
         values = list(said) if isinstance(said, Iterable) and not isinstance(said, str) else []
         if not values:
             raise ConfigError(f"sweep: {what}={said!r} is no list of numbers to try; {known}")
+        strange = [value for value in values if isinstance(value, bool) or not isinstance(value, Real)]
+        if strange:
+            raise ConfigError(f"sweep: {strange[0]!r} among {what} is not a number; {known}")
         change: Callable[[Any], Basis] = self.basis.with_cpus if what == "cpus" else self.basis.with_count
         return Sweep(what, {value: plan_of(change(value)) for value in values})
 

@@ -239,6 +239,29 @@ def test_other_allocators_can_be_tried() -> None:
         outlook.plan(wide(1), int)
 
 
+def test_an_allocator_that_fails_is_told() -> None:
+    """The default one in its place would make a plan of which it decided nothing."""
+
+    class Mine:
+        """Has a bug."""
+
+        def allocate(self, now: float, desk: object) -> None:
+            """Does not get far."""
+            raise RuntimeError("a bug of mine")
+
+    class Asks(Mine):
+        """Can't be made."""
+
+        def __init__(self, size: int) -> None:
+            self.size = size
+
+    outlook = Outlook(a={"cpu": 1})
+    with pytest.raises(errors.ConfigError, match="the allocator Mine failed: RuntimeError: a bug of mine"):
+        outlook.plan(wide(1), Mine)
+    with pytest.raises(errors.ConfigError, match="makes no allocator when it is called without arguments: TypeError: "):
+        outlook.plan(wide(1), Asks)
+
+
 def test_the_same_graph_gives_the_same_plan() -> None:
     """Whenever it is asked for."""
     outlook = Outlook(a={"cpu": 2, "memory": 4000}, b={"cpu": 3, "memory": 4000})
@@ -356,7 +379,7 @@ NO_CORES = "names no cores, and every node has some; write such as {'cpu': 8, 'm
     (lambda plan: plan.sweep(cpus=8), f"sweep: cpus=8 is no list of numbers to try; {SWEEPS}"),
     (lambda plan: plan.sweep(nodes="12"), f"sweep: nodes='12' is no list of numbers to try; {SWEEPS}"),
     (lambda plan: plan.sweep(cpus=[0]), "sweep: cpu=0: nothing can run on none of it; say how much there is, or leave it out"),
-    (lambda plan: plan.sweep(cpus=["x"]), "sweep: cpu='x' is not an amount; write a number"),
+    (lambda plan: plan.sweep(cpus=["8"]), f"sweep: '8' among cpus is not a number; {SWEEPS}"),
     (lambda plan: plan.sweep(cpus=[float("inf")]), "sweep: cpu=inf is not a finite amount"),
     (lambda plan: plan.sweep(nodes=[0]), "sweep: nodes=0 is no number of nodes; each is 1 or more"),
     (lambda plan: plan.sweep(nodes=[10**9]), f"sweep: 1,000,000,000 {TOO_MANY}"),
@@ -418,6 +441,9 @@ def test_ids_that_no_file_can_hold_are_named(tmp_path: Path) -> None:
     """Before anything is written."""
     plan = Outlook(a={"cpu": 1}).plan(DAG().add(Function(frozenset({1}), [], work, expected_seconds=1.0)))
     with pytest.raises(errors.ConfigError, match="frozenset"):
+        plan.save(tmp_path / "plan.json")
+    plan = Outlook(a={"cpu": 1}).plan(DAG().add(Function(float("inf"), [], work, expected_seconds=1.0)))
+    with pytest.raises(errors.ConfigError, match="the function id inf is neither"):
         plan.save(tmp_path / "plan.json")
     assert not (tmp_path / "plan.json").exists()
 

@@ -177,7 +177,8 @@ def test_a_plan_agrees_with_itself() -> None:
     assert found.in_place == 2 and found.makespan == pytest.approx(plan.makespan) and "Ran elsewhere" not in str(found)
 
 
-@pytest.mark.parametrize("run", [3, "run", [1, 2], [TaskRecord("elsewhere", "a", 1, 0.0, 1.0, 10)]])
+@pytest.mark.parametrize("run", [3, "run", [1, 2], [TaskRecord("elsewhere", "a", 1, 0.0, 1.0, 10)],
+                                 [TaskRecord("x", "a", 1, 0.0, 1.0, 10), TaskRecord("elsewhere", "a", 1, 0.0, 1.0, 10)]])
 def test_what_is_no_run_of_the_graph_can_not_be_compared(run: Any) -> None:
     """Neither anything else, nor a run of another graph."""
     with pytest.raises(errors.ConfigError):

@@ -31,6 +31,12 @@ def test_add_returns_the_graph() -> None:
     assert dict(dag.functions) == {"a": first, "b": second}
 
 
+def test_none_is_no_id() -> None:
+    """It stands for what has none."""
+    with pytest.raises(InvalidFunction, match="None is no id for a function"):
+        DAG().add(Function(None, code=abs))
+
+
 def test_graphs_have_ids() -> None:
     """An id is given, or made and then different each time."""
     assert DAG("mine").id == "mine"

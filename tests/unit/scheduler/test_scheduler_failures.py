@@ -335,6 +335,15 @@ def test_a_run_may_take_only_so_long() -> None:
     assert cluster.told(RunFailed)[0].code == "RunTimeout" and "1 of 5" in cluster.told(RunFailed)[0].text
 
 
+def test_a_run_that_waited_in_vain_says_for_what() -> None:
+    """Its node never came."""
+    cluster = Cluster().join("n1").client()
+    cluster.submit(many(1, kind("pinned", node="ghost")), timeout=2.0)
+    cluster.wait(3.0)
+    text = cluster.told(RunFailed)[0].text
+    assert text.startswith("the run took longer than 2 s; 0 of 1 task was done; pinned waits for") and "'ghost'" in text
+
+
 @pytest.mark.parametrize("detach", [False, True])
 def test_a_client_that_leaves_takes_its_runs_along_unless_detached(detach: bool) -> None:
     """Everything is released, or goes on."""

@@ -92,6 +92,21 @@ def test_what_the_cluster_can_never_give_is_refused(what: Kind, text: str, optio
         assert str(caught.value) == f"AllocationError: {text}"
 
 
+def test_each_of_several_costs_is_named_when_none_can_be_met() -> None:
+    """With what the whole cluster lacks of it; and of a group, all that its members could take together."""
+    with pytest.raises(RuntimeError) as caught:
+        cluster(**HOUSE).submit(many(1, labelled({"cluster:lic": 1}, others=[{"cpu": 99}])))
+    assert "work needs cluster:lic=1 or else cpu=99, which no node can ever offer" in str(caught.value)
+    assert "the whole cluster has no cluster:lic" in str(caught.value)
+    two, choice = kind("two", {"gpu": 2}), labelled({"tapes": 1}, others=[{"cpu": 3}])
+    with pytest.raises(RuntimeError) as caught:
+        cluster(**HOUSE).submit(program([(two, ()), (choice, ())], groups=[(0, 1)]))
+    assert "needs gpu=2" in str(caught.value)
+    with pytest.raises(RuntimeError) as caught:
+        cluster(a=({"cpu": 2, "gpu": 2}, {}), b=({"cpu": 3}, {})).submit(program([(two, ()), (choice, ())], groups=[(0, 1)]))
+    assert "needs gpu=2, tapes=1 or else cpu=3, gpu=2, which" in str(caught.value)
+
+
 def test_one_alternative_that_can_be_met_is_enough() -> None:
     """It runs with the one that fits."""
     house = cluster(**HOUSE)
