@@ -14,6 +14,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -53,15 +54,27 @@ def main() -> int:
     if unknown:
         others = known if options.peers is not None else [*names, *TABLES]
         parser.error(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(others)}")
-    old = json.loads(options.compare.read_text())["figures"] if options.compare else []
+    if options.repeat is not None and options.repeat < 1:
+        parser.error(f"--repeat {options.repeat}: each is measured once or more")
+    old = before(options.compare, parser) if options.compare else []
+    if options.json and str(options.json) != "-":     # now, and not when all is measured
+        try:
+            options.json.open("a").close()
+        except OSError as wrong:
+            parser.error(f"--json {options.json} can't be written: {wrong.strerror}")
     word = "least" if options.least else "quick" if options.quick else "full"
     effort = Effort(word, options.repeat or {"least": 1, "quick": 3, "full": 5}[word], options.items)
 
     figures: list[Figure] = []
+    is_cut_short = False
     if options.peers is None:
-        for name in options.benchmarks or names:
-            print(f"{name} ...", file=sys.stderr, flush=True)
-            figures += catalogue.ALL[name](effort)
+        try:
+            for name in options.benchmarks or names:
+                print(f"{name} ...", file=sys.stderr, flush=True)
+                figures += catalogue.ALL[name](effort)
+        except KeyboardInterrupt:
+            is_cut_short = True
+            print("interrupted; this is what was measured by then", file=sys.stderr)
     else:
         try:
             chosen = contest.chosen(options.peers)
@@ -73,19 +86,33 @@ def main() -> int:
     record = {"machine": machine(), "size": word, "figures": rows}
     if str(options.json) == "-":
         print(json.dumps(record, indent=1))
-        return 0
-    show(figures)
+    else:
+        show(figures)
+        if options.json:
+            options.json.write_text(json.dumps(record, indent=1) + "\n")
     if old:
-        console().print(compared(old, rows))
-        print(f"worse than the spread: {', '.join(worse(old, rows)) or 'nothing'}")
-    if options.json:
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
-    return 0
+        out = console(sys.stderr if str(options.json) == "-" else sys.stdout)
+        table = compared(old, rows)
+        out.print(table if table.row_count else f"none of these figures is in {options.compare}: other benchmarks, or another size")
+        if table.row_count:
+            out.print(f"worse than the spread: {', '.join(worse(old, rows)) or 'nothing'}")
+    return 130 if is_cut_short else 0
 
 
-def console() -> Console:
+def before(path: Path, parser: argparse.ArgumentParser) -> list[dict[str, Any]]:
+    """The figures of a file that --json wrote; ends the program for any other file."""
+    try:
+        figures: list[dict[str, Any]] = json.loads(path.read_text())["figures"]
+        return [row for row in figures if {"name", "unit", "median", "smallest", "largest", "repetitions"} <= row.keys()]
+    except OSError as wrong:
+        parser.error(f"--compare {path} can't be read: {wrong.strerror}")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        parser.error(f"--compare {path} is none that --json wrote")
+
+
+def console(file: TextIO | None = None) -> Console:
     """Wide enough for a table, also where the output is a file."""
-    return Console(width=max(130, Console().width))
+    return Console(file=file, width=max(130, Console().width))
 
 
 def show(figures: list[Figure]) -> None:
