@@ -9,6 +9,7 @@ import importlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -25,6 +26,9 @@ from handoff.version import VERSION
 
 OK, USAGE, UNREACHABLE, INTERRUPTED = 0, 2, 3, 130   # exit statuses, the same for all of Handoff's commands; 1: a run failed
 YOUNG_MAX = 20_000                    # new objects between two looks for garbage in circles; Python's 700 are one turn of a daemon
+TIDY_SECONDS = 2.0                    # so often it is looked whether there is memory to give back: after so much processor time, ...
+WORTH_SECONDS = 0.1
+QUIET = 0.02                          # ... and when no more than this part of a core is used any more
 STOP_SECONDS_MAX = 5.0                # a daemon whose parent is gone, or that was told to stop, ends at the latest after this long
 
 
@@ -154,8 +158,31 @@ async def _serve(make: Callable[[], Service], lifeline: int | None) -> int:
         return status
     gc.freeze()   # what is loaded now stays: no collection need look at it
     gc.set_threshold(YOUNG_MAX)
+    tidying = loop.create_task(_tidy())
     await service.wait()
+    tidying.cancel()
     return status
+
+
+async def _tidy() -> None:
+    """When there was much to do, and now there is little: what was freed goes back to the system. The C library would keep most of it."""
+    spent = tidied = time.process_time()
+    while True:
+        await asyncio.sleep(TIDY_SECONDS)
+        before, spent = spent, time.process_time()
+        if spent - before <= QUIET * TIDY_SECONDS and before - tidied >= WORTH_SECONDS:
+            gc.collect()
+            await asyncio.to_thread(give_back_memory)
+            tidied = spent = time.process_time()
+
+
+def give_back_memory() -> None:
+    """Return the free pages of the heap to the system, where the C library can. A daemon without much to do never loads ctypes."""
+    import ctypes
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _failed(error: HandoffError, status: int) -> int:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from handoff import service
+from handoff.service import give_back_memory
 from handoff.trust import secret
 
 PROGRAM = """
@@ -185,3 +190,29 @@ def test_a_daemon_can_not_unpickle() -> None:
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
 
     assert "this process may not unpickle, and something tried to load os.system" in ran.stderr
+
+
+def test_memory_that_was_freed_goes_back_to_the_system() -> None:
+    """Values of a middle size lie in the heap of the C library, which keeps it all while anything lies above."""
+    process = psutil.Process()
+    several = [bytes([number % 256]) * 50_000 for number in range(4000)]
+    above = [bytes([number % 256]) * 50_000 for number in range(10)]
+    del several
+    before = process.memory_info().rss
+    give_back_memory()
+    assert len(above) == 10 and before - process.memory_info().rss > 100_000_000
+
+
+async def test_a_daemon_tidies_up_once_it_has_little_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not while it works, not again while nothing happens, and not after next to nothing."""
+    given_back: list[int] = []
+    looks = itertools.count()
+    used = iter([0.0, 0.0, 0.01, 0.02, 1.0, 2.0, 2.0, 2.0])     # processor time at each look
+    monkeypatch.setattr(service, "TIDY_SECONDS", 0.001)
+    monkeypatch.setattr(service, "give_back_memory", lambda: given_back.append(next(looks)))
+    monkeypatch.setattr(service.time, "process_time", lambda: next(used, 2.0))
+    tidying = asyncio.create_task(service._tidy())
+    await asyncio.sleep(0.2)
+    tidying.cancel()
+
+    assert len(given_back) == 1
