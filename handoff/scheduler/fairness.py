@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from handoff.scheduler.runs import Run
 
 LATELY_SECONDS = 10.0   # shares of the past fade with this time constant
-LATELY = 2.0            # and count so many times as much as the share of the moment
+LATELY = 8.0            # and count so many times as much as the share of the moment: that comes in whole cores, so it is off by up to one
 SMALL_RUN = 16      # runs of at most so many tasks share the account of their client
 
 
