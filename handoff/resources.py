@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 SCALE = 10_000                        # one unit of any resource, in steps
 STEPS_MAX = 2**53                     # more of anything is a mistake, and would not travel exactly everywhere
+CPUS_MAX = 10_000                     # of one node; more are no machine that there is
 SHOWN_MAX = 40                        # digits of what is absurd; more are only counted
 Amounts: TypeAlias = tuple[tuple[str, int], ...]  # (name, steps), sorted by name, zero amounts left out
 
@@ -62,6 +63,8 @@ def offered(said: Mapping[str, float | int | str]) -> Amounts:
     for name, amount in said.items():
         if name not in there and not is_gpu(name):
             raise ValueError(f"{name}={amount!r}: nothing can run on none of it; say how much there is, or leave it out")
+    if dict(found).get("cpu", 0) > CPUS_MAX * SCALE:
+        raise ValueError(f"cpu={said['cpu']!r} is absurd; a node has a process for each of its cores, and at most {CPUS_MAX:,} of them")
     return found
 
 
