@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from handoff.client import client as blocking
 from handoff.client.connect import open_core
 from handoff.client.core import Core
+from handoff.client.failures import forgotten
 from handoff.client.nodes import NodeInfo, RunInfo, has_room, node_info, run_info
 from handoff.client.options import check_patience
 from handoff.client.result import RunResult, RunStatus, TaskRecord
 from handoff.client.run import Run as BlockingRun
 from handoff.client.run import result_of, status_of, timeline_of, timeout_text
 from handoff.client.state import Lease, OutputTaker, RunState
-from handoff.errors import HandoffError, ResultTimeout
+from handoff.errors import ExecutionError, HandoffError, ResultTimeout
 from handoff.graph.dag import DAG
 from handoff.trust.secret import Secret
 
@@ -290,7 +291,10 @@ class Run:
     async def timeline(self) -> list[TaskRecord]:
         """How each function ran that is done, in the order of their starts."""
         state = self._state
-        return timeline_of(state, await asyncio.wrap_future(state.core.ask("timeline", state.run)))
+        try:
+            return timeline_of(state, await asyncio.wrap_future(state.core.ask("timeline", state.run)))
+        except ExecutionError as error:
+            raise forgotten("there is no timeline", state, error) from None
 
     async def explain(self, function: Hashable) -> Explanation:
         """Why this function runs where it does, or why it is not running yet; see `handoff.Run.explain`."""

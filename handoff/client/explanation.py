@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from handoff.client.failures import forgotten
 from handoff.client.story.tables import Row, aligned, amount, html_table, seconds
 from handoff.errors import ExecutionError, MissingFunction
 
@@ -82,8 +83,7 @@ def explanation_of(state: RunState, function: Hashable, answer: Any) -> Explanat
 
 def unexplained(state: RunState, function: Hashable, error: ExecutionError) -> ExecutionError:
     """Why there is no explanation, in the place of the coordinator's short answer."""
-    return ExecutionError(f"{function!r} can't be explained: run {state.run} of {state.graph.dag_id!r} is not known to the coordinator "
-                          f"any more ({error}); ask while the run or its result is held")
+    return forgotten(f"{function!r} can't be explained", state, error)
 
 
 def _headline(function: Hashable, answer: Any) -> str:

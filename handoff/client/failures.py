@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
 
 from handoff import errors
 from handoff.client.events import Failure
 from handoff.wire.values import unpack_exception
+
+if TYPE_CHECKING:
+    from handoff.client.state import RunState
 
 NO_TASK = 0xFFFFFFFF
 
@@ -22,6 +26,15 @@ def error_of(failure: Failure, function: Callable[[int], Hashable]) -> errors.Ha
     if issubclass(kind, (errors.AllocationError, errors.InvalidFunction, errors.NotSerializable)):
         return kind(text, function=name)
     return kind(text)
+
+
+def forgotten(what: str, state: RunState, error: errors.ExecutionError) -> errors.ExecutionError:
+    """Why the coordinator says nothing of a run, in the place of its short answer; `what` could not be done."""
+    run = f"run {state.run} of {state.graph.dag_id!r}"
+    if state.failure is not None:
+        return errors.ExecutionError(f"{what}: {run} ended without a result, and of such a run nothing is kept; ask while it runs")
+    return errors.ExecutionError(f"{what}: {run} is not known to the coordinator any more ({error}); "
+                                 "ask while the run or its result is held")
 
 
 def _function_failed(failure: Failure, name: Hashable, text: str) -> errors.FunctionFailed:

@@ -10,6 +10,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from handoff.client.failures import forgotten
 from handoff.client.options import check_patience
 from handoff.client.result import Allocations, Correction, RunResult, RunStatus, TaskRecord
 from handoff.client.state import Lease, Results, RunState
@@ -81,7 +82,10 @@ class Run:
     def timeline(self) -> list[TaskRecord]:
         """How each function ran that is done, in the order of their starts."""
         state = self._state
-        return timeline_of(state, state.core.ask("timeline", state.run).result())
+        try:
+            return timeline_of(state, state.core.ask("timeline", state.run).result())
+        except ExecutionError as error:
+            raise forgotten("there is no timeline", state, error) from None
 
     def explain(self, function: Hashable) -> Explanation:
         """Why this function runs where it does and what other nodes would have cost, or why it is not running yet; print it.
@@ -242,4 +246,4 @@ def corrections_of(state: RunState, answer: Any) -> list[Correction]:
 def _word(state: RunState) -> str:
     if not state.over.done():
         return "running"
-    return "done" if state.failure is None else "failed"
+    return "done" if state.failure is None else "cancelled" if state.failure.code == "RunCancelled" else "failed"

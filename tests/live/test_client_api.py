@@ -158,7 +158,11 @@ def test_cancel_ends_the_run(client: handoff.Client) -> None:
     with pytest.raises(errors.RunCancelled):
         run.result(timeout=10)
     assert time.monotonic() - started < 5
-    assert run.status().state == "failed"
+    assert run.status().state == "cancelled"
+    with pytest.raises(errors.ExecutionError, match=r"there is no timeline: run \d+ of 'pair' ended without a result"):
+        run.timeline()
+    with pytest.raises(errors.ExecutionError, match=r"'slow' can't be explained: run \d+ of 'pair' ended without a result"):
+        run.explain("slow")
 
 
 def test_a_run_is_cancelled_by_its_number(client: handoff.Client, cluster: handoff.LocalCluster) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from handoff.client.failures import forgotten
 from handoff.client.story.records import Done, Story, Vain
 from handoff.errors import ExecutionError
 from handoff.program import Flag, Kind
@@ -47,6 +48,4 @@ def with_edges(graph: Graph, answer: Any) -> Graph:
 
 def untold(state: RunState, error: ExecutionError) -> ExecutionError:
     """Why there is no story, in the place of the coordinator's short answer."""
-    why = "it ended without a result, and is forgotten then" if state.failure is not None else str(error)
-    return ExecutionError(f"run {state.run} of {state.graph.dag_id!r} can't be told about: the coordinator does not know it any more "
-                          f"({why}); ask while the run or its result is held")
+    return forgotten("there is nothing to tell", state, error)
