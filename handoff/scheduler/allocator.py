@@ -119,7 +119,7 @@ class Desk:
         """Whether the node has room for it now, and may have it."""
         run, task = self.ledger.runs[offer.run], offer.task
         shape = run.shapes[run.kind[task]]
-        if not self.may_have(run, task, node):
+        if not self.may_have(run, task, node) or (shape.spread and not self._is_apart(run, shape, node)):
             return False
         # What planned tasks wait for must not wait for the room that they take up.
         return self.choice(shape, node, is_waiting=run.attempt[task] > 0 and run.blocks_planned(task)) is not None
@@ -153,6 +153,11 @@ class Desk:
         """Whether the node is one that it may run on, and could when it ran nothing else."""
         allowed = self.ledger.allowed(run, task) if self.settle_consumer(run, task) else NOBODY
         return (allowed is None or allowed == node.peer) and self.ledger.can_run(run, task, node)
+
+    def _is_apart(self, run: Run, shape: Shape, node: Node) -> bool:
+        """Whether no node that may have it has fewer of its group."""
+        counts = run.spreads[shape.spread]
+        return counts.get(node.peer, 0) <= min([counts.get(each.peer, 0) for each in self.able_for(shape)], default=0)
 
     def choice(self, shape: Shape, node: Node, is_waiting: bool = False) -> int | None:
         """The first of its costs for which there is room now, on the node and in what the cluster shares; None: for none.

@@ -11,6 +11,8 @@ from scheduler_story import Cluster, kind, many, program
 from handoff.columns import ints
 from handoff.program import Kind, Program
 from handoff.resources import amounts
+from handoff.scheduler.first_fit import FirstFit
+from handoff.scheduler.round_robin import RoundRobin
 
 GB = 1_000_000_000
 
@@ -79,6 +81,15 @@ def test_one_runs_near_another(home: str) -> None:
     cluster.submit(replace(program([(kind("first", node=home), ()), (second, ())]), near=ints([1, 0])))
 
     assert cluster.where(1) == home
+
+
+@pytest.mark.parametrize("allocator", [FirstFit(), RoundRobin()])
+def test_other_allocators_spread_too(allocator: object) -> None:
+    """What a node may have is the desk's to say, whoever decides."""
+    cluster = Cluster(allocator).client().join("n1", cpu=4).join("n2", cpu=4).join("n3", cpu=4)
+    run = cluster.submit(many(3, kind("apart", spread="apart")))
+
+    assert {cluster.where(task, run) for task in range(3)} == {"n1", "n2", "n3"}
 
 
 def test_they_give_way_to_more_urgent_ones() -> None:
