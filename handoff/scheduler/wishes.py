@@ -22,7 +22,8 @@ def able_nodes(desk: Desk, run: Run, task: int, shape: Shape, inputs: Inputs | N
     allowed = ledger.allowed(run, task)
     if allowed is not None:
         one = ledger.nodes.get(allowed)
-        return [one] if one is not None and one.state == "ready" and one.matches(shape.where) else []
+        able = [one] if one is not None and one.state == "ready" and one.matches(shape.where) else []
+        return able if run.followed else ledger.memory.with_room(desk, run, task, shape, inputs, able)
     only: list[Node] | None = None
     if task in run.group or task in run.avoid:
         shunned = run.avoid.get(task, ())

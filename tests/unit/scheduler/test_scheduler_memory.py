@@ -90,3 +90,13 @@ def test_a_tree_of_large_results_never_takes_more_than_the_nodes_have(knowledge:
 
     assert history.runs[0].failure == "" and history.runs[0].makespan > 0.0
     assert max(history.peak_resident.values()) <= 8 * GB
+
+
+def test_pinned_producers_wait_for_memory_too() -> None:
+    """Of ten results of a gigabyte that are to be made on one node of ten, six are made at first; all in the end."""
+    cluster = Cluster().client().join("n1", cpu=10, memory=10_000).join("n2", cpu=10, memory=10_000)
+    make, use = kind("make", flags=0, node="n1"), kind("use", node="n2")
+    run = cluster.submit(expecting(program([(make, ())] * 10 + [(use, (each,)) for each in range(10)]), [GB] * 10 + [10] * 10))
+
+    assert cluster.scheduler.ledger.runs[run].planned == 6
+    cluster.finish(run, nbytes=GB)
