@@ -78,7 +78,8 @@ class Client:
         `max_retries` is for functions without their own; `timeout` is for the whole run; of runs of equal priority each gets a share of
         the cluster in proportion to its `weight`. Lines that functions print appear here,
         marked, unless `output` is False or a callable (function id, node, stream, text) that takes them. A `plan` is followed: each
-        function runs on its node, in its order, unless that node is gone or far behind; `corrections` of the result tell of these.
+        function runs on its node, in its order, unless that node is lost, drains, or is far behind; `corrections` of the result tell of
+        these. One that names a node which is not there is refused with AllocationError: plan again.
         """
         state = begin(
             self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,

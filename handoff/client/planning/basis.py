@@ -53,6 +53,9 @@ class Basis:
         if isinstance(what, Mapping):
             like = NodeSpec("", _said(what))
         else:
+            if count != 1:
+                raise ConfigError(f"with_nodes: {what!r} says how many already, and count={count!r} as well; "
+                                  'count goes with what a node has, as in with_nodes({"cpu": 8}, count=2)')
             count = what
             like = self._usual()
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:

@@ -12,7 +12,8 @@ from typing import Any
 from handoff.client.planning.basis import Basis, alternatives_of
 from handoff.client.story.records import Done, Story
 from handoff.columns import Blobs
-from handoff.errors import ConfigError, ExecutionError, HandoffError, named
+from handoff.errors import AllocationError, ConfigError, ExecutionError, HandoffError, named
+from handoff.ids import NOBODY
 from handoff.program import Flag
 from handoff.resources import SCALE, split
 from handoff.scheduler.estimates import SIZED_RUNS, Function
@@ -21,7 +22,7 @@ from handoff.scheduler.greedy import Greedy
 from handoff.scheduler.means import Mean
 from handoff.scheduler.scheduler import Scheduler
 from handoff.scheduler.simulate.bounds import lower_bound
-from handoff.scheduler.simulate.simulator import History, Simulator, Work
+from handoff.scheduler.simulate.simulator import History, Outcome, Simulator, Work
 from handoff.scheduler.waiting import WAITED
 
 SUBMITTED_AT = 1e-6      # after the nodes are there and the brain is taught
@@ -66,7 +67,7 @@ def foretell(basis: Basis) -> Foretold:
                           f"{type(failures[0]).__name__}: {failures[0]}") from failures[0]
     outcome = history.runs[0]
     if outcome.failure:
-        raise _failed(outcome.code, outcome.failure, basis)
+        raise _failed(outcome, basis)
     if outcome.makespan < 0.0:
         raise ExecutionError(f"{basis.name!r} can't be planned to its end: nothing more happens, though not all functions are done")
     started = list(outcome.started)
@@ -222,7 +223,10 @@ def _waits(basis: Basis, history: History) -> list[float]:
     return found
 
 
-def _failed(code: str, text: str, basis: Basis) -> HandoffError:
-    kind: Any = named(code)
-    text = text.partition(WAITED)[0].removesuffix(OR_WAIT)   # on paper only, and of no use to who plans
-    return kind(f"{basis.name!r} can't be planned: {text}")  # type: ignore[no-any-return]
+def _failed(outcome: Outcome, basis: Basis) -> HandoffError:
+    kind: Any = named(outcome.code)
+    text = outcome.failure.partition(WAITED)[0].removesuffix(OR_WAIT)   # on paper only, and of no use to who plans
+    if outcome.task == NOBODY or kind is not AllocationError:
+        return kind(f"{basis.name!r} can't be planned: {text}")  # type: ignore[no-any-return]
+    function = basis.name_of(outcome.task)
+    return AllocationError(f"{basis.name!r} can't be planned: function {function!r}: {text}", function=function)

@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from handoff.columns import Floats, Longs
-from handoff.ids import PeerId, RunId
+from handoff.ids import NOBODY, PeerId, RunId
 from handoff.machine import Close, Joined, Lost, Received, Send, Tick
 from handoff.messages import (
     PROTOCOL,
@@ -61,6 +61,7 @@ class Outcome:
     ended: array[float]
     failure: str = ""
     code: str = ""                    # the class of the error
+    task: int = NOBODY                # the one that it is about, where there is one
 
 
 @dataclass(slots=True)
@@ -225,19 +226,19 @@ class Simulator:
             case RunDone(run):
                 self._over(run)
             case RunFailed(run):
-                self._over(run, message.text, message.code)
+                self._over(run, message.text, message.code, message.task)
             case Refused():
-                self._over(message.token, message.text, message.code)
+                self._over(message.token, message.text, message.code, message.task)
             case Upload(run, tasks, nodes):
                 for task, peer in zip(tasks, nodes, strict=True):
                     delay = 2 * self.cluster.latency + self.work[run].nbytes[task] / self.cluster.bandwidth
                     self.at(self.now + delay, self._uploaded, peer, (run, task))
 
-    def _over(self, run: int, failure: str = "", code: str = "") -> None:
+    def _over(self, run: int, failure: str = "", code: str = "", task: int = NOBODY) -> None:
         outcome = self.outcomes[run]
         if outcome.makespan < 0.0:
             outcome.makespan = max(outcome.ended, default=0.0)
-            outcome.failure, outcome.code = failure, code
+            outcome.failure, outcome.code, outcome.task = failure, code, task
             self.left -= 1
 
     def _submit(self, work: Work) -> None:

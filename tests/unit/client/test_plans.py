@@ -270,8 +270,10 @@ def test_the_same_graph_gives_the_same_plan() -> None:
 
 def test_what_the_cluster_would_refuse_is_refused() -> None:
     """With the same sentence; and there is no plan without nodes."""
-    with pytest.raises(errors.AllocationError, match=r"needs cpu=9, which no node .* has it$"):
+    with pytest.raises(errors.AllocationError, match=r"needs cpu=9, which no node .* has it$") as caught:
         Outlook(a={"cpu": 1}).plan(wide(1, 1.0, cpu=9))
+    (function,) = wide(1).functions
+    assert caught.value.function == function and f"function {function!r}: " in str(caught.value)
     with pytest.raises(errors.AllocationError, match="no node has joined"):
         Outlook().plan(wide(1))
     with pytest.raises(errors.NodeTimeout, match="'elsewhere', which is not there; present: 'a'"):
@@ -360,6 +362,8 @@ NO_CORES = "names no cores, and every node has some; write such as {'cpu': 8, 'm
     (lambda plan: plan.with_nodes(0), f"with_nodes: 0 {NO_NUMBER}"),
     (lambda plan: plan.with_nodes(-1), f"with_nodes: -1 {NO_NUMBER}"),
     (lambda plan: plan.with_nodes({"cpu": 1}, 0), f"with_nodes: 0 {NO_NUMBER}"),
+    (lambda plan: plan.with_nodes(2, count=3), "with_nodes: 2 says how many already, and count=3 as well; count goes with what a node has, "
+     'as in with_nodes({"cpu": 8}, count=2)'),
     (lambda plan: plan.with_nodes(10**9), f"with_nodes: 1,000,000,001 {TOO_MANY}"),
     (lambda plan: plan.with_nodes({}), f"with_nodes: {{}} {NO_CORES}"),
     (lambda plan: plan.with_nodes({"cpus": 8}), f"with_nodes: {{'cpus': 8}} {NO_CORES}"),
