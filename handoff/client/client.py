@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 _single = SingleCalls()
 
-LITERALS_BYTES_MAX = 32 * 1024 * 1024 # of the arguments of a window of a map, that go with it: half of what a message may be
 CANCEL_WAIT_SECONDS = 2.0            # after Ctrl-C: how long the cluster gets to end the run before the interrupt goes on
 
 
@@ -272,8 +271,8 @@ def new_state(core: Core, dag_id: str, lowered: Lowered, output: OutputTaker | b
     return RunState(core, core.token(), graph, output=output, detached=detach)
 
 
-def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[Any, ...]], options: Mapping[str, Any]) -> list[Begun]:
-    """A run for some items of a map; several where their arguments are too much for one."""
+def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[Any, ...]], options: Mapping[str, Any]) -> Begun:
+    """A run for some items of a map."""
     dag = DAG(getattr(function, "__name__", "map"))
     unknown = options.keys() - (OPTIONS - {"inline"})
     if unknown:
@@ -283,13 +282,9 @@ def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[An
     for number, args in enumerate(window):
         dag.add(Function(number, code=function, extra_args=list(args), **options))
     lowered = lower(dag)
-    nbytes = len(lowered.program.literals.data)
-    if nbytes > LITERALS_BYTES_MAX and len(window) > 1:
-        half = len(window) // 2
-        return [*begin_window(core, function, window[:half], options), *begin_window(core, function, window[half:], options)]
     state = new_state(core, dag.id, lowered, None, False)
     core.submit(state, Submit(state.token, str(dag.id), lowered.program, body=lowered.body))
-    return [Begun(state, nbytes + sum(packed.nbytes for packed in lowered.objects.values()))]
+    return Begun(state, len(lowered.program.literals.data) + sum(packed.nbytes for packed in lowered.objects.values()))
 
 
 def begin_attach(core: Core, run_id: int) -> RunState:

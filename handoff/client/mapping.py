@@ -31,7 +31,7 @@ class Begun(NamedTuple):
     nbytes: int
 
 
-Begin: TypeAlias = "Callable[[list[tuple[Any, ...]]], list[Begun]]"   # starts runs for a window of items
+Begin: TypeAlias = "Callable[[list[tuple[Any, ...]]], Begun]"   # starts the run for a window of items
 
 
 class Measure:
@@ -80,9 +80,9 @@ class Mapped:
                 break
         if not window:
             return
-        for begun in self._begin(window):
-            self._started.append(begun.state)
-            self._measure.saw(0, begun.nbytes, len(begun.state.graph.outputs))
+        begun = self._begin(window)
+        self._started.append(begun.state)
+        self._measure.saw(0, begun.nbytes, len(window))
         self._ahead += len(window)
 
     def _may_take(self) -> bool:

@@ -71,22 +71,21 @@ def _best(
 ) -> tuple[float, float, int, Node] | None:
     """(when it would be done, when it would start, with which cost, where) of the best; of equal ones the preferred cost.
 
-    A cost that was never tried is taken to be as quick as the quickest that was: so each is tried when there is room for it.
+    A cost that was never tried is taken to be as quick as the quickest that was (`seconds_at`): so each is tried when there is room for it.
     """
     ledger = desk.ledger
-    known = [function.seconds for function in shape.functions if function.count]
-    quickest = min(known, default=ledger.foresight.seconds(run, task, shape))
+    is_known = any(function.count for function in shape.functions)
     near = wanted_near(desk, run, task) if run.near else ()
     best: tuple[float, float, int, Node] | None = None
-    for alternative, (need, function) in enumerate(zip(shape.needs, shape.functions, strict=True)):
+    for alternative, need in enumerate(shape.needs):
         if ledger.cluster_room(shape, alternative) <= 0:
             continue
-        usual = function.seconds if function.count else quickest
+        usual = ledger.foresight.seconds_at(run, task, shape, alternative)
         for node in nodes:
             if not node.can_hold(need):
                 continue
             start = now if node.has_room(need) else booked.room_at(node, need, now)
-            if start > now and not known:
+            if start > now and not is_known:
                 continue        # nothing is known yet: what has room is taken
             arrival, moving = inputs.arrival(ledger, node) if inputs is not None else (now, 0.0)
             end = max(start, arrival) + usual / node.speed * (1.0 - NEAR * (node.peer in near)) + BETA * moving

@@ -33,7 +33,7 @@ def explain(ledger: Ledger, now: float, run: Run, task: int) -> dict[str, Any]:
     candidates = [_candidate(ledger, now, run, task, node, inputs) for node in ledger.nodes.values()]
     here = _name(ledger, places[task]) if is_placed else ""
     candidates.sort(key=lambda each: (each["node"] != here, bool(each["lacks"]), each["finish"], each["node"]))
-    expected = _seconds(ledger, run, task, run.choices.get(task, 0) if is_placed else 0)
+    expected = ledger.foresight.seconds_at(run, task, run.shapes[run.kind[task]], run.choices.get(task, 0) if is_placed else 0)
     node = ledger.nodes.get(places[task])
     started, seconds = run.started[task], run.seconds[task]
     if AHEAD <= state <= HELD:            # until it is done, `started` is when it should end
@@ -57,7 +57,7 @@ def _candidate(ledger: Ledger, now: float, run: Run, task: int, node: Node, inpu
     """One node: what it lacks, or when this task would start and finish there if it were placed now."""
     shape = run.shapes[run.kind[task]]
     alternative = _nearest(ledger, run, task, node, now)
-    need, seconds = shape.needs[alternative], _seconds(ledger, run, task, alternative) / node.speed
+    need, seconds = shape.needs[alternative], ledger.foresight.seconds_at(run, task, shape, alternative) / node.speed
     found: dict[str, Any] = {
         "node": node.name, "lacks": _lacks(ledger, run, task, node), "bytes_here": int(inputs.bytes_on.get(node.peer, 0.0)),
         "bytes_missing": max(0, int(inputs.total - inputs.bytes_on.get(node.peer, 0.0))), "speed": node.speed, "room": "",
@@ -86,19 +86,9 @@ def _nearest(ledger: Ledger, run: Run, task: int, node: Node, now: float) -> int
         return 0
     withheld = ledger.cluster.withheld(shape)
     able = [(bool(withheld and withheld[number][0]), (node.start_at(need, now) if node.has_room(need) else node.room_at(need, now))
-             + _seconds(ledger, run, task, number) / node.speed, number)
+             + ledger.foresight.seconds_at(run, task, shape, number) / node.speed, number)
             for number, need in enumerate(shape.needs) if node.can_hold(need)]
     return min(able)[2] if able else 0
-
-
-def _seconds(ledger: Ledger, run: Run, task: int, alternative: int) -> float:
-    """How long it should take at this one of its costs, at usual speed; with one that was never tried, as long as with the quickest."""
-    shape = run.shapes[run.kind[task]]
-    if len(shape.needs) == 1:
-        return ledger.foresight.seconds(run, task, shape)
-    known = [function.seconds for function in shape.functions if function.count]
-    function = shape.functions[alternative]
-    return function.seconds if function.count else min(known, default=ledger.foresight.seconds(run, task, shape))
 
 
 def _cost(run: Run, task: int, is_placed: bool) -> str:

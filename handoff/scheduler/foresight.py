@@ -44,6 +44,15 @@ class Foresight:
             return self.estimates.seconds(function, run.input_bytes(task))
         return self.estimates.seconds(function)
 
+    def seconds_at(self, run: Run, task: int, shape: Shape, alternative: int) -> float:
+        """The same at this one of its costs. One that was never tried is taken to be as quick as the quickest that was."""
+        if len(shape.needs) == 1:
+            return self.seconds(run, task, shape)
+        function = shape.functions[alternative]
+        if function.count:
+            return function.seconds
+        return min([each.seconds for each in shape.functions if each.count], default=self.seconds(run, task, shape))
+
     def reach(self, run: Run, task: int, shape: Shape) -> float:
         """How many seconds before its start this task may be bound to a node: the better it is known, and the shorter, the earlier."""
         if run.told and run.told[task] >= 0.0:
@@ -90,4 +99,5 @@ class Foresight:
             told = run.told_bytes[task]
             if told >= 0.0:
                 return told
-        return self.estimates.nbytes(run.shapes[run.kind[task]].function)
+        functions = run.shapes[run.kind[task]].functions     # of several costs, the first that was ever taken tells
+        return self.estimates.nbytes(next((each for each in functions if each.count), functions[0]) if len(functions) > 1 else functions[0])

@@ -45,11 +45,11 @@ class Stage:
         self.asked = self.cancelled = self.released = 0
         self.is_quick = True
 
-    def begin(self, window: list[tuple[Any, ...]]) -> list[Begun]:
+    def begin(self, window: list[tuple[Any, ...]]) -> Begun:
         """A window begins."""
         self.windows.append(len(window))
         made: Any = Window(self, [item for item, in window])
-        return [Begun(made, self.argument_bytes * len(window))]
+        return Begun(made, self.argument_bytes * len(window))
 
     def ask(self) -> Any:
         """How many cores there are."""

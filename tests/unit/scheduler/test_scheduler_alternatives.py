@@ -27,21 +27,24 @@ def expecting(made: Program, seconds: list[float], nbytes: list[float] | None = 
     return replace(made, seconds=array("d", seconds), nbytes=array("d", nbytes or []))
 
 
+def turn_of(task: int, cluster: Cluster) -> float:
+    """What was planned ends one after the other, until this task is planned: when that is; it must be before all others have ended."""
+    running = cluster.plans()
+    for _ in range(190):
+        if task in running:
+            return cluster.now
+        cluster.now += 0.02
+        cluster.done(running.pop(0), seconds=0.02)
+        running += cluster.plans()
+    raise AssertionError("it never got its turn")
+
+
 @pytest.mark.parametrize("costs", [({"cpu": 2},), ({"gpu": 1}, {"cpu": 2}), ({"cpu": 2}, {"cpu": 1.5, "memory": 100})])
 def test_a_large_one_does_not_starve_beside_small_ones(costs: tuple[dict[str, float], ...]) -> None:
     """After a second the node is kept for it, whichever of its costs it is that fits there."""
     cluster = Cluster().join("n1", cpu=2, memory=1000).client()
     cluster.submit(expecting(program([*[(kind("small"), ())] * 200, (choosing("large", *costs), ())]), [9.0] * 200 + [0.5]))
-    running = cluster.plans()
-    for _ in range(190):
-        if 200 in running:
-            break
-        cluster.now += 0.02
-        cluster.done(running.pop(0), seconds=0.02)
-        running += cluster.plans()
-    else:
-        raise AssertionError("the large one never got its turn")
-    assert cluster.now < 2.5
+    assert turn_of(200, cluster) < 2.5
 
 
 def test_what_the_cluster_shares_is_kept_for_one_that_waits_long() -> None:
@@ -49,16 +52,7 @@ def test_what_the_cluster_shares_is_kept_for_one_that_waits_long() -> None:
     cluster = Cluster(shared={"licence": 3}).join("n1", cpu=8).client()
     large = choosing("large", {"gpu": 1}, {"cpu": 1, "cluster:licence": 3})
     cluster.submit(expecting(program([*[(kind("small", {"cpu": 1, "cluster:licence": 1}), ())] * 200, (large, ())]), [9.0] * 200 + [0.5]))
-    running = cluster.plans()
-    for _ in range(190):
-        if 200 in running:
-            break
-        cluster.now += 0.02
-        cluster.done(running.pop(0), seconds=0.02)
-        running += cluster.plans()
-    else:
-        raise AssertionError("the large one never got its turn")
-    assert cluster.now < 2.5
+    assert turn_of(200, cluster) < 2.5
 
 
 def test_their_results_count() -> None:
@@ -112,3 +106,17 @@ def test_a_node_that_is_kept_for_others_counts_when_tasks_are_spread() -> None:
     table = cluster.scheduler.ledger.runs[run]
 
     assert [cluster.where(task, run) for task in range(2) if table.is_planned(task)] == ["n2"]
+
+
+def test_what_one_cost_showed_of_a_result_counts_for_all() -> None:
+    """Nothing ever ran at the first cost, since no node has a GPU; how large results are is known all the same."""
+    cluster = Cluster().client().join("n1", cpu=10, memory=10_000)
+    make = choosing("make", {"gpu": 1}, {"cpu": 1}, flags=0)
+    warm = cluster.submit(program([(make, ()), (kind("use"), (0,))]))
+    cluster.done(0, run=warm, nbytes=GB)
+    cluster.done(1, run=warm)
+    small = cluster.submit(many(400, kind("small")))
+    cluster.finish(small)        # what is known of functions in general says nothing of it
+    cluster.submit(program([(make, ())] * 10 + [(kind("use"), (each,)) for each in range(10)]))
+
+    assert [nbytes for _, nbytes in cluster.scheduler.ledger.memory.promised.values()] == [GB] * 6
