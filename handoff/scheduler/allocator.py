@@ -223,11 +223,12 @@ class Desk:
 
     def able_for(self, shape: Shape) -> list[Node]:
         """The same with those that are kept free for others now."""
-        if shape.able_of != self.ledger.open_version:
-            shape.able = [node for node in self.nodes if (not shape.node or node.name == shape.node) and node.can_run(shape)]
-            shape.able_of = self.ledger.open_version
-            shape.full = {}
-        return shape.able
+        eligible = shape.eligible
+        if eligible.able_of != self.ledger.open_version:
+            eligible.able = [node for node in self.nodes if (not shape.node or node.name == shape.node) and node.can_run(shape)]
+            eligible.able_of = self.ledger.open_version
+            eligible.full = {}
+        return eligible.able
 
     def portion(self, shape: Shape) -> float:
         """The largest part of any resource of the open nodes that one such task takes."""
@@ -235,23 +236,24 @@ class Desk:
 
     def options_for(self, shape: Shape) -> list[Option]:
         """The groups of nodes that could ever hold it and may have it."""
-        if shape.options_of != self.ledger.open_version:
+        eligible = shape.eligible
+        if eligible.options_of != self.ledger.open_version:
             able = dict.fromkeys([
                 node for node in self.nodes
                 if (not shape.node or node.name == shape.node) and node.matches(shape.where) and node.can_hold(shape.need)])
             groups = self.ledger.groups
             if shape.node:
                 groups = [Group([node], listed=False) for node in able]
-            shape.options = [Option(group, self._penalty(group, shape)) for group in groups if group.members[0] in able]
-            shape.options.sort(key=lambda option: -option.group.speed)     # the likely best first: the others are then soon ruled out
-            shape.option_of = {option.group.members[0].group: option for option in shape.options}
-            shape.options_of = self.ledger.open_version
-        return shape.options
+            eligible.options = [Option(group, self._penalty(group, shape)) for group in groups if group.members[0] in able]
+            eligible.options.sort(key=lambda option: -option.group.speed)     # the likely best first: the others are then soon ruled out
+            eligible.option_of = {option.group.members[0].group: option for option in eligible.options}
+            eligible.options_of = self.ledger.open_version
+        return eligible.options
 
     def option_of(self, shape: Shape) -> dict[Group | None, Option]:
         """The same by group."""
         self.options_for(shape)
-        return shape.option_of
+        return shape.eligible.option_of
 
     def penalty_of(self, shape: Shape, node: Node) -> float:
         """What it costs, as a factor of the time, that the node's scarce resources are left unused."""
@@ -291,7 +293,7 @@ class Desk:
 
     def nodes_with_room(self, shape: Shape, nodes: Sequence[Node]) -> list[Node]:
         """Those that have room for it now; one that had none is not asked again before it has freed something."""
-        full, found = shape.full, []
+        full, found = shape.eligible.full, []
         for node in nodes:
             if full.get(node.peer) == node.freed:
                 continue

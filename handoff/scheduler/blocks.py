@@ -13,10 +13,13 @@ from handoff.scheduler.shares import share_out
 UNKNOWN_AHEAD = 2        # tasks of a function never seen that a node gets beyond its room, when work is short in general
 TURN = 16                # tasks of a block that may be less urgent than others that wait
 BLOCK_MIN = 8            # fewer are better looked at one by one
+NODES_PER_TASK = 12      # so many nodes are looked at for a block in the time in which one task is placed by itself
 
 
 def is_worth_it(ledger: Ledger, shape: Shape) -> bool:
     """Whether tasks of this shape are so short, or so unknown, that looking at each by itself would cost more than it brings."""
+    if len(shape) * NODES_PER_TASK < len(ledger.open_nodes):
+        return False    # a block looks at every node, a task by itself at groups of them
     count = shape.function.count
     if not count:
         return len(shape) >= BLOCK_MIN

@@ -10,7 +10,7 @@ from itertools import islice, product
 from handoff.program import Flag, Kind, Program
 from handoff.resources import CLUSTER, GPU_MEMORY, Amounts, describe, shown, split
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.ready import needs_of
+from handoff.scheduler.ready import counted_of, needs_of
 from handoff.scheduler.semaphores import Semaphores
 
 NEAREST_MAX = 3   # nodes that are named with what they lack
@@ -45,8 +45,8 @@ def obstacle(
         kind = program.kinds[index]
         if kind.node and not by_name:
             by_name = {node.name: node for node in nodes}
-        counted = [split(cost)[1] for cost in (kind.cost, *kind.alternatives)]
-        if not any(map(cluster.can_ever, counted)):
+        counted = counted_of(kind)
+        if counted and not any(map(cluster.can_ever, counted)):
             return Obstacle("AllocationError", _undeclared(kind, counted, cluster), index, False, True)
         if kind.node and kind.node not in by_name:
             how = "draining" if kind.node in leaving else "not there"
@@ -91,8 +91,11 @@ def _can_run(node: Node, kind: Kind, cluster: Semaphores) -> bool:
         return False
     if kind.flags & Flag.OBJECT:
         return True
-    costs = (kind.cost, *kind.alternatives)
-    return any(node.can_hold(need) and cluster.can_ever(split(cost)[1]) for need, cost in zip(needs_of(kind), costs, strict=True))
+    needs, counted = needs_of(kind), counted_of(kind)
+    for number, need in enumerate(needs):
+        if node.can_hold(need) and (not counted or cluster.can_ever(counted[number])):
+            return True
+    return False
 
 
 # ── for people ──────────────────────────────────────────────────────────────

@@ -145,3 +145,17 @@ def groups_of(nodes: Iterable[Node]) -> list[Group]:
         key = (tuple(node.capacity.items()), node.step, node.labels)
         found.setdefault(key, []).append(node)
     return [Group(members) for members in found.values()]
+
+
+class Eligible:
+    """The open nodes that could ever hold tasks of equal needs, labels and pin; the desk keeps it true."""
+
+    __slots__ = ("able", "able_of", "full", "option_of", "options", "options_of")
+
+    def __init__(self) -> None:
+        self.able: list[Node] = []          # as of ...
+        self.able_of = -1                   # ... this version of the list of open nodes
+        self.options: list[Option] = []     # their groups, as of ...
+        self.option_of: dict[Group | None, Option] = {}   # the same by group; of a pinned shape, by the group to which its node belongs
+        self.options_of = -1
+        self.full: dict[int, int] = {}      # nodes that had no room when they last freed something, by its count

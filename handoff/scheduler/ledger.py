@@ -244,7 +244,7 @@ class Ledger:
         shape = run.shapes[run.kind[tasks[0]]]
         state, attempt, where, new = run.state, run.attempt, run.node, HELD if held else AHEAD
         first, end = tasks[0], tasks[0] + count
-        if tasks[-1] == end - 1 and (count == 1 or tasks == list(range(first, end))):   # one piece of the table
+        if count > 1 and tasks[-1] == end - 1 and tasks == list(range(first, end)):   # one piece of the table
             state[first:end] = bytes((new,)) * count
             where[first:end] = array("I", (peer,)) * count
             attempt[first:end] = array("I", [each + 1 for each in attempt[first:end]])

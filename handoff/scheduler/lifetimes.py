@@ -122,7 +122,7 @@ def end_run(ledger: Ledger, run: Run) -> None:
     for peer in run.nodes:
         if peer in ledger.nodes:
             ledger.out.send(peer, EndRun(run.run))
-    for shape, uses in Counter(run.shapes).items():
+    for shape, uses in Counter(run.shapes).items() if len(run.shapes) != 1 else ((run.shapes[0], 1),):
         shape.runs -= uses - 1
         ledger.ready.release(shape, run.run, run.total - run.done)
     dropped = ledger.codes.release(run.codes)

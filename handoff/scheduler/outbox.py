@@ -134,9 +134,10 @@ class Outbox:
     def forget_run(self, run: RunId) -> None:
         """Nothing more is to be said about it."""
         for gathered in (self.plans, self.redirects, self.releases, self.recalls, self.abandons):
-            for key in [key for key in gathered if key[1] == run]:
+            for key in [key for key in gathered if key[1] == run] if gathered else ():
                 del gathered[key]
-        self.twins = [twin for twin in self.twins if twin[1].run != run]
+        if self.twins:
+            self.twins = [twin for twin in self.twins if twin[1].run != run]
         self.uploads.pop(run, None)
 
     def forget_node(self, peer: int) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from handoff.ids import RunId
 from handoff.program import Flag, Kind
 from handoff.resources import GPU, SCALE, Amounts, is_gpu, split
 from handoff.scheduler.estimates import Estimates, Function
 from handoff.scheduler.fairness import Account, Accounts
-from handoff.scheduler.groups import Option
+from handoff.scheduler.groups import Eligible
 
 if TYPE_CHECKING:
     from handoff.scheduler.runs import Run
@@ -22,15 +23,25 @@ FREE_COROUTINE: Amounts = (("", 1),)
 NOTHING: tuple[Amounts, ...] = ()
 RANK_TOP = (1 << 44) - 1             # ranks are counted in microseconds: the longest is half a year
 LOW = 0xFFFFFFFF
+KINDS_KNOWN = 1024   # kinds of which the needs are remembered: a function that is called again and again comes with the same each time
+ELIGIBLE_MAX = 128   # needs, labels and pins of which the nodes are remembered; shapes keep theirs
 PUSHED_PART = 8      # keys that are so few beside those that wait are pushed one by one: to sort all would cost each run as much as all
 
 
+@lru_cache(KINDS_KNOWN)
 def needs_of(kind: Kind) -> tuple[Amounts, ...]:
     """What a node has to have for a task of this kind: for its cost, then for each alternative, in the order of preference."""
     if kind.flags & Flag.OBJECT:
         return ((),)
     nothing = FREE_COROUTINE if kind.flags & Flag.ASYNC else FREE_OF_COST
     return tuple(_need(split(cost)[0]) or nothing for cost in (kind.cost, *kind.alternatives))
+
+
+@lru_cache(KINDS_KNOWN)
+def counted_of(kind: Kind) -> tuple[Amounts, ...]:
+    """What the whole cluster counts of its cost, then of each alternative; empty when none takes any of it."""
+    counted = tuple(split(cost)[1] for cost in (kind.cost, *kind.alternatives))
+    return counted if any(counted) else NOTHING
 
 
 def _need(cost: Amounts) -> Amounts:
@@ -53,20 +64,18 @@ class Shape:
     """Tasks that are alike to the allocator: equal costs, labels, spread, priority, pin and function."""
 
     __slots__ = (
-        "able", "able_of", "account", "ahead", "blocked_since", "cluster", "cost", "full", "function", "functions", "gone", "gone_keys",
-        "heap", "held",
-        "identity", "is_tried", "listed", "need", "needs", "node", "number", "option_of", "options", "options_of", "portion", "priority",
-        "runs", "spread", "stack", "where",
+        "account", "ahead", "blocked_since", "cluster", "cost", "eligible", "function", "functions", "gone", "gone_keys", "heap", "held",
+        "identity", "is_tried", "listed", "need", "needs", "node", "number", "portion", "priority", "runs", "spread", "stack", "where",
     )
 
-    def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, functions: list[Function], account: Account) -> None:
+    def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, functions: list[Function], account: Account,
+                 eligible: Eligible) -> None:
         self.identity = identity
         self.number = number                # in order of appearance: the last tie-break
         self.cost = kind.cost
         self.needs = needs_of(kind)         # on a node: for its cost, then for each alternative
         self.need: Amounts = self.needs[0]
-        counted = tuple(split(cost)[1] for cost in (kind.cost, *kind.alternatives))
-        self.cluster = counted if any(counted) else NOTHING   # what the whole cluster counts, likewise; empty when none needs any of it
+        self.cluster = counted_of(kind)     # what the whole cluster counts, likewise; empty when none needs any of it
         self.where = kind.where             # labels that its node must have
         self.spread = kind.spread
         self.priority = kind.priority
@@ -84,12 +93,7 @@ class Shape:
         self.held = 0                       # tasks whose cost is committed
         self.is_tried = False               # something of it was placed
         self.listed = False                 # offered in this pass, or already known to be blocked in it
-        self.able: list[Any] = []           # the open nodes that could ever hold it, as of ...
-        self.able_of = -1                   # ... this version of the list of open nodes
-        self.options: list[Option] = []     # the groups of such nodes, as of ...
-        self.option_of: dict[Any, Option] = {}   # the same by group; of a pinned shape, by the group to which its node belongs
-        self.options_of = -1
-        self.full: dict[int, int] = {}      # nodes that had no room for it when they last freed something, by its count
+        self.eligible = eligible            # which nodes could ever hold it: shared with all shapes of equal needs, labels and pin
         self.blocked_since: float | None = None  # its head has not found room since then
 
     def __len__(self) -> int:
@@ -145,6 +149,7 @@ class Ready:
         self.now = 0.0                       # of the pass
         self.is_contended = False            # several accounts have tasks that wait
         self._next = 0
+        self._eligible: dict[tuple[object, ...], Eligible] = {}   # kept when their shapes go: the next run often has equal ones
 
     def shape(self, kind: Kind, run: Run) -> Shape:
         """The shape of this kind (shared with other runs of the account); the caller says `release` when its run is over."""
@@ -159,9 +164,18 @@ class Ready:
             functions = [self.estimates.of(codes, kind.name)]
             for number in range(len(kind.alternatives)):
                 functions.append(self.estimates.of((*codes, b"%d" % (number + 1)), f"{kind.name} with its cost {number + 2}"))
-            found = self.shapes[identity] = Shape(identity, self._next, kind, functions, account)
+            found = self.shapes[identity] = Shape(identity, self._next, kind, functions, account, self._eligible_for(kind))
             account.shapes[found] = None
         found.runs += 1
+        return found
+
+    def _eligible_for(self, kind: Kind) -> Eligible:
+        key = (needs_of(kind), kind.where, kind.node)
+        found = self._eligible.get(key)
+        if found is None:
+            if len(self._eligible) >= ELIGIBLE_MAX:
+                self._eligible.clear()
+            found = self._eligible[key] = Eligible()
         return found
 
     def release(self, shape: Shape, run: RunId, waiting: int) -> None:

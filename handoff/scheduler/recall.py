@@ -18,14 +18,16 @@ def recall_for_idle_nodes(now: float, ledger: Ledger) -> None:
     """Ask the busiest node for a fair part of what it has not started, if some node has a core that nothing is planned for."""
     if not any(shape.ahead for shape in ledger.ready.shapes.values()):
         return    # nothing is planned ahead anywhere
-    idle = [node for node in ledger.nodes.values() if node.state == "ready" and not node.ahead and node.lanes[0] <= now]
-    if not idle or len(idle) == len(ledger.nodes):
-        return
     trip = ledger.settings.round_trip_seconds
     donors = [
         node for node in ledger.nodes.values()
-        if node.state == "ready" and node.ahead and now - node.recalled_at > PAUSE_ROUND_TRIPS * trip
+        if node.ahead and node.planned > 1 and node.state == "ready" and now - node.recalled_at > PAUSE_ROUND_TRIPS * trip
     ]
+    if not donors:
+        return
+    idle = [node for node in ledger.nodes.values() if not node.ahead and node.state == "ready" and node.lanes[0] <= now]
+    if not idle:
+        return
     for node in donors:
         node.work_out(now, ledger.estimates)
     # What waits for a task that takes far longer than it should waits as long, however little it is itself.

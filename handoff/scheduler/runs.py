@@ -32,6 +32,12 @@ GONE = 6      # was done; its result is nowhere any more
 INPUTS_MAX = 64   # of a task, that are counted one by one
 VAIN_MAX = 10_000 # attempts in vain of a run that are remembered; what nodes did in others is told as time in which they did nothing
 
+# Columns are made of these; a run of one call, of which there are many, is made in half the time.
+_ZERO, _ZERO_LONG = array("I", (0,)), array("Q", (0,))
+_ZERO_FLOAT, _ZERO_DOUBLE = array("f", (0.0,)), array("d", (0.0,))
+_NOBODY = array("I", (NOBODY,))
+_NONE = array("I")     # stands for columns that are not there, and stays empty
+
 STATES = ("waiting", "ready", "delayed", "planned ahead", "planned", "done", "done, result gone")
 
 
@@ -52,7 +58,7 @@ def check_program(program: Program) -> None:
     if {len(program.seconds), len(program.nbytes)} - {0, total}:
         raise ProtocolError(f"the columns seconds and nbytes have {len(program.seconds)} and {len(program.nbytes)} entries, not {total}")
     for name, told, most in (("seconds", program.seconds, SECONDS_MAX), ("nbytes", program.nbytes, BYTES_MAX)):
-        if any(not each <= most for each in told):   # NaN is none of these either
+        if told and any(not each <= most for each in told):   # NaN is none of these either
             raise ProtocolError(f"the column {name} of a program has an entry above {most:.0e}, or one that is no number")
     digests = {digest for digest, _ in program.codes}
     for kind in program.kinds:
@@ -98,7 +104,8 @@ class Run:
         self.groups = program.groups
         # ── per kind ──
         self.shapes: list[Shape] = []         # filled by the ledger
-        self.is_output = [bool(kind.flags & Flag.OUTPUT) for kind in self.kinds]
+        flags = [kind.flags for kind in self.kinds]
+        self.is_output = [bool(flag & Flag.OUTPUT) for flag in flags]
         self.left = [0] * len(self.kinds)     # unfinished tasks
         # ── per task ──
         self.kind = program.kind
@@ -107,21 +114,21 @@ class Run:
         self.literals = program.literals
         self.literal_starts = array("Q", accumulate(program.literals.sizes, initial=0))
         self.state = bytearray(total)
-        self.attempt = array("I", bytes(4 * total))   # of the last plan; 0: never planned
-        self.node = array("I", [NOBODY]) * total      # where it is planned, or where its result is
-        self.nbytes = array("Q", bytes(8 * total))
-        self.seconds = array("d", bytes(8 * total))
-        self.started = array("d", bytes(8 * total))   # seconds after submission; while it is planned: see `ends_at`
-        self.given_at = array("f", bytes(4 * total))  # seconds after submission: when it was last planned
-        self.worker = array("I", bytes(4 * total))    # which of its node's workers ran it; 0: none
-        self.waited = array("f", bytes(4 * total))    # seconds from when its inputs were at its node to its start
+        self.attempt = _ZERO * total                  # of the last plan; 0: never planned
+        self.node = _NOBODY * total                   # where it is planned, or where its result is
+        self.nbytes = _ZERO_LONG * total
+        self.seconds = _ZERO_DOUBLE * total
+        self.started = _ZERO_DOUBLE * total           # seconds after submission; while it is planned: see `ends_at`
+        self.given_at = _ZERO_FLOAT * total           # seconds after submission: when it was last planned
+        self.worker = _ZERO * total                   # which of its node's workers ran it; 0: none
+        self.waited = _ZERO_FLOAT * total             # seconds from when its inputs were at its node to its start
         self.linked = bool(program.inputs)            # without inputs the columns below are empty
-        self.starts: array[int] = array("I")          # where the inputs of a task begin
-        self.consumers: array[int] = array("I")       # all consumers, task after task
-        self.consumer_starts: array[int] = array("I")
-        self.missing: array[int] = array("I")         # inputs whose result does not exist
-        self.unplanned: array[int] = array("I")       # inputs that are neither done nor planned
-        self.needed: array[int] = array("I")          # unfinished consumers (edges)
+        self.starts: array[int] = _NONE               # where the inputs of a task begin
+        self.consumers: array[int] = _NONE            # all consumers, task after task
+        self.consumer_starts: array[int] = _NONE
+        self.missing: array[int] = _NONE              # inputs whose result does not exist
+        self.unplanned: array[int] = _NONE            # inputs that are neither done nor planned
+        self.needed: array[int] = _NONE               # unfinished consumers (edges)
         self.rank: array[float] = array("d")          # seconds on the longest way from its start to the end of the run
         # ── sparse ──
         self.failures: dict[int, int] = {}            # attempts that count
@@ -137,7 +144,9 @@ class Run:
         self.has_remade = False                       # something was made again: where older copies lie is not known for sure any more
         self.ran: dict[int, int] = {}                 # where it ran, of results that are taken from another node since
         self.promised: dict[int, int] = {}            # consumers of serializers: the node that was promised to them
-        self.group: dict[int, int] = {task: index for index, tasks in enumerate(self.groups) for task in tasks}
+        self.group: dict[int, int] = {}               # task -> group
+        for index, tasks in enumerate(self.groups):
+            self.group.update(dict.fromkeys(tasks, index))
         self.group_node: dict[int, int] = {}          # group -> the node that its first member took
         self.took: dict[int, int] = {}                # the same of finished tasks
         self.choices: dict[int, int] = {}             # planned tasks that took another cost: which, 1 for the first alternative
@@ -168,15 +177,21 @@ class Run:
         self.rank_seconds: list[float] = []           # per kind: what the ranks were worked out with
         self.rank_again = 1 if total <= 20_000 else 16                          # work them out anew when so many tasks are done
         self.near: dict[int, list[int]] = {}          # per task: others on whose node it would like best to run
-        for task, other in zip(program.near[::2], program.near[1::2], strict=True):
+        for task, other in zip(program.near[::2], program.near[1::2], strict=True) if program.near else ():
             self.near.setdefault(task, []).append(other)
         # Per group of tasks that are to be apart: how many of them are, or were, on each node.
         self.spreads: dict[str, dict[int, int]] = {kind.spread: {} for kind in self.kinds if kind.spread}
-        self.plain = not (self.groups or any(kind.flags & (Flag.SERIALIZER | Flag.OBJECT) for kind in self.kinds))
-        self.may_double = not self.max_concurrency and any(kind.flags & Flag.IDEMPOTENT and kind.max_retries for kind in self.kinds)
-        for index in range(len(self.kinds)):
-            self.left[index] = self.kind.count(index) if len(self.kinds) <= 8 else 0
-        if len(self.kinds) > 8:
+        every = 0
+        for flag in flags:
+            every |= flag
+        self.plain = not self.groups and not every & (Flag.SERIALIZER | Flag.OBJECT)
+        self.may_double = bool(every & Flag.IDEMPOTENT) and not self.max_concurrency and any(
+            kind.flags & Flag.IDEMPOTENT and kind.max_retries for kind in self.kinds)
+        if len(self.kinds) == 1:
+            self.left[0] = total
+        elif len(self.kinds) <= 8:
+            self.left = [self.kind.count(index) for index in range(len(self.kinds))]
+        else:
             for index in self.kind:
                 self.left[index] += 1
         if self.linked:
