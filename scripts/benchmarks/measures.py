@@ -1,12 +1,16 @@
-"""The benchmark of large values between nodes, beside a raw socket of the same run."""
+"""The benchmarks of large values between nodes: their rate beside a raw socket of the same run, and what of them is copied where."""
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import raw
+from cluster import NODES, local_cluster
 from cluster import warm_client as cluster
 from figures import Effort, Figure
 from numpy.typing import NDArray
+from processes import MB, PeakOfPrivate, private
 
 import handoff
 from handoff import DAG, Function
@@ -25,11 +29,17 @@ def first(values: NDArray[np.float64]) -> float:
     return float(values[0])
 
 
+def private_bytes(*_: object) -> int:
+    """What this worker holds for itself, all that it was given included."""
+    return private(os.getpid())
+
+
 def transfer(effort: Effort) -> list[Figure]:
     """Arrays of 1, 64, 256 and 512 MB made on one node and read on the other, beside a raw socket's rate just before.
 
     The time of the transfer is from the end of the function that makes it to the start of the one that reads it, as the run's timeline
-    has them (known to about a millisecond).
+    has them (known to about a millisecond). Then, once more, what the daemons come to hold of the largest meanwhile: a window, if all is
+    well, and never the array.
     """
     figures = []
     for way, is_clear, goal in (("encrypted", False, ">= 0.7"), ("in the clear", True, ">= 0.9")):
@@ -42,18 +52,44 @@ def transfer(effort: Effort) -> list[Figure]:
                 name = f"{size} MB array, node to node, {way}"
                 ratios = [ours / theirs for ours, theirs in zip(rates, raws, strict=True)]
                 figures += [Figure(name, "GB/s", rates), Figure(f"{name} / raw socket", "ratio", ratios, goal)]
-    return figures
+    size = effort.of(512, 64, 1)
+    with local_cluster() as (started, client):
+        grown = [daemons_grow_by(started, client, size) for _ in effort.times(3)]
+    return [*figures, Figure(f"{size} MB array, node to node: a daemon's memory grows by", "MB", [max(each) for each in grown], "<= 64")]
+
+
+def daemons_grow_by(started: handoff.LocalCluster, client: handoff.Client, megabytes: int) -> list[float]:
+    """MB that each of the two daemons holds for itself at most while such an array goes from one to the other, beyond what it held."""
+    with PeakOfPrivate([started.processes[name] for name in NODES]) as peak:
+        seconds_of_hand_off(client, megabytes, "node-2")
+    return peak.grown
 
 
 def wanted(effort: Effort) -> list[Figure]:
-    """How many times a 64 MB array is moved that 8 tasks take: all on the other node, and in turns on both."""
+    """How many times a 64 MB array is moved that 8 tasks take: all on the other node, and in turns on both; and what workers copy of it."""
     size = effort.of(64, 64, 1)
     figures = []
     with cluster() as client:
         for name, nodes in (("one other node", ("node-2",)), ("2 nodes", ("node-1", "node-2"))):
             moves = [times_moved(client, size, nodes) for _ in effort.times(3)]
             figures.append(Figure(f"{size} MB array taken by {TAKERS} tasks on {name}: moved", "times", moves, "<= 1"))
-    return figures
+        copies = [worker_grows_by(client, size) for _ in effort.times(3)]
+    return [*figures, Figure(f"{size} MB array taken by a worker: its own memory grows by", "MB", copies, "<= 1")]
+
+
+def worker_grows_by(client: handoff.Client, megabytes: int) -> float:
+    """MB that the worker which takes such an array holds for itself while it has it, beyond what it held before."""
+    dag = DAG()
+    dag.add(Function("before", code=private_bytes, node="node-2"))
+    dag.add(Function("array", ["before"], code=array_after, extra_args=[megabytes], node="node-1"))
+    dag.add(Function("while", ["array"], code=private_bytes, node="node-2"))
+    found = client.execute(dag, returns=["before", "while"]).results
+    return float(found["while"] - found["before"]) / MB
+
+
+def array_after(_: object, megabytes: int) -> NDArray[np.float64]:
+    """The same result, after something."""
+    return array(megabytes)
 
 
 def times_moved(client: handoff.Client, megabytes: int, nodes: tuple[str, ...]) -> float:
