@@ -27,12 +27,12 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
             data = views.runs(ledger, now)
         case "run" if run is not None:
             data = views.run_line(ledger, run, now)
-        case "run" if ask.run in ledger.history:
-            data = ledger.history[ask.run]
+        case "run" if ask.run in ledger.past.runs:
+            data = ledger.past.runs[ask.run]
         case "outlook":
             data = outlook(ledger, ask.codes, ask.names)
         case "timeline" if run is not None:
-            data = views.timeline(ledger, run)
+            data = views.timeline(ledger, run, now)
         case "explain" if run is not None and ask.task < run.total:
             data = explain(ledger, now, run, ask.task)
         case "corrections" if run is not None:
@@ -46,8 +46,8 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
         case "attach" if run is not None:
             attach(ledger, peer, run, ask.token)
             return
-        case "attach" if ask.run in ledger.kept:
-            failed, data = ledger.kept[ask.run]
+        case "attach" if ask.run in ledger.past.failed:
+            failed, data = ledger.past.failed[ask.run]
             ledger.out.send(peer, Answer(ask.token, data))
             ledger.out.send(peer, failed)
             return

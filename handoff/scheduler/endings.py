@@ -7,8 +7,6 @@ from handoff.scheduler import lifetimes, views
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.runs import Run
 
-HISTORY_MAX = 1000   # runs that are over and forgotten, but still listed
-
 
 def tell_progress(ledger: Ledger, now: float, run: Run) -> None:
     """Say how far it is, but not too often."""
@@ -52,17 +50,12 @@ def fail(ledger: Ledger, now: float, run: Run, failed: RunFailed) -> None:
     """It can't succeed any more: siblings are stopped, everything is released."""
     ledger.out.send(run.client, failed)
     if run.client is None:
-        ledger.kept[run.run] = (failed, views.attached(run, "failed"))
-        if len(ledger.kept) > HISTORY_MAX:
-            del ledger.kept[next(iter(ledger.kept))]
+        ledger.past.keep_failure(failed, views.attached(run, "failed"))
     end(ledger, now, run, "cancelled" if failed.code == "RunCancelled" else "failed")
 
 
 def end(ledger: Ledger, now: float, run: Run, state: str) -> None:
     """Nothing of it stays but a line for people."""
-    history = ledger.history
-    history[run.run] = views.run_line(ledger, run, now, state)
-    if len(history) > HISTORY_MAX:
-        del history[next(iter(history))]
+    ledger.past.keep(run.run, views.run_line(ledger, run, now, state))
     lifetimes.end_run(ledger, run)
     ledger.is_changed = True

@@ -8,7 +8,6 @@ from heapq import heappush
 from typing import TYPE_CHECKING
 
 from handoff.ids import NOBODY
-from handoff.messages import RunFailed
 from handoff.resources import Amounts
 from handoff.scheduler import relays, twins
 from handoff.scheduler.clients import Client
@@ -20,6 +19,7 @@ from handoff.scheduler.links import Links
 from handoff.scheduler.memory import Memory
 from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
 from handoff.scheduler.outbox import Outbox
+from handoff.scheduler.past import Past
 from handoff.scheduler.rates import Rates
 from handoff.scheduler.ready import Ready, Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, WAITING, Run
@@ -69,8 +69,7 @@ class Ledger:
         self.stranded: dict[tuple[int, int], None] = {}   # (run, task): planned, while an input of it came to be planned nowhere
         self.following: dict[int, Run] = {}    # runs that follow a plan
         self.leaving: dict[int, Leaving] = {}  # nodes that drain
-        self.kept: dict[int, tuple[RunFailed, dict[str, object]]] = {}    # runs that failed without a client: for who attaches later
-        self.history: dict[int, dict[str, object]] = {}   # runs that are over and forgotten, for people
+        self.past = Past()                     # for people who ask later
 
     # ── clocks ──────────────────────────────────────────────────────────────
 

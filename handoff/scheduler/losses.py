@@ -14,23 +14,24 @@ from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, Run
 from handoff.scheduler.waiting import see_what_is_unmet
 
 
-def lose_node(ledger: Ledger, node: Node, reason: str) -> list[tuple[Run, RunFailed]]:
+def lose_node(ledger: Ledger, now: float, node: Node, reason: str) -> list[tuple[Run, RunFailed]]:
     """The node is gone for good. Answers with the runs that can't go on without it."""
     del ledger.nodes[node.peer]
     if ledger.by_name.get(node.name) is node:
         del ledger.by_name[node.name]
+    ledger.past.went(node.peer, now, [run.submitted for run in ledger.runs.values()])
     ledger.memory.forget_node(node.peer)
     ledger.out.forget_node(node.peer)
     failed = []
     for run in list(ledger.runs.values()):
         if node.peer in run.nodes or node.peer in run.promised.values() or node.peer in run.group_node.values():
-            over = _lose_for(ledger, run, node, reason)
+            over = _lose_for(ledger, now, run, node, reason)
             if over is not None:
                 failed.append((run, over))
     return failed
 
 
-def _lose_for(ledger: Ledger, run: Run, node: Node, reason: str) -> RunFailed | None:
+def _lose_for(ledger: Ledger, now: float, run: Run, node: Node, reason: str) -> RunFailed | None:
     peer = node.peer
     run.nodes.pop(peer, None)
     for _, task in [ghost for ghost in run.ghosts if ghost[0] == peer]:
@@ -51,6 +52,9 @@ def _lose_for(ledger: Ledger, run: Run, node: Node, reason: str) -> RunFailed | 
     for consumer in moved:
         del run.promised[consumer]
     for task in planned:
+        if run.state[task] == HELD and not (run.linked and run.missing[task]):
+            since, *_, is_early = node.holding[run.run, task]
+            run.note_vain(task, peer, now if is_early else since, now)
         ledger.unplan(run, task)
     # Results: one that is needed is taken from another node that surely has it, else made again.
     remake = []

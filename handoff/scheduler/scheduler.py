@@ -205,7 +205,7 @@ class Scheduler:
             case Submit():
                 self._submit(now, peer, message)
             case Forget(number):
-                ledger.kept.pop(number, None)
+                ledger.past.failed.pop(number, None)
                 run = ledger.runs.get(number)
                 if run is not None and run.client in (peer, None):
                     end(self.ledger, now, run, "done" if run.is_over else "cancelled")
@@ -259,6 +259,7 @@ class Scheduler:
         node = Node(peer, hello, now, self.settings.zero_cost_per_cpu)
         node.go_at(ledger.speeds.of(hello.name, dict(hello.capacity)))
         ledger.nodes[peer] = ledger.by_name[hello.name] = node
+        ledger.past.came(node, now)
         ledger.out.names[peer] = (hello.name, hello.address)
         if ledger.leaving:
             draining.ask_back_again(ledger)
@@ -309,7 +310,7 @@ class Scheduler:
         if self.ledger.leaving.pop(node.peer, None) is None:
             self.ledger.out.note("warning", "node.lost", node=node.name, peer=node.peer, reason=reason)
         concerned = [run for run in self.ledger.runs.values() if node.peer in run.nodes]
-        for run, failed in losses.lose_node(self.ledger, node, reason):
+        for run, failed in losses.lose_node(self.ledger, now, node, reason):
             fail(self.ledger, now, run, failed)
         following.lose(self.ledger, node)
         for run in concerned:

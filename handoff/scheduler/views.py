@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from handoff.resources import describe, plain
+from handoff.resources import SCALE, describe, plain
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.runs import DELAYED, DONE, GONE, READY, Run
+from handoff.scheduler.runs import DELAYED, DONE, GONE, HELD, READY, Run
 
 
 def nodes(ledger: Ledger) -> list[dict[str, Any]]:
@@ -28,7 +28,7 @@ def _state_of(node: Node) -> str:
 
 def runs(ledger: Ledger, now: float) -> list[dict[str, Any]]:
     """Every run that is known, the oldest first; those that are over and forgotten as long as they are remembered."""
-    return [*ledger.history.values(), *(run_line(ledger, run, now) for run in ledger.runs.values())]
+    return [*ledger.past.runs.values(), *(run_line(ledger, run, now) for run in ledger.runs.values())]
 
 
 def run_line(ledger: Ledger, run: Run, now: float, state: str = "") -> dict[str, Any]:
@@ -60,8 +60,10 @@ def graph(run: Run) -> dict[str, list[Any]]:
     }
 
 
-def timeline(ledger: Ledger, run: Run) -> dict[str, Any]:
-    """What ran where, when and for how long: columns over the finished tasks. Cores of the nodes that are there, and what all share."""
+def timeline(ledger: Ledger, run: Run, now: float) -> dict[str, Any]:
+    """What ran where, when and for how long: columns over the finished tasks. What runs; the nodes that were there; what all share."""
+    until = run.seconds_total if run.is_over else now - run.submitted
+    stays = ledger.past.during(run.submitted, run.submitted + until)
     tasks = [task for task, state in enumerate(run.state) if state in (DONE, GONE)]
     places = run.places()
     names = {peer: ledger.out.names[peer][0] for peer in dict.fromkeys(places) if peer in ledger.out.names}
@@ -75,10 +77,26 @@ def timeline(ledger: Ledger, run: Run) -> dict[str, Any]:
         "worker": [run.worker[task] for task in tasks],
         "waited": [run.waited[task] for task in tasks],
         "planned": [run.given_at[task] for task in tasks],
-        "cpus": {node.name: plain(tuple(node.capacity.items())).get("cpu", 0.0) for node in ledger.nodes.values()},
+        "until": until,
+        "cpus": {stay.name: stay.cores / SCALE for stay in stays},
+        "stays": [[stay.name, max(0.0, stay.begin - run.submitted), min(until, stay.end - run.submitted)] for stay in stays],
+        "running": _running(ledger, run, now),
         "shared": dict(ledger.cluster.declared),
         "vain": [[task, ledger.out.names[peer][0], started, spent] for task, peer, started, spent in run.vain],
     }
+
+
+def _running(ledger: Ledger, run: Run, now: float) -> list[tuple[int, str, float]]:
+    """What has a core to itself and its inputs, with where and since when; of short tasks nobody but their nodes knows."""
+    found = []
+    for task in run.tasks_in(HELD):
+        node = ledger.nodes.get(run.node[task])
+        if node is None or (run.linked and run.missing[task]):
+            continue
+        since, *_, is_early = node.holding[run.run, task]
+        if since < now and not is_early:
+            found.append((task, node.name, max(0.0, since - run.submitted)))
+    return found
 
 
 def _starts(run: Run, tasks: list[int]) -> list[float]:

@@ -42,7 +42,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Vain:
-    """One attempt that came to nothing: it failed, or another one was quicker."""
+    """One attempt that came to nothing: it failed, another one was quicker, or its node was lost; or of which nothing has come yet."""
 
     node: str
     started: float
@@ -62,14 +62,19 @@ class Story:
     is_over: bool = True               # otherwise: as far as it is
     shared: Mapping[str, float] = field(default_factory=dict)   # what the whole cluster has of what it counts
     vain: Sequence[Vain] = ()          # attempts that came to nothing, as far as they are remembered
+    running: Sequence[Vain] = ()       # what is not over yet, as far as it is known
+    stays: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)   # when nodes were there: else all the time
+    until: float = 0.0                 # seconds that it has taken so far, or took; at least `makespan`
 
     def __init__(self, name: str, tasks: Iterable[Done], cores: Mapping[str, float] | None = None, *, run: int = 0,
                  bytes_moved: int = 0, is_over: bool = True, shared: Mapping[str, float] | None = None,
-                 vain: Iterable[Vain] = ()) -> None:
+                 vain: Iterable[Vain] = (), running: Iterable[Vain] = (),
+                 stays: Mapping[str, Sequence[tuple[float, float]]] | None = None, until: float = 0.0) -> None:
         self.name, self.cores, self.run, self.bytes_moved, self.is_over = name, dict(cores or {}), run, bytes_moved, is_over
-        self.shared, self.vain = dict(shared or {}), list(vain)
+        self.shared, self.vain, self.running, self.stays = dict(shared or {}), list(vain), list(running), dict(stays or {})
         self.tasks = _straightened({each.task: each for each in tasks})
         _share_rows(self.tasks.values())
+        self.until = self.makespan if is_over else max(until, self.makespan)
 
     @property
     def makespan(self) -> float:
@@ -79,7 +84,7 @@ class Story:
     @property
     def nodes(self) -> list[str]:
         """All nodes, by name."""
-        return sorted({*self.cores, *(each.node for each in self.tasks.values()), *(each.node for each in self.vain)})
+        return sorted({*self.cores, *(each.node for each in self.tasks.values()), *(each.node for each in (*self.vain, *self.running))})
 
     def inputs_of(self, done: Done) -> list[Done]:
         """Whose results it took, as far as they are told of."""

@@ -21,13 +21,14 @@ class RunReport:
 
     name: str
     run_id: int
-    makespan: float                    # from the submission to the end of the last function
-    functions: int
+    makespan: float                    # from the submission to the end of the last function that is done
+    functions: int                     # that are done
     bytes_moved: int                   # between nodes
     is_over: bool                      # otherwise it tells of what is done so far
     critical_path: Sequence[Leg]       # what each waited for last, from the submission on; its seconds add up to the makespan
-    nodes: Sequence[NodeUse]           # per node; the four kinds of seconds add up to its slots times the makespan
+    nodes: Sequence[NodeUse]           # per node that was there; the four kinds of seconds add up to its slots times those
     changes: Sequence[Change]          # up to three that would have saved most, the best first
+    until: float = 0.0                 # from the submission to now, while it is not over
 
     def __str__(self) -> str:
         parts = [self._headline(), "", "Critical path as it happened"]
@@ -56,9 +57,11 @@ class RunReport:
         )
 
     def _headline(self) -> str:
-        so_far = "" if self.is_over else " so far"
-        return (f"Run {self.run_id} of {self.name!r}{so_far}: {seconds(self.makespan)} s, "
-                f"{self.functions:,} function{'s' * (self.functions != 1)}, {amount(self.bytes_moved)} moved between nodes")
+        many = f"{self.functions:,} function{'s' * (self.functions != 1)}"
+        if not self.is_over:
+            last = f", the last of them after {seconds(self.makespan)} s" if self.functions else ""
+            return f"Run {self.run_id} of {self.name!r} so far: {seconds(self.until)} s, {many} done{last}"
+        return f"Run {self.run_id} of {self.name!r}: {seconds(self.makespan)} s, {many}, {amount(self.bytes_moved)} moved between nodes"
 
 
 def report_of(story: Story) -> RunReport:
@@ -67,7 +70,7 @@ def report_of(story: Story) -> RunReport:
     path = critical_path(story, causes)
     functions = sum(1 for each in story.tasks.values() if not each.is_hidden)
     return RunReport(story.name, story.run, story.makespan, functions, story.bytes_moved, story.is_over, path,
-                     usage_of(story, causes), changes_of(story, causes, path))
+                     usage_of(story, causes), changes_of(story, causes, path), story.until)
 
 
 def path_rows(path: Sequence[Leg]) -> list[Row]:
@@ -96,8 +99,11 @@ def _summed(legs: list[Leg]) -> list[Row]:
 
 
 def _node_table(nodes: Sequence[NodeUse]) -> tuple[Row, list[Row]]:
-    """Head and rows; what ran in vain has a column where there is any."""
+    """Head and rows; what ran in vain has a column where there is any, and so has how long nodes were there, where it differs."""
     is_told = any(use.in_vain for use in nodes)
-    head = ("", "slots", "running", *(("of it in vain",) if is_told else ()), "waiting for inputs", "moving", "idle")
-    spent = [(use.running, *((use.in_vain,) if is_told else ()), use.waiting, use.moving, use.idle) for use in nodes]
+    is_partly = max((use.there for use in nodes), default=0.0) - min((use.there for use in nodes), default=0.0) > 1e-6
+    head = ("", "slots", *(("was there",) if is_partly else ()), "running", *(("of it in vain",) if is_told else ()),
+            "waiting for inputs", "moving", "idle")
+    spent = [(*((use.there,) if is_partly else ()), use.running, *((use.in_vain,) if is_told else ()), use.waiting, use.moving, use.idle)
+             for use in nodes]
     return head, [(use.node, f"{use.slots:g}", *map(seconds, each)) for use, each in zip(nodes, spent, strict=True)]

@@ -32,9 +32,14 @@ def story_of(state: RunState, answer: Any) -> Story:
             is_hidden=task in graph.hidden, is_shared=bool(kind.flags & Flag.ASYNC),
         ))
     vain = [Vain(node, started, seconds, slots[graph.kind[task]]) for task, node, started, seconds in answer["vain"]]
+    until = answer["until"]
+    running = [Vain(node, started, until - started, slots[graph.kind[task]]) for task, node, started in answer["running"]]
+    stays: dict[str, list[tuple[float, float]]] = {}
+    for node, begin, end in answer["stays"]:
+        stays.setdefault(node, []).append((begin, end))
     moved = state.done.bytes_moved if state.done is not None else 0
     return Story(str(graph.dag_id), tasks, answer["cpus"], run=state.run, bytes_moved=moved, is_over=state.over.done(),
-                 shared=answer["shared"], vain=vain)
+                 shared=answer["shared"], vain=vain, running=running, stays=stays, until=until)
 
 
 def with_edges(graph: Graph, answer: Any) -> Graph:

@@ -48,7 +48,7 @@ class Coordinator(Process):
             case Send(peer, message):
                 self.oracles.coordinator_said(peer, message)
                 if isinstance(message, RunDone):
-                    self.oracles.told(message.run, timeline(self.brain.ledger, self.brain.ledger.runs[message.run]))
+                    self.oracles.told(message.run, timeline(self.brain.ledger, self.brain.ledger.runs[message.run], self.clock.now))
                 self.sessions.send(peer, message)
             case Close(peer, reason):
                 if reason == DRAINED and not self._is_overdue:

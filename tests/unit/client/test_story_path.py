@@ -73,6 +73,23 @@ def test_nodes_that_did_nothing_are_idle() -> None:
     assert [(use.node, use.idle) for use in usage_of(story, causes_of(story))] == [("n1", 0.0), ("n2", 4.0)]
 
 
+def test_nodes_have_only_the_time_in_which_they_were_there() -> None:
+    """n2 came after one of four seconds, n3 was there for the first and the last, n4 was lost with what it ran."""
+    story = Story("s", [done(0, 0.0, 4.0), done(1, 1.0, 3.0, node="n2")], {f"n{number}": 1.0 for number in range(1, 5)},
+                  vain=[Vain("n4", 0.0, 2.0)], stays={"n1": [(0.0, 4.2)], "n2": [(1.0, 4.2)], "n3": [(3.0, 4.2), (0.0, 1.0)], "n4": [(0.0, 2.0)]})
+    uses = [(use.node, use.there, use.running, use.idle) for use in usage_of(story, causes_of(story))]
+    assert uses == [("n1", 4.0, 4.0, 0.0), ("n2", 3.0, 3.0, 0.0), ("n3", 2.0, 0.0, 2.0), ("n4", 2.0, 2.0, 0.0)]
+    assert "was there" in str(report_of(story)) and "was there" not in str(report_of(moved()))
+
+
+def test_a_run_that_is_not_over_runs_what_it_runs() -> None:
+    """Ten seconds have passed; t0 took two of them, and another one runs since then on the other core."""
+    story = Story("s", [done(0, 0.0, 2.0)], {"n1": 2.0}, is_over=False, running=[Vain("n1", 2.0, 8.0)], until=10.0)
+    (use,) = usage_of(story, causes_of(story))
+    assert (use.running, use.idle, use.there) == pytest.approx((10.0, 10.0, 10.0))
+    assert str(report_of(story)).startswith("Run 0 of 's' so far: 10.000 s, 1 function done, the last of them after 2.000 s")
+
+
 def test_a_task_behind_another_waited_for_room() -> None:
     """Its worker was busy until then, and its input long there."""
     story = Story("s", [done(0, 0.0, 1.0), done(1, 1.0, 3.0, waited=1.0), done(2, 4.25, 1.0, 0, waited=3.25)], {"n1": 1.0})

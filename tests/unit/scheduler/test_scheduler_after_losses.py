@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from scheduler_story import CPU, Cluster, Flag, Plan, Recall, Recalled, Redirect, Release, RunDone, Unreachable, ints, kind, many, program
 
 from handoff.ids import RunId
 from handoff.messages import EndRun, Forget, Missing
+from handoff.scheduler.views import timeline
 
 
 def test_an_output_made_again_where_it_was_to_be_fetched_is_kept() -> None:
@@ -260,3 +262,29 @@ def test_a_maker_that_could_not_be_reached_keeps_an_output_that_is_taken_there_a
     cluster.finish()
 
     assert not any(0 in message.tasks for name, message in cluster.said if name == "n1" and isinstance(message, Release))
+
+
+def test_who_was_there_when_is_told_with_the_run() -> None:
+    """n1 was lost with what it ran, n2 goes on, n3 came later, n0 was gone before. Of what no run has seen nothing stays."""
+    cluster = Cluster().client().join("n0").join("n1").join("n2")
+    cluster.wait(1.0)
+    cluster.lose("n0")
+    past = cluster.scheduler.ledger.past
+    assert [stay.name for stay in past.during(0.0, 9.0)] == ["n1", "n2"]
+    run = cluster.submit(many(2))
+    began = cluster.now
+    cluster.wait(1.0)
+    cluster.lose("n1")
+    cluster.wait(1.0)
+    cluster.join("n3")
+    cluster.wait(1.0)
+    told = timeline(cluster.scheduler.ledger, cluster.scheduler.ledger.runs[run], cluster.now)
+    assert told["stays"] == [["n1", 0.0, pytest.approx(1.0)], ["n2", 0.0, pytest.approx(cluster.now - began)],
+                             ["n3", pytest.approx(2.0), pytest.approx(cluster.now - began)]]
+    assert told["cpus"] == {"n1": 1.0, "n2": 1.0, "n3": 1.0}
+    assert [(node, seconds) for _, node, _, seconds in told["vain"]] == [("n1", pytest.approx(1.0, abs=0.01))]
+    assert sorted(node for _, node, _ in told["running"]) == ["n2", "n3"]
+    cluster.done(0, 1)
+    cluster.hear("client", Forget(run))
+    cluster.lose("n2")
+    assert [stay.name for stay in past.during(0.0, 9.0)] == ["n3"]

@@ -56,7 +56,7 @@ def test_failed_attempts_are_remembered_with_their_time() -> None:
     cluster.wait(1.0)
     cluster.fail(0, cause="crash")
 
-    vain = timeline(cluster.scheduler.ledger, cluster.scheduler.ledger.runs[run])["vain"]
+    vain = timeline(cluster.scheduler.ledger, cluster.scheduler.ledger.runs[run], cluster.now)["vain"]
     assert [(task, node) for task, node, _, _ in vain] == [(0, "n1")] * 2
     assert vain[0][2:] == pytest.approx([0.5, 1.5])
     assert vain[1][2:] == pytest.approx([given, 3.2 - given], abs=1e-3)
@@ -431,7 +431,7 @@ def test_an_object_that_is_lost_when_its_client_is_gone_fails_the_run() -> None:
     cluster.lose("client")
     cluster.lose(first)
     assert run not in cluster.scheduler.ledger.runs
-    failed, _ = cluster.scheduler.ledger.kept[run]
+    failed, _ = cluster.scheduler.ledger.past.failed[run]
     assert (failed.code, failed.task) == ("ResultLost", 0) and "its client uploaded" in failed.text
 
 

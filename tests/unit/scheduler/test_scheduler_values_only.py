@@ -95,7 +95,7 @@ def test_a_client_that_leaves_before_it_was_told_leaves_nothing_behind() -> None
     cluster = started()
     cluster.done(0, run=2)
     cluster.lose("client")
-    assert [line["state"] for line in cluster.scheduler.ledger.history.values()] == ["done", "done"]
+    assert [line["state"] for line in cluster.scheduler.ledger.past.runs.values()] == ["done", "done"]
     assert cluster.wait(1.0) == []
     assert not cluster.scheduler.ledger.out.held
 
