@@ -16,9 +16,12 @@ BLOCK_MIN = 8            # fewer are better looked at one by one
 NODES_PER_TASK = 12      # so many nodes are looked at for a block in the time in which one task is placed by itself
 
 
-def is_worth_it(ledger: Ledger, shape: Shape) -> bool:
+def is_worth_it(ledger: Ledger, shape: Shape, bound: int | None) -> bool:
     """Whether tasks of this shape are so short, or so unknown, that looking at each by itself would cost more than it brings."""
-    if len(shape) * NODES_PER_TASK < len(ledger.open_nodes):
+    size, stack = len(shape), shape.stack
+    if bound is not None and size > TURN and len(stack) > TURN and stack[-TURN - 1] >> 64 > bound:
+        size = TURN     # then others are more urgent
+    if size * NODES_PER_TASK < len(ledger.open_nodes):
         return False    # a block looks at every node, a task by itself at groups of them
     count = shape.function.count
     if not count:

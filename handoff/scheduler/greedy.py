@@ -93,7 +93,7 @@ class Greedy:
                 opened = None if count else opened
                 continue
             alone -= alone > 0
-            if is_plain and not run.fan_in[task] and blocks.is_worth_it(ledger, shape):
+            if is_plain and not run.fan_in[task] and blocks.is_worth_it(ledger, shape, bound):
                 count = blocks.spread(desk, run, shape, bound)
                 placed += count
                 if not count:

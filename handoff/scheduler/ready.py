@@ -151,6 +151,14 @@ class Ready:
         self._next = 0
         self._eligible: dict[tuple[object, ...], Eligible] = {}   # kept when their shapes go: the next run often has equal ones
 
+    @property
+    def is_idle(self) -> bool:
+        """Nothing waits for a place, and nothing is planned ahead that might be better elsewhere."""
+        for shape in self.shapes.values():
+            if shape.ahead or shape.stack or shape.heap:
+                return False
+        return True
+
     def shape(self, kind: Kind, run: Run) -> Shape:
         """The shape of this kind (shared with other runs of the account); the caller says `release` when its run is over."""
         only_run, account = run.run if run.max_concurrency or run.following is not None else 0, self.accounts.of(run)

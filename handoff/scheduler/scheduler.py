@@ -8,7 +8,7 @@ from typing import Any
 
 from handoff.greetings import DRAINED
 from handoff.ids import PeerId, RunId
-from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick
+from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send
 from handoff.messages import (
     Accepted,
     Alive,
@@ -74,7 +74,7 @@ class Scheduler:
         return self.settle(now)
 
     def take(self, now: float, event: Any) -> None:
-        """Note what happened."""
+        """Note what happened. Of a Tick nothing is to be noted: what is due is done in `settle`."""
         match event:
             case Received(peer, message):
                 node = self.ledger.nodes.get(peer)
@@ -91,8 +91,6 @@ class Scheduler:
                 self._resume(now, peer)
             case Lost(peer, reason):
                 self._lose(now, peer, reason)
-            case Tick():
-                pass   # what is due is done in `settle`
 
     def settle(self, now: float) -> list[Send | Close | Note]:
         """Do what is due, place what can be placed, say what is to be said."""
@@ -108,7 +106,8 @@ class Scheduler:
             ledger.is_changed = False
             if ledger.following:
                 following.correct(now, ledger)
-            self._allocate(now)
+            if not (ledger.ready.is_idle and isinstance(self.allocator, Greedy)):
+                self._allocate(now)
             recall_for_idle_nodes(now, ledger)
             if ledger.stranded:
                 recall_stranded(ledger)
@@ -394,7 +393,7 @@ class Scheduler:
             if isinstance(self.allocator, Greedy):
                 raise
             # An allocator of the user's own may be wrong, but not stop the cluster.
-            reason = f"{type(wrong).__name__}: {wrong}"
-            self.ledger.out.note("error", "allocator.failed", allocator=type(self.allocator).__name__, reason=reason)
+            name, why = type(self.allocator).__name__, f"{type(wrong).__name__}: {wrong}"
+            self.ledger.out.note("error", "allocator.failed", allocator=name, reason=why)
             Greedy().allocate(now, Desk(now, self.ledger))
         self.ledger.ready.close()
