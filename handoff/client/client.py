@@ -16,6 +16,7 @@ from handoff.client.result import RunResult
 from handoff.client.run import Run, wait_over
 from handoff.client.single import SingleCalls
 from handoff.client.state import Graph, Lease, OutputTaker, RunState
+from handoff.client.waiting import check_may_wait
 from handoff.errors import ResultTimeout
 from handoff.graph.dag import DAG
 from handoff.graph.function import Function
@@ -80,6 +81,7 @@ class Client:
         function runs on its node, in its order, unless that node is lost, drains, or is far behind; `corrections` of the result tell of
         these. One that names a node which is not there is refused with AllocationError: plan again.
         """
+        check_may_wait(self._core, "a graph can't be executed here")
         state = begin(
             self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,
             detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output, plan=plan,
@@ -109,6 +111,7 @@ class Client:
         plan: Plan | None = None,
     ) -> Run:
         """Start a graph and go on; the options are those of `execute`. Raises what makes the cluster refuse it."""
+        check_may_wait(self._core, "a run can't be started here")
         state = begin(
             self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,
             detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output, plan=plan,
@@ -139,6 +142,7 @@ class Client:
 
     def attach(self, run_id: int) -> Run:
         """Take over a detached run, perhaps of a client that is gone."""
+        check_may_wait(self._core, "a run can't be attached here")
         state = begin_attach(self._core, run_id)
         lease = Lease(state)
         state.accepted.result()
@@ -197,6 +201,7 @@ class Client:
         `scheduler.drain_seconds` says) it goes anyway, and what is left on it runs elsewhere: results that are asked for later are made
         again, and of functions that are pinned to it, they raise NodeTimeout. Raises ConfigError for a node that is not there.
         """
+        check_may_wait(self._core, "a node can't be drained here")
         self._core.drain(node, seconds).result()
 
 

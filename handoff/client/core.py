@@ -30,6 +30,7 @@ from handoff.client.links import NodeLinks, ended
 from handoff.client.options import check_drain, run_number
 from handoff.client.output import show
 from handoff.client.state import RunState, closed
+from handoff.client.waiting import Awaited, bounded, check_may_wait, check_process
 from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.log import log
 from handoff.loop import Driver, new_event_loop, this_turn
@@ -59,7 +60,7 @@ class Core:
         self._boot = os.urandom(16)
         self._me = NOBODY
         self._coordinator_link: Link | None = None         # the last one, which may still be saying goodbye
-        self._pid = os.getpid()
+        self.pid = os.getpid()
         self._brain = ClientBrain(self._settings.client, self._place)
         self._states: dict[int, RunState] = {}             # by token, until forgotten
         self._questions: dict[int, Future[Any]] = {}
@@ -85,8 +86,8 @@ class Core:
             Close: lambda effect: None,
         }
         self._loop = new_event_loop()
-        self._thread = threading.Thread(target=self._main, name="handoff-client", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._main, name="handoff-client", daemon=True)
+        self.thread.start()
         self._connect(timeout)
         _open.add(self)
 
@@ -104,7 +105,7 @@ class Core:
     def _connect(self, timeout: float) -> None:
         connecting = asyncio.run_coroutine_threadsafe(self._start(), self._loop)
         try:
-            connecting.result(timeout)
+            connecting.result(bounded(timeout))
         except FutureTimeout:
             connecting.cancel()
             self._end_loop()
@@ -163,7 +164,7 @@ class Core:
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
         """Have this done on the loop's thread, soon. Safe in any thread, and while the garbage collector runs."""
-        if self._closed or self._pid != os.getpid():
+        if self._closed or self.pid != os.getpid():
             return
         self._inbox.append(lambda: function(*args))
         if not self._waking:
@@ -193,8 +194,7 @@ class Core:
             raise closed(what)
         if self._broken:
             raise errors.InvariantViolation(f"{what}: {self._broken}")
-        if self._pid != os.getpid():
-            raise errors.ConnectionLost(f"{what}: this client was made before a fork, by process {self._pid}; make a new one here")
+        check_process(self, what)
 
     def token(self) -> int:
         """A new one."""
@@ -227,13 +227,13 @@ class Core:
         return self._question(Drain(node, self.token(), float(seconds or 0.0)))
 
     def _question(self, message: Ask | Drain) -> Future[Any]:
-        future = self._questions[message.token] = Future[Any]()
+        future = self._questions[message.token] = Awaited[Any](self)
         self.post(events.Question(message))
         return future
 
     def fetch(self, token: int, task: int, future: Future[None]) -> None:
         """Bring a large value here; the state's futures tell when."""
-        if self._closed or self._pid != os.getpid():
+        if self._closed or self.pid != os.getpid():
             future.set_exception(errors.ResultLost("this large result was not fetched before its client was closed; look at it earlier"))
         else:
             self.post(events.Fetch(token, task))
@@ -350,11 +350,10 @@ class Core:
 
     def close(self) -> None:
         """Say goodbye and end the loop. The coordinator ends what runs for this client, except detached runs."""
-        if self._closed or self._pid != os.getpid():
+        if self._closed or self.pid != os.getpid():
             return
+        check_may_wait(self, "a client can't be closed in a callback")
         self._closed = True
-        if threading.current_thread() is self._thread:
-            raise RuntimeError("a client can't be closed from a callback that runs on its own thread")
         ending = asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
         with contextlib.suppress(TimeoutError, errors.HandoffError):
             ending.result(2 * CLOSE_SECONDS)
@@ -378,7 +377,7 @@ class Core:
 
     def _end_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5.0)
+        self.thread.join(5.0)
         _open.discard(self)
 
 

@@ -7,13 +7,14 @@ from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
 from handoff.client.state import RunState
+from handoff.client.waiting import Awaited
 
 
-class CallFuture(Future[Any]):
+class CallFuture(Awaited[Any]):
     """The result of one submitted function. Cancelling it ends the function, also while it runs."""
 
     def __init__(self, state: RunState) -> None:
-        super().__init__()
+        super().__init__(state.core)
         self._run_state = state
         state.watchers.append(self._look)
 

@@ -14,6 +14,7 @@ from handoff.client.failures import forgotten
 from handoff.client.options import check_patience
 from handoff.client.result import Allocations, Correction, RunResult, RunStatus, TaskRecord
 from handoff.client.state import Lease, Results, RunState
+from handoff.client.waiting import bounded, check_may_wait, check_process
 from handoff.errors import ExecutionError, HandoffError, ResultTimeout
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Run:
 
     def cancel(self) -> None:
         """End it now, running functions included. Whoever waits for it gets `RunCancelled`."""
+        check_process(self._state.core, "the run can't be cancelled")
         self._state.core.cancel(self._state)
 
     def status(self) -> RunStatus:
@@ -74,6 +76,7 @@ class Run:
         state = self._state
         if state.over.done() or not state.run:
             return status_of(state, None)
+        check_may_wait(state.core, "the status can't be asked for")
         try:
             return status_of(state, state.core.ask("run", state.run).result())
         except HandoffError:  # it ended just now, or the coordinator is away: say what is known here
@@ -176,6 +179,7 @@ def completed(state: RunState) -> Iterator[int]:
             if is_over:
                 state.raise_if_failed()
                 return
+            check_may_wait(state.core, "results can't be waited for here")
             happened.wait()
     finally:
         state.watchers.remove(happened.set)
@@ -191,8 +195,9 @@ def wait_known(state: RunState, task: int, deadline: float | None) -> None:
         while not state.is_known(task):
             if state.over.done() and not state.is_known(task):
                 state.raise_if_failed()
-            if not happened.wait(None if deadline is None else max(0.0, deadline - time.monotonic())):
-                raise ResultTimeout(f"the result of {state.name_of(task)!r} is not here in time; its run goes on")
+            check_may_wait(state.core, "results can't be waited for here")
+            if not happened.wait(None if deadline is None else bounded(max(0.0, deadline - time.monotonic()))):
+                raise ResultTimeout(f"the result of item {state.name_of(task)!r} of its window is not here in time; the map is ended")
             happened.clear()
     finally:
         state.watchers.remove(happened.set)

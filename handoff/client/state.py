@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handoff.client.events import Arrived, Failure
 from handoff.client.failures import error_of
+from handoff.client.waiting import Awaited
 from handoff.columns import Ints, ints
 from handoff.errors import ConnectionLost, HandoffError
 from handoff.messages import Progress, RunDone
@@ -57,8 +58,8 @@ class RunState:
         self.released = False                          # nobody holds it any more
         self.answer: Any = None                        # when attached: what the coordinator knows of it
         self.run = 0                                   # from Accepted on
-        self.accepted: Future[None] = Future()         # done when accepted, refused, or over
-        self.over: Future[None] = Future()             # done when the run is over, well or not
+        self.accepted: Future[None] = Awaited(core)         # done when accepted, refused, or over
+        self.over: Future[None] = Awaited(core)             # done when the run is over, well or not
         self.done: RunDone | None = None
         self.failure: Failure | None = None
         self.progress: Progress | None = None
@@ -177,7 +178,7 @@ class RunState:
         with self._lock:
             future = self._fetches.get(task)
             if future is None:
-                future = Future()
+                future = Awaited(self.core)
                 self._fetches[task] = future
                 self.core.fetch(self.token, task, future)
         if self._block(task) is not None or task in self._values:  # it came in between

@@ -25,9 +25,8 @@ def explain(ledger: Ledger, now: float, run: Run, task: int) -> dict[str, Any]:
     "reasons" say why it is not running, each as [what, facts...]: see `_reasons`. "candidates" are the nodes as they are now, with what
     each would mean for this task; of a task that is planned or done they tell what it would mean to place it now.
     """
-    for node in ledger.nodes.values():
-        if node.is_stale:
-            node.work_out(now, ledger.estimates)
+    for stale in [node for node in ledger.nodes.values() if node.is_stale]:
+        stale.work_out(now, ledger.estimates)
     kind, state = run.kinds[run.kind[task]], run.state[task]
     places = run.places()
     is_placed = AHEAD <= state <= GONE
