@@ -40,6 +40,10 @@ def check(ledger: Ledger) -> None:
             early = sum(amount for _, _, _, need, is_early in node.holding.values() if is_early for of, amount in need if of == name)
             if not 0 <= used <= node.capacity.get(name, 0) + early:
                 _wrong(f"{node} has committed {used} of {name!r} and offers {node.capacity.get(name, 0)}")
+    for shape in ledger.ready.shapes.values():
+        counts = tuple(sum(count for (_, of), count in counted.items() if of is shape) for counted in (ahead, held))
+        if (shape.ahead, shape.held) != counts:
+            _wrong(f"{shape} counts {shape.ahead} tasks ahead and {shape.held} held, the runs say {counts}")
     _check_groups(ledger)
     _check_cluster(ledger)
     total = sum(run.total for run in ledger.runs.values() if not run.is_over)

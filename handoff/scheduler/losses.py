@@ -17,6 +17,7 @@ from handoff.scheduler.waiting import see_what_is_unmet
 def lose_node(ledger: Ledger, now: float, node: Node, reason: str) -> list[tuple[Run, RunFailed]]:
     """The node is gone for good. Answers with the runs that can't go on without it."""
     del ledger.nodes[node.peer]
+    node.let_go()
     if ledger.by_name.get(node.name) is node:
         del ledger.by_name[node.name]
     ledger.past.went(node.peer, now, [run.submitted for run in ledger.runs.values()])

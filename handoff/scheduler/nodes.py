@@ -289,6 +289,13 @@ class Node:
             for name, amount in shape.needs[alternative]:
                 self.committed[name] -= amount * count
 
+    def let_go(self) -> None:
+        """It is lost: what it was given counts for nobody's share any more."""
+        for shape, count in self.ahead.items():
+            shape.ahead -= count
+        for shape, count in self.held.items():
+            shape.held -= count
+
     def count_as_first(self, shape: Shape, alternative: int) -> None:
         """A held task that took another alternative is about to be booked off with those that took the first."""
         for name, amount in shape.needs[0]:
