@@ -231,8 +231,12 @@ class Desk:
         return eligible.able
 
     def portion(self, shape: Shape) -> float:
-        """The largest part of any resource of the open nodes that one such task takes."""
-        return max([amount / (self.offered_by_all(name) or amount) for name, amount in shape.need], default=0.0)
+        """The largest part of any resource of the open nodes that one such task takes, at that of its costs of which this is least."""
+        found = 1.0
+        for need in shape.needs:
+            if all(self.offered_by_all(name) for name, _ in need):
+                found = min(found, max([amount / self.offered_by_all(name) for name, amount in need], default=0.0))
+        return found
 
     def options_for(self, shape: Shape) -> list[Option]:
         """The groups of nodes that could ever hold it and may have it."""

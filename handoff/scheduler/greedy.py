@@ -181,6 +181,8 @@ class Greedy:
             if chosen is not None:
                 ledger.plan(now, run, task, chosen, held=False)
                 return PLACED
+        if became == FULL and only is not None and (not run.plain or task in run.avoid):
+            return KEPT     # the few nodes that it may have are full: others of its kind may have more
         return became
 
     @staticmethod

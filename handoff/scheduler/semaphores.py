@@ -14,7 +14,7 @@ class Semaphores:
     def __init__(self, declared: Amounts = ()) -> None:
         self.declared: dict[str, int] = dict(declared)
         self.free: dict[str, int] = dict(declared)
-        self.kept: dict[str, Shape] = {}    # what nobody else gets now, for a task that has waited long for so much of it
+        self.kept: dict[str, Shape] = {}    # what nobody else gets in this pass, for a task that has waited long
 
     def room(self, shape: Shape, alternative: int = 0) -> int:
         """How many more tasks of this shape the cluster's amounts allow now."""
@@ -30,14 +30,8 @@ class Semaphores:
 
     def keep(self, shape: Shape, alternative: int = 0) -> None:
         """It has waited long: small tasks would take every bit for ever, so nobody gets of it before this one, at this one of its costs."""
-        for name, amount in shape.cluster[alternative] if shape.cluster else ():
-            if self.free.get(name, 0) < amount:
-                self.kept.setdefault(name, shape)
-
-    def served(self, shape: Shape) -> None:
-        """A task of it was planned."""
-        for name in [name for name, waiting in self.kept.items() if waiting is shape]:
-            del self.kept[name]
+        for name, _ in shape.cluster[alternative]:
+            self.kept.setdefault(name, shape)
 
     def take(self, need: Amounts, count: int = 1) -> None:
         """So many tasks were planned."""
