@@ -54,12 +54,19 @@ class Greedy:
         self._left = -(1 << 63)
         self._again = float("inf")
         starvation.keep_for_starved(now, desk)
-        while (shape := desk.next_shape()) is not None:
-            if self._serve(now, desk, shape):
-                desk.ledger.ready.again(shape)
+        self._serve_all(now, desk)
+        if desk.holds_back and not desk.ledger.memory.freeing:
+            desk.is_stuck = True
+            desk.ledger.ready.open(now, desk.portion)
+            self._serve_all(now, desk)
         if self._again < desk.ledger.again_at:
             desk.ledger.again_at = max(self._again, now + desk.ledger.foresight.latency)
             desk.ledger.remind(desk.ledger.again_at, "again")
+
+    def _serve_all(self, now: float, desk: Desk) -> None:
+        while (shape := desk.next_shape()) is not None:
+            if self._serve(now, desk, shape):
+                desk.ledger.ready.again(shape)
 
     def _serve(self, now: float, desk: Desk, shape: Shape) -> bool:
         """Place what can be placed of it; True when it is to be offered again after more urgent ones."""

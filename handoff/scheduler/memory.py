@@ -102,7 +102,8 @@ class Memory:
     ) -> list[Node] | None:
         """Those of the nodes that have memory for its result and the inputs that must come.
 
-        When there is none, and nothing that is planned would free memory, waiting is of no use: idle nodes may have it, one each.
+        When there is none, nothing that is planned would free memory, and nothing that is ready has (`Desk.is_stuck`), waiting is of no
+        use: idle nodes may have it, one each.
         """
         adds = self.adds(run, task, inputs)
         if not adds and (inputs is None or inputs.total < LARGE_BYTES):
@@ -113,7 +114,9 @@ class Memory:
         if len(able) == len(nodes):
             return only
         if not able and not self.freeing:
-            return [node for node in nodes if not node.planned]
+            if desk.is_stuck:
+                return [node for node in nodes if not node.planned]
+            desk.holds_back = True
         return able
 
     def is_short(self, run: Run, task: int, node: Node, inputs: Inputs) -> bool:

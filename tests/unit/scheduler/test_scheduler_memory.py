@@ -9,6 +9,7 @@ import pytest
 from scheduler_story import Cluster, kind, program
 
 from handoff.messages import Forget
+from handoff.scheduler.runs import DONE
 from handoff.scheduler.simulate.cluster import ClusterSpec, node
 from handoff.scheduler.simulate.simulator import Simulator
 from handoff.scheduler.simulate.workload import workflow
@@ -100,3 +101,29 @@ def test_pinned_producers_wait_for_memory_too() -> None:
 
     assert cluster.scheduler.ledger.runs[run].planned == 6
     cluster.finish(run, nbytes=GB)
+
+
+def test_with_one_core_what_frees_memory_has_its_turn_as_well() -> None:
+    """Between two tasks nothing is planned that would free any: what is ready to is offered before the next producer."""
+    cluster = Cluster().client().join("n1", cpu=1, memory=4_000)
+    make, use = kind("make", flags=0), kind("use", flags=1)
+    cluster.submit(expecting(program([(make, ())] * 8 + [(use, (each,)) for each in range(8)]), [GB] * 8 + [10] * 8))
+    table, most = cluster.scheduler.ledger.runs[1], 0
+    while not table.is_over:
+        (task,) = [task for task in range(16) if table.is_planned(task)]
+        cluster.done(task, nbytes=GB if task < 8 else 10, seconds=1.0)
+        most = max(most, sum(table.state[each] == DONE and table.needed[each] > 0 for each in range(8)))
+    assert most == 2     # the third would be more than 60 % of the memory
+
+
+def test_producers_of_large_results_are_placed_one_by_one_however_short_they_are() -> None:
+    """In a block nobody would look at the memory."""
+    cluster = Cluster().client().join("n1", cpu=2, memory=4_000)
+    make, use = kind("make", flags=0), kind("use", flags=1)
+    first = cluster.submit(program([(make, ())] * 10))
+    cluster.finish(first, nbytes=GB // 2, seconds=0.002)
+    cluster.hear("client", Forget(first))
+    run = cluster.submit(program([(make, ())] * 30 + [(use, (each,)) for each in range(30)]))
+    table = cluster.scheduler.ledger.runs[run]
+    assert 1 <= sum(table.is_planned(task) for task in range(30)) <= 4     # 60 % of 4 GB
+    cluster.finish(run, nbytes=GB // 2, seconds=0.002)
