@@ -41,6 +41,7 @@ from handoff.scheduler.nodes import Node
 from handoff.scheduler.recall import recall_for_idle_nodes, recall_stranded, take_back
 from handoff.scheduler.reports import take_report
 from handoff.scheduler.runs import DELAYED, DONE, GONE, WAITING
+from handoff.scheduler.silence import Silence
 from handoff.scheduler.waiting import give_up_waiting, see_what_is_unmet, see_what_is_unmet_everywhere
 from handoff.settings import SchedulerSettings
 
@@ -57,7 +58,7 @@ class Scheduler:
         self.ledger.plans_all = getattr(self.allocator, "plans_all", False)
         self.ledger.allocator = type(self.allocator).__name__
         self._next_run = first_run
-        self._look_at = float("inf")                  # when to look for silent nodes again
+        self._silence = Silence(settings)
 
     # ── the shape of a brain ────────────────────────────────────────────────
 
@@ -65,7 +66,7 @@ class Scheduler:
     def deadline(self) -> float | None:
         """When the next pause, timeout or silence is due."""
         ledger = self.ledger
-        due = min(ledger.timers[0][0] if ledger.timers else float("inf"), self._look_at, ledger.out.say_at, ledger.out.release_at)
+        due = min(ledger.timers[0][0] if ledger.timers else float("inf"), self._silence.look_at, ledger.out.say_at, ledger.out.release_at)
         return None if due == float("inf") else due
 
     def handle(self, now: float, event: Any) -> list[Send | Close | Note]:
@@ -95,8 +96,10 @@ class Scheduler:
     def settle(self, now: float) -> list[Send | Close | Note]:
         """Do what is due, place what can be placed, say what is to be said."""
         ledger = self.ledger
-        if self._look_at <= now:
-            self._look_for_silence(now)
+        if self._silence.look_at <= now:
+            for node, reason in self._silence.look(now, ledger):
+                ledger.out.close(node.peer, reason)
+                self._lose_node(now, node, reason)
         while ledger.timers and ledger.timers[0][0] <= now:
             _, _, what, first, second, third = heappop(ledger.timers)
             self._remember(now, what, first, second, third)
@@ -262,7 +265,7 @@ class Scheduler:
         ledger.out.names[peer] = (hello.name, hello.address)
         if ledger.leaving:
             draining.ask_back_again(ledger)
-        self._look_at = min(self._look_at, now + self.settings.suspect_seconds)
+        self._silence.heard(now)
         see_what_is_unmet_everywhere(self.ledger, now)
         self.ledger.is_changed = self.ledger.is_regrouped = True
 
@@ -271,13 +274,13 @@ class Scheduler:
         if node.state == "suspect" and node.dropped_at is None:
             node.state = "draining" if node.leaves else "ready"
             self.ledger.is_changed = self.ledger.is_regrouped = True
-            self._look_at = min(self._look_at, now + self.settings.suspect_seconds)
+            self._silence.heard(now)
 
     def _drop(self, now: float, peer: PeerId) -> None:
         node = self.ledger.nodes.get(peer)
         if node is not None:
             node.dropped_at, node.state, self.ledger.is_regrouped = now, "suspect", True
-            self._look_at = min(self._look_at, now + self.settings.lost_seconds)
+            self._silence.dropped(now)
         client = self.ledger.clients.get(peer)
         if client is not None:
             client.lost_at = now + self.settings.client_grace_seconds
@@ -335,21 +338,6 @@ class Scheduler:
             else:
                 losses.missing_outputs(ledger, now, run, list(run.tasks_in(GONE)))
                 self.ledger.touch(run)
-
-    def _look_for_silence(self, now: float) -> None:
-        """Nodes that are silent get no more work, then are given up."""
-        suspect_after, lost_after = self.settings.suspect_seconds, self.settings.lost_seconds
-        self._look_at = float("inf")
-        for node in list(self.ledger.nodes.values()):
-            since = node.heard if node.dropped_at is None else node.dropped_at
-            if since + lost_after <= now:
-                reason = f"{'silent' if node.dropped_at is None else 'disconnected'} for {now - since:.1f} s"
-                self.ledger.out.close(node.peer, reason)
-                self._lose_node(now, node, reason)
-                continue
-            if since + suspect_after <= now:
-                node.state, self.ledger.is_regrouped = "suspect", True
-            self._look_at = min(self._look_at, since + (lost_after if node.state == "suspect" else suspect_after))
 
     # ── clocks ──────────────────────────────────────────────────────────────
 

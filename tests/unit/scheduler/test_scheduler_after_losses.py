@@ -5,10 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from scheduler_story import CPU, Cluster, Flag, Plan, Recall, Recalled, Redirect, Release, RunDone, Unreachable, ints, kind, many, program
+from scheduler_story import (
+    CPU,
+    Cluster,
+    Flag,
+    Plan,
+    Recall,
+    Recalled,
+    Redirect,
+    Release,
+    RunDone,
+    RunFailed,
+    Unreachable,
+    ints,
+    kind,
+    many,
+    program,
+)
 
 from handoff.ids import RunId
-from handoff.messages import EndRun, Forget, Missing
+from handoff.machine import Tick
+from handoff.messages import Alive, EndRun, Forget, Missing
 from handoff.scheduler.views import timeline
 
 
@@ -288,3 +305,22 @@ def test_who_was_there_when_is_told_with_the_run() -> None:
     cluster.hear("client", Forget(run))
     cluster.lose("n2")
     assert [stay.name for stay in past.during(0.0, 9.0)] == ["n3"]
+
+
+def test_while_the_coordinator_stood_still_nobody_was_silent() -> None:
+    """It was stopped for a minute: what nodes said lies unread. A node that says nothing after that is lost as any other."""
+    cluster = Cluster().client().join("n1").join("n2")
+    run = cluster.submit(many(2, kind("once", max_retries=0)))
+    cluster.wait(1.0)
+    cluster.drop("client")
+    cluster.now += 60.0
+    cluster.do(Tick())
+    cluster.resume("client")
+    cluster.hear("n1", Alive((), 1, 0))
+    cluster.done(0, run=run, node="n1") if cluster.where(0) == "n1" else cluster.done(1, run=run, node="n1")
+    assert not cluster.told(RunFailed) and len(cluster.scheduler.ledger.nodes) == 2
+    for _ in range(12):
+        cluster.wait(1.0)
+        cluster.hear("n1", Alive((), 0, 0))
+    assert [node.name for node in cluster.scheduler.ledger.nodes.values()] == ["n1"]
+    assert [failed.code for _, failed in cluster.said if isinstance(failed, RunFailed)] == ["NodeLost"]

@@ -101,7 +101,7 @@ def test_the_node_is_cleared_that_a_collocated_task_must_have() -> None:
     small = cluster.submit(many(400, kind("small")))
     ledger = cluster.scheduler.ledger
     kept: set[str] = set()
-    while not ledger.runs[group].done == 2 and cluster.now < 12.0:
+    while ledger.runs[group].done != 2 and cluster.now < 12.0:
         play(cluster, cluster.now + 0.1, group, small)
         kept |= {ledger.nodes[peer].name for peer in ledger.reserved}
     assert ledger.runs[group].done == 2 and cluster.where(1, group) == "n2"
