@@ -76,7 +76,8 @@ def test_nodes_that_did_nothing_are_idle() -> None:
 def test_nodes_have_only_the_time_in_which_they_were_there() -> None:
     """n2 came after one of four seconds, n3 was there for the first and the last, n4 was lost with what it ran."""
     stays = {"n1": [(0.0, 4.2)], "n2": [(1.0, 4.2)], "n3": [(3.0, 4.2), (0.0, 1.0)], "n4": [(0.0, 2.0)]}
-    story = Story("s", [done(0, 0.0, 4.0), done(1, 1.0, 3.0, node="n2")], dict.fromkeys(stays, 1.0), vain=[Vain("n4", 0.0, 2.0)], stays=stays)
+    tasks = [done(0, 0.0, 4.0), done(1, 1.0, 3.0, node="n2")]
+    story = Story("s", tasks, dict.fromkeys(stays, 1.0), vain=[Vain("n4", 0.0, 2.0)], stays=stays)
     uses = [(use.node, use.there, use.running, use.idle) for use in usage_of(story, causes_of(story))]
     assert uses == [("n1", 4.0, 4.0, 0.0), ("n2", 3.0, 3.0, 0.0), ("n3", 2.0, 0.0, 2.0), ("n4", 2.0, 2.0, 0.0)]
     assert "was there" in str(report_of(story)) and "was there" not in str(report_of(moved()))
