@@ -172,7 +172,10 @@ class Client:
             asked = self._core.ask("nodes")
             return lambda: cores_of(asked.result()) if asked.done() and asked.exception() is None else None
 
-        return mapped(lambda window: begin_window(self._core, function, window, options), zip(*iterables, strict=False), timeout, cores)
+        def begin(window: list[tuple[Any, ...]], first: int) -> Begun:
+            return begin_window(self._core, function, window, first, options)
+
+        return mapped(begin, zip(*iterables, strict=False), timeout, cores)
 
     # ── the cluster ──────────────────────────────────────────────────────────
 
@@ -276,15 +279,15 @@ def new_state(core: Core, dag_id: str, lowered: Lowered, output: OutputTaker | b
     return RunState(core, core.token(), graph, output=output, detached=detach)
 
 
-def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[Any, ...]], options: Mapping[str, Any]) -> Begun:
-    """A run for some items of a map."""
+def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[Any, ...]], first: int, options: Mapping[str, Any]) -> Begun:
+    """A run for some items of a map, of which the first has this number: errors name the item."""
     dag = DAG(getattr(function, "__name__", "map"))
     unknown = options.keys() - (OPTIONS - {"inline"})
     if unknown:
         raise TypeError(f"map does not know {', '.join(sorted(unknown))}; its options are {', '.join(sorted(OPTIONS - {'inline'}))}")
     bound = {name: value for name, value in options_of(function).items() if name != "inline"}  # of no meaning for a single call
     options = {**bound, **options}
-    for number, args in enumerate(window):
+    for number, args in enumerate(window, first):
         dag.add(Function(number, code=function, extra_args=list(args), **options))
     lowered = lower(dag)
     state = new_state(core, dag.id, lowered, None, False)

@@ -31,7 +31,7 @@ class Begun(NamedTuple):
     nbytes: int
 
 
-Begin: TypeAlias = "Callable[[list[tuple[Any, ...]]], Begun]"   # starts the run for a window of items
+Begin: TypeAlias = "Callable[[list[tuple[Any, ...]], int], Begun]"   # starts the run for a window of items, the first with this number
 
 
 class Measure:
@@ -64,6 +64,7 @@ class Mapped:
         self._measure = Measure()
         self._started: deque[RunState] = deque()
         self._ahead = 0              # items taken and not read
+        self._count = 0              # items taken
         self._is_exhausted = False
         for _ in range(AHEAD):
             self._take()
@@ -80,7 +81,8 @@ class Mapped:
                 break
         if not window:
             return
-        begun = self._begin(window)
+        begun = self._begin(window, self._count)
+        self._count += len(window)
         self._started.append(begun.state)
         self._measure.saw(0, begun.nbytes, len(window))
         self._ahead += len(window)

@@ -197,7 +197,7 @@ def wait_known(state: RunState, task: int, deadline: float | None) -> None:
                 state.raise_if_failed()
             check_may_wait(state.core, "results can't be waited for here")
             if not happened.wait(None if deadline is None else bounded(max(0.0, deadline - time.monotonic()))):
-                raise ResultTimeout(f"the result of item {state.name_of(task)!r} of its window is not here in time; the map is ended")
+                raise ResultTimeout(f"the result of item {state.name_of(task)!r} is not here in time; the map ends, and what runs for it")
             happened.clear()
     finally:
         state.watchers.remove(happened.set)

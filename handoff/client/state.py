@@ -16,7 +16,7 @@ from handoff.client.events import Arrived, Failure
 from handoff.client.failures import error_of
 from handoff.client.waiting import Awaited
 from handoff.columns import Ints, ints
-from handoff.errors import ConnectionLost, HandoffError
+from handoff.errors import ConnectionLost, ExecutionError, HandoffError
 from handoff.messages import Progress, RunDone
 from handoff.program import Kind
 from handoff.wire.values import Packed, unpack
@@ -158,8 +158,7 @@ class RunState:
             block = self._block(task)
             if block is None:  # another caller was quicker
                 return self._values[task]
-        value = unpack(block)
-        value = self._values.setdefault(task, value)
+        value = self._values.setdefault(task, self._unpacked(task, block))
         self._packed.pop(task, None)
         return value
 
@@ -171,7 +170,14 @@ class RunState:
             block = self._block(task)
             assert block is not None, "taken by somebody else"
         del self._packed[task]
-        return unpack(block), len(block)
+        return self._unpacked(task, block), len(block)
+
+    def _unpacked(self, task: int, block: bytes | memoryview) -> Any:
+        try:
+            return unpack(block)
+        except Exception as error:
+            raise ExecutionError(f"the result of {self.name_of(task)!r} is here, but can't be loaded: {type(error).__name__}: {error}. "
+                                 "Whatever its classes need must be importable here, too") from error
 
     def fetch(self, task: int) -> Future[None]:
         """Ask for a large value; the future is done when it is here."""

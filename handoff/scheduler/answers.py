@@ -53,7 +53,9 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
             return
     if data is None:
         is_about_run = ask.topic in ("run", "timeline", "graph", "attach", "explain", "corrections")
-        text = f"there is no run {ask.run}" if is_about_run else f"there is nothing to say about {ask.topic!r}"
+        past = ledger.past.runs.get(ask.run)
+        text = f"run {ask.run} is over ({past['state']}), and nothing else of it is kept" if past else f"there is no run {ask.run}"
+        text = text if is_about_run else f"there is nothing to say about {ask.topic!r}"
         ledger.out.send(peer, Refused("ExecutionError", text, ask.token))
     else:
         ledger.out.send(peer, Answer(ask.token, data))

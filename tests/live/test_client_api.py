@@ -368,7 +368,7 @@ def test_runs_that_nobody_holds_are_forgotten(client: handoff.Client) -> None:
     assert client._core.ask("timeline", number).result()["task"]
     del result
     gc.collect()
-    with pytest.raises(errors.HandoffError, match=f"no run {number}"):
+    with pytest.raises(errors.HandoffError, match=f"run {number} is over"):
         client._core.ask("timeline", number).result()
 
 
@@ -396,3 +396,41 @@ def test_ctrl_c_cancels_the_run(client: handoff.Client) -> None:
         client.execute(pair(30))
     timer.join()
     wait_until(lambda: all(run.state != "running" for run in client.runs()))
+
+
+class Unloadable:
+    """Can be pickled, and never be loaded again."""
+
+    def __reduce__(self) -> Any:
+        """Loading it divides by zero."""
+        return (divmod, (1, 0))
+
+
+def not_seventy(number: int) -> int:
+    """Fails once."""
+    if number == 70:
+        raise ValueError("seventy")
+    return number
+
+
+def test_errors_of_a_map_name_the_item(client: handoff.Client) -> None:
+    """Its number in the whole map, whatever runs the items were in."""
+    with pytest.raises(errors.FunctionFailed, match="function 70: ") as caught:
+        list(client.map(not_seventy, range(100), max_retries=0))
+    assert caught.value.function == 70
+    with pytest.raises(errors.ResultTimeout, match="the result of item 1 is not here in time; the map ends"):
+        list(client.map(sleeper, [0.0, 60.0], timeout=1.5))
+
+
+def test_a_result_that_can_not_be_loaded_is_named(client: handoff.Client) -> None:
+    """Whichever way it is looked at; its own error is the cause."""
+    dag = handoff.DAG()
+    dag.call(Unloadable, id="broken")
+    ways = [
+        lambda: client.submit(Unloadable).result(), lambda: list(client.map(lambda _: Unloadable(), [1])),
+        lambda: list(client.start(dag).as_completed()), lambda: client.execute(dag).results["broken"],
+    ]
+    for way, name in zip(ways, ("'Unloadable'", "0", "'broken'", "'broken'"), strict=True):
+        with pytest.raises(errors.ExecutionError, match=f"the result of {name} is here, but can't be loaded: ZeroDivisionError") as caught:
+            way()
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)

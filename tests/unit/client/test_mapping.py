@@ -45,7 +45,7 @@ class Stage:
         self.asked = self.cancelled = self.released = 0
         self.is_quick = True
 
-    def begin(self, window: list[tuple[Any, ...]]) -> Begun:
+    def begin(self, window: list[tuple[Any, ...]], first: int = 0) -> Begun:
         """A window begins."""
         self.windows.append(len(window))
         made: Any = Window(self, [item for item, in window])

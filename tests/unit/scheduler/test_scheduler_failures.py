@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 from scheduler_story import (
+    Ask,
     Close,
     Cluster,
     Flag,
     Plan,
     Redirect,
+    Refused,
     Release,
     RunDone,
     RunFailed,
@@ -456,3 +458,17 @@ def test_a_finished_chain_holds_nothing() -> None:
     assert not any(len(shape) for shape in cluster.scheduler.ledger.ready.shapes.values())
 
 
+
+
+def test_a_detached_run_that_fails_while_its_client_may_come_back_tells_who_attaches() -> None:
+    """Its client died without a word: until its patience with it ends, the coordinator does not know that it is gone."""
+    cluster = Cluster().client().join("n1")
+    run = cluster.submit(many(1, kind(max_retries=0)), detach=True)
+    cluster.drop("client")
+    cluster.fail(0)
+    cluster.wait(10.0)
+    cluster.client("other")
+    cluster.hear("other", Ask(9, "attach", run))
+    assert [failed.code for failed in cluster.told(RunFailed, "other")] == ["FunctionFailed"]
+    cluster.hear("other", Ask(9, "timeline", run))
+    assert [refused.text for refused in cluster.told(Refused, "other")] == [f"run {run} is over (failed), and nothing else of it is kept"]
