@@ -14,14 +14,12 @@ from handoff.scheduler import blocks, following, homes, starvation
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.bookings import Bookings
 from handoff.scheduler.choices import serve_choices
-from handoff.scheduler.groups import Option
+from handoff.scheduler.groups import Eligible, Option
 from handoff.scheduler.inputs import Inputs, fetch, inputs_of
-from handoff.scheduler.ledger import Ledger
-from handoff.scheduler.memory import LARGE_BYTES
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.ready import LOW, Shape
 from handoff.scheduler.runs import WAITING, Run
-from handoff.scheduler.wishes import NEAR, able_nodes, home_of_object, wanted_near
+from handoff.scheduler.wishes import NEAR, able_nodes, home_of_object, needs_room, wanted_near, wishes_nothing
 
 BETA = 2.0               # what a transfer costs the others on the same links, in transfers
 PATIENCE = 64            # tasks that may wait for a certain node before the rest of a shape is looked at otherwise;
@@ -46,10 +44,12 @@ class Greedy:
         self._again = float("inf")      # when the first of the busy nodes that are waited for while others have room should be free
         self._left = 0                  # the highest priority of what was left without a place in this pass
         self._booked = Bookings()       # waits decided in this pass
+        self._full: dict[Eligible, None] = {}   # of which no node has room in this pass: there may be a thousand runs that need the same
 
     def allocate(self, now: float, desk: Desk) -> None:
         """Serve the shapes in order of urgency until nothing more has room."""
         self._booked.clear()
+        self._full.clear()
         self._kept = 0
         self._left = -(1 << 63)
         self._again = float("inf")
@@ -72,6 +72,9 @@ class Greedy:
         """Place what can be placed of it; True when it is to be offered again after more urgent ones."""
         if len(shape.needs) > 1:
             return serve_choices(now, desk, shape, self._booked)
+        if self._full and shape.eligible in self._full and not desk.reserved and self._waits_for_room(desk, shape):
+            starvation.watch(now, desk, shape, 0)
+            return False
         options = desk.options_for(shape)
         aside: list[int] = []
         bound = desk.next_rank(shape)
@@ -90,7 +93,7 @@ class Greedy:
                 shape.is_tried = True
                 again = True
                 break
-            is_plain = run.plain and not (run.avoid or run.told or run.near or shape.spread or run.followed)
+            is_plain = wishes_nothing(run, shape)
             if is_plain and not alone and run.fan_in[task] > 1 and shape.priority >= self._left and homes.is_worth_it(ledger, run, shape):
                 count, alone, wait = homes.place(desk, run, shape, bound)
                 placed += count
@@ -104,12 +107,15 @@ class Greedy:
                 count = blocks.spread(desk, run, shape, bound)
                 placed += count
                 if not count:
+                    if not desk.nodes_with_room(shape, desk.nodes_for(shape)):
+                        self._full[shape.eligible] = None
                     break
                 continue
             if opened is None:
                 opened = [option.open_node(shape.need, desk.reserved, shape) for option in options]
-            if not any(opened) and self._needs_room(ledger, run, task, shape):
+            if not any(opened) and needs_room(ledger, run, task, shape):
                 self._left = max(self._left, shape.priority)
+                self._full[shape.eligible] = None
                 break
             key = shape.pop()
             is_in_turn = not run.followed or following.is_in_turn(now, ledger, run, task)
@@ -139,12 +145,16 @@ class Greedy:
 
     # ── one task ────────────────────────────────────────────────────────────
 
-    @staticmethod
-    def _needs_room(ledger: Ledger, run: Run, task: int, shape: Shape) -> bool:
-        """Whether it waits where nobody has room, whatever else there is to know of it."""
-        if run.attempt[task] or run.followed or (run.linked and run.missing[task]):
+    def _waits_for_room(self, desk: Desk, shape: Shape) -> bool:
+        """Whether nothing of it can be placed where no node has room: as `_serve` would find out."""
+        head, ledger = desk.head(shape), desk.ledger
+        if head is None:
             return False
-        return not ledger.foresight.reach(run, task, shape)
+        run, task = head
+        if needs_room(ledger, run, task, shape):
+            self._left = max(self._left, shape.priority)
+            return True
+        return wishes_nothing(run, shape) and not run.fan_in[task] and blocks.is_worth_it(ledger, shape, None)
 
     def _place(
         self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], opened: list[Node | None],
@@ -159,7 +169,7 @@ class Greedy:
             run.state[task] = WAITING       # it turned out to be long since it was queued: it comes back when its inputs exist
             return GONE
         inputs = inputs_of(ledger, run, task, now) if run.linked and run.fan_in[task] else None
-        is_large = self._is_large(ledger, run, shape, inputs)
+        is_large = ledger.memory.concerns(run, shape, inputs)
         is_usual = run.plain and not run.followed and not is_large and not run.avoid and not shape.spread and not shape.node
         only = None if is_usual else able_nodes(desk, run, task, shape, inputs)
         if only is not None and not only:
@@ -191,12 +201,6 @@ class Greedy:
         if became == FULL and only is not None and (not run.plain or task in run.avoid):
             return KEPT     # the few nodes that it may have are full: others of its kind may have more
         return became
-
-    @staticmethod
-    def _is_large(ledger: Ledger, run: Run, shape: Shape, inputs: Inputs | None) -> bool:
-        """Whether memory has a say in where it goes."""
-        made = shape.function if shape.function.count else ledger.estimates.all
-        return bool(run.told_bytes) or made.nbytes >= LARGE_BYTES or (inputs is not None and inputs.total >= LARGE_BYTES)
 
     def _late(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], opened: list[Node | None],
               only: list[Node] | None, inputs: Inputs | None, reach: float, seconds: float, ahead: float = 0.0) -> int:
@@ -318,7 +322,7 @@ class Greedy:
             is_tied = run.avoid or shape.spread or shape.node or run.max_concurrency or (run.linked and run.missing[task])
             opened = [option.open_node(shape.need, desk.reserved, shape) for option in options]
             inputs = inputs_of(ledger, run, task, now) if run.linked else None
-            is_free = run.plain and not is_tied and not self._is_large(ledger, run, shape, inputs)
+            is_free = run.plain and not is_tied and not ledger.memory.concerns(run, shape, inputs)
             if is_free and self._late(now, desk, run, task, shape, options, opened, None, inputs, 0.0, seconds, ahead) == PLACED:
                 continue
             heappush(shape.heap, key)

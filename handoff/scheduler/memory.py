@@ -97,6 +97,11 @@ class Memory:
         nbytes = self.ledger.foresight.nbytes(run, task)
         return nbytes if nbytes >= LARGE_BYTES else 0.0
 
+    def concerns(self, run: Run, shape: Shape, inputs: Inputs | None) -> bool:
+        """Whether memory has a say in where such a task goes."""
+        made = shape.function if shape.function.count else self.ledger.estimates.all
+        return bool(run.told_bytes) or made.nbytes >= LARGE_BYTES or (inputs is not None and inputs.total >= LARGE_BYTES)
+
     def with_room(
         self, desk: Desk, run: Run, task: int, shape: Shape, inputs: Inputs | None, only: list[Node] | None,
     ) -> list[Node] | None:

@@ -19,7 +19,7 @@ def watch(now: float, desk: Desk, shape: Shape, placed: int) -> None:
         shape.blocked_since = None
     elif shape.blocked_since is None:
         shape.blocked_since = now
-    elif now - shape.blocked_since > STARVED_SECONDS:
+    elif now - shape.blocked_since > STARVED_SECONDS and not desk.are_alike:
         _keep(now, desk, shape)
 
 
@@ -27,6 +27,10 @@ def keep_for_starved(now: float, desk: Desk) -> None:
     """Before anything is placed, or more urgent small tasks would take again what has just become free; priorities stand above that."""
     desk.ledger.cluster.kept.clear()
     waiting = [shape for shape in desk.ledger.ready.shapes.values() if len(shape)]
+    # Where all that wait need the same, there are no small ones that take the gaps of large ones.
+    desk.are_alike = all(shape.eligible is waiting[0].eligible and not shape.cluster for shape in waiting)
+    if desk.are_alike:
+        return
     patience = max(STARVED_SECONDS, STARVED_TASKS * desk.ledger.estimates.all.seconds)
     starved = [shape for shape in waiting if shape.blocked_since is not None and now - shape.blocked_since > patience]
     if starved:

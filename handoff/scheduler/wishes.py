@@ -11,6 +11,7 @@ from handoff.scheduler.runs import Run
 if TYPE_CHECKING:
     from handoff.scheduler.allocator import Desk
     from handoff.scheduler.inputs import Inputs
+    from handoff.scheduler.ledger import Ledger
     from handoff.scheduler.nodes import Node
 
 NEAR = 0.05     # what it is worth, as a part of its time, to run near what it wants to be near
@@ -37,6 +38,18 @@ def able_nodes(desk: Desk, run: Run, task: int, shape: Shape, inputs: Inputs | N
     if only is not None and desk.reserved:
         only = [node for node in only if desk.reserved.get(node.peer, shape) is shape]
     return ledger.memory.with_room(desk, run, task, shape, inputs, only)
+
+
+def wishes_nothing(run: Run, shape: Shape) -> bool:
+    """Whether tasks of this run and shape are all alike to the allocator, but for their inputs."""
+    return run.plain and not (run.avoid or run.told or run.near or shape.spread or run.followed)
+
+
+def needs_room(ledger: Ledger, run: Run, task: int, shape: Shape) -> bool:
+    """Whether it waits where nobody has room, whatever else there is to know of it."""
+    if run.attempt[task] or run.followed or (run.linked and run.missing[task]):
+        return False
+    return not ledger.foresight.reach(run, task, shape)
 
 
 def wanted_near(desk: Desk, run: Run, task: int) -> set[int]:
