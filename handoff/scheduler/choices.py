@@ -5,9 +5,11 @@ What each cost comes to in time is learned apart, since that is why there is a c
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from handoff.scheduler import starvation
+from handoff.scheduler import following, starvation
+from handoff.scheduler.groups import Group, Option
 from handoff.scheduler.inputs import Inputs, fetch, inputs_of
 from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import WAITING, Run
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 64   # tasks that find no room before the rest is not looked at
 BETA = 2.0      # as in `greedy.py`
+EACH_OF = 16    # nodes that are alike, of which each is looked at
+HOLDERS_MAX = 3 # nodes that hold inputs, likewise
 
 
 def serve_choices(now: float, desk: Desk, shape: Shape, booked: Bookings) -> bool:
@@ -38,25 +42,32 @@ def serve_choices(now: float, desk: Desk, shape: Shape, booked: Bookings) -> boo
         if run.linked and run.missing[task]:
             run.state[task] = WAITING   # it comes back when its inputs exist
             continue
+        if run.followed and not following.is_in_turn(now, ledger, run, task):
+            aside.append(key)
+            continue
         inputs = inputs_of(ledger, run, task, now) if run.linked and run.fan_in[task] else None
         able = able_nodes(desk, run, task, shape, inputs) if desk.settle_consumer(run, task) else []
-        able = desk.nodes_for(shape) if able is None else able
-        best = _best(now, desk, run, task, shape, able, inputs, booked)
-        if best is not None and best[1] <= now:
+        near = wanted_near(desk, run, task) if run.near else set()
+        best = _best(now, desk, run, task, shape, able, near, inputs, booked)
+        if best is not None and best[1] <= now and best[3].has_room(shape.needs[best[2]]):     # what is overdue may take long yet
             _, _, alternative, node = best
             if inputs is not None:
                 fetch(ledger, node, inputs, now)
             ledger.plan(now, run, task, node, held=True, alternative=alternative)
             ledger.memory.note(run, task, node.peer, inputs)
             placed += 1
-        elif able and run.attempt[task] and run.blocks_planned(task) and desk.choice(shape, able[0], is_waiting=True) is not None:
+        elif run.attempt[task] and run.blocks_planned(task) and (late := _without_room(desk, shape, able)) is not None:
             # Planned tasks wait for it, maybe those that take up all the room: it must not wait for them.
-            ledger.plan(now, run, task, able[0], held=False, alternative=desk.choice(shape, able[0], is_waiting=True) or 0)
+            ledger.plan(now, run, task, late[0], held=False, alternative=late[1])
             placed += 1
         else:
             aside.append(key)
+            if run.followed:
+                following.wait_for_room(now, ledger, run, task)
             if best is not None:
                 booked.add(best[3], best[0], shape.needs[best[2]])
+            if able is None and inputs is None and not run.attempt[task] and not _has_room(desk, shape):
+                break     # nor will the next one find any
     shape.put_back(aside)
     shape.is_tried |= placed > 0
     if not len(shape):
@@ -66,7 +77,7 @@ def serve_choices(now: float, desk: Desk, shape: Shape, booked: Bookings) -> boo
 
 
 def _best(
-    now: float, desk: Desk, run: Run, task: int, shape: Shape, nodes: list[Node], inputs: Inputs | None,
+    now: float, desk: Desk, run: Run, task: int, shape: Shape, able: list[Node] | None, near: Collection[int], inputs: Inputs | None,
     booked: Bookings,
 ) -> tuple[float, float, int, Node] | None:
     """(when it would be done, when it would start, with which cost, where) of the best; of equal ones the preferred cost.
@@ -75,13 +86,12 @@ def _best(
     """
     ledger = desk.ledger
     is_known = any(function.count for function in shape.functions)
-    near = wanted_near(desk, run, task) if run.near else ()
     best: tuple[float, float, int, Node] | None = None
     for alternative, need in enumerate(shape.needs):
         if ledger.cluster_room(shape, alternative) <= 0:
             continue
         usual = ledger.foresight.seconds_at(run, task, shape, alternative)
-        for node in nodes:
+        for node in _looked_at(desk, shape, alternative, near, inputs) if able is None else able:
             if not node.can_hold(need):
                 continue
             start = now if node.has_room(need) else booked.room_at(node, need, now)
@@ -92,3 +102,51 @@ def _best(
             if best is None or end < best[0]:
                 best = (end, start, alternative, node)
     return best
+
+
+def _options(desk: Desk, shape: Shape, alternative: int) -> list[Option]:
+    """The groups of nodes that may have it at this cost."""
+    eligible = shape.eligible
+    if eligible.choices_of != desk.ledger.open_version:
+        able = dict.fromkeys(desk.able_for(shape))
+        groups = [each for each in desk.ledger.groups if each.members[0] in able]
+        if shape.node:
+            groups = [Group([node], listed=False) for node in able]
+        eligible.choices = [[Option(group, 1.0) for group in groups if group.members[0].can_hold(need)] for need in shape.needs]
+        eligible.choices_of = desk.ledger.open_version
+    return eligible.choices[alternative]
+
+
+def _looked_at(desk: Desk, shape: Shape, alternative: int, near: Collection[int], inputs: Inputs | None) -> list[Node]:
+    """Of small groups of nodes that are alike all, of large ones one with room and the one that is free first; those with its inputs."""
+    nodes: dict[Node, None] = {}
+    for option in _options(desk, shape, alternative):
+        group = option.group
+        if len(group.members) <= EACH_OF or not group.is_listed:
+            nodes.update(dict.fromkeys(group.members))
+            continue
+        found = option.open_node(shape.needs[alternative], desk.reserved, shape)
+        if found is not None:
+            nodes[found] = None
+        nodes[group.least()] = None
+    bytes_on = inputs.bytes_on if inputs is not None else {}
+    for peer in (*sorted(bytes_on, key=lambda each: (-bytes_on[each], each))[:HOLDERS_MAX], *sorted(near)):
+        node = desk.ledger.nodes.get(peer)
+        if node is not None and node.state == "ready" and (not shape.node or node.name == shape.node) and node.can_run(shape):
+            nodes[node] = None
+    return [node for node in nodes if desk.reserved.get(node.peer, shape) is shape] if desk.reserved else list(nodes)
+
+
+def _has_room(desk: Desk, shape: Shape) -> bool:
+    """Whether any node has room for it at any of its costs."""
+    return any(option.open_node(need, desk.reserved, shape) is not None
+               for alternative, need in enumerate(shape.needs) for option in _options(desk, shape, alternative))
+
+
+def _without_room(desk: Desk, shape: Shape, able: list[Node] | None) -> tuple[Node, int] | None:
+    """A node that could ever have it, and at which cost."""
+    for node in desk.nodes_for(shape) if able is None else able:
+        alternative = desk.choice(shape, node, is_waiting=True)
+        if alternative is not None:
+            return node, alternative
+    return None

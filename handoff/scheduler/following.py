@@ -146,9 +146,9 @@ def wait_for_room(now: float, ledger: Ledger, run: Run, task: int) -> None:
     """It was not placed in this pass: what comes after it in the plan of its node must not take the room that it waits for."""
     following, peer = run.following, run.followed.get(task, NOBODY)
     assert following is not None
-    node = ledger.nodes.get(peer)
-    if node is not None and not node.has_room(run.shapes[run.kind[task]].need):
-        following.waiting.setdefault(peer, node.room_at(run.shapes[run.kind[task]].need, now))
+    node, needs = ledger.nodes.get(peer), run.shapes[run.kind[task]].needs
+    if node is not None and not any(node.has_room(need) for need in needs):
+        following.waiting.setdefault(peer, min([node.room_at(need, now) for need in needs if node.can_hold(need)], default=now))
 
 
 def lose(ledger: Ledger, node: Node) -> None:

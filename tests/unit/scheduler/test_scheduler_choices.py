@@ -6,9 +6,11 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from scheduler_story import Cluster, kind, many, program
+from counted import calls_in
+from scheduler_story import Cluster, Report, floats, kind, longs, many, program
 
 from handoff.columns import ints
+from handoff.machine import Received
 from handoff.messages import Forget
 from handoff.resources import amounts
 
@@ -153,3 +155,23 @@ def test_weights_mean_something_with_few_cores_too(cores: int) -> None:
     assert sum(done.values()) == 200
     assert 0.73 <= done[heavy] / 200 <= 0.77
     assert done[light] > 0
+
+
+def test_a_choice_costs_no_more_on_a_large_cluster() -> None:
+    """Nodes that are alike are asked together: one report is as much work with 200 full nodes as with 20."""
+    def calls(nodes: int) -> int:
+        cluster = Cluster().client()
+        for number in range(nodes):
+            cluster.join(f"n{number}", cpu=4)
+        run = cluster.submit(many(4 * nodes + 500, kind("work", {"cpu": 1}, alternatives=(amounts({"cpu": 2}),))))
+        table, ledger = cluster.scheduler.ledger.runs[run], cluster.scheduler.ledger
+        assert table.planned == 4 * nodes
+        node = ledger.by_name["n3"]
+        tasks = ints([node.tasks_of(table)[0]])
+        cluster.wait(1.0)
+        report = Report(run, tasks, ints([table.attempt[tasks[0]]]), longs([1]), floats([0.5]), floats([0.0]))
+        count = calls_in(lambda: cluster.scheduler.handle(cluster.now, Received(node.peer, report)), "scheduler")
+        assert table.planned == 4 * nodes
+        return count
+
+    assert calls(200) < 1.5 * calls(20)

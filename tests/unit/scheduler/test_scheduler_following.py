@@ -9,6 +9,7 @@ from scheduler_story import Ask, Cluster, Flag, chain, floats, ints, kind, many,
 
 from handoff.messages import Answer, Failed, RunDone
 from handoff.program import Program
+from handoff.resources import amounts
 from handoff.scheduler.first_fit import FirstFit
 from handoff.scheduler.heft import Heft
 from handoff.scheduler.round_robin import RoundRobin
@@ -271,3 +272,20 @@ def test_other_runs_go_on_as_ever_beside_a_followed_one() -> None:
     made.done(0, run=second)
     assert made.where(1, second) == "b"
     assert not isinstance(made.last, Failed)
+
+
+@pytest.mark.parametrize("alternatives", [(), (amounts({"gpu": 1}),)], ids=["one cost", "two costs"])
+def test_small_ones_do_not_take_the_room_that_an_earlier_large_one_waits_for(alternatives: Any) -> None:
+    """The plan: two of four cores for a second, then all four for one, then small ones of three seconds; a choice of costs or not."""
+    made = cluster("a", cpu=4)
+    small = kind("small", {"cpu": 1}, alternatives=alternatives)
+    what = program([(kind("first", {"cpu": 2}), ()), (kind("wide", {"cpu": 4}), ()), *[(small, ())] * 4])
+    run = made.submit(timed(what, 1.0, 1.0, *[3.0] * 4), **follow("a" * 6, "a", ranks=[5.0, 4.0, *[3.0] * 4]))
+    table = made.scheduler.ledger.runs[run]
+    assert [task for task in range(6) if table.is_planned(task)] == [0]
+    made.wait(1.0)
+    made.done(0, seconds=1.0)
+    assert [task for task in range(6) if table.is_planned(task)] == [1]
+    made.wait(1.0)
+    made.done(1, seconds=1.0)
+    assert [task for task in range(6) if table.is_planned(task)] == [2, 3, 4, 5]
