@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -97,7 +98,9 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 
 def main() -> None:
-    """The entry point of `handoff`."""
+    """The entry point of `handoff`. What stdout's encoding has no sign for is written as \\x.., as it is on stderr anyway."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(command())
 
 

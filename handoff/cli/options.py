@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from handoff.cli.plain import plain
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -32,9 +34,8 @@ def connected(coordinator: str | None, secret_file: Path | None) -> Client:
 
 
 def write_json(data: Any) -> None:
-    """To stdout, on lines of their own; what JSON has no word for is written as Python shows it."""
-    json.dump(data, sys.stdout, default=repr, indent=2)
-    sys.stdout.write("\n")
+    """To stdout, on lines of their own, all of it or nothing; what JSON has no word for is written as Python shows it."""
+    sys.stdout.write(json.dumps(plain(data), indent=2, allow_nan=False) + "\n")
 
 
 def table(*columns: str) -> Table:

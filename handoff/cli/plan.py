@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from handoff.cli.options import AsJson, Coordinator, SecretFile, write_json
+from handoff.cli.plain import names_of
 from handoff.cli.run import chosen, cluster, written
 from handoff.cli.target import load_dag
 from handoff.errors import ConfigError
@@ -42,12 +43,13 @@ def plan(  # options of a command line
     if save is not None:
         written(lambda: made.save(save), "--save")
     if as_json:
+        names = names_of(dag.functions)
         write_json({
             "dag_id": made.name, "makespan": made.makespan, "lower_bound": made.lower_bound, "bytes_moved": made.bytes_moved,
             "allocator": made.allocator, "notes": list(made.notes), "unknown": list(made.unknown), "peak_memory": dict(made.peak_memory),
-            "allocations": {str(name): node for name, node in made.allocations.items()},
+            "allocations": {names[each]: node for each, node in made.allocations.items()},
             "critical_path": [asdict(leg) for leg in made.critical_path],
-            "timeline": [{**asdict(record), "function": str(record.function)} for record in made.timeline],
+            "timeline": [{**asdict(record), "function": names.get(record.function, str(record.function))} for record in made.timeline],
         })
     else:
         typer.echo(made.to_mermaid() if mermaid else str(made))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from reprlib import Repr
@@ -15,6 +15,7 @@ import typer
 
 from handoff.cli.exits import INTERRUPTED, as_data
 from handoff.cli.options import AsJson, Coordinator, SecretFile, connected, table, write_json, write_table
+from handoff.cli.plain import names_of, shown
 from handoff.cli.progress import Display, display
 from handoff.cli.target import load_dag
 from handoff.errors import ConfigError, ExecutionError, FileError, HandoffError, ResultTimeout
@@ -51,6 +52,9 @@ def run(  # options of a command line
 ) -> None:
     """Run a graph, on a cluster or, where none is named, on this machine.
 
+    Functions whose ids are no strings are called as Python shows the id, here and in JSON: 7, ('x', 1); and "int 7" where "7" is another's id.
+    In JSON so are the keys of dicts, and a result, or a part of one, that JSON has no word for is such a text, too.
+
     \b
     Examples:
       handoff run images.py:dag
@@ -62,7 +66,7 @@ def run(  # options of a command line
     for option, path in (("--trace", trace), ("--save", save)):
         if path is not None and not path.parent.is_dir():
             raise ConfigError(f"{option} {path}: there is no folder {path.parent}")
-    wanted, followed_plan = chosen(dag, returns), _loaded(plan)
+    wanted, followed_plan, names = chosen(dag, returns), _loaded(plan), names_of(dag.functions)
     with cluster(coordinator, secret_file) as client, display(sys.stderr) as shown:
         try:
             started = client.start(
@@ -76,10 +80,10 @@ def run(  # options of a command line
                 written(lambda: started.save(save), "--save")
             data = {
                 "run_id": result.run_id, "dag_id": result.dag_id, "bytes_moved": result.bytes_moved,
-                "results": {str(name): value for name, value in result.results.items()},
-                "allocations": {str(name): node for name, node in result.allocations.items()},
+                "results": {names[each]: value for each, value in result.results.items()},
+                "allocations": {names[each]: node for each, node in result.allocations.items()},
             } if as_json else None
-            rows = [] if as_json else list(_rows(result))
+            rows = [] if as_json else list(_rows(result, names))
         except ExecutionError as error:
             if as_json:
                 write_json({"error": as_data(error)})
@@ -103,10 +107,10 @@ def _loaded(path: Path | None) -> Plan | None:
 
 
 def chosen(dag: DAG, returns: list[str] | None) -> list[Hashable] | None:
-    """The function ids that these words name; ids need not be strings."""
+    """The function ids that these words name; ids need not be strings, and are called what results are called in JSON."""
     if not returns:
         return None
-    ids = {str(each): each for each in dag.functions}
+    ids = {name: each for each, name in names_of(dag.functions).items()}
     for word in returns:
         if word not in ids:
             raise ConfigError(f"--returns {word}: there is no such function; the graph has {', '.join(list(ids)[:20])}")
@@ -153,6 +157,6 @@ def followed(started: Run, shown: Display) -> RunResult:
         raise
 
 
-def _rows(result: RunResult) -> Iterator[tuple[str, str, str]]:
-    for name, value in result.results.items():
-        yield str(name), result.allocations.get(name, ""), _short.repr(value)
+def _rows(result: RunResult, names: Mapping[Hashable, str]) -> Iterator[tuple[str, str, str]]:
+    for each, value in result.results.items():
+        yield names[each], result.allocations.get(each, ""), shown(value, _short.repr)

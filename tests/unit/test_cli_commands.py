@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +19,7 @@ import pytest
 from handoff import errors
 from handoff.cli import exits, options
 from handoff.cli.main import command
+from handoff.cli.plain import names_of
 from handoff.cli.progress import Bar, Plain, display
 from handoff.cli.run import chosen, followed
 from handoff.cli.target import load_dag
@@ -220,6 +224,25 @@ def test_returns_name_functions_whatever_their_ids_are() -> None:
     assert chosen(dag, ["7", "('x', 1)", "a"]) == [7, ("x", 1), "a"]
     with pytest.raises(errors.ConfigError, match="--returns b: there is no such function; the graph has a, 7"):
         chosen(dag, ["b"])
+
+
+def test_ids_that_look_alike_have_names_of_their_own() -> None:
+    """Strings keep theirs; what looks like one has its type before it, and a number behind it where that is taken, too."""
+    dag = DAG("d")
+    for each in (7, "7", "int 7", ("x",), "('x',)"):
+        dag.add(Function(each, code=int))
+
+    assert names_of(dag.functions) == {7: "int 7 (2)", "7": "7", "int 7": "int 7", ("x",): "tuple ('x',)", "('x',)": "('x',)"}
+    assert chosen(dag, ["7", "int 7 (2)"]) == ["7", 7]
+
+
+def test_what_stdout_has_no_sign_for_is_written_all_the_same() -> None:
+    """As a number, where the encoding of the terminal does not have it."""
+    program = "import sys; from handoff.cli import main; main.command = lambda: print('caf\\xe9 \\ud800'); main.main()"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (ran.returncode, ran.stdout) == (0, "caf\\xe9 \\ud800\n"), ran.stderr
 
 
 # ── progress ────────────────────────────────────────────────────────────────
@@ -431,6 +454,31 @@ def test_ctrl_c_is_130(said: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_json_shows_what_it_has_no_word_for(capsys: pytest.CaptureFixture[str]) -> None:
     """As Python writes it."""
-    options.write_json({"x": SimpleNamespace(a=1), "y": [1, None]})
+    options.write_json({"x": SimpleNamespace(a=1), "y": [1, None], ("z", 2): {3: math.nan, "3": (-math.inf, 0.5)}})
 
-    assert json.loads(capsys.readouterr().out) == {"x": "namespace(a=1)", "y": [1, None]}
+    assert json.loads(capsys.readouterr().out) == {
+        "x": "namespace(a=1)", "y": [1, None], "('z', 2)": {"int 3": "nan", "3": ["-inf", 0.5]},
+    }
+
+
+def test_json_is_whole_whatever_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    """What holds itself, is very deep or very long, or can't be shown, becomes a text; nothing is written by halves."""
+    class Mute:
+        def __repr__(self) -> str:
+            raise RuntimeError("no words")
+
+    own: list[Any] = [1]
+    own.append(own)
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    options.write_json([own, deep, 10**5000, Mute(), {Mute: "\udc00"}])
+
+    circle, found, large, mute, keyed = json.loads(capsys.readouterr().out)
+    assert circle == [1, "[1, [...]]"]
+    while isinstance(found, list):
+        (found,) = found
+    assert found.startswith("<list that can't be shown: RecursionError")
+    assert large.startswith("<int that can't be shown: ValueError")
+    assert mute == "<Mute that can't be shown: RuntimeError: no words>"
+    assert list(keyed.values()) == ["\udc00"]
