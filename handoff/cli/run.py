@@ -19,6 +19,7 @@ from handoff.cli.plain import names_of, shown
 from handoff.cli.progress import Display, display
 from handoff.cli.target import load_dag
 from handoff.errors import ConfigError, ExecutionError, FileError, HandoffError, ResultTimeout
+from handoff.graph.validate import RETRIES_MOST
 
 if TYPE_CHECKING:
     from handoff.client.client import Client
@@ -41,7 +42,7 @@ def run(  # options of a command line
     as_json: AsJson = False,
     returns: Annotated[list[str] | None, typer.Option("--returns", metavar="ID", help="Only this function's result; repeatable.")] = None,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="The longest that the run may take.")] = None,
-    max_retries: Annotated[int, typer.Option(min=0, help="How often a failed function is tried again.")] = 3,
+    max_retries: Annotated[int, typer.Option(min=0, max=RETRIES_MOST, help="How often a failed function is tried again.")] = 3,
     max_concurrency: Annotated[int | None, typer.Option(min=1, help="How many functions may run at once.")] = None,
     wait_for_nodes: Annotated[bool, typer.Option("--wait-for-nodes", help="Wait for a node that can, where none can.")] = False,
     weight: Annotated[float, typer.Option(help="Its share of the cluster beside other runs of the same priority.")] = 1.0,
@@ -52,8 +53,8 @@ def run(  # options of a command line
 ) -> None:
     """Run a graph, on a cluster or, where none is named, on this machine.
 
-    Functions whose ids are no strings are called as Python shows the id, here and in JSON: 7, ('x', 1); and "int 7" where "7" is another's id.
-    In JSON so are the keys of dicts, and a result, or a part of one, that JSON has no word for is such a text, too.
+    Functions whose ids are no strings are called as Python shows the id, in JSON, too: 7, ('x', 1); or "int 7" where another's id is "7".
+    So are the keys of dicts in JSON, and a result, or a part of one, that JSON has no word for is such a text.
 
     \b
     Examples:

@@ -15,7 +15,7 @@ from handoff.graph.dag import DAG
 from handoff.graph.function import Argument, Collocated, Function, Near
 from handoff.graph.links import Links, near
 from handoff.graph.references import Reference, references_in, replaced
-from handoff.graph.validate import check, given_inputs, refuse_streaming, roots
+from handoff.graph.validate import RETRIES_MOST, check, given_inputs, is_number_of_retries, refuse_streaming, roots
 from handoff.program import Flag, Form, Kind, Program
 from handoff.resources import DEFAULT_COST, costs
 from handoff.wire.failures import without_our_frames
@@ -46,9 +46,9 @@ def lower(dag: DAG, *, returns: Iterable[Hashable] | None = None, max_retries: i
     """The program of a graph. Raises `InvalidDAG` or `NotSerializable` errors; nothing has been sent then."""
     links = check(dag)
     refuse_streaming(links)
-    if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
-        raise InvalidFunction(f"max_retries={max_retries!r} is not a whole number from 0 on")
-    return _Lowering(links, given_inputs(links, inputs), returns, max_retries).lowered()
+    if not is_number_of_retries(max_retries):
+        raise InvalidFunction(f"max_retries={max_retries!r} is not a whole number from 0 to {RETRIES_MOST}")
+    return _Lowering(links, given_inputs(links, inputs), returns, int(max_retries)).lowered()
 
 
 class _Lowering:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from handoff.graph.dag import DAG
 
 FLOAT_MAX = 2**1023               # larger integers have no float
+RETRIES_MOST = 2**31 - 1          # what a program has room for
 
 _TYPES = tuple(map(str, FunctionType))
 _INCLUSIONS = tuple(map(str, ArgumentInclusion))
@@ -174,8 +175,8 @@ def _check_choice_of_node(function: Function) -> None:
 
 def _check_numbers(function: Function) -> None:
     retries, timeout, priority = function.max_retries, function.timeout, function.priority
-    if retries is not None and not (_whole(retries) and 0 <= retries < 2**31):
-        raise _wrong(function, f"max_retries={retries!r} is not a whole number from 0 on")
+    if retries is not None and not is_number_of_retries(retries):
+        raise _wrong(function, f"max_retries={retries!r} is not a whole number from 0 to {RETRIES_MOST}")
     if timeout is not None and not (_number(timeout) and 0 < timeout < inf):
         raise _wrong(function, f"timeout={timeout!r} is not a number of seconds above 0; for no limit leave it out")
     if not (_whole(priority) and abs(priority) < 2**31):
@@ -223,6 +224,11 @@ def _refuse(function: Function, why: str, *names: str) -> None:
     for name in names:
         if getattr(function, name) is not None:
             raise _wrong(function, f"{why} {name}")
+
+
+def is_number_of_retries(value: Any) -> bool:
+    """Whether a function, or a run, can have so many."""
+    return _whole(value) and 0 <= value <= RETRIES_MOST
 
 
 def _whole(value: Any) -> bool:

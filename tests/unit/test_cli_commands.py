@@ -84,6 +84,7 @@ def test_the_version_is_shown(said: Any) -> None:
     ("status x", "handoff: Invalid value for '[RUN]'"),
     ("cancel", "handoff: Missing argument 'RUN'"),
     ("run g:x --max-retries -1", "handoff: Invalid value for '--max-retries'"),
+    ("run g:x --max-retries 2147483648", "handoff: Invalid value for '--max-retries'"),
     ("nodes --coordinator http://a", "ConfigError: address 'http://a' is not an address"),
     ("nodes", "ConfigError: no cluster secret: "),
     ("nodes --secret-file /nope", "ConfigError: secret file /nope is not there"),

@@ -258,6 +258,15 @@ def test_inputs_are_values() -> None:
     assert evaluate_outputs(lowered) == {"a": (5, -5, 0)}
 
 
+@pytest.mark.parametrize("max_retries", [-1, 2**31, 2**64, 1.5, True, None, "3"])
+def test_retries_are_a_number_that_can_be_counted(max_retries: Any) -> None:
+    """What is none is refused before anything is sent; numpy's are numbers."""
+    with pytest.raises(InvalidFunction, match="is not a whole number from 0 to 2147483647"):
+        lower(dag_of(Function("a", code=int)), max_retries=max_retries)
+    most = lower(dag_of(Function("a", code=int)), max_retries=np.int64(2**31 - 1))
+    assert kind_of(most, "a").max_retries == 2**31 - 1
+
+
 @pytest.mark.parametrize(("inputs", "text"), [
     (None, "the input 'x' has no value"),
     ({"x": 1, "y": 2}, "inputs has a value for 'y', which is not in the graph"),
