@@ -11,6 +11,9 @@ import typer
 from handoff.cli.options import AsJson, Coordinator, SecretFile, connected, table, write_json, write_table
 from handoff.errors import ConfigError
 
+GOING_ON = ("running", "waiting")   # the states of runs that are not over
+SHOWN_MAX = 20                      # of the runs that there are instead of one that is not there
+
 
 def nodes(coordinator: Coordinator = None, secret_file: SecretFile = None, as_json: AsJson = False) -> None:
     """List the nodes of a cluster: what each offers, and what is free now.
@@ -74,9 +77,11 @@ def cancel(
       handoff cancel 7 --coordinator alpha:7070
     """
     with connected(coordinator, secret_file) as client:
-        present = [each.run for each in client.runs()]
-        if run not in present:
-            raise _no_run(run, present)
+        states = {each.run: each.state for each in client.runs()}
+        if run not in states:
+            raise _no_run(run, list(states))
+        if states[run] not in GOING_ON:
+            raise ConfigError(f"run {run} can't be cancelled: it is over, its state is {states[run]!r}")
         client.cancel(run)
     typer.echo(f"run {run} is cancelled")
 
@@ -103,7 +108,8 @@ def drain(
 
 
 def _no_run(run: int, present: list[int]) -> ConfigError:
-    return ConfigError(f"there is no run {run}; runs that are here: {', '.join(map(str, present)) or 'none'}")
+    more = f"the last {SHOWN_MAX} of {len(present)} runs that are here" if len(present) > SHOWN_MAX else "runs that are here"
+    return ConfigError(f"there is no run {run}; {more}: {', '.join(map(str, sorted(present)[-SHOWN_MAX:])) or 'none'}")
 
 
 def _amounts(amounts: Mapping[str, float]) -> str:

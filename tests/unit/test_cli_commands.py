@@ -427,9 +427,10 @@ def test_runs_are_listed(said: Any) -> None:
 
 @pytest.mark.usefixtures("fake_cluster")
 def test_a_run_is_cancelled(said: Any) -> None:
-    """By its number; one that is not there is named."""
+    """By its number; one that is not there is named, and of one that is over its state."""
     assert said("cancel", "3") == (0, "run 3 is cancelled\n", "")
     assert said("cancel", "9") == (2, "", "ConfigError: there is no run 9; runs that are here: 3, 4\n")
+    assert said("cancel", "4") == (2, "", "ConfigError: run 4 can't be cancelled: it is over, its state is 'done'\n")
     assert FakeClient.cancelled == [3]
 
 
