@@ -31,7 +31,7 @@ class Submit:
     timeout: float = 0.0          # seconds the whole run may take; 0: no limit
     detach: bool = False          # goes on when the client leaves
     wait_for_nodes: bool = False  # wait for a node that can, instead of refusing a cost that nobody meets
-    ids: bytes = b""              # pickled function ids, for who attaches later; opaque here
+    ids: bytes = b""              # pickled function ids and names of hidden tasks, for who attaches later; opaque here
     weight: float = 1.0           # its share of the cluster beside other runs of the same priority
     follow: Ints = field(default_factory=ints)      # a plan to follow, per task: index into follow_names, or NOBODY; empty: none
     follow_names: tuple[str, ...] = ()              # names of nodes

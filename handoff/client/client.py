@@ -234,7 +234,7 @@ def begin(
     followed = followed_columns(plan, lowered) if plan is not None else {}
     state = new_state(core, dag.id, lowered, output, detach)
     state.is_planned = plan is not None
-    ids = pack(lowered.ids).join() if detach else b""
+    ids = pack((lowered.ids, lowered.hidden)).join() if detach else b""
     core.submit(state, Submit(
         state.token, str(dag.id), lowered.program, max_concurrency or 0, float(timeout or 0.0), detach, wait_for_nodes, ids, float(weight),
         body=lowered.body,
@@ -309,6 +309,6 @@ def finish_attach(state: RunState) -> None:
         state.raise_if_failed()
         return
     answer: Any = state.answer
-    ids = unpack(answer["ids"]) if answer.get("ids") else list(range(int(answer["total"])))
+    ids, hidden = unpack(answer["ids"]) if answer.get("ids") else (list(range(int(answer["total"]))), {})
     number = {name: task for task, name in enumerate(ids) if name is not None}
-    state.graph = Graph(answer.get("name", ""), ids, [int(task) for task in answer["outputs"]], number)
+    state.graph = Graph(answer.get("name", ""), ids, [int(task) for task in answer["outputs"]], number, hidden=hidden)

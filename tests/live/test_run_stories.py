@@ -146,12 +146,17 @@ def test_the_same_awaited(cluster: handoff.LocalCluster, tmp_path: Path) -> None
 
 
 def test_an_attached_run_is_told_with_its_graph(cluster: handoff.LocalCluster, client: handoff.Client) -> None:
-    """Who did not write it asks the coordinator for what depends on what."""
+    """Who did not write it asks the coordinator for what depends on what; hidden tasks have the names that they have for who did."""
+    plan = client.plan(across())
     run = client.start(across(), detach=True)
     run.result(30)
     with cluster.client() as other:
         attached = other.attach(run.id)
         attached.result(30)
+        hidden = {each.function for each in attached.timeline()} - {"made", "looked", "packed", "brought"}
+        assert "the serialization of 'made' for 'packed'" in hidden and len(hidden) == 2
+        assert hidden <= {each.function for each in run.timeline()}
+        assert len(plan.compare(attached).pairs) == 4
         report = attached.report()
         assert "made" in [leg.name for leg in report.critical_path]
         assert len(report.critical_path) >= 2 and report.functions == 4

@@ -46,9 +46,7 @@ def with_edges(graph: Graph, answer: Any) -> Graph:
     """The graph of an attached run, with what the coordinator says of kinds and edges."""
     kinds = [Kind((), each["name"], flags=each["flags"], cost=tuple((name, steps) for name, steps in each["cost"]))
              for each in answer["kinds"]]
-    hidden = {task: f"{kinds[kind].name} (task {task})" for task, (kind, name) in enumerate(zip(answer["kind"], graph.ids, strict=True))
-              if name is None}
-    return graph._replace(kinds=kinds, kind=answer["kind"], fan_in=answer["fan_in"], inputs=answer["inputs"], hidden=hidden)
+    return graph._replace(kinds=kinds, kind=answer["kind"], fan_in=answer["fan_in"], inputs=answer["inputs"])
 
 
 def untold(state: RunState, error: ExecutionError) -> ExecutionError:
