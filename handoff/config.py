@@ -1,4 +1,4 @@
-"""Where a daemon's settings come from: files, then environment, then flags; the later wins. `settings.py` declares what there is.
+"""Where settings come from: files, then environment, then, for daemons, flags; the later wins. `settings.py` declares what there is.
 
     handoff.toml, in ~/.config/handoff and then in the working directory      [node]
                                                                               batch_max = 128
@@ -10,17 +10,16 @@ Read by hand, since a daemon's start may not cost the third of a second that imp
 
 from __future__ import annotations
 
-import difflib
+import contextlib
 import math
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from handoff.errors import ConfigError
-from handoff.settings import Settings
+from handoff.settings import ABOVE_ZERO, IN_ORDER, Settings
 
 FILE = "handoff.toml"
 SECTIONS: dict[str, type[Any]] = get_type_hints(Settings)
@@ -42,22 +41,36 @@ def load_settings(
     for key, value in (overrides or {}).items():
         known = _known(key, "--set")
         said[known] = _converted(known, value, "--set")
-    return Settings(**{
+    made = Settings(**{
         section: of(**{field.name: said[f"{section}.{field.name}"] for field in fields(of) if f"{section}.{field.name}" in said})
         for section, of in SECTIONS.items()
     })
+    _check_order(made)
+    return made
+
+
+def _check_order(settings: Settings) -> None:
+    """Each makes sense; do they make sense together?"""
+    for low, high in IN_ORDER:
+        less, more = (getattr(getattr(settings, section), name) for section, _, name in (low.partition("."), high.partition(".")))
+        if less > more:
+            raise ConfigError(f"settings {low} = {less} and {high} = {more} contradict each other: {low} must not be larger")
 
 
 def _files(environment: Mapping[str, str], directory: Path | None) -> Iterator[Path]:
     """Those that are there, the user's before the directory's."""
     base = environment.get("XDG_CONFIG_HOME", "")
     home = Path(base) if base.startswith("/") else Path(environment.get("HOME", "/")) / ".config"
-    for path in (home / "handoff" / FILE, (directory or Path.cwd()) / FILE):
-        if path.is_file():
-            yield path
+    with contextlib.suppress(FileNotFoundError):   # the working directory may have been removed
+        directory = directory or Path.cwd()
+    for folder in (home / "handoff", directory):
+        if folder is not None and (folder / FILE).is_file():
+            yield folder / FILE
 
 
 def _in_file(path: Path) -> Iterator[tuple[str, Any]]:
+    import tomllib  # here, since most have no such file, and it takes as long as all the rest
+
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -96,6 +109,8 @@ def _known(key: str, where: str) -> str:
 
 
 def _nearest(word: str, known: Mapping[str, object]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}" if len(known) < 10 else ""
 
@@ -117,4 +132,6 @@ def _converted(key: str, value: object, where: str) -> Any:
         raise ConfigError(f"{where}: {key} = {value!r} is not {wanted}")
     if kind in (int, float) and (made < 0 or not math.isfinite(made)):
         raise ConfigError(f"{where}: {key} = {value!r} must be zero or more, and finite")
+    if key in ABOVE_ZERO and made == 0:
+        raise ConfigError(f"{where}: {key} = {value!r} must be more than zero")
     return made

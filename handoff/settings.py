@@ -69,7 +69,6 @@ class WireSettings:
     header_bytes_max: int = 64 * MIB   # header of any later frame: a graph of about two million tasks
     body_bytes_max: int = 64 * MIB     # raw bytes beside one header; larger values are cut into chunks
     chunk_bytes: int = 1 * MIB         # one piece of a large value
-    array_length_max: int = 65536      # entries of a MessagePack array or map; columns travel as raw integers
     bulk_bytes: int = 256 * KIB        # values from this size on go from node to node over a connection of their own
     bulk_piece_bytes: int = 512 * KIB  # encrypted at once there; each end has two pieces in memory
     unencrypted_values: bool = False   # these go in the clear, unprotected against whoever is on the network, where both nodes allow it
@@ -81,6 +80,27 @@ class WireSettings:
     half_open_max: int = 128           # connections that have not yet said who they are
     reconnect_seconds: float = 0.1     # first pause before dialling again; doubles up to reconnect_seconds_max
     reconnect_seconds_max: float = 2.0
+
+
+# With nothing of these nothing works, or a daemon is busy doing nothing: they are above zero.
+ABOVE_ZERO = frozenset({
+    "scheduler.suspect_seconds", "scheduler.lost_seconds", "scheduler.bandwidth_bytes_per_second", "scheduler.zero_cost_per_cpu",
+    "scheduler.tasks_max", "scheduler.remember_seconds",
+    "node.heartbeat_seconds", "node.batch_max", "node.async_tasks_max", "node.peer_retry_seconds", "node.load_seconds",
+    "client.node_retry_seconds",
+    "wire.hello_bytes_max", "wire.header_bytes_max", "wire.body_bytes_max", "wire.chunk_bytes", "wire.bulk_piece_bytes",
+    "wire.write_high_bytes", "wire.unacknowledged_bytes_max", "wire.handshake_seconds", "wire.half_open_max", "wire.reconnect_seconds",
+    "wire.reconnect_seconds_max",
+})
+
+# The first is at most the second.
+IN_ORDER = (
+    ("scheduler.suspect_seconds", "scheduler.lost_seconds"),
+    ("wire.write_low_bytes", "wire.write_high_bytes"),
+    ("wire.chunk_bytes", "wire.body_bytes_max"),        # what is larger is cut into chunks, each of which is a body
+    ("node.inline_bytes", "wire.body_bytes_max"),       # what is not, is part of one
+    ("wire.acknowledge_bytes", "wire.unacknowledged_bytes_max"),
+)
 
 
 @dataclass(frozen=True, slots=True)

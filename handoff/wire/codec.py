@@ -22,7 +22,6 @@ from handoff.columns import Blobs, Body
 from handoff.errors import ProtocolError
 from handoff.messages import Message
 from handoff.program import Kind
-from handoff.settings import WireSettings
 from handoff.wire.compiled import Field, reader, writer
 
 Buffer: TypeAlias = Union[bytes, bytearray, memoryview]
@@ -30,7 +29,7 @@ Encode: TypeAlias = Callable[[Any], Any]
 Decode: TypeAlias = Callable[[Any], Any]  # raises ValueError about what it got
 Rule: TypeAlias = tuple["Encode | None", Decode]  # None: goes into the header as it is
 
-LENGTH_MAX = WireSettings().array_length_max
+LENGTH_MAX = 65536            # entries of an array or a map; columns travel as raw integers
 TEXT_ERRORS = "surrogatepass"  # user code prints what it likes; a lone surrogate must not break the link
 REMEMBERED_MAX = 1024
 SWAPPED = sys.byteorder == "big"

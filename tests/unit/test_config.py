@@ -11,7 +11,7 @@ import pytest
 from handoff.address import parse_address
 from handoff.config import SETTINGS, load_settings
 from handoff.errors import ConfigError
-from handoff.settings import Settings
+from handoff.settings import ABOVE_ZERO, IN_ORDER, Settings
 
 
 @pytest.fixture
@@ -95,6 +95,7 @@ def test_a_broken_file_is_named(place: Path) -> None:
     ({"node.batch_max": "1.5"}, {}, "--set: node.batch_max = '1.5' is not a whole number"),
     ({"node.batch_max": True}, {}, "--set: node.batch_max = True is not a whole number"),
     ({"node.batch_max": "-1"}, {}, "--set: node.batch_max = '-1' must be zero or more, and finite"),
+    ({"wire.chunk_bytes": "0"}, {}, "--set: wire.chunk_bytes = '0' must be more than zero"),
     ({"node.heartbeat_seconds": "nan"}, {}, "--set: node.heartbeat_seconds = 'nan' must be zero or more, and finite"),
     ({"node.heartbeet_seconds": "1"}, {}, "--set: unknown setting node.heartbeet_seconds; did you mean node.heartbeat_seconds?"),
     ({}, {"HANDOFF_NODE_BATCH_MAX": ""}, "environment variable HANDOFF_NODE_BATCH_MAX: node.batch_max = '' is not a whole number"),
@@ -106,6 +107,32 @@ def test_a_value_that_makes_no_sense_is_named(
 ) -> None:
     """The source, the key and the value are in the message."""
     assert refused(place, overrides, **environment) == said
+
+
+def test_what_nothing_works_without_is_not_zero(place: Path) -> None:
+    """Each such setting is one that there is, and is refused with its source, whether it counts or measures; others may be zero."""
+    for key in ABOVE_ZERO:
+        assert refused(place, {key: 0}) == f"--set: {key} = 0 must be more than zero"
+    assert loaded(place, dict.fromkeys(SETTINGS.keys() - ABOVE_ZERO, "0")).wire.write_low_bytes == 0
+
+
+@pytest.mark.parametrize(("low", "high"), IN_ORDER)
+def test_settings_that_contradict_each_other_are_named(place: Path, low: str, high: str) -> None:
+    """Both, with what they are, of which one may be the default; as much is not too much."""
+    section, _, name = high.partition(".")
+    most = getattr(getattr(Settings(), section), name)
+
+    assert refused(place, {low: most + 1}) == (
+        f"settings {low} = {most + 1} and {high} = {most} contradict each other: {low} must not be larger")
+    loaded(place, {low: most})
+
+
+def test_a_directory_that_was_removed_has_no_settings(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no reason not to connect."""
+    monkeypatch.chdir(place / "work")
+    (place / "work").rmdir()
+
+    assert load_settings(environment={"HOME": str(place / "home")}) == Settings()
 
 
 def test_importing_handoff_reads_no_settings() -> None:
