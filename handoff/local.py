@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from handoff.client.client import Client
     from handoff.client.core import Core
+    from handoff.settings import Settings
 
 START_SECONDS = 30.0                 # for all processes to be there; a busy machine with cold disks needs several
 ENDING_SECONDS = 1.0                 # for a process that closed its socket to be gone
@@ -89,6 +90,7 @@ class LocalCluster:
         try:
             with listening:
                 self._spawn("coordinator", "handoff.coordinator", ["--listen-fd", str(listening.fileno()), *said], [listening.fileno()])
+            self._settings = _settings()
             self._start_nodes(specs)
         except BaseException:
             self.close()
@@ -141,7 +143,7 @@ class LocalCluster:
             raise ConnectionLost("this LocalCluster is closed, or belongs to the process that forked this one; make a new one")
         from handoff.client.core import Core
 
-        return Core(("127.0.0.1", self._port), self._secret, timeout=timeout)
+        return Core(("127.0.0.1", self._port), self._secret, self._settings, timeout=timeout)
 
     # ── nodes come and go ────────────────────────────────────────────────────
 
@@ -288,6 +290,13 @@ class _Child:
         size = os.fstat(self.log.fileno()).st_size
         text = os.pread(self.log.fileno(), LOG_BYTES, max(0, size - LOG_BYTES)).decode(errors="replace").strip()
         return f":\n{text}" if text else ""
+
+
+def _settings() -> Settings:
+    """Those that the processes read, too, for its clients."""
+    from handoff.config import load_settings  # here, as the client is: a process is starting meanwhile
+
+    return load_settings()
 
 
 def _environment() -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from handoff.address import DEFAULT, parse_address
 from handoff.client.client import Client
 from handoff.client.core import Core
+from handoff.config import load_settings
 from handoff.errors import ConfigError
 from handoff.trust.secret import Secret, find
 
@@ -16,7 +17,8 @@ def connect(address: str | None = None, *, secret: str | Path | Secret | None = 
     """A client of the cluster whose coordinator is at `address`, "host:port".
 
     Without an address: what HANDOFF_COORDINATOR says, or 127.0.0.1:7070. `secret` is the path of the cluster's secret file; without it, the
-    places are HANDOFF_SECRET_FILE, ~/.config/handoff/secret and HANDOFF_SECRET.
+    places are HANDOFF_SECRET_FILE, ~/.config/handoff/secret and HANDOFF_SECRET. Settings are those of handoff.toml and the environment,
+    as for daemons; ConfigError for ones that make no sense.
     """
     return Client(open_core(address, secret, timeout))
 
@@ -31,4 +33,5 @@ def open_core(address: str | None, secret: str | Path | Secret | None, timeout: 
         raise ConfigError(f"secret={secret!r} is neither the path of a secret file nor a Secret, such as that of a LocalCluster")
     said = address or os.environ.get("HANDOFF_COORDINATOR") or DEFAULT
     where = "address" if address or "HANDOFF_COORDINATOR" not in os.environ else "HANDOFF_COORDINATOR"
-    return Core(parse_address(said, where), secret if isinstance(secret, Secret) else find(secret), timeout=timeout)
+    place = parse_address(said, where)
+    return Core(place, secret if isinstance(secret, Secret) else find(secret), load_settings(), timeout=timeout)

@@ -20,9 +20,6 @@ import handoff
 from handoff import errors
 from handoff.cli.main import command
 from handoff.cli.target import load_dag
-from handoff.client.client import Client
-from handoff.client.core import Core
-from handoff.settings import ClientSettings, Settings
 from handoff.trust import secret
 from handoff.trust.certificates import Authority
 from handoff.trust.certificates import context as certificate_context
@@ -340,17 +337,22 @@ def test_a_port_in_use(house: House) -> None:
         assert "Traceback" not in ran.stderr
 
 
-def test_a_coordinator_that_is_gone() -> None:
+def test_a_coordinator_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed in the middle of a run: its address and for how long it was looked for, to whoever waits and to who asks later."""
-    settings = Settings(client=ClientSettings(coordinator_lost_seconds=0.5))
-    with handoff.LocalCluster(nodes=1, cpus=1, memory=100) as cluster:
-        host, _, port = cluster.address.partition(":")
-        with Client(Core((host, int(port)), cluster.secret, settings)) as client:
-            run = client.start(handoff.DAG("d").add(handoff.Function("x", code=lambda: __import__("time").sleep(60))))
-            os.kill(cluster.processes["coordinator"], 9)
-            text = f"the coordinator is gone: no connection to {cluster.address} for 0.5 s; is it still running there?"
-            for ask in (run.result, client.nodes):
-                with pytest.raises(errors.ConnectionLost) as caught:
-                    ask()
-                assert (str(caught.value), caught.value.__cause__) == (text, None)
+    monkeypatch.setenv("HANDOFF_CLIENT__COORDINATOR_LOST_SECONDS", "0.5")
+    with handoff.LocalCluster(nodes=1, cpus=1, memory=100) as cluster, cluster.client() as client:
+        run = client.start(handoff.DAG("d").add(handoff.Function("x", code=lambda: __import__("time").sleep(60))))
+        os.kill(cluster.processes["coordinator"], 9)
+        text = f"the coordinator is gone: no connection to {cluster.address} for 0.5 s; is it still running there?"
+        for ask in (run.result, client.nodes):
+            with pytest.raises(errors.ConnectionLost) as caught:
+                ask()
+            assert (str(caught.value), caught.value.__cause__) == (text, None)
+
+
+def test_settings_of_a_local_cluster_that_make_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused by who makes it, rather than by a process that ends as it starts."""
+    monkeypatch.setenv("HANDOFF_WIRE__HALF_OPEN_MAX", "0")
+    with pytest.raises(errors.ConfigError, match=r"^environment variable HANDOFF_WIRE__HALF_OPEN_MAX: wire.half_open_max = '0' must be m"):
+        handoff.LocalCluster(nodes=1)
 

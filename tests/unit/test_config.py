@@ -136,7 +136,7 @@ def test_a_directory_that_was_removed_has_no_settings(place: Path, monkeypatch: 
 
 
 def test_importing_handoff_reads_no_settings() -> None:
-    """Settings are a daemon's business: the library does not even import their reader."""
+    """Settings are read when something connects: before, the library does not even import their reader."""
     program = "import sys, handoff; sys.exit('handoff.config' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
