@@ -62,7 +62,7 @@ class Argument:
 
 @dataclass(slots=True)
 class Function:
-    """One function of a graph. It is called with the results of `args`, then `extra_args` and `extra_kwargs`.
+    """One function of a graph. It is called with the results of `args`, then `extra_args` and `extra_kwargs`; None of these is nothing.
 
     `extra_args` and `extra_kwargs` may hold references (`DAG.call` returns them) at any depth of lists, tuples and dicts; they are
     dependencies like those in `args`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,10 @@ class Links:
         key: Any
         arguments, references, shapes, examples = self.arguments, self.references, self.shapes, self.examples
         for place, function in enumerate(self.functions):
+            args, extra_args, extra_kwargs = function.args, function.extra_args, function.extra_kwargs
+            if args is None or extra_args is None or extra_kwargs is None:
+                function = self.functions[place] = _with_nothing(function)
+                args, extra_args, extra_kwargs = function.args, function.extra_args, function.extra_kwargs
             cost, node, where = function.cost, function.node, function.where
             if type(node) is Near:
                 self.near.append(place)
@@ -63,19 +68,17 @@ class Links:
                 examples.append(function)
                 known[key] = shape
             shapes.append(shape)
-            arguments.append(self._arguments(function) if function.args else ())
-            extra_args, extra_kwargs = function.extra_args, function.extra_kwargs
+            if type(args) is not list and type(args) is not tuple:
+                raise InvalidFunction(f"{function.id!r}: args is a list of ids, such as args=['load'], not {args!r}", function=function.id)
+            arguments.append(self._arguments(function) if args else ())
             if type(extra_args) is not tuple and type(extra_args) is not list:
                 raise InvalidFunction(f"{function.id!r}: extra_args is a list of values, not {extra_args!r}", function=function.id)
-            if extra_kwargs:
+            if type(extra_kwargs) is not dict or extra_kwargs:
                 references.append(self._references(function, dag))
             else:
                 references.append(self._references(function, dag) if extra_args and may_hold(extra_args) else ())
 
     def _arguments(self, function: Function) -> Sequence[int]:
-        if type(function.args) is not list and type(function.args) is not tuple:
-            raise InvalidFunction(f"{function.id!r}: args is a list of ids, such as args=['load'], not {function.args!r}",
-                                  function=function.id)
         found = []
         for argument in function.args:
             wanted: Any = argument.id if type(argument) is Argument else argument
@@ -115,6 +118,13 @@ class Links:
                 return in_order([(*some, *others) for some, others in zip(self.arguments, self.references, strict=True)], self.functions,
                                 "functions wait for each other")
         return range(len(self.functions))
+
+
+def _with_nothing(function: Function) -> Function:
+    """The same with no arguments in the place of None."""
+    return replace(function, args=() if function.args is None else function.args,
+                   extra_args=() if function.extra_args is None else function.extra_args,
+                   extra_kwargs={} if function.extra_kwargs is None else function.extra_kwargs)
 
 
 def _cost_key(cost: Any) -> Any:

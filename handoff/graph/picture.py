@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from handoff.graph.function import Argument, Collocated, Function, Near, name_of
 from handoff.graph.references import Reference, references_in
@@ -54,20 +54,25 @@ def picture_of(dag: DAG) -> Picture:
     arrows: dict[tuple[int, int], None] = {}
     for target, function in enumerate(functions):
         for wanted in needs_of(function):
-            source = place.get(wanted)
+            key = wanted if _has_hash(wanted) else repr(wanted)
+            source = place.get(key)
             if source is None:
-                source = place[wanted] = len(boxes)
+                source = place[key] = len(boxes)
                 boxes.append(Box(_text(wanted), kind="missing", detail="not in the graph", tip=f"{wanted!r} is not in the graph"))
             arrows[source, target] = None
     return Picture(str(dag.id), boxes, [Arrow(source, target) for source, target in arrows])
 
 
-def needs_of(function: Function) -> Iterator[Hashable]:
-    """The ids that a function names as its dependencies, those inside its other arguments included."""
-    for argument in function.args:
+def needs_of(function: Function) -> Iterator[Any]:
+    """What a function names as its dependencies, inside its other arguments, too: ids, where it is right. Fields that are no lists and
+    no dict name nothing."""
+    args, extra_args, extra_kwargs = function.args, function.extra_args, function.extra_kwargs
+    for argument in args if isinstance(args, (list, tuple)) else ():
         wanted = argument.id if isinstance(argument, Argument) else argument
         yield wanted.id if isinstance(wanted, Reference) else wanted
-    for reference in references_in([list(function.extra_args), list(function.extra_kwargs.values())]):
+    parts = [list(extra_args) if isinstance(extra_args, (list, tuple)) else [],
+             list(extra_kwargs.values()) if isinstance(extra_kwargs, Mapping) else []]
+    for reference in references_in(parts):
         yield reference.id
 
 
@@ -132,6 +137,15 @@ def _cost(function: Function) -> str:
         return " or ".join(map(describe, costs(function.cost or {})))
     except ValueError:
         return repr(function.cost)
+
+
+def _has_hash(wanted: Any) -> bool:
+    """Whether it can be an id; of a tuple its type does not tell."""
+    try:
+        hash(wanted)
+    except TypeError:
+        return False
+    return True
 
 
 def _text(id: Hashable) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from itertools import pairwise
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -74,6 +75,23 @@ def test_a_graph_that_is_not_right_is_drawn_nevertheless() -> None:
     assert "closes a circle" in svg(picture)
     assert "not in the graph" in dag.to_mermaid()
     assert dag.to_dot().count("->") == 3
+
+
+@pytest.mark.parametrize("fields", [
+    {"args": None, "extra_args": None, "extra_kwargs": None}, {"args": 5, "extra_args": 5, "extra_kwargs": 5},
+    {"args": "load", "extra_kwargs": ["load"], "cost": 5, "node": 5},
+])
+def test_fields_that_are_nothing_or_not_right_are_drawn_as_nothing(fields: dict[str, Any]) -> None:
+    """No arrow comes of them, and no error."""
+    dag = DAG().add(Function("a", code=load, **fields))
+    assert edges(picture_of(dag)) == set()
+    assert "a" in dag.to_mermaid() and "a" in dag.to_dot() and "<svg" in dag._repr_html_()
+
+
+def test_what_can_be_no_id_is_missing() -> None:
+    """It has no hash, so no function is called that."""
+    dag = DAG().add(Function("a", [["b"], ("c", ["d"])], load))
+    assert edges(picture_of(dag)) == {("['b']", "a"), ("('c', ['d'])", "a")}
 
 
 def test_many_functions_are_one_box_by_name() -> None:

@@ -109,6 +109,8 @@ def test_only_functions_are_added() -> None:
     ({"type": []}, "type=[] is not one of"),
     ({"argument_inclusion": "list"}, "argument_inclusion='list'"),
     ({"args": "load"}, "args is a list of ids"),
+    ({"args": ""}, "args is a list of ids"),
+    ({"extra_kwargs": 0}, "extra_kwargs is a dict from parameter names"),
     ({"extra_args": 5}, "extra_args is a list of values, not 5"),
     ({"extra_kwargs": {1: 2}}, "extra_kwargs is a dict from parameter names"),
     ({"extra_kwargs": [1]}, "extra_kwargs is a dict from parameter names"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from reference import evaluate_outputs
 
+from handoff.client.lower import lower
 from handoff.errors import CyclicDependency, FunctionFailed, InvalidFunction
 from handoff.graph.dag import DAG
 from handoff.graph.function import Argument, Function, collocated
@@ -24,6 +26,17 @@ def test_costs_and_placement_are_ignored() -> None:
     dag.add(Function("b", ["a"], lambda x, y: x + y, [22], node=collocated("a")))
     result = execute_local(dag)
     assert (result.dag_id, dict(result.results), dict(result.allocations)) == ("big", {"a": 20, "b": 42}, {"a": "local", "b": "local"})
+
+
+@pytest.mark.parametrize("kwargs", [None, {"z": 3}])
+def test_arguments_that_are_none_are_no_arguments(kwargs: Any) -> None:
+    """Here and on a cluster, alone and beside others; the function itself stays as it was written."""
+    dag = DAG().add(Function("a", None, lambda **all: all, None, kwargs))  # type: ignore[arg-type]
+    dag.add(Function("i", None, lambda: 1, None, None, type="inline"))  # type: ignore[arg-type]
+    dag.add(Function("b", ["i"], lambda *all: all, None, None))  # type: ignore[arg-type]
+    found = {"a": kwargs or {}, "b": (1,)}
+    assert dict(execute_local(dag).results) == evaluate_outputs(lower(dag)) == found
+    assert dag.functions["a"].args is None
 
 
 def test_results_are_in_the_order_of_the_graph() -> None:
