@@ -45,9 +45,9 @@ class LocalCluster:
         with LocalCluster(nodes=3, cpus=2) as cluster, cluster.client() as client: ...
 
     `nodes` is a number, or a list of dicts with the options of `add_node`. What is not said is this machine's own, shared out evenly.
-    `state` is a directory for what is learned of functions, for the next cluster. `shared` is what the whole cluster has together:
-    {"license": 5} for functions that cost {"cluster:license": 1}. `allocator`, `tracker` and `unencrypted_values` are as on the
-    command lines.
+    `state` is a directory for what is learned of functions, for the next cluster; without one, or with "", nothing is kept. `shared` is
+    what the whole cluster has together: {"license": 5} for functions that cost {"cluster:license": 1}. `allocator`, `tracker` and
+    `unencrypted_values` are as on the command lines.
     """
 
     def __init__(
@@ -139,11 +139,14 @@ class LocalCluster:
         return Client(self._watcher)
 
     def _core(self, timeout: float) -> Core:
-        if self._closed or self._owner != os.getpid():
-            raise ConnectionLost("this LocalCluster is closed, or belongs to the process that forked this one; make a new one")
+        self._check_open()
         from handoff.client.core import Core
 
         return Core(("127.0.0.1", self._port), self._secret, self._settings, timeout=timeout)
+
+    def _check_open(self) -> None:
+        if self._closed or self._owner != os.getpid():
+            raise ConnectionLost("this LocalCluster is closed, or belongs to the process that forked this one; make a new one")
 
     # ── nodes come and go ────────────────────────────────────────────────────
 
@@ -159,11 +162,13 @@ class LocalCluster:
         tracker: str | None = None,
     ) -> str:
         """Start one more node and wait until it is in; its name."""
+        self._check_open()
         said = {"name": name, "cpus": cpus, "memory": memory, "gpus": gpus, "resources": resources, "labels": labels, "tracker": tracker}
         return self._start_nodes([checked({option: value for option, value in said.items() if value is not None})])[0]
 
     def kill_node(self, name: str) -> None:
         """End a node as a power cut would: SIGKILL."""
+        self._check_open()
         if name not in self.node_names:
             raise ConfigError(f"there is no node named {name!r} here; there are: {', '.join(self.node_names) or 'none'}")
         child = self._children.pop(name)

@@ -120,4 +120,4 @@ def coordinator_arguments(shared: Mapping[str, Any] | None, allocator: Any, stat
     arguments += [f"--allocator={allocator}"] if allocator is not None else []
     if state is not None and not isinstance(state, (str, Path)):
         raise ConfigError(f"state={state!r} is not the path of a directory")
-    return arguments + ([f"--state={Path(state).absolute()}"] if state is not None else [])
+    return arguments + ([f"--state={Path(state).absolute() if state != '' else ''}"] if state is not None else [])   # "": nothing is kept

@@ -57,8 +57,10 @@ def test_a_cluster_leaves_no_process_behind() -> None:
     _, alive = psutil.wait_procs(processes, timeout=5)
     assert alive == []
     cluster.close()
-    with pytest.raises(errors.ConnectionLost, match="closed"):
-        cluster.client()
+    for refused in (cluster.client, cluster.add_node, lambda: cluster.kill_node("node-1")):
+        with pytest.raises(errors.ConnectionLost, match="this LocalCluster is closed"):
+            refused()
+    assert cluster.processes == {}
 
 
 def test_nodes_have_the_names_and_capacities_they_were_given() -> None:

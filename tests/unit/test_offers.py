@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,6 +69,7 @@ def test_what_makes_sense_is_said_to_the_daemons() -> None:
     assert node_arguments(spec) == ["--cpus=0.5", "--memory=2 GB", "--gpus=0", "--resource=license=2", "--label=zone=a=b"]
     assert coordinator_arguments({"license": "0.5"}, "heft", None) == ["--resource=license=0.5", "--allocator=heft"]
     assert specs_of(0, {}) == []
+    assert coordinator_arguments(None, None, "") == ["--state="] and coordinator_arguments(None, None, Path("/s")) == ["--state=/s"]
 
 
 def test_this_machine_is_shared_out_among_those_that_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
