@@ -24,7 +24,8 @@ class Output:
     def __init__(self, send: Callable[[int, int, str, str], None], origin: Callable[[], Origin | None], bytes_per_second: int) -> None:
         self._send, self._origin = send, origin
         self.bytes_per_second = bytes_per_second
-        # Begun lines, by thread, stream and task, so that neither threads nor coroutines write into each other's lines.
+        # Begun lines, by thread, stream and task, so that neither threads nor coroutines write into each other's lines. An empty one was
+        # too long to wait for its end, which is no line of its own when it comes.
         self.begun: dict[tuple[int, str, Origin], str] = {}
         self.dropped = 0              # lines left out and not yet told of
         self._since, self._bytes = 0.0, 0  # bytes written since then: about a second
@@ -32,16 +33,20 @@ class Output:
     def write(self, stream: str, text: str) -> None:
         """Text as it was printed, with or without line ends."""
         origin = self._origin()
+        if not text:
+            return
         if origin is None:
             if sys.__stderr__ is not None:
                 sys.__stderr__.write(text)
             return
         key = (threading.get_ident(), stream, origin)
-        *lines, rest = (self.begun.pop(key, "") + text).split("\n")
+        begun = self.begun.pop(key, None)
+        *lines, rest = (text.removeprefix("\n") if begun == "" else (begun or "") + text).split("\n")
         for line in lines:
             self.line(origin, stream, line)
         if len(rest) > LINE_CHARACTERS_MAX:
             self.line(origin, stream, rest)
+            self.begun[key] = ""
         elif rest:
             self.begun[key] = rest
 

@@ -44,6 +44,11 @@ def test_a_line_without_end_is_cut() -> None:
     output, lines = recorded()
     output.write("stdout", "x" * (LINE_CHARACTERS_MAX + 5))
     assert lines[0][3].endswith("x… (5 more characters)")
+    output.write("stdout", "")
+    output.write("stdout", "\nnext\n\n")
+    output.write("stdout", "y" * (LINE_CHARACTERS_MAX + 1))
+    output.end((7, 1))
+    assert [text[:4] for *_, text in lines[1:]] == ["next", "", "yyyy"]
     assert not output.begun
 
 
