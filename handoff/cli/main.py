@@ -93,7 +93,8 @@ def command(arguments: Sequence[str] | None = None) -> int:
         if not hasattr(error, "format_message"):
             raise
         text = error.format_message()
-        print(f"handoff: {text} (see handoff --help)" if text else "", file=sys.stderr)
+        is_help = text.startswith("Usage:")   # for a command that does nothing without arguments
+        print(text if is_help else f"handoff: {text} (see handoff --help)" if text else "", file=sys.stderr)
         return USAGE
 
 

@@ -34,6 +34,8 @@ def plan(  # options of a command line
       handoff plan images.py:dag --coordinator alpha:7070
       handoff plan images:build --json --save plan.json
     """
+    if mermaid and as_json:
+        raise ConfigError("--mermaid and --json: the plan is written as one or the other; leave one of them out")
     dag = load_dag(target)
     dag.validate()   # before anything is started for it
     if save is not None and not save.parent.is_dir():

@@ -103,6 +103,16 @@ def _gpus(offer: dict[str, int], asked: Mapping[str, str], detected: tuple[Gpu, 
     return tuple(replace(gpu, device=devices.get(index, "").strip() or gpu.device) for index, gpu in enumerate(made))
 
 
+def labels_of(said: argparse.Namespace) -> dict[str, str]:
+    """What is noted on this node."""
+    labels: dict[str, str] = {}
+    for key, value in said.label:
+        if key in labels:
+            raise ConfigError(f"--label {key}={value}: the value of {key} is said twice, before as {labels[key]!r}")
+        labels[key] = value
+    return labels
+
+
 def made_tracker(text: str, capacity: Amounts) -> tuple[ResourceTracker, Amounts]:
     """The user's own, and what it offers; ConfigError says what is wrong with it."""
     try:
@@ -137,6 +147,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "handoff-node") -> 
         where = "--coordinator" if said.coordinator else "HANDOFF_COORDINATOR"
         coordinator = parse_address(said.coordinator or os.environ.get("HANDOFF_COORDINATOR") or DEFAULT, where)
         offers, gpus = capacity(said)
+        labels = labels_of(said)
         tracker = None
         if said.tracker is not None:
             tracker, offers = made_tracker(said.tracker, offers)
@@ -144,7 +155,6 @@ def main(arguments: Sequence[str] | None = None, prog: str = "handoff-node") -> 
         made.exit(USAGE, f"{prog}: {error}\n")
     if said.unencrypted_values:
         said.settings.append(("wire.unencrypted_values", "true"))
-    labels = dict(said.label)
     return serve(
         said, lambda settings, secret: Daemon(
             settings, secret, coordinator, said.name, offers, labels, said.host, said.port, gpus=gpus, tracker=tracker,

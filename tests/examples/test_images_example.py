@@ -150,6 +150,15 @@ def test_the_demo_runs_and_leaves_nothing_behind(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
+def test_the_demo_says_at_once_where_it_can_not_write(tmp_path: Path) -> None:
+    """Before anything is started."""
+    for output, text in ((tmp_path / "no" / "x.png", f"there is no folder {tmp_path / 'no'}"), (tmp_path, "that is a folder")):
+        command = [sys.executable, EXAMPLE / "demo.py", "--output", output]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert ran.stderr.splitlines()[-1].endswith(f"error: --output {output}: {text}")
+
+
 def marked(mark: str) -> list[psutil.Process]:
     """Processes that are left of a demo."""
     found = []

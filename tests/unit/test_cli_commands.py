@@ -85,6 +85,7 @@ def test_the_version_is_shown(said: Any) -> None:
     ("cancel", "handoff: Missing argument 'RUN'"),
     ("run g:x --max-retries -1", "handoff: Invalid value for '--max-retries'"),
     ("run g:x --max-retries 2147483648", "handoff: Invalid value for '--max-retries'"),
+    ("plan g:x --mermaid --json", "ConfigError: --mermaid and --json: the plan is written as one or the other"),
     ("nodes --coordinator http://a", "ConfigError: address 'http://a' is not an address"),
     ("nodes", "ConfigError: no cluster secret: "),
     ("nodes --secret-file /nope", "ConfigError: secret file /nope is not there"),
@@ -95,6 +96,15 @@ def test_wrong_usage_is_one_line(said: Any, arguments: str, text: str) -> None:
 
     assert (status, out) == (2, "")
     assert error.startswith(text) and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["", "node", "secret"])
+def test_a_command_that_does_nothing_alone_shows_its_help(said: Any, command: str) -> None:
+    """As it is, on stderr, with the status of wrong usage."""
+    status, out, error = said(*command.split())
+
+    assert (status, out) == (2, "")
+    assert error.startswith(f"Usage: handoff {command}".strip()) and "(see handoff --help)" not in error and "Commands:" in error
 
 
 def test_what_a_machine_offers_is_shown(said: Any) -> None:

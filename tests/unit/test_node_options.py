@@ -36,6 +36,15 @@ def test_what_is_there_is_offered() -> None:
     assert gpus == FOUND
 
 
+def test_a_label_has_one_value() -> None:
+    """Two notes of one name are refused, also when they agree: one of them is a slip of the pen."""
+    said = command.command_line("handoff-node").parse_args(["--label", "zone=north", "--label", "disk=ssd"])
+    assert command.labels_of(said) == {"zone": "north", "disk": "ssd"}
+    said = command.command_line("handoff-node").parse_args(["--label", "zone=north", "--label", "zone=south"])
+    with pytest.raises(ConfigError, match="^--label zone=south: the value of zone is said twice, before as 'north'$"):
+        command.labels_of(said)
+
+
 @pytest.mark.usefixtures("machine")
 def test_fewer_gpus_are_the_first_ones() -> None:
     """With their kinds and their memory; and none are none."""

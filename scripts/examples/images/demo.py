@@ -31,6 +31,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("collage.png"), help="where the collage goes (default: %(default)s)")
     output: Path = parser.parse_args().output
+    if output.is_dir() or not output.parent.is_dir():
+        parser.error(f"--output {output}: " + ("that is a folder" if output.is_dir() else f"there is no folder {output.parent}"))
     console = Console()
     dag = images()
 
