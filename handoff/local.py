@@ -74,6 +74,8 @@ class LocalCluster:
 
             if log_level not in LEVELS:
                 raise ConfigError(f"log_level={log_level!r} is not known; choose one of {', '.join(LEVELS)}")
+        if not isinstance(unencrypted_values, bool):
+            raise ConfigError(f"unencrypted_values={unencrypted_values!r} is neither True nor False")
         self._log_level, self._unencrypted_values = log_level, unencrypted_values
         self._owner = os.getpid()
         self._secret = generate()

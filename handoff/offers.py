@@ -85,6 +85,9 @@ def _offered(option: str, amounts: Any) -> dict[str, int]:
     """Exact amounts by name; those of an option that is one amount go by that option's name in an error."""
     if not isinstance(amounts, Mapping):
         raise ConfigError(f'{option}={amounts!r} is not a dict from names to amounts, such as {{"license": 2}}')
+    for name in amounts:
+        if isinstance(name, str) and (name != name.strip() or "=" in name or "\0" in name):
+            raise ConfigError(f"{option}: {name!r} can't be the name of a resource: it has no = in it and no space around it")
     try:
         return {**dict.fromkeys(amounts, 0), **dict(offered(amounts))}
     except ValueError as error:

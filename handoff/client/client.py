@@ -167,6 +167,8 @@ class Client:
         Items are taken only some way ahead of what was read: as many as keep the cluster busy, and as the memory for their values allows.
         """
         check_patience(timeout)
+        if not iterables:
+            raise TypeError("map takes a function and one or more iterables of items, as the builtin map does; there is no iterable")
 
         def cores() -> Callable[[], int | None]:
             asked = self._core.ask("nodes")

@@ -97,6 +97,8 @@ class DAG:
             expected_bytes = bound.get("expected_bytes") if expected_bytes is None else expected_bytes
         if id is None:
             id = self._fresh_id(fn)
+        if inline is not None and not isinstance(inline, bool):
+            raise InvalidFunction(f"{id!r}: inline={inline!r} is neither True nor False", function=id)
         first = 0
         if args and type(args[0]) is Reference:  # results that come first need no search for holes later
             while first < len(args) and type(args[first]) is Reference:
@@ -105,7 +107,7 @@ class DAG:
             self._check_origin(id, (args, kwargs))
         self.add(Function(
             id, [reference.id for reference in args[:first]], fn, args[first:], kwargs, cost, node,
-            "inline" if inline else "regular", "variadic", max_retries, timeout, priority or 0, where, spread,
+            "inline" if inline else "regular", "variadic", max_retries, timeout, 0 if priority is None else priority, where, spread,
             False if speculate is None else speculate, expected_seconds, expected_bytes,
         ))
         return Reference(id, self)

@@ -32,6 +32,10 @@ NOT_LABELS = 'is not a dict from labels to their values, both strings, such as {
     ({"gpus": 1.5}, "gpus=1.5: a node has whole GPUs, of which functions may ask for parts"),
     ({"resources": 3}, "resources=3 is not a dict from names to amounts, such as {\"license\": 2}"),
     ({"resources": {"license": 0}}, f"resources: license=0: {NONE_OF_IT}"),
+    ({"resources": {"a b=c": 2}}, "resources: 'a b=c' can't be the name of a resource: it has no = in it and no space around it"),
+    ({"resources": {" license": 2}}, "resources: ' license' can't be the name of a resource: it has no = in it and no space around it"),
+    ({"shared": {"a=b": 2}}, "shared: 'a=b' can't be the name of a resource: it has no = in it and no space around it"),
+    ({"unencrypted_values": "yes"}, "unencrypted_values='yes' is neither True nor False"),
     ({"resources": {"license": float("nan")}}, "resources: license=nan is not a finite amount"),
     ({"resources": {"cluster:license": 2}}, "resources={'cluster:license': 2}: what the whole cluster shares is on no node; "
                                             "say LocalCluster(shared={'license': 2})"),

@@ -6,7 +6,10 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from handoff.client import mapping
+from handoff.client.client import Client
 from handoff.client.mapping import Begun, Mapped, Measure, mapped
 
 KB = 1024
@@ -59,6 +62,13 @@ class Stage:
     def map(self, items: Iterator[Any]) -> Iterator[Any]:
         """The values."""
         return mapped(self.begin, zip(items, strict=True), None, self.ask)
+
+
+def test_a_map_of_nothing_is_a_mistake() -> None:
+    """As it is for the builtin; nobody is asked for it."""
+    nobody: Any = None
+    with pytest.raises(TypeError, match="there is no iterable"):
+        Client(nobody).map(abs)
 
 
 def test_windows_grow_while_values_are_small() -> None:

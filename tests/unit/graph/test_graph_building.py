@@ -72,6 +72,19 @@ def test_inline_calls() -> None:
     assert dag.functions["x"].type == "inline"
 
 
+@pytest.mark.parametrize("inline", ["no", 0, ""])
+def test_whether_a_call_is_inline_is_true_or_false(inline: Any) -> None:
+    """Nothing else is taken for either, also when it is bound to the function; nor is what is no number a priority."""
+    bound = function(inline=inline)(lambda: 1)
+    for refused in (lambda: DAG().call(add, id="x", inline=inline), lambda: DAG().call(bound, id="x")):
+        with pytest.raises(InvalidFunction, match=f"^'x': inline={inline!r} is neither True nor False$"):
+            refused()
+    dag = DAG()
+    dag.call(add, priority="")  # type: ignore[arg-type]
+    with pytest.raises(InvalidFunction, match="priority='' is not a whole number"):
+        dag.validate()
+
+
 def test_references_are_found_at_any_depth() -> None:
     """In lists, tuples, dict values and dict keys, in order, also where containers hold themselves."""
     a, b, c = Reference("a"), Reference("b"), Reference("c")
