@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from handoff.client.events import Arrived, Failure
 from handoff.client.failures import error_of
@@ -264,6 +264,10 @@ class Lease:
 
     def __init__(self, state: RunState) -> None:
         self.state = state
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"run {self.state.run} and its results can't be copied or pickled: they belong to this process's connection to the "
+                        "cluster; dict(result.results) has the values alone")
 
     def __del__(self) -> None:
         self.state.core.release(self.state)

@@ -23,6 +23,8 @@ def find_unpicklable(value: Any, error: BaseException, name: str, probe: Probe) 
     try:
         for _ in range(DEPTH_MAX):
             seen.add(id(value))
+            if _refuses(value):
+                return path, reason
             for step, part in _parts(value):
                 if id(part) in seen:
                     continue
@@ -46,6 +48,12 @@ def _failure(probe: Probe, part: Any) -> BaseException | None:
     except BaseException as error:  # a user's __reduce__ may raise anything
         return error
     return None
+
+
+def _refuses(value: Any) -> bool:
+    """Whether it has a word of its own about being pickled, and the word is no: then none of its parts is to blame."""
+    kind: Any = type(value)
+    return kind.__reduce__ is not object.__reduce__ and _failure(lambda each: each.__reduce__(), value) is not None
 
 
 def _is_too_deep(error: BaseException) -> bool:

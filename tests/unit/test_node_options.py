@@ -41,7 +41,7 @@ def test_a_label_has_one_value() -> None:
     said = command.command_line("handoff-node").parse_args(["--label", "zone=north", "--label", "disk=ssd"])
     assert command.labels_of(said) == {"zone": "north", "disk": "ssd"}
     said = command.command_line("handoff-node").parse_args(["--label", "zone=north", "--label", "zone=south"])
-    with pytest.raises(ConfigError, match="^--label zone=south: the value of zone is said twice, before as 'north'$"):
+    with pytest.raises(ConfigError, match=r"^--label zone=south: the value of zone is said twice, before as 'north'$"):
         command.labels_of(said)
 
 
