@@ -6,13 +6,15 @@ import json
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, fields
 from math import isfinite
+from numbers import Integral, Real
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from handoff.client.planning.basis import Basis, allocator_of
+from handoff.client.planning.checked import check_plan
 from handoff.client.planning.foretold import Foretold
 from handoff.columns import Blobs, floats, ints, longs
-from handoff.errors import ConfigError
+from handoff.errors import ConfigError, HandoffError
 from handoff.files import read_file, write_file
 from handoff.program import Kind, Program
 from handoff.resources import Amounts
@@ -59,7 +61,7 @@ def load(path: str | PathLike[str]) -> Plan:
 
     text = read_file(path, "plan")
     try:
-        data = json.loads(text)
+        data = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise ConfigError(f"{path} is no plan: it is not JSON; a plan is written by plan.save(path)") from None
     found = data.get("handoff_plan") if isinstance(data, dict) else None
@@ -73,17 +75,25 @@ def load(path: str | PathLike[str]) -> Plan:
             _program(data["program"]), data["functions"], _cluster(data["cluster"]), name, make, data["max_concurrency"],
             tuple(data["notes"]))
         plan = Plan(basis, Foretold(**data["foretold"]))
-        if len({len(basis.ids), len(basis.program.kind), len(plan.foretold.nodes), len(plan.foretold.started)}) > 1:
-            raise ValueError("its columns differ in length")
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as wrong:
+        check_plan(basis, plan.foretold)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, HandoffError) as wrong:
         raise ConfigError(f"{path} is no plan that can be read: {type(wrong).__name__}: {wrong}") from None
     return plan
 
 
+def _no_number(text: str) -> Any:
+    """NaN and Infinity, which Python would read, and which are no JSON."""
+    raise ValueError(text)
+
+
 def _written(id: Hashable) -> Any:
-    """An id as JSON has it: tuples as {"tuple": [...]}."""
-    if id is None or isinstance(id, (str, bool, int)) or (isinstance(id, float) and isfinite(id)):
+    """An id as JSON has it: tuples as {"tuple": [...]}, and numpy's numbers as those that they are equal to."""
+    if id is None or isinstance(id, (str, bool, int)):
         return id
+    if isinstance(id, Integral):
+        return int(id)
+    if isinstance(id, Real) and isfinite(id) and id == float(id):
+        return float(id)
     if isinstance(id, tuple):
         return {"tuple": [_written(each) for each in id]}
     raise ConfigError(f"the plan can't be saved: the function id {id!r} is neither a string, a finite number nor a tuple of them")
