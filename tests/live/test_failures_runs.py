@@ -105,7 +105,7 @@ def test_a_killed_client_takes_its_runs_along(
     number = leaving_program(cluster, diary, tmp_path, "")
     await_free(client, seconds=GRACE_SECONDS + 3)
     assert diary.counts() == {"first": 1}
-    with pytest.raises(errors.ExecutionError, match=f"no run {number}"):
+    with pytest.raises(errors.ExecutionError, match=f"run {number} is over"):
         client.attach(number)
 
 
