@@ -17,6 +17,7 @@ from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.ready import LOW, Shape
 from handoff.scheduler.runs import DONE, READY, WAITING, Run
+from handoff.scheduler.wishes import preferred
 
 SCARCITY = 0.5           # what it costs to leave a scarce resource of a node unused
 
@@ -122,7 +123,9 @@ class Desk:
         """Whether the node has room for it now, and may have it."""
         run, task = self.ledger.runs[offer.run], offer.task
         shape = run.shapes[run.kind[task]]
-        if not self.may_have(run, task, node) or (shape.spread and not self._is_apart(run, shape, node)):
+        if not self.may_have(run, task, node):
+            return False
+        if shape.spread and self.ledger.allowed(run, task) is None and node not in preferred(self, run, task, shape):
             return False
         # What planned tasks wait for must not wait for the room that they take up.
         return self.choice(shape, node, is_waiting=run.attempt[task] > 0 and run.blocks_planned(task)) is not None
@@ -156,11 +159,6 @@ class Desk:
         """Whether the node is one that it may run on, and could when it ran nothing else."""
         allowed = self.ledger.allowed(run, task) if self.settle_consumer(run, task) else NOBODY
         return (allowed is None or allowed == node.peer) and self.ledger.can_run(run, task, node)
-
-    def _is_apart(self, run: Run, shape: Shape, node: Node) -> bool:
-        """Whether no node that may have it has fewer of its group."""
-        counts = run.spreads[shape.spread]
-        return counts.get(node.peer, 0) <= min([counts.get(each.peer, 0) for each in self.able_for(shape)], default=0)
 
     def choice(self, shape: Shape, node: Node, is_waiting: bool = False) -> int | None:
         """The first of its costs for which there is room now, on the node and in what the cluster shares; None: for none.

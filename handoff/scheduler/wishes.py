@@ -25,16 +25,7 @@ def able_nodes(desk: Desk, run: Run, task: int, shape: Shape, inputs: Inputs | N
         one = ledger.nodes.get(allowed)
         able = [one] if one is not None and one.state == "ready" and one.matches(shape.where) else []
         return able if run.followed else ledger.memory.with_room(desk, run, task, shape, inputs, able)
-    only: list[Node] | None = None
-    if task in run.group or task in run.avoid:
-        shunned = run.avoid.get(task, ())
-        only = [node for node in desk.able_for(shape) if ledger.can_run(run, task, node)]
-        only = [node for node in only if node.peer not in shunned] or only
-    if shape.spread:
-        counts = run.spreads[shape.spread]
-        only = desk.able_for(shape) if only is None else only
-        fewest = min([counts.get(node.peer, 0) for node in only], default=0)
-        only = [node for node in only if counts.get(node.peer, 0) <= fewest]
+    only = preferred(desk, run, task, shape) if task in run.group or task in run.avoid or shape.spread else None
     if only is not None and desk.reserved:
         only = [node for node in only if desk.reserved.get(node.peer, shape) is shape]
     return ledger.memory.with_room(desk, run, task, shape, inputs, only)
@@ -50,6 +41,21 @@ def needs_room(ledger: Ledger, run: Run, task: int, shape: Shape) -> bool:
     if run.attempt[task] or run.followed or (run.linked and run.missing[task]):
         return False
     return not ledger.foresight.reach(run, task, shape)
+
+
+def preferred(desk: Desk, run: Run, task: int, shape: Shape) -> list[Node]:
+    """Where it may choose, the nodes that it should have: they can hold all of its group, did not fail it, and have few of its like."""
+    able = desk.able_for(shape)
+    if task in run.group:
+        able = [node for node in able if desk.ledger.can_run(run, task, node)]
+    if task in run.avoid:
+        shunned = run.avoid[task]
+        able = [node for node in able if node.peer not in shunned] or able
+    if shape.spread:
+        counts = run.spreads[shape.spread]
+        fewest = min([counts.get(node.peer, 0) for node in able], default=0)
+        able = [node for node in able if counts.get(node.peer, 0) <= fewest]
+    return able
 
 
 def wanted_near(desk: Desk, run: Run, task: int) -> set[int]:
