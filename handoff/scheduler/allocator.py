@@ -125,7 +125,8 @@ class Desk:
         shape = run.shapes[run.kind[task]]
         if not self.may_have(run, task, node):
             return False
-        if shape.spread and self.ledger.allowed(run, task) is None and node not in preferred(self, run, task, shape):
+        is_choosy = shape.spread or task in run.avoid
+        if is_choosy and self.ledger.allowed(run, task) is None and node not in preferred(self, run, task, shape):
             return False
         # What planned tasks wait for must not wait for the room that they take up.
         return self.choice(shape, node, is_waiting=run.attempt[task] > 0 and run.blocks_planned(task)) is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scheduler_story import Cluster, Flag, kind, program
+from scheduler_story import Cluster, Flag, Unreachable, ints, kind, many, program
 
 from handoff.scheduler.allocator import Allocator
 from handoff.scheduler.first_fit import FirstFit
@@ -45,3 +45,40 @@ def test_a_group_is_spread_over_the_nodes_that_can_hold_all_of_it(allocator: typ
     cluster.finish(run)
 
     assert {cluster.where(task) for task in range(4)} == {"large"}
+
+
+@simple
+def test_what_could_not_be_loaded_on_a_node_goes_to_another_one(allocator: type[Allocator]) -> None:
+    """The module may be there."""
+    cluster = Cluster(allocator()).client().join("a", cpu=4).join("b", cpu=4)
+    cluster.submit(many(1, kind(max_retries=3)))
+    assert cluster.where(0) == "a"
+
+    cluster.fail(0, cause="unloadable", text="no module")
+    cluster.wait(1.0)
+
+    assert cluster.where(0) == "b"
+
+
+@simple
+def test_what_a_node_could_not_hand_over_is_made_on_another_one(allocator: type[Allocator]) -> None:
+    """The consumer does not reach that node."""
+    cluster = Cluster(allocator()).client().join("a").join("b", cpu=4)
+    run = cluster.submit(program([(kind("made", flags=Flag(0)), ()), (kind("takes", node="b"), (0,))]))
+    cluster.done(0)
+    assert cluster.where(0) == "a"
+
+    cluster.hear("b", Unreachable(run, cluster.peers["a"], ints([0])))
+
+    assert cluster.where(0) == "b"
+
+
+@simple
+def test_a_node_that_failed_is_tried_again_where_there_is_no_other(allocator: type[Allocator]) -> None:
+    """Better than waiting for ever."""
+    cluster = Cluster(allocator()).client().join("a", cpu=4).join("b", gpu=1)
+    cluster.submit(many(1, kind(max_retries=3)))
+    cluster.fail(0, cause="unloadable", text="no module")
+    cluster.wait(1.0)
+
+    assert (cluster.where(0), cluster.attempt(0)) == ("a", 2)
