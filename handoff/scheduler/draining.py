@@ -1,9 +1,9 @@
 """Nodes that are to leave: they get no new work, and go when nothing needs them any more, or when their time is over.
 
 What is planned there and has not started is asked back. What runs there ends there. Results that are needed are fetched from there, and
-outputs stay until the client forgets the run. What only this node may have (it is pinned there, or too large for the others, or takes what
-was serialized for this node) ends there if it is planned; if not, it waits, as for a node that is absent, or is serialized again for
-another. Collocated functions go on together elsewhere, as after a loss.
+outputs stay until the client forgets the run. What only this node may have (it is pinned there, or the others lack its labels, or can not
+hold it and what must be beside it, or it takes what was serialized for this node) ends there if it is planned; if not, it waits, as for a
+node that is absent, or is serialized again for another. Collocated functions go on together elsewhere, as after a loss.
 """
 
 from __future__ import annotations
@@ -107,14 +107,15 @@ def _ask_back(ledger: Ledger, run: Run, node: Node) -> None:
     peer = node.peer
     for group in [group for group, where in run.group_node.items() if where == peer]:
         del run.group_node[group]
-    able: dict[int, bool] = {}
+    others = [other for other in ledger.nodes.values() if not other.leaves]
+    able: dict[tuple[int, int], bool] = {}      # by kind and group
     back = []
     for task in node.tasks_of(run):
-        index = run.kind[task]
-        if index not in able:
-            kind, need = run.kinds[index], run.shapes[index].need
-            able[index] = not kind.node and any(other.can_hold(need) for other in ledger.nodes.values() if not other.leaves)
-        if able[index] and task not in run.promised and _is_free(run, task):
+        alike = (run.kind[task], run.group.get(task, -1))
+        if alike not in able:
+            is_pinned = bool(run.kinds[alike[0]].node) or not _is_free(run, task)
+            able[alike] = not is_pinned and any(ledger.can_run(run, task, other) for other in others)
+        if able[alike] and task not in run.promised:
             back.append(task)
     if back:
         ledger.out.recall(peer, run, back)

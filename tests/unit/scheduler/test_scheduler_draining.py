@@ -9,6 +9,7 @@ from scheduler_story import Close, Cluster, Flag, Plan, Recall, Recalled, RunFai
 
 from handoff.ids import RunId
 from handoff.messages import Answer, Ask, Drain, Forget, Missing, NodeGone, Refused
+from handoff.resources import amounts
 
 GOODBYE = "drained"
 
@@ -79,6 +80,38 @@ def test_planned_work_goes_elsewhere_and_running_work_ends_there() -> None:
     assert not goodbyes(cluster)
     cluster.submit(many(3))
     assert not cluster.plans("n1")
+
+
+def test_what_needs_a_label_that_no_other_node_has_ends_there() -> None:
+    """Taken back it would wait for a node that there is not, and then fail."""
+    cluster = Cluster().client().join("n1", labels={"zone": "x"}).join("n2", labels={"zone": "y"})
+    cluster.submit(many(1, kind("labelled", where=(("zone", "x"),))))
+
+    drain(cluster, "n1")
+
+    assert not cluster.told(Recall)
+
+
+def test_a_member_that_others_could_hold_without_its_group_ends_there() -> None:
+    """The whole group fits nowhere else, and so neither does a small one of it."""
+    cluster = Cluster().client().join("n1", cpu=4).join("n2", cpu=1)
+    cluster.submit(program([(kind("small"), ()), (kind("large", {"cpu": 3}), ())], groups=[[0, 1]]))
+
+    drain(cluster, "n1")
+
+    assert not cluster.told(Recall)
+
+
+def test_what_others_can_hold_at_another_of_its_costs_is_asked_back() -> None:
+    """One GPU here, or two CPUs elsewhere."""
+    cluster = Cluster().client().join("n1", gpu=1).join("n2", cpu=2)
+    cluster.submit(many(2, kind("hog", {"cpu": 2})))
+    run = cluster.submit(many(1, kind("either", {"gpu": 1}, alternatives=(amounts({"cpu": 2}),))))
+    assert cluster.where(0, run) == "n1"
+
+    drain(cluster, "n1")
+
+    assert cluster.told(Recall, "n1")
 
 
 def test_it_leaves_when_its_last_output_is_not_needed_any_more() -> None:
