@@ -33,7 +33,7 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
             data = outlook(ledger, ask.codes, ask.names)
         case "timeline" if run is not None:
             data = views.timeline(ledger, run, now)
-        case "explain" if run is not None and ask.task < run.total:
+        case "explain" if run is not None and 0 <= ask.task < run.total:
             data = explain(ledger, now, run, ask.task)
         case "corrections" if run is not None:
             data = corrections(ledger, run)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from handoff.columns import Floats, Ints
 from handoff.ids import NOBODY
 from handoff.messages import Refused, Submit
-from handoff.program import Flag
+from handoff.program import SECONDS_MAX, Flag
 from handoff.scheduler.inputs import inputs_of
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.ready import LOW, Shape
@@ -56,6 +56,9 @@ def refusal(ledger: Ledger, submit: Submit) -> Refused | None:
         return Refused("ProtocolError", "the columns of the plan do not fit the tasks of the program", submit.token)
     if any(place != NOBODY and place >= len(submit.follow_names) for place in submit.follow):
         return Refused("ProtocolError", "the plan places a task on a node without a name", submit.token)
+    if any(not abs(rank) <= SECONDS_MAX for rank in submit.follow_ranks):   # NaN is none of these either
+        text = f"the plan has a time that is above {SECONDS_MAX:.0e} seconds, or no number; plan again, or run without the plan"
+        return Refused("ProtocolError", text, submit.token)
     missing = [name for name in submit.follow_names if name not in ledger.by_name]
     if missing:
         present = ", ".join(map(repr, sorted(ledger.by_name))) or "none"

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
+from handoff.program import SECONDS_MAX
+
 BYTES_MIN = 1 << 20        # less than this in sum says nothing: it was in a buffer already
 BYTES_RECENT = 256 << 20   # after so many bytes, the last ones weigh more
 FASTER = 1.25              # the slowest pair became so much faster: another one is looked for
@@ -66,7 +68,7 @@ class Links:
 
     def observe(self, source: str, target: str, nbytes: float, seconds: float) -> None:
         """So many bytes of large values came from there, which flowed for so long. Nonsense is passed over."""
-        if not (nbytes > 0.0 and seconds > 0.0 and isfinite(seconds)):
+        if not (nbytes > 0.0 and 0.0 < seconds <= SECONDS_MAX):
             return
         pair = (source, target)
         flow = self.pairs.pop(pair, None) or Flow()

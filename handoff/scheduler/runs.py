@@ -268,7 +268,7 @@ class Run:
     def is_current(self, peer: PeerId, task: int, attempt: int) -> bool:
         """Whether news from this node about this attempt still means anything: the one test that all news must pass."""
         return (
-            task < self.total
+            0 <= task < self.total
             and self.attempt[task] == attempt
             and self.node[task] == peer
             and AHEAD <= self.state[task] <= HELD

@@ -46,6 +46,18 @@ def test_a_failed_attempt_is_made_again_after_a_pause_that_doubles() -> None:
         assert cluster.plans() == [0] and cluster.attempt(0) == attempt
 
 
+def test_a_failure_of_a_task_that_there_is_not_says_nothing() -> None:
+    """Whatever its number; one below 0 is no task counted from the end."""
+    cluster = Cluster().client().join("n1")
+    run = cluster.submit(many(2))
+
+    for task in (-1, -2, 2, 1 << 40):
+        cluster.hear("n1", Failed(run, task, 1, "exception"))
+
+    assert not cluster.scheduler.ledger.runs[run].failures
+    cluster.finish(run)
+
+
 def test_failed_attempts_are_remembered_with_their_time() -> None:
     """As long as the node says; of a crash, since it had its room; a failure of an older attempt says nothing."""
     cluster = Cluster().client().join("n1")

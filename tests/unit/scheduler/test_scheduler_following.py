@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -237,6 +238,15 @@ def test_columns_that_do_not_fit_are_refused(columns: dict[str, Any]) -> None:
     made = cluster("a")
     with pytest.raises(RuntimeError, match="ProtocolError"):
         made.submit(many(2), **columns)
+
+
+@pytest.mark.parametrize("rank", [nan, inf, -inf, 1e306])
+def test_a_plan_with_times_that_are_none_is_refused(rank: float) -> None:
+    """It would end the coordinator, for all its clients."""
+    made = cluster("a")
+    with pytest.raises(RuntimeError, match="ProtocolError: the plan has a time that is"):
+        made.submit(many(2), **follow("aa", names="a", ranks=[1.0, rank]))
+    assert not made.scheduler.ledger.runs and not made.scheduler.ledger.codes.uses
 
 
 def test_a_followed_run_leaves_nothing_behind() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf, nan
+
 import pytest
 
 from handoff.columns import Blobs, floats, ints, longs
@@ -59,6 +61,13 @@ def test_what_fits_is_let_through() -> None:
     (Report(RUN, ONE, ONE, longs([1, 2]), floats([1]), floats([0])), 0, "1 tasks, 1 attempts, 2 nbytes, 1 seconds, 1 ages"),
     (Report(RUN, ONE, ONE, longs([1]), floats([1]), floats([0]), 0, TWO, floats([0])), 0, "Report has 1 tasks and 2 workers"),
     (Report(RUN, ONE, ONE, longs([1]), floats([1]), floats([0]), 0, ONE, floats([0, 0])), 0, "Report has 1 tasks and 2 waited"),
+    (Report(RUN, ONE, ONE, longs([1]), floats([nan]), floats([0])), 0, "Report has seconds below 0, above 1e"),
+    (Report(RUN, TWO, TWO, longs([1, 1]), floats([1, nan]), floats([0, 0])), 0, "Report has seconds"),
+    (Report(RUN, ONE, ONE, longs([1]), floats([inf]), floats([0])), 0, "Report has seconds"),
+    (Report(RUN, ONE, ONE, longs([1]), floats([1e300]), floats([0])), 0, "Report has seconds"),
+    (Report(RUN, ONE, ONE, longs([1]), floats([-1]), floats([0])), 0, "Report has seconds"),
+    (Report(RUN, ONE, ONE, longs([1]), floats([1]), floats([nan])), 0, "Report has ages"),
+    (Report(RUN, ONE, ONE, longs([1]), floats([1]), floats([0]), 0, ONE, floats([-inf])), 0, "Report has waited"),
     (Announce(RUN, ONE, longs([1, 2])), 0, "1 tasks, 2 sizes"),
     (Alive(sources=ONE, moved_bytes=longs([1, 2]), moved_seconds=floats([1])), 0, "1 sources, 2 moved_bytes, 1 moved_seconds"),
     (Ask(1, "outlook", codes=((b"a",), (b"b",)), names=("a",)), 0, "2 codes, 1 names"),
