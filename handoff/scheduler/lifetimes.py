@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
+from heapq import heapify
 
 from handoff.errors import ProtocolError
 from handoff.ids import PeerId, RunId
@@ -134,3 +136,13 @@ def end_run(ledger: Ledger, run: Run) -> None:
         ledger.tasks -= run.total
     if run.client is not None and run.client in ledger.clients:
         ledger.clients[run.client].runs.pop(run.run, None)
+    if len(ledger.timers) > ledger.sweep_at:
+        _sweep_timers(ledger)
+
+
+def _sweep_timers(ledger: Ledger) -> None:
+    """Forget those of what is over: long limits on short runs would pile up until they are due."""
+    about: dict[str, Collection[int]] = {"client": ledger.clients, "drained": ledger.leaving}
+    ledger.timers[:] = [timer for timer in ledger.timers if timer[2] == "again" or timer[3] in about.get(timer[2], ledger.runs)]
+    heapify(ledger.timers)
+    ledger.sweep_at = 2 * len(ledger.timers) + 64

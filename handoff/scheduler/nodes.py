@@ -17,6 +17,7 @@ from handoff.scheduler.speeds import RECENT, Speed
 
 QUEUE_WALKED = 64          # of so many tasks planned ahead it is worked out which core runs which; more are taken as one stream
 LANES_MAX = 64             # cores of a node that are told apart
+COSTS_MAX = 1024           # costs of which it is remembered which part of a node they take
 OVERHEAD_SECONDS = 20e-6   # what even an empty task takes of a node: messages, a queue, a worker's turn
 LINDY = 0.5                # a task that is over its time is expected to take half as long again
 
@@ -84,6 +85,8 @@ class Node:
         """The largest part of any of the node's resources that this takes; above 1 when the node can never hold it."""
         known = self.shares.get(need)
         if known is None:
+            if len(self.shares) >= COSTS_MAX:
+                self.shares.clear()
             known = max((amount / self.capacity[name] if self.capacity.get(name) else 2.0 for name, amount in need), default=0.0)
             self.shares[need] = known
         return known
@@ -92,6 +95,8 @@ class Node:
         """The part of its cores that such a task keeps busy: as `share`, but none where the cost names none, as that of a GPU function."""
         known = self.widths.get(need)
         if known is None:
+            if len(self.widths) >= COSTS_MAX:
+                self.widths.clear()
             known = self.widths[need] = self.share(need) if any(name in ("cpu", "") for name, _ in need) else 0.0
         return known
 

@@ -31,6 +31,7 @@ from handoff.scheduler.runs import Run
 
 RELEASE_SECONDS = 0.02    # so long results are kept that nobody needs any more: most releases then go with the next plan;
 RELEASES_MAX = 1024       # or until they are so many
+GONE_MAX = 10_000         # dead nodes of which the names are known
 LATER_SECONDS = 0.005     # so long may wait what nobody waits for: the words of several runs then wake their client once
 
 
@@ -53,7 +54,8 @@ class Outbox:
         self.abandons: dict[tuple[int, int], dict[int, int]] = {}  # likewise
         self.twins: list[tuple[Node, Run, int, int, int]] = []     # second attempts to be planned: the columns tell of the first
         self.uploads: dict[int, tuple[Run, list[int]]] = {}
-        self.names: dict[int, tuple[str, tuple[str, int]]] = {}   # every node there ever was: late peers may ask about dead ones
+        self.names: dict[int, tuple[str, tuple[str, int]]] = {}   # of every node, dead ones included: late peers may ask about them
+        self.gone: dict[int, None] = {}           # those of them that are dead, in the order of their ends
 
     # ── saying something now ────────────────────────────────────────────────
 
@@ -146,6 +148,13 @@ class Outbox:
             for key in [key for key in gathered if key[0] == peer]:
                 del gathered[key]
         self.twins = [twin for twin in self.twins if twin[0].peer != peer]
+        self.gone[peer] = None
+        if len(self.gone) > GONE_MAX:
+            first = next(iter(self.gone))
+            del self.gone[first]
+            self.names.pop(first, None)
+            for knows in (*self.client_knows.values(), *[node.knows for node in self.nodes.values()]):
+                knows.discard(first)
 
     # ── handing it over ─────────────────────────────────────────────────────
 

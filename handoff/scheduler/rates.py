@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from handoff.scheduler.links import Links
 from handoff.settings import SchedulerSettings
 
+PAIRS_MAX = 100_000       # of nodes, of which the rate is at hand
 LARGE_ROUND_TRIPS = 4.0   # what takes longer to move than this is worth a detour over a node that fetches it anyway
 
 
@@ -44,6 +45,8 @@ class Rates:
         key = source << 32 | target
         known = self._known.get(key)
         if known is None:
+            if len(self._known) >= PAIRS_MAX:
+                self._known.clear()     # most are of nodes that are gone
             names = self._names
             known = self._known[key] = (
                 self._links.rate(names[source][0], names[target][0]) if source in names and target in names else self.usual)

@@ -82,7 +82,7 @@ def timeline(ledger: Ledger, run: Run, now: float) -> dict[str, Any]:
         "stays": [[stay.name, max(0.0, stay.begin - run.submitted), min(until, stay.end - run.submitted)] for stay in stays],
         "running": _running(ledger, run, now),
         "shared": dict(ledger.cluster.declared),
-        "vain": [[task, ledger.out.names[peer][0], started, spent] for task, peer, started, spent in run.vain],
+        "vain": [[task, _name(ledger, peer), started, spent] for task, peer, started, spent in run.vain],
     }
 
 
