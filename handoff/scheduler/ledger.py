@@ -340,7 +340,7 @@ class Ledger:
                 del node.holding[run.run, task]
             else:
                 node.queue.pop((run.run, task), None)
-        if self.memory.promised or self.memory.freeing:
+        if run.run in self.memory.promised or run.run in self.memory.freeing:
             self.memory.settle(run, task, 0, False)
 
     def remake(self, run: Run, task: int) -> None:

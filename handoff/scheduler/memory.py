@@ -6,7 +6,7 @@ tasks for the same reason.) Only large results are counted one by one; a run's s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from handoff.resources import SCALE
 from handoff.scheduler.ready import Shape
@@ -22,26 +22,30 @@ LARGE_BYTES = 4 << 20     # results at least so large are looked at one by one
 FULL = 0.6                # of a node's memory may hold results before tasks that add to them are held back
 MEGABYTE = 1_000_000
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
 
 class Memory:
     """Books about large results: those that are to come (`promised`), and those that lie on nodes."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self.promised: dict[tuple[int, int], tuple[int, float]] = {}     # (run, task): peer and bytes of a result that is to come
-        self.kept: dict[tuple[int, int, int], float] = {}                # (run, task, peer): bytes that lie there
-        self.held: dict[int, float] = {}                                 # per peer: both together
-        self.freeing: dict[tuple[int, int], None] = {}                   # planned tasks that are the last to need a large result
+        # By run, since the end of one must not cost more for all that others have; a run of which nothing is noted is not there.
+        self.promised: dict[int, dict[int, tuple[int, float]]] = {}      # per task: peer and bytes of a result that is to come
+        self.kept: dict[int, dict[tuple[int, int], float]] = {}          # per task and peer: bytes that lie there
+        self.freeing: dict[int, dict[int, None]] = {}                    # planned tasks that are the last to need a large result
+        self.held: dict[int, float] = {}                                 # per peer: what is promised and what is kept
 
     # ── what becomes of results ─────────────────────────────────────────────
 
     def plan(self, run: Run, task: int, peer: int, nbytes: float, inputs: Inputs | None) -> None:
         """A task with a large result, or large inputs, is planned there."""
         if nbytes >= LARGE_BYTES:
-            self.promised[run.run, task] = (peer, nbytes)
+            self.promised.setdefault(run.run, {})[task] = (peer, nbytes)
             self._add(peer, nbytes)
         if inputs is not None and any(self._is_last(run, each) for size, _, _, each in inputs.parts if size >= LARGE_BYTES):
-            self.freeing[run.run, task] = None
+            self.freeing.setdefault(run.run, {})[task] = None
         for size, home, others, each in inputs.parts if inputs is not None else ():
             if size >= LARGE_BYTES and home != peer and peer not in others:
                 self._keep(run.run, each, peer, size)
@@ -54,8 +58,8 @@ class Memory:
 
     def settle(self, run: Run, task: int, nbytes: int, is_there: bool) -> None:
         """What was promised is there, with its true size; or it will not come."""
-        self.freeing.pop((run.run, task), None)
-        promise = self.promised.pop((run.run, task), None)
+        _take(self.freeing, run.run, task)
+        promise = _take(self.promised, run.run, task)
         if promise is not None:
             self._add(promise[0], -promise[1])
         if is_there and nbytes >= LARGE_BYTES:
@@ -63,27 +67,30 @@ class Memory:
 
     def release(self, run: int, task: int, peer: int) -> None:
         """A result is dropped there."""
-        self._add(peer, -self.kept.pop((run, task, peer), 0.0))
+        self._add(peer, -(_take(self.kept, run, (task, peer)) or 0.0))
 
     def forget_run(self, run: int) -> None:
         """All of it is gone."""
-        for run_task in [key for key in self.promised if key[0] == run]:
-            peer, nbytes = self.promised.pop(run_task)
+        for peer, nbytes in self.promised.pop(run, {}).values():
             self._add(peer, -nbytes)
-        for run_task in [key for key in self.freeing if key[0] == run]:
-            del self.freeing[run_task]
-        for key in [key for key in self.kept if key[0] == run]:
-            self._add(key[2], -self.kept.pop(key))
+        self.freeing.pop(run, None)
+        for (_, peer), nbytes in self.kept.pop(run, {}).items():
+            self._add(peer, -nbytes)
 
     def forget_node(self, peer: int) -> None:
         """It is gone with all that it held."""
-        self.promised = {key: promise for key, promise in self.promised.items() if promise[0] != peer}
-        self.kept = {key: nbytes for key, nbytes in self.kept.items() if key[2] != peer}
+        for run, promised in list(self.promised.items()):
+            for task in [task for task, promise in promised.items() if promise[0] == peer]:
+                _take(self.promised, run, task)
+        for run, kept in list(self.kept.items()):
+            for key in [key for key in kept if key[1] == peer]:
+                _take(self.kept, run, key)
         self.held.pop(peer, None)
 
     def _keep(self, run: int, task: int, peer: int, nbytes: float) -> None:
-        before = self.kept.get((run, task, peer), 0.0)
-        self.kept[run, task, peer] = nbytes
+        kept = self.kept.setdefault(run, {})
+        before = kept.get((task, peer), 0.0)
+        kept[task, peer] = nbytes
         self._add(peer, nbytes - before)
 
     def _add(self, peer: int, nbytes: float) -> None:
@@ -156,3 +163,14 @@ class Memory:
     def _is_last(run: Run, each: int) -> bool:
         """Whether one task alone still needs this result."""
         return run.needed[each] == 1 and not run.is_output[run.kind[each]]
+
+
+def _take(book: dict[int, dict[Key, Value]], run: int, key: Key) -> Value | None:
+    """What is noted of this in a run is noted no more, and the run neither when that was the last."""
+    of_run = book.get(run)
+    if of_run is None:
+        return None
+    found = of_run.pop(key, None)
+    if not of_run:
+        del book[run]
+    return found

@@ -101,7 +101,7 @@ class Outbox:
 
     def release(self, peer: int, run: RunId, task: int) -> None:
         """That peer may drop this result."""
-        if self.memory.kept:
+        if run in self.memory.kept:
             self.memory.release(run, task, peer)
         column = self.releases.get((peer, run))
         if column is None:

@@ -84,7 +84,7 @@ def _mark_done(now: float, ledger: Ledger, run: Run, node: Node, report: Report)
         for task in done:
             node.queue.pop((number, task), None)
     memory = ledger.memory
-    if memory.promised or memory.freeing or max(report.nbytes) >= LARGE_BYTES:
+    if number in memory.promised or number in memory.freeing or max(report.nbytes) >= LARGE_BYTES:
         for task in done:
             memory.settle(run, task, nbytes[task], True)
     if run.choices or run.is_counted:

@@ -119,4 +119,5 @@ def test_what_one_cost_showed_of_a_result_counts_for_all() -> None:
     cluster.finish(small)        # what is known of functions in general says nothing of it
     cluster.submit(program([(make, ())] * 10 + [(kind("use"), (each,)) for each in range(10)]))
 
-    assert [nbytes for _, nbytes in cluster.scheduler.ledger.memory.promised.values()] == [GB] * 6
+    (promised,) = cluster.scheduler.ledger.memory.promised.values()
+    assert [nbytes for _, nbytes in promised.values()] == [GB] * 6
