@@ -113,7 +113,7 @@ def _ask_back(ledger: Ledger, run: Run, node: Node) -> None:
     for task in node.tasks_of(run):
         alike = (run.kind[task], run.group.get(task, -1))
         if alike not in able:
-            is_pinned = bool(run.kinds[alike[0]].node) or not _is_free(run, task)
+            is_pinned = bool(run.kinds[alike[0]].node or (task in run.group and run.group_pins[run.group[task]]))
             able[alike] = not is_pinned and any(ledger.can_run(run, task, other) for other in others)
         if able[alike] and task not in run.promised:
             back.append(task)
@@ -122,12 +122,6 @@ def _ask_back(ledger: Ledger, run: Run, node: Node) -> None:
     for consumer in [consumer for consumer, where in run.promised.items() if where == peer and not run.is_planned(consumer)]:
         unbind(ledger, run, consumer)
     ledger.touch(run)
-
-
-def _is_free(run: Run, task: int) -> bool:
-    """Whether no member of its group is pinned."""
-    group = run.group.get(task)
-    return group is None or not any(run.kinds[run.kind[each]].node for each in run.groups[group])
 
 
 def unbind(ledger: Ledger, run: Run, task: int) -> None:

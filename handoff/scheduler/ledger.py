@@ -135,11 +135,10 @@ class Ledger:
             return run.promised[task]
         group = run.group.get(task)
         if group is not None:
-            for each in run.groups[group]:
-                other = run.kinds[run.kind[each]].node
-                if other:
-                    node = self.by_name.get(other)
-                    return node.peer if node else NOBODY
+            other = run.group_pins[group]
+            if other:
+                node = self.by_name.get(other)
+                return node.peer if node else NOBODY
             if group in run.group_node:
                 return run.group_node[group]
         if run.is_serializer(task):
@@ -154,8 +153,8 @@ class Ledger:
 
     def can_run(self, run: Run, task: int, node: Node) -> bool:
         """Whether the node, when it ran nothing else, could run it, and whatever must follow it there."""
-        members = run.groups[run.group[task]] if task in run.group else (task,)
-        return all(node.can_run(shape) for shape in dict.fromkeys([run.shapes[run.kind[each]] for each in members]))
+        shapes = run.group_shapes[run.group[task]] if task in run.group else (run.shapes[run.kind[task]],)
+        return all(node.can_run(shape) for shape in shapes)
 
     def cluster_room(self, shape: Shape, alternative: int = 0) -> int:
         """How many more tasks of this shape the amounts that the whole cluster shares allow now."""

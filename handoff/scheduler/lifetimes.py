@@ -56,6 +56,11 @@ def add_run(ledger: Ledger, run: Run, plan: following.Columns | None = None) -> 
     ledger.tasks += run.total
     run.shapes = [ledger.ready.shape(kind, run) for kind in run.kinds]
     run.is_counted = any(shape.cluster for shape in run.shapes)
+    for group in run.groups:
+        # What a task changes to later, to be alone or to follow a plan, needs and is pinned to the same.
+        kinds = dict.fromkeys([run.kind[task] for task in group])
+        run.group_pins.append(next((run.kinds[kind].node for kind in kinds if run.kinds[kind].node), ""))
+        run.group_shapes.append(tuple(dict.fromkeys([run.shapes[kind] for kind in kinds])))
     if plan is not None:
         following.begin(ledger, run, plan)
     run.work_out_ranks(ledger.estimates, 1.0 / ledger.links.default)

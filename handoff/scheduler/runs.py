@@ -148,6 +148,8 @@ class Run:
         for index, tasks in enumerate(self.groups):
             self.group.update(dict.fromkeys(tasks, index))
         self.group_node: dict[int, int] = {}          # group -> the node that its first member took
+        self.group_pins: list[str] = []               # per group: the node that one of it is pinned to, or empty
+        self.group_shapes: list[tuple[Shape, ...]] = []   # per group: what its node must be able to run, as the program has it
         self.took: dict[int, int] = {}                # the same of finished tasks
         self.choices: dict[int, int] = {}             # planned tasks that took another cost: which, 1 for the first alternative
         self.is_counted = False                       # some of its tasks need what the whole cluster shares

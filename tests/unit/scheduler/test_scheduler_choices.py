@@ -175,3 +175,19 @@ def test_a_choice_costs_no_more_on_a_large_cluster() -> None:
         return count
 
     assert calls(200) < 1.5 * calls(20)
+
+
+def test_a_large_group_is_gone_through_once() -> None:
+    """What all of it needs, and where it is pinned, is known from its beginning: a task of it costs as much as in a small group."""
+    cluster = Cluster().client().join("a", cpu=2).join("b", cpu=2)
+    one, other = kind("one"), kind("other", node="b")
+    run = cluster.submit(program([(one, ()), (one, (0,)), (other, (1,)), (one, ()), (one, (3,))], groups=[[0, 1, 2], [3, 4]]))
+    table = cluster.scheduler.ledger.runs[run]
+    table.groups = ()     # who goes through it now finds nothing
+
+    cluster.fail(3)
+    cluster.wait(1.0)
+    cluster.finish(run)
+
+    assert {cluster.where(task) for task in range(3)} == {"b"}
+    assert cluster.where(3) == cluster.where(4)
