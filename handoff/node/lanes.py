@@ -68,6 +68,12 @@ class Lane:
         self.held -= 1
         return self.head(runs)
 
+    def leave(self) -> None:
+        """One that was ready goes without having started. Who comes when nobody is left was not overtaken yet."""
+        self.count -= 1
+        if not self.count:
+            self.bypassed = 0
+
     def sweep(self, runs: Mapping[RunId, Table]) -> None:
         """Forget the places of tasks that are gone, once they outnumber those that are not."""
         if self.held <= 2 * self.count + SWEEP_AT:

@@ -73,7 +73,7 @@ class State:
             self._ended_below = max(self._ended_below, oldest)
         if table is not None:
             for task in table.ready:
-                table.plans[task][HANDLING].lane.count -= 1
+                table.plans[task][HANDLING].lane.leave()
             for lane in list(self.lanes.active):
                 lane.sweep(self.runs)
         return table
@@ -125,7 +125,7 @@ class State:
         """Take a planned task out, wherever it waits; it is in no worker's hands."""
         entry = table.plans.pop(task)
         if table.ready.pop(task, None) is not None:
-            entry[HANDLING].lane.count -= 1
+            entry[HANDLING].lane.leave()
         elif table.missing.pop(task, None) is not None:
             table.recalled[task] = None
         table.objects.pop(task, None)

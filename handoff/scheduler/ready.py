@@ -205,6 +205,8 @@ class Ready:
             heapify(shape.heap)
             shape.gone.clear()
             shape.gone_keys = 0
+            if not len(shape):
+                shape.blocked_since = None    # who comes next has not waited yet
 
     def push(self, shape: Shape, key: int) -> None:
         """One more task may be planned."""

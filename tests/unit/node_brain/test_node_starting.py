@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from handoff.ids import NOBODY, PeerId, RunId
+import pytest
+
+from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Received
 from handoff.messages import EndRun, Failed
 from handoff.node.events import Execute, Spawn, WorkerReady
@@ -133,6 +135,31 @@ def test_batches_of_short_tasks_do_not_starve_a_large_one(hand: Any) -> None:
 
     assert (1, 100) in node.executed
     assert len([1 for run, _ in node.executed if run == 2]) < 40
+
+
+@pytest.mark.parametrize("how", ["ended", "recalled"])
+def test_how_often_a_large_task_was_overtaken_goes_with_it(hand: Any, how: str) -> None:
+    """The next one of its cost begins anew: it is overtaken as often as on a node without a past."""
+    node = hand({"cpu": 2}, bypass_max=3)
+    small, large, over = node.kind("small"), node.kind("large", {"cpu": 2}), RunId(2)
+    node.plan({0: []}, small, urgency=9.0)
+    node.plan({100: []}, large, urgency=5.0, run=over)
+    node.plan(node.independent(range(1, 6)), small, urgency=1.0)
+    while len(node.holds) > 1:
+        node.finish(list(node.holds)[-1][1], seconds=1.0)      # until room is kept for the large one
+    if how == "ended":
+        node.say(COORDINATOR, EndRun(over))
+    else:
+        node.recall([100], run=over)
+    node.finish_all(seconds=1.0)
+    while node.holds:
+        node.finish_all(seconds=1.0)
+
+    node.plan({10: []}, small, urgency=9.0)
+    node.plan({200: []}, large, urgency=5.0, run=RunId(3))
+    node.plan({11: []}, small, urgency=1.0)
+
+    assert (1, 11) in node.executed
 
 
 def stream(node: Any, large_cpus: float, small: Any, urgency: float) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from scheduler_story import Cluster, Program, floats, kind, program
+from scheduler_story import Cancel, Cluster, Program, floats, kind, many, program
 
 from handoff.resources import amounts
 from handoff.scheduler.bookings import Bookings
@@ -177,3 +177,19 @@ def test_a_task_for_which_nobody_has_room_keeps_nobody_from_waiting() -> None:
     wide, narrow = (kind("wide", {"cpu": 2}), ()), (kind("narrow"), ())
     cluster.submit(told(program([wide, narrow]), 40.0, 4.0))
     assert cluster.plans(to="slow") == []
+
+
+def test_how_long_a_shape_found_no_room_is_forgotten_with_what_waited() -> None:
+    """Another run keeps the shape, of which nothing is ready: the next wide task has not waited yet, and no node is cleared for it."""
+    cluster = Cluster(suspect_seconds=1e6, lost_seconds=1e6).client().join("n1", cpu=2)
+    wide = kind("wide", {"cpu": 2})
+    cluster.submit(program([(kind("later", node="later"), ()), (wide, (0,))]), wait_for_nodes=True)
+    cluster.submit(many(2, kind("small")))
+    cancelled = cluster.submit(many(1, wide))
+    cluster.hear("client", Cancel(cancelled))
+    cluster.wait(100.0)
+
+    run = cluster.submit(many(1, wide))
+
+    assert cluster.scheduler.ledger.runs[run].shapes[0].blocked_since == cluster.now
+    assert not cluster.scheduler.ledger.reserved
