@@ -35,7 +35,7 @@ def explain(ledger: Ledger, now: float, run: Run, task: int) -> dict[str, Any]:
     candidates = [_candidate(ledger, now, run, task, node, inputs) for node in ledger.nodes.values()]
     here = _name(ledger, places[task]) if is_placed else ""
     candidates.sort(key=lambda each: (each["node"] != here, bool(each["lacks"]), each["finish"], each["node"]))
-    expected = ledger.foresight.seconds_at(run, task, run.shapes[run.kind[task]], run.choices.get(task, 0) if is_placed else 0)
+    expected = ledger.foresight.seconds_at(run, task, run.shapes[run.kind[task]], _chosen(run, task) if is_placed else 0)
     node = ledger.nodes.get(places[task])
     started, seconds = run.started[task], run.seconds[task]
     if AHEAD <= state <= HELD:            # until it is done, `started` is when it should end
@@ -97,7 +97,12 @@ def _cost(run: Run, task: int, is_placed: bool) -> str:
     """What it takes; of alternatives, the one that was chosen, or all of them."""
     kind = run.kinds[run.kind[task]]
     several = (kind.cost, *kind.alternatives)
-    return describe(several[run.choices.get(task, 0)]) if is_placed else " or else ".join(map(describe, several))
+    return describe(several[_chosen(run, task)]) if is_placed else " or else ".join(map(describe, several))
+
+
+def _chosen(run: Run, task: int) -> int:
+    """Which of its costs it takes, or took: 0 for the first."""
+    return (run.took if run.state[task] >= DONE else run.choices).get(task, 0)
 
 
 def _kept(ledger: Ledger, run: Run, task: int, node: Node, inputs: Inputs) -> str:

@@ -128,6 +128,8 @@ def _check_cluster(ledger: Ledger) -> None:
             taken[name] = taken.get(name, 0) + amount
         if run.choices and not all(run.is_planned(task) for task in run.choices):
             _wrong(f"{run} remembers chosen costs {run.choices} of tasks that are not planned")
+        if run.took and not all(run.state[task] >= DONE for task in run.took):
+            _wrong(f"{run} remembers the costs {run.took} that tasks took which are not done")
     for name, declared in ledger.cluster.declared.items():
         free = ledger.cluster.free[name]
         if free != declared - taken.get(name, 0) or free < 0:

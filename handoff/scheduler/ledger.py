@@ -357,6 +357,7 @@ class Ledger:
             run.trees.pop(each, None)
             run.unplace(each)
             run.ran.pop(each, None)
+            run.took.pop(each, None)
             run.done -= 1
             run.left[run.kind[each]] += 1
             for source in run.inputs_of(each):

@@ -150,8 +150,8 @@ class Run:
         self.group_node: dict[int, int] = {}          # group -> the node that its first member took
         self.group_pins: list[str] = []               # per group: the node that one of it is pinned to, or empty
         self.group_shapes: list[tuple[Shape, ...]] = []   # per group: what its node must be able to run, as the program has it
-        self.took: dict[int, int] = {}                # the same of finished tasks
         self.choices: dict[int, int] = {}             # planned tasks that took another cost: which, 1 for the first alternative
+        self.took: dict[int, int] = {}                # the same of finished tasks
         self.is_counted = False                       # some of its tasks need what the whole cluster shares
         self.alone: dict[int, int] = {}               # kind -> the same kind, to be run alone
         self.following: Following | None = None       # the plan that it follows

@@ -11,7 +11,7 @@ from scheduler_story import Cluster, Report, floats, kind, longs, many, program
 
 from handoff.columns import ints
 from handoff.machine import Received
-from handoff.messages import Forget
+from handoff.messages import Forget, Missing
 from handoff.resources import amounts
 
 QUICK = kind("train", {"gpu": 1}, alternatives=(amounts({"cpu": 8}),))
@@ -191,3 +191,18 @@ def test_a_large_group_is_gone_through_once() -> None:
 
     assert {cluster.where(task) for task in range(3)} == {"b"}
     assert cluster.where(3) == cluster.where(4)
+
+
+def test_what_is_made_again_at_its_first_cost_is_learned_for_that() -> None:
+    """What it took before is over with its result."""
+    cluster = Cluster().client().join("slow", cpu=8)
+    run = cluster.submit(many(1, QUICK))
+    cluster.done(0, seconds=10.0)
+    cluster.join("quick", gpu=1, cpu=1)
+    cluster.lose("slow")
+    cluster.hear("client", Missing(run, ints([0])))
+    first, second = cluster.scheduler.ledger.runs[run].shapes[0].functions
+
+    cluster.done(0, seconds=0.5)
+
+    assert (first.count, first.seconds, second.count, second.seconds) == (1, 0.5, 1, 10.0)

@@ -318,3 +318,14 @@ def test_each_of_several_costs_counts_as_long_as_it_takes() -> None:
     assert said["cost"] == "tape=1 or else cpu=99"
     assert {row["node"]: row["lacks"] for row in said["candidates"]} == {
         "c": "too small: tape=1 of 0 or else cpu=99 of 8", "g": "too small: tape=1 of 0 or else cpu=99 of 2"}
+
+
+def test_a_finished_task_names_the_cost_that_it_took() -> None:
+    """As it did while it ran."""
+    made = cluster(n1={"cpu": 8})
+    made.submit(many(1, kind("choice", {"gpu": 1}, alternatives=(amounts({"cpu": 8}),))))
+    assert explain(made, 0)["cost"] == "cpu=8"
+
+    made.done(0)
+
+    assert explain(made, 0)["cost"] == "cpu=8"
