@@ -354,12 +354,7 @@ class Ledger:
             again[each] = None
             if run.state[each] == DONE:     # it may have been kept for others; a copy too many is dropped
                 self.release_all(run, each)
-            run.trees.pop(each, None)
-            run.unplace(each)
-            run.ran.pop(each, None)
-            run.took.pop(each, None)
-            run.done -= 1
-            run.left[run.kind[each]] += 1
+            run.unmake(each)
             for source in run.inputs_of(each):
                 run.needed[source] += 1
                 if run.state[source] == GONE:
@@ -367,6 +362,9 @@ class Ledger:
         if run.is_over:
             run.is_over = False
             self.tasks += run.total
+        if run.may_double and not run.is_watched:     # it was done
+            run.is_watched = True
+            self.remind(0.0, "stragglers", run.run)
         touched = dict(again)
         for each in again:
             for consumer in run.consumers_of(each):

@@ -189,6 +189,7 @@ class Run:
         self.plain = not self.groups and not every & (Flag.SERIALIZER | Flag.OBJECT)
         self.may_double = bool(every & Flag.IDEMPOTENT) and not self.max_concurrency and any(
             kind.flags & Flag.IDEMPOTENT and kind.max_retries for kind in self.kinds)
+        self.is_watched = False                       # a timer is set to look for stragglers
         if len(self.kinds) == 1:
             self.left[0] = total
         elif len(self.kinds) <= 8:
@@ -313,6 +314,15 @@ class Run:
         self.node[task] = NOBODY
         if self.doubled:
             self.attempt[task] = max(self.attempt[task], self.doubled.get(task, 0))
+
+    def unmake(self, task: int) -> None:
+        """It was done, and its result is to be made again."""
+        self.unplace(task)
+        self.trees.pop(task, None)
+        self.ran.pop(task, None)
+        self.took.pop(task, None)
+        self.done -= 1
+        self.left[self.kind[task]] += 1
 
     def note_copy(self, task: int, peer: int) -> None:
         """Another node has the result, will fetch it, or may have made it, too: it is told when nobody needs it any more."""

@@ -24,12 +24,17 @@ LOOK_SECONDS_MAX = 1.0  # what is planned after a look is not noticed earlier, i
 def watch(ledger: Ledger, now: float, run: Run) -> None:
     """The run has functions that may run twice."""
     if run.may_double:
+        run.is_watched = True
         ledger.remind(now + PAUSE_SECONDS, "stragglers", run.run)
 
 
 def look(ledger: Ledger, now: float, run: Run) -> None:
-    """Give late tasks a second attempt, as far as nodes are idle; and come back when the next one may be late."""
+    """Give late tasks a second attempt, as far as nodes are idle; and come back when the next one may be late.
+
+    Not when all is done: should something have to be made again, the ledger sees to it that it is watched.
+    """
     if run.done == run.total:
+        run.is_watched = False
         return
     desk: Desk | None = None
     soonest = now + LOOK_SECONDS_MAX

@@ -10,7 +10,7 @@ from scheduler_story import Cluster, Flag, Plan, Recall, Recalled, Redirect, Rel
 
 from handoff.columns import floats, ints
 from handoff.ids import RunId
-from handoff.messages import Abandon, Ask, Drain, EndRun, Failed, Forget
+from handoff.messages import Abandon, Ask, Drain, EndRun, Failed, Forget, Missing
 from handoff.resources import amounts
 from handoff.scheduler.outbox import RELEASE_SECONDS
 
@@ -55,6 +55,25 @@ def test_a_straggler_gets_a_second_attempt_on_an_idle_node() -> None:
 
     (plan,) = [message for name, message in said if isinstance(message, Plan) and name == "n2"]
     assert (list(plan.tasks), list(plan.attempts)) == ([4], [2])
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_what_is_made_again_is_watched_again(looks: bool) -> None:
+    """All was done, so nobody looked for stragglers any more (or was about to look); an output is made again, and is late."""
+    cluster = Cluster(**SETTINGS).client().join("n1")
+    run = cluster.submit(program([(kind("work", flags=TWICE), ())] * 5))
+    for task in range(5):
+        cluster.done(task, seconds=0.1)
+    cluster.wait(5.0 if looks else 0.0)
+    cluster.join("n2").join("n3").lose("n1")
+    for task in range(2):
+        cluster.hear("client", Missing(run, ints([task])))
+    cluster.join("n4").join("n5")
+
+    cluster.wait(2.0)
+
+    assert cluster.attempt(0) == 3 and set(cluster.scheduler.ledger.runs[run].doubled) == {0, 1}
+    assert len([timer for timer in cluster.scheduler.ledger.timers if timer[2] == "stragglers"]) == 1
 
 
 def test_the_second_attempt_may_win() -> None:
