@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import isfinite
 from typing import Any
 
-from handoff.program import SECONDS_MAX
+from handoff.program import BYTES_MAX, SECONDS_MAX
 
 BYTES_MIN = 1 << 20        # less than this in sum says nothing: it was in a buffer already
 BYTES_RECENT = 256 << 20   # after so many bytes, the last ones weigh more
@@ -68,7 +67,7 @@ class Links:
 
     def observe(self, source: str, target: str, nbytes: float, seconds: float) -> None:
         """So many bytes of large values came from there, which flowed for so long. Nonsense is passed over."""
-        if not (nbytes > 0.0 and 0.0 < seconds <= SECONDS_MAX):
+        if not (0.0 < nbytes <= BYTES_MAX and 0.0 < seconds <= SECONDS_MAX):   # NaN is neither
             return
         pair = (source, target)
         flow = self.pairs.pop(pair, None) or Flow()
@@ -110,6 +109,5 @@ class Links:
                 source, target, nbytes, seconds = str(row[0]), str(row[1]), float(row[2]), float(row[3])
             except (ValueError, TypeError, IndexError):
                 continue
-            if isfinite(nbytes):
-                self.observe(source, target, nbytes, seconds)
+            self.observe(source, target, nbytes, seconds)
         self.changed.clear()

@@ -1,4 +1,4 @@
-"""Whether the parts of a message fit together: columns of one length, sizes that add up to the body, times that are times.
+"""Whether the parts of a message fit together: columns of one length, sizes that add up to the body, times and sizes that can be.
 
 Brains walk over columns side by side and trust that none is shorter. A peer that says otherwise is broken, and is told so at its link,
 before a brain, a store or a task of this process has believed half of it.
@@ -28,7 +28,7 @@ from handoff.messages import (
     Results,
     Upload,
 )
-from handoff.program import SECONDS_MAX
+from handoff.program import BYTES_MAX, SECONDS_MAX
 
 # Fields with one entry for each of the same things.
 _COLUMNS: dict[type, tuple[str, ...]] = {
@@ -73,9 +73,12 @@ def check_fit(message: Message, body_bytes: int) -> None:
             for name, column in (("workers", message.workers), ("waited", message.waited)):
                 if column and len(column) != len(message.tasks):
                     raise ProtocolError(f"Report has {len(message.tasks)} tasks and {len(column)} {name}")
-            for name, times in (("seconds", message.seconds), ("ages", message.ages), ("waited", message.waited)):
-                if times and not (min(times) >= 0.0 and sum(times) <= SECONDS_MAX * len(times)):   # of NaN, neither is true
+            count = len(message.tasks)      # sums alone are looked at: they tell NaN and nonsense, and this is paid for each task
+            for name, times in (("seconds", message.seconds), ("ages", message.ages)):
+                if not 0.0 <= sum(times) <= SECONDS_MAX * count:
                     raise ProtocolError(f"Report has {name} below 0, above {SECONDS_MAX:.0e}, or that are no number")
+            if not 0 <= message.fetched_bytes <= BYTES_MAX or sum(message.nbytes) > BYTES_MAX * count:
+                raise ProtocolError(f"Report has results, or what was fetched, of fewer bytes than 0, or more than {BYTES_MAX:.0e}")
         case Chunk(_, _, offset, total):
             if not 0 <= offset <= offset + body_bytes <= total:
                 raise ProtocolError(f"Chunk has {body_bytes} bytes from {offset} of a value of {total}")
