@@ -35,9 +35,10 @@ class Allocator(Protocol):
     between calls, and nothing may be counted on: a placed task can come back when its node is lost.
 
     What is checked: `desk.fits(offer, node)` tells whether the node has room now, and may have it (pin, labels, collocation, results
-    that it has to lie beside). `desk.place(offer, node)` raises InvariantViolation for a task that is not being offered, a node that
-    takes no work, or one that may never run it; a node without room now is allowed, and the task waits there. Nodes admit by what is
-    really free, so nothing that is placed can over-commit one.
+    that it has to lie beside; while others could have it, not where it failed, nor beside more of its like). `desk.place(offer,
+    node)` raises InvariantViolation for a task that is not being offered, a node that takes no work, or one that may never run it; a node
+    without room now is allowed, and the task waits there. Nodes admit by what is really free, so nothing that is placed can over-commit
+    one.
 
     Errors: when `allocate` raises, what it placed stands, the error goes to the coordinator's log ("allocator.failed"), and the default
     allocator places the rest of that call. The next call is made as usual. `scripts/examples/allocator` has an example that runs;
