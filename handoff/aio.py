@@ -25,6 +25,7 @@ from handoff.client.result import RunResult, RunStatus, TaskRecord
 from handoff.client.run import Run as BlockingRun
 from handoff.client.run import result_of, status_of, timeline_of, timeout_text
 from handoff.client.state import Lease, OutputTaker, RunState
+from handoff.client.waiting import check_process
 from handoff.errors import ExecutionError, HandoffError, ResultTimeout
 from handoff.graph.dag import DAG
 from handoff.trust.secret import Secret
@@ -172,15 +173,22 @@ class Client:
     ) -> AsyncIterator[Any]:
         """`function` over the items, in parallel; values come in the order of the items."""
         # In a thread: the first items are taken now, and may be slow to come.
-        values = await asyncio.to_thread(blocking.Client(self._core).map, function, *iterables, timeout=timeout, **options)
-        end = object()
+        mapped = await asyncio.to_thread(blocking.begin_map, self._core, function, iterables, timeout, options)
+        values, end = mapped.values(), object()
+        step: asyncio.Future[Any] | None = None
         try:
-            while (value := await asyncio.to_thread(next, values, end)) is not end:
+            while True:
+                step = asyncio.ensure_future(asyncio.to_thread(next, values, end))
+                value = await asyncio.shield(step)
+                if value is end:
+                    return
                 yield value
         finally:
-            close = getattr(values, "close", None)
-            if close is not None:
-                close()
+            mapped.end()     # a thread that still waits for a value hears of it, and ends the rest
+            if step is not None and not step.done():
+                step.add_done_callback(lambda done: done.cancelled() or done.exception())   # nobody asks what became of it
+            else:
+                values.close()
 
     async def nodes(self) -> list[NodeInfo]:
         """The nodes that are there."""
@@ -235,6 +243,7 @@ class Run:
         """Wait until it is over; raises its error. Large values are fetched here too, so that looking at them never blocks the loop."""
         state = self._state
         check_patience(timeout)
+        check_process(state.core, "the run can't be waited for here")
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(asyncio.wrap_future(state.over))
@@ -250,6 +259,7 @@ class Run:
     async def as_completed(self) -> AsyncIterator[tuple[Hashable, Any]]:
         """(function id, value) of each output as it completes; raises the run's error when it fails."""
         state, loop, happened = self._state, asyncio.get_running_loop(), asyncio.Event()
+        check_process(state.core, "results can't be waited for here")
 
         def wake() -> None:
             loop.call_soon_threadsafe(happened.set)
@@ -276,6 +286,7 @@ class Run:
 
     async def cancel(self) -> None:
         """End it now, running functions included."""
+        check_process(self._state.core, "the run can't be cancelled")
         self._state.core.cancel(self._state)
 
     async def status(self) -> RunStatus:

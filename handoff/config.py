@@ -64,8 +64,15 @@ def _files(environment: Mapping[str, str], directory: Path | None) -> Iterator[P
     with contextlib.suppress(FileNotFoundError):   # the working directory may have been removed
         directory = directory or Path.cwd()
     for folder in (home / "handoff", directory):
-        if folder is not None and (folder / FILE).is_file():
+        if folder is not None and _is_there(folder / FILE):
             yield folder / FILE
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except PermissionError:     # whoever may not enter the folder has no settings there
+        return False
 
 
 def _in_file(path: Path) -> Iterator[tuple[str, Any]]:

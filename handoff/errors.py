@@ -134,6 +134,10 @@ class ResultTimeout(ExecutionError, TimeoutError):
     """Waiting took longer than the caller allows; the run goes on."""
 
 
+class WrongThread(HandoffError):
+    """Something would have to be waited for in a callback, on the client's own thread, which alone can bring it."""
+
+
 class LinkError(HandoffError):
     """Something between two processes."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from handoff.client.core import Core
 from handoff.client.futures import CallFuture
 from handoff.client.lower import Lowered, lower
-from handoff.client.mapping import Begun, cores_of, mapped
+from handoff.client.mapping import Begun, Mapped, cores_of
 from handoff.client.nodes import NodeInfo, RunInfo, has_room, node_info, run_info
 from handoff.client.options import check_concurrency, check_output, check_patience, check_run, run_number
 from handoff.client.result import RunResult
@@ -166,18 +166,7 @@ class Client:
 
         Items are taken only some way ahead of what was read: as many as keep the cluster busy, and as the memory for their values allows.
         """
-        check_patience(timeout)
-        if not iterables:
-            raise TypeError("map takes a function and one or more iterables of items, as the builtin map does; there is no iterable")
-
-        def cores() -> Callable[[], int | None]:
-            asked = self._core.ask("nodes")
-            return lambda: cores_of(asked.result()) if asked.done() and asked.exception() is None else None
-
-        def begin(window: list[tuple[Any, ...]], first: int) -> Begun:
-            return begin_window(self._core, function, window, first, options)
-
-        return mapped(begin, zip(*iterables, strict=False), timeout, cores)
+        return begin_map(self._core, function, iterables, timeout, options).values()
 
     # ── the cluster ──────────────────────────────────────────────────────────
 
@@ -195,6 +184,7 @@ class Client:
 
     def cancel(self, run_id: int) -> None:
         """End any run, by its number."""
+        check_may_wait(self._core, "a run can't be cancelled by its number here")
         self._core.cancel_other(run_id, "cancelled by another client")
         self.runs()  # the answer comes after the cancel was heard
 
@@ -279,6 +269,24 @@ def new_state(core: Core, dag_id: str, lowered: Lowered, output: OutputTaker | b
     graph = Graph(dag_id, lowered.ids, lowered.outputs, lowered.number, lowered.objects, lowered.hidden,
                   program.kinds, program.kind, program.fan_in, program.inputs)
     return RunState(core, core.token(), graph, output=output, detached=detach)
+
+
+def begin_map(
+    core: Core, function: Callable[..., Any], iterables: tuple[Iterable[Any], ...], timeout: float | None, options: Mapping[str, Any],
+) -> Mapped:
+    """Take the first items of a map, and start them."""
+    check_patience(timeout)
+    if not iterables:
+        raise TypeError("map takes a function and one or more iterables of items, as the builtin map does; there is no iterable")
+
+    def cores() -> Callable[[], int | None]:
+        asked = core.ask("nodes")
+        return lambda: cores_of(asked.result()) if asked.done() and asked.exception() is None else None
+
+    def begin(window: list[tuple[Any, ...]], first: int) -> Begun:
+        return begin_window(core, function, window, first, options)
+
+    return Mapped(begin, zip(*iterables, strict=False), timeout, cores)
 
 
 def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[Any, ...]], first: int, options: Mapping[str, Any]) -> Begun:

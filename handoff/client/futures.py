@@ -28,6 +28,16 @@ class CallFuture(Awaited[Any]):
         super().result(timeout)
         return self._run_state.value(self._run_state.graph.outputs[0])
 
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What `result` would raise; None when there is a value."""
+        error = super().exception(timeout)
+        if error is None:
+            try:
+                self._run_state.value(self._run_state.graph.outputs[0])
+            except Exception as unloadable:
+                return unloadable
+        return error
+
     def cancel(self) -> bool:
         """End the function now; False when it is over already."""
         if not super().cancel():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from math import ceil
 from typing import Any, NamedTuple, TypeAlias
 
@@ -58,7 +58,11 @@ class Measure:
 class Mapped:
     """What is taken of the items and not read yet."""
 
-    def __init__(self, begin: Begin, items: Iterator[tuple[Any, ...]], cores: Callable[[], Callable[[], int | None]]) -> None:
+    def __init__(
+        self, begin: Begin, items: Iterator[tuple[Any, ...]], timeout: float | None, cores: Callable[[], Callable[[], int | None]],
+    ) -> None:
+        """The first windows start now. `cores` asks how many cores the cluster has; what it gives answers, None while that is not known."""
+        self._deadline = None if timeout is None else time.monotonic() + timeout
         self._begin, self._items, self._cores = begin, items, cores
         self._known_cores: Callable[[], int | None] | None = None
         self._measure = Measure()
@@ -97,10 +101,21 @@ class Mapped:
             self._measure.least = min(WINDOW, max(LEAST, cores))
         return self._ahead < AHEAD * self._measure.window()
 
-    def values(self, deadline: float | None) -> Iterator[Any]:
-        """In the order of the items. Ends what was started when it is closed, or when a function fails."""
-        started = self._started
+    def values(self) -> Generator[Any, None, None]:
+        """In the order of the items. Ends what was started when it is closed, or let go, or when a function fails."""
+        values = self._values()
+        next(values)      # it has begun: or closing it would end nothing
+        return values
+
+    def end(self) -> None:
+        """What was started is cancelled, from any thread: who waits for its values gets RunCancelled."""
+        for state in list(self._started):
+            state.core.cancel(state)
+
+    def _values(self) -> Generator[Any, None, None]:
+        started, deadline = self._started, self._deadline
         try:
+            yield None
             while started:
                 state = started[0]
                 for task in state.graph.outputs:
@@ -121,17 +136,6 @@ class Mapped:
             for state in started:
                 state.core.cancel(state)
                 state.core.release(state)
-
-
-def mapped(
-    begin: Begin, items: Iterator[tuple[Any, ...]], timeout: float | None, cores: Callable[[], Callable[[], int | None]]
-) -> Iterator[Any]:
-    """Values in the order of the items. The first windows start now, not at the first `next`.
-
-    `cores` asks how many cores the cluster has; what it gives answers, None as long as that is not known.
-    """
-    deadline = None if timeout is None else time.monotonic() + timeout
-    return Mapped(begin, items, cores).values(deadline)
 
 
 def cores_of(nodes: list[dict[str, Any]]) -> int:

@@ -55,6 +55,7 @@ class Run:
         state = self._state
         wait_over(state, timeout)
         if state.is_planned and state.failure is None and state.corrections is None:
+            check_may_wait(state.core, "how the run departed from its plan can't be asked for")
             with contextlib.suppress(HandoffError):   # the run is well over, whoever can't be asked any more
                 state.corrections = self.corrections()
         return result_of(self._lease)

@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
-from handoff.errors import ConnectionLost, ExecutionError
+from handoff.errors import ConnectionLost, WrongThread
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ def check_may_wait(client: Bringer, what: str) -> None:
     """Raise where waiting would last for ever: after a fork, and on the client's own thread, which brings what is waited for."""
     check_process(client, what)
     if threading.current_thread() is client.thread:
-        raise ExecutionError(f"{what}: callbacks run on the client's own thread, which would wait for itself; do it in another thread")
+        raise WrongThread(f"{what}: callbacks run on the client's own thread, which would wait for itself; do it in another thread")
 
 
 def bounded(seconds: float | None) -> float | None:

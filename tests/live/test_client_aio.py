@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,3 +116,43 @@ async def test_the_cluster_is_told_of(client: aio.Client, cluster: handoff.Local
     number = (await other.start(pair(0.2), detach=True)).id
     await other.close()
     assert set((await (await client.attach(number)).result(10)).results) == {"quick", "slow"}
+
+
+def nap(seconds: float) -> float:
+    """Takes time."""
+    time.sleep(seconds)
+    return seconds
+
+
+class Unloadable:
+    """Can be pickled, and never be loaded again."""
+
+    def __reduce__(self) -> Any:
+        """Loading it divides by zero."""
+        return (divmod, (1, 0))
+
+
+async def test_who_reads_a_map_can_be_cancelled(client: aio.Client) -> None:
+    """In the midst of waiting for a value, by a cancel and by a timeout; the run of the map ends, too."""
+    async def read() -> None:
+        async for _ in client.map(nap, [60.0]):
+            pass
+
+    reader = asyncio.ensure_future(read())
+    await asyncio.sleep(0.5)
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await read()
+    async with asyncio.timeout(20):
+        while [run for run in await client.runs() if run.state in ("running", "waiting") and run.name == "nap"]:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_result_that_can_not_be_loaded_is_an_error_for_who_awaits_it(client: aio.Client) -> None:
+    """As for who asks for it in a thread."""
+    async with asyncio.timeout(20):
+        with pytest.raises(errors.ExecutionError, match="is here, but can't be loaded: ZeroDivisionError"):
+            await client.submit(Unloadable)

@@ -56,11 +56,11 @@ def test_a_callback_can_not_wait_for_its_own_client(client: handoff.Client) -> N
     asked: list[Callable[[], Any]] = [
         client.nodes, client.runs, lambda: client.execute(one()), lambda: client.start(one()), lambda: client.plan(one()),
         lambda: client.submit(abs, -3).result(), lambda: list(client.map(abs, [-1])), lambda: client.attach(run.id), client.close,
-        lambda: client.drain("node-1"),
+        lambda: client.drain("node-1"), lambda: client.cancel(run.id), run.report, run.timeline, lambda: run.explain("one"),
     ]
     for ask in asked:
         told = in_callback(client, ask)
-        assert isinstance(told, errors.ExecutionError) and "the client's own thread" in str(told), told
+        assert isinstance(told, errors.WrongThread) and "the client's own thread" in str(told), told
     later = in_callback(client, lambda: client.submit(abs, -4))
     assert later.result(30) == 4
     assert [node.name for node in client.nodes()] == ["node-1"]
@@ -69,7 +69,7 @@ def test_a_callback_can_not_wait_for_its_own_client(client: handoff.Client) -> N
 def test_a_close_that_was_refused_in_a_callback_can_be_made_later(cluster: handoff.LocalCluster) -> None:
     """It has closed nothing."""
     client = cluster.client()
-    assert isinstance(in_callback(client, client.close), errors.ExecutionError)
+    assert isinstance(in_callback(client, client.close), errors.WrongThread)
     assert client.submit(abs, -5).result(30) == 5
     client.close()
     with pytest.raises(errors.ConnectionLost):

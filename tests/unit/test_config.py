@@ -165,3 +165,12 @@ def test_what_is_no_address_is_named(text: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_address(text, "HERE")
     assert said in str(caught.value)
+
+
+def test_a_folder_that_may_not_be_entered_has_no_settings(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as the home of another user whose variables were taken over."""
+    def is_file(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    assert loaded(place) == Settings()
