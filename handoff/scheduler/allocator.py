@@ -88,6 +88,7 @@ class Desk:
         # Nodes kept free for a task that has waited long for so much room.
         self.reserved: dict[int, Shape] = {}
         ledger.reserved = self.reserved
+        ledger.cluster.kept.clear()
         self.are_alike = False      # all that wait need the same
         self.holds_back = False     # something waits for memory, and nothing is known that would free any
         self.is_stuck = False       # that is so though everything else has been offered

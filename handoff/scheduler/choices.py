@@ -118,7 +118,7 @@ def _options(desk: Desk, shape: Shape, alternative: int) -> list[Option]:
 
 
 def _looked_at(desk: Desk, shape: Shape, alternative: int, near: Collection[int], inputs: Inputs | None) -> list[Node]:
-    """Of small groups of nodes that are alike all, of large ones one with room and the one that is free first; those with its inputs."""
+    """Of small groups of nodes that are alike all, of large ones one with room and who is free first, or some; those with inputs."""
     nodes: dict[Node, None] = {}
     for option in _options(desk, shape, alternative):
         group = option.group
@@ -128,7 +128,10 @@ def _looked_at(desk: Desk, shape: Shape, alternative: int, near: Collection[int]
         found = option.open_node(shape.needs[alternative], desk.reserved, shape)
         if found is not None:
             nodes[found] = None
-        nodes[group.least()] = None
+        if all(name in ("cpu", "memory", "") for name, _ in shape.needs[alternative]):
+            nodes[group.least()] = None
+        else:        # who is free first goes by cores
+            nodes.update(dict.fromkeys(group.some(EACH_OF)))
     bytes_on = inputs.bytes_on if inputs is not None else {}
     for peer in (*sorted(bytes_on, key=lambda each: (-bytes_on[each], each))[:HOLDERS_MAX], *sorted(near)):
         node = desk.ledger.nodes.get(peer)

@@ -57,6 +57,8 @@ class Greedy:
         self._serve_all(now, desk)
         if desk.holds_back and not desk.ledger.memory.freeing:
             desk.is_stuck = True
+            self._booked.clear()      # all is looked at again
+            self._kept = 0
             desk.ledger.ready.open(now, desk.portion)
             self._serve_all(now, desk)
         if self._again < desk.ledger.again_at:

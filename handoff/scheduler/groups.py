@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush, heapreplace
 from itertools import islice
 from math import log
@@ -75,13 +75,17 @@ class Group:
             levels[peer] = now
             heapreplace(heap, (now, peer, node))
 
+    def some(self, count: int) -> Sequence[Node]:
+        """So many members, others each time."""
+        members = self.members
+        if len(members) <= count:
+            return members
+        at = self._turn = (self._turn + count) % len(members)
+        return (members[at:] + members[:at])[:count]
+
     def soonest(self, cores: int, is_able: Callable[[Node], bool]) -> Node | None:
         """Of the next few members that are able, the one where so many cores are free first."""
-        members = self.members
-        if len(members) > WIDE_LOOKED_AT:
-            at = self._turn = (self._turn + WIDE_LOOKED_AT) % len(members)
-            members = (members[at:] + members[:at])[:WIDE_LOOKED_AT]
-        able = [node for node in members if is_able(node)]
+        able = [node for node in self.some(WIDE_LOOKED_AT) if is_able(node)]
         return min(able, key=lambda node: (node.lanes[min(cores, len(node.lanes)) - 1], node.peer)) if able else None
 
 

@@ -128,7 +128,7 @@ class Memory:
         if not able and not self.freeing:
             if desk.is_stuck:
                 return [node for node in nodes if not node.planned]
-            desk.holds_back = True
+            desk.holds_back |= any(not node.planned for node in nodes)
         return able
 
     def is_short(self, run: Run, task: int, node: Node, inputs: Inputs) -> bool:

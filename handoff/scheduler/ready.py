@@ -64,8 +64,9 @@ class Shape:
     """Tasks that are alike to the allocator: equal costs, labels, spread, priority, pin and function."""
 
     __slots__ = (
-        "account", "ahead", "blocked_since", "cluster", "cost", "eligible", "function", "functions", "gone", "gone_keys", "heap", "held",
-        "identity", "is_tried", "listed", "need", "needs", "node", "number", "portion", "priority", "runs", "spread", "stack", "where",
+        "account", "ahead", "blocked_since", "cleared", "cluster", "cost", "eligible", "function", "functions", "gone", "gone_keys", "heap",
+        "held", "identity", "is_tried", "listed", "need", "needs", "node", "number", "portion", "priority", "runs", "spread", "stack",
+        "where",
     )
 
     def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, functions: list[Function], account: Account,
@@ -95,6 +96,7 @@ class Shape:
         self.listed = False                 # offered in this pass, or already known to be blocked in it
         self.eligible = eligible            # which nodes could ever hold it: shared with all shapes of equal needs, labels and pin
         self.blocked_since: float | None = None  # its head has not found room since then
+        self.cleared: int | None = None          # the node that is being cleared for it
 
     def __len__(self) -> int:
         return len(self.stack) + len(self.heap)

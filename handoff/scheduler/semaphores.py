@@ -14,24 +14,27 @@ class Semaphores:
     def __init__(self, declared: Amounts = ()) -> None:
         self.declared: dict[str, int] = dict(declared)
         self.free: dict[str, int] = dict(declared)
-        self.kept: dict[str, Shape] = {}    # what nobody else gets in this pass, for a task that has waited long
+        self.kept: dict[str, tuple[Shape, int]] = {}    # what nobody else gets in this pass, for a task that has waited long
 
     def room(self, shape: Shape, alternative: int = 0) -> int:
         """How many more tasks of this shape the cluster's amounts allow now."""
         if not shape.cluster:
             return PLENTY
-        kept = self.kept
-        for name, _ in shape.cluster[alternative] if kept else ():
-            if name in kept and not len(kept[name]):
-                del kept[name]              # it waits no more
-            if kept.get(name, shape) is not shape:
-                return 0
-        return min((self.free.get(name, 0) // amount for name, amount in shape.cluster[alternative]), default=PLENTY)
+        left = self._left_for(shape) if self.kept else self.free
+        return max(0, min((left.get(name, 0) // amount for name, amount in shape.cluster[alternative]), default=PLENTY))
 
     def keep(self, shape: Shape, alternative: int = 0) -> None:
-        """It has waited long: small tasks would take every bit for ever, so nobody gets of it before this one, at this one of its costs."""
-        for name, _ in shape.cluster[alternative]:
-            self.kept.setdefault(name, shape)
+        """It has waited long: small tasks would take every bit for ever, so nobody else gets so much before it, at that of its costs."""
+        for name, amount in shape.cluster[alternative]:
+            self.kept.setdefault(name, (shape, amount))
+
+    def _left_for(self, shape: Shape) -> dict[str, int]:
+        """What is free, less what is kept for others."""
+        left = dict(self.free)
+        for name, (other, amount) in self.kept.items():
+            if other is not shape and len(other):      # else it waits no more
+                left[name] = left.get(name, 0) - amount
+        return left
 
     def take(self, need: Amounts, count: int = 1) -> None:
         """So many tasks were planned."""
@@ -49,10 +52,10 @@ class Semaphores:
 
     def withheld(self, shape: Shape) -> list[tuple[str, bool]]:
         """For each of its costs: what of it can't be had now, in words, or ""; and whether that is only kept for others that wait."""
-        found = []
+        found, left = [], self._left_for(shape)
         for need in shape.cluster:
             taken = [(CLUSTER + name, amount) for name, amount in need if self.free.get(name, 0) < amount]
-            kept = [(CLUSTER + name, amount) for name, amount in need if (other := self.kept.get(name, shape)) is not shape and len(other)]
+            kept = [(CLUSTER + name, amount) for name, amount in need if left.get(name, 0) < amount]
             short = tuple(taken or kept)
             found.append((describe(short) if short else "", not taken))
         return found

@@ -6,7 +6,9 @@ What is kept is kept for one pass, and decided anew in the next: for a task that
 from __future__ import annotations
 
 from handoff.scheduler.allocator import Desk
+from handoff.scheduler.inputs import inputs_of
 from handoff.scheduler.ready import Shape
+from handoff.scheduler.wishes import able_nodes
 
 STARVED_SECONDS = 1.0    # a task that has not found room for so long gets a node cleared for it
 STARVED_TASKS = 8        # so many usual tasks long at least, before more urgent ones find that node closed, too
@@ -16,7 +18,7 @@ def watch(now: float, desk: Desk, shape: Shape, placed: int) -> None:
     """Small tasks would take every gap for ever: the node that is free first takes nothing else until a large one has run."""
     head = None if placed else desk.head(shape)
     if head is None or desk.is_full(head[0]):    # what its own run's limit keeps back does not starve
-        shape.blocked_since = None
+        shape.blocked_since = shape.cleared = None
     elif shape.blocked_since is None:
         shape.blocked_since = now
     elif now - shape.blocked_since > STARVED_SECONDS and not desk.are_alike:
@@ -25,7 +27,6 @@ def watch(now: float, desk: Desk, shape: Shape, placed: int) -> None:
 
 def keep_for_starved(now: float, desk: Desk) -> None:
     """Before anything is placed, or more urgent small tasks would take again what has just become free; priorities stand above that."""
-    desk.ledger.cluster.kept.clear()
     waiting = [shape for shape in desk.ledger.ready.shapes.values() if len(shape)]
     # Where all that wait need the same, there are no small ones that take the gaps of large ones.
     desk.are_alike = all(shape.eligible is waiting[0].eligible and not shape.cluster for shape in waiting)
@@ -34,24 +35,38 @@ def keep_for_starved(now: float, desk: Desk) -> None:
     patience = max(STARVED_SECONDS, STARVED_TASKS * desk.ledger.estimates.all.seconds)
     starved = [shape for shape in waiting if shape.blocked_since is not None and now - shape.blocked_since > patience]
     if starved:
-        highest = max([shape.priority for shape in waiting])
+        highest = max([shape.priority for shape in waiting if _may_start(desk, shape)], default=0)
         for shape in starved:
-            if shape.priority == highest:
+            if shape.priority >= highest:
                 _keep(now, desk, shape)
+
+
+def _may_start(desk: Desk, shape: Shape) -> bool:
+    head = desk.head(shape)
+    return head is not None and not desk.is_full(head[0]) and bool(desk.able_for(shape))
 
 
 def _keep(now: float, desk: Desk, shape: Shape) -> None:
     """What its most urgent task needs: the licences of a cost that some node can meet, and a node, if none has room."""
-    head = desk.head(shape)
+    head, ledger = desk.head(shape), desk.ledger
     if head is None or desk.is_full(head[0]):
         return
-    only = desk.ledger.allowed(*head)
-    able = [(node, number) for node in desk.nodes_for(shape) if only is None or node.peer == only
+    run, task = head
+    inputs = inputs_of(ledger, run, task, now) if run.linked and run.fan_in[task] else None
+    nodes = able_nodes(desk, run, task, shape, inputs)
+    able = [(node, number) for node in (desk.nodes_for(shape) if nodes is None else nodes)
             for number, need in enumerate(shape.needs) if node.can_hold(need)]
     if not able:
-        return
+        return     # also where it waits for memory: nobody who would free some may be kept out
     if shape.cluster:
-        desk.ledger.cluster.keep(shape, min(number for _, number in able))
-    if not any(node.has_room(shape.needs[number]) for node, number in able):
+        ledger.cluster.keep(shape, min(number for _, number in able))
+    ready = [node for node, number in able if node.has_room(shape.needs[number])]
+    before = next((node for node, _ in able if node.peer == shape.cleared), None)
+    if before is not None:         # it is kept until it is empty enough, and once more: who is more urgent would take it just then
+        desk.reserved.setdefault(before.peer, shape)
+        if before in ready and ledger.cluster_room(shape) > 0:
+            shape.cleared = None
+    elif not ready:
         first, _ = min(able, key=lambda each: (each[0].room_at(shape.needs[each[1]], now), each[0].peer))
         desk.reserved.setdefault(first.peer, shape)
+        shape.cleared = first.peer

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from array import array
+from dataclasses import replace
+
 import pytest
 from scheduler_story import CPU, Cluster, RunDone, kind, many, program
 
 from handoff.ids import RunId
 from handoff.messages import Alive
 from handoff.resources import amounts
+from handoff.scheduler.runs import DONE
 
 SECONDS = 0.3        # that each task takes, counted from its plan
 STEP = 0.1           # between two looks
@@ -135,3 +139,34 @@ def test_a_share_counts_a_choice_of_costs_as_what_it_can_take() -> None:
     play(cluster, 10.0, one, two)
     ledger = cluster.scheduler.ledger
     assert ledger.runs[one].done == pytest.approx(ledger.runs[two].done, rel=0.25)
+
+
+def test_large_tasks_have_their_turn_again_and_again() -> None:
+    """Small ones that are more urgent by rank wait at the moment in which the node is empty, too, and would take it all."""
+    cluster = Cluster().client().join("n", cpu=4)
+    what = program([(kind("small"), ())] * 400 + [(kind("wide", {"cpu": 4}), ())] * 3)
+    run = cluster.submit(replace(what, seconds=array("d", [1.0] * 400 + [0.2] * 3)))
+    play(cluster, 20.0, run)
+    table = cluster.scheduler.ledger.runs[run]
+    assert [table.state[task] for task in range(400, 403)] == [DONE] * 3 and table.done >= 100
+
+
+def test_only_the_licences_that_it_needs_are_kept_for_a_large_task() -> None:
+    """It waits for its node; the nine others go on to be used."""
+    cluster = Cluster(shared={"tape": 10}).client().join("n", cpu=4).join("big", cpu=8)
+    cluster.submit(many(1, kind("long", {"cpu": 8}, node="big")))
+    cluster.submit(many(1, kind("wide", {"cpu": 8, "cluster:tape": 1})))
+    small = cluster.submit(many(100, kind("small", {"cpu": 1, "cluster:tape": 1}, node="n")))
+    play(cluster, 5.0, small)
+    assert cluster.scheduler.ledger.cluster.kept and cluster.scheduler.ledger.runs[small].done >= 35
+
+
+def test_what_can_not_start_anywhere_keeps_nobodys_turn_back() -> None:
+    """A task of the highest priority waits for a node that is not there: a large one of usual priority has its node cleared all the same."""
+    cluster = Cluster().client().join("n", cpu=4)
+    cluster.submit(many(1, kind("absent", node="nowhere", priority=9)), wait_for_nodes=True)
+    small = cluster.submit(many(300, kind("small")))
+    play(cluster, 0.2, small)
+    wide = cluster.submit(many(2, kind("wide", {"cpu": 4})))
+    play(cluster, 12.0, small, wide)
+    assert cluster.scheduler.ledger.runs[wide].done == 2
