@@ -88,10 +88,9 @@ class Table:
     """Everything about one run on this node. A planned task is either given, ready, an object, or waits for what is missing."""
 
     __slots__ = (
-        "alternatives", "asked", "attempts", "bereaved", "collectors", "done", "ended", "fetched", "given", "handling", "is_planned",
-        "missing", "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds", "since", "size",
-        "tailored", "teaches", "unreported_at",
-        "waited", "waiters", "wants", "workers",
+        "alternatives", "asked", "asked_before", "attempts", "bereaved", "collectors", "done", "ended", "fetched", "given", "handling",
+        "is_planned", "missing", "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds", "since",
+        "size", "tailored", "teaches", "unreported_at", "waited", "waiters", "wants", "workers",
     )
 
     def __init__(self, run: RunId) -> None:
@@ -113,6 +112,7 @@ class Table:
         self.outputs: dict[int, None] = {}             # results made here that the client wants
         self.wants: dict[int, list[PeerId]] = {}       # per result that is not here: peers that asked for it
         self.asked: dict[int, PeerId] = {}             # per input from elsewhere: whom we asked and wait for
+        self.asked_before: dict[int, set[PeerId]] = {} # per input: who was asked before that one, and may have begun to send it
         self.redirected: dict[int, PeerId] = {}        # per input: where it comes from, if not from where the plan said
         self.collectors: dict[PeerId, None] = {}       # clients that take every output
         self.fetched = 0                               # bytes taken from other nodes since the last report

@@ -33,9 +33,11 @@ class Wants:
 
     def ask(self, table: Table, task: int, source: PeerId) -> None:
         """Want this input from there, and from nowhere else; from ourselves or nobody: wait for it."""
+        before = table.asked.pop(task, None)
         if source in (self._state.me, NOBODY):
-            table.asked.pop(task, None)
             return
+        if before is not None and before != source:
+            table.asked_before.setdefault(task, set()).add(before)
         table.asked[task] = source
         self._queued.setdefault(source, {}).setdefault(table.run, {})[task] = None
 
@@ -76,6 +78,7 @@ class Wants:
 
     def lost(self, now: float, peer: PeerId) -> None:
         """The link to a node broke, or could not be made."""
+        self._ask_again_for_what_it_began(peer)
         if not self._owes(peer):
             self._outages.pop(peer, None)
             return
@@ -93,6 +96,14 @@ class Wants:
             for task in tasks:
                 del asked[task]
             self._give_up(run, peer, tasks)
+
+    def _ask_again_for_what_it_began(self, peer: PeerId) -> None:
+        """Of a value that two nodes send, what came second has passed by, or has put an end to the first: now neither may come."""
+        for run, table in self._state.runs.items():
+            for task, peers in table.asked_before.items():
+                source = table.asked.get(task)
+                if peer in peers and source not in (None, peer) and _is_waited_for(table, task):
+                    self._queued.setdefault(source, {}).setdefault(run, {})[task] = None
 
     def heard(self, peer: PeerId) -> None:
         """The peer said something: it can be reached."""

@@ -390,3 +390,16 @@ def test_a_recalled_task_may_come_back(hand: Any) -> None:
     node.finish(5)
 
     assert [list(report.attempts) for report in node.said(Report)] == [[2]]
+
+
+def test_what_two_nodes_send_is_asked_for_again_when_the_first_link_breaks(hand: Any) -> None:
+    """Both may have begun to send it, and what the other one sent has passed by; a link that has nothing to do with it changes nothing."""
+    node = hand()
+    node.plan({10: [1], 11: [2]}, sources={1: node.PEER, 2: node.OTHER})
+    node.say(COORDINATOR, Redirect(node.RUN, ints([1]), ints([node.OTHER])))
+    node.happen(Lost(node.PEER, "reset"))
+    assert node.said(Want) == [Want(node.RUN, ints([1]))] == node.said(Want, node.OTHER)
+
+    node.arrive(1, peer=node.OTHER)
+    node.happen(Lost(node.PEER, "reset"))
+    assert node.said(Want) == []

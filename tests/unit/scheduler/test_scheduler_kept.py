@@ -162,7 +162,7 @@ def test_only_the_licences_that_it_needs_are_kept_for_a_large_task() -> None:
 
 
 def test_what_can_not_start_anywhere_keeps_nobodys_turn_back() -> None:
-    """A task of the highest priority waits for a node that is not there: a large one of usual priority has its node cleared all the same."""
+    """An urgent task waits for a node that is not there: a large one of usual priority has its node cleared all the same."""
     cluster = Cluster().client().join("n", cpu=4)
     cluster.submit(many(1, kind("absent", node="nowhere", priority=9)), wait_for_nodes=True)
     small = cluster.submit(many(300, kind("small")))
