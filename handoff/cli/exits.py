@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+
 from handoff.errors import ConfigError, FunctionFailed, HandoffError, InvalidDAG, LinkError, NotSerializable, RemoteTraceback
 from handoff.service import INTERRUPTED, OK, UNREACHABLE, USAGE
 
@@ -26,14 +28,14 @@ def explained(error: HandoffError) -> str:
     return f"{traceback}\n\n{line}" if traceback else line
 
 
-def as_data(error: HandoffError) -> dict[str, object]:
-    """The same for machines."""
+def as_data(error: HandoffError, names: Mapping[Hashable, str]) -> dict[str, object]:
+    """The same for machines, functions by their names there."""
     data: dict[str, object] = {"type": type(error).__name__, "text": str(error)}
     if isinstance(error, FunctionFailed):
-        data |= {"function": error.function, "node": error.node, "attempt": error.attempt, "exception": error.type,
-                 "traceback": _remote_traceback(error)}
+        data |= {"function": names.get(error.function, error.function), "node": error.node, "attempt": error.attempt,
+                 "exception": error.type, "traceback": _remote_traceback(error)}
     elif hasattr(error, "function"):
-        data["function"] = error.function
+        data["function"] = names.get(error.function, error.function)
     return data
 
 

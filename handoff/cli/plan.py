@@ -50,7 +50,9 @@ def plan(  # options of a command line
             "dag_id": made.name, "makespan": made.makespan, "lower_bound": made.lower_bound, "bytes_moved": made.bytes_moved,
             "allocator": made.allocator, "notes": list(made.notes), "unknown": list(made.unknown), "peak_memory": dict(made.peak_memory),
             "allocations": {names[each]: node for each, node in made.allocations.items()},
-            "critical_path": [asdict(leg) for leg in made.critical_path],
+            "critical_path": [
+                {**asdict(leg), "name": names.get(made.basis.ids[leg.task], leg.name)} for leg in made.critical_path
+            ],
             "timeline": [{**asdict(record), "function": names.get(record.function, str(record.function))} for record in made.timeline],
         })
     else:

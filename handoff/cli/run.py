@@ -87,7 +87,7 @@ def run(  # options of a command line
             rows = [] if as_json else list(_rows(result, names))
         except ExecutionError as error:
             if as_json:
-                write_json({"error": as_data(error)})
+                write_json({"error": as_data(error, names)})
             raise
     if as_json:
         write_json(data)

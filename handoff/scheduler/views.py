@@ -78,8 +78,9 @@ def timeline(ledger: Ledger, run: Run, now: float) -> dict[str, Any]:
         "waited": [run.waited[task] for task in tasks],
         "planned": [run.given_at[task] for task in tasks],
         "until": until,
-        "cpus": {stay.name: stay.cores / SCALE for stay in stays},
-        "stays": [[stay.name, max(0.0, stay.begin - run.submitted), min(until, stay.end - run.submitted)] for stay in stays],
+        "stays": [[stay.name, max(0.0, stay.begin - run.submitted), min(until, stay.end - run.submitted), stay.cores / SCALE]
+                  for stay in stays],
+        "took": [list(each) for each in {**run.took, **run.choices}.items()],     # tasks that took, or take, another of their costs
         "running": _running(ledger, run, now),
         "shared": dict(ledger.cluster.declared),
         "vain": [[task, _name(ledger, peer), started, spent] for task, peer, started, spent in run.vain],

@@ -371,8 +371,8 @@ def test_a_function_that_failed_shows_its_own_traceback() -> None:
         "Traceback:", '  File "theirs.py", line 3, in f', "ValueError: no", "",
         "FunctionFailed: function 'f' failed on node 'n1' in attempt 4: ValueError: no",
     ]
-    assert exits.as_data(failed())["function"] == "f" and exits.as_data(failed())["exception"] == "ValueError"
-    assert exits.as_data(errors.RunTimeout("late")) == {"type": "RunTimeout", "text": "late"}
+    assert exits.as_data(failed(), {"f": "str f"})["function"] == "str f" and exits.as_data(failed(), {})["exception"] == "ValueError"
+    assert exits.as_data(errors.RunTimeout("late"), {}) == {"type": "RunTimeout", "text": "late"}
     assert exits.explained(errors.RunTimeout("late")) == "RunTimeout: late"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 
 @dataclass(slots=True)
@@ -50,6 +51,14 @@ class Vain:
     slots: float = 1.0                 # cores that it held
 
 
+class Stay(NamedTuple):
+    """A node was there, from then to then, with so many cores."""
+
+    begin: float
+    end: float
+    cores: float
+
+
 @dataclass
 class Story:
     """A whole run. The records are straightened and taken over."""
@@ -63,13 +72,13 @@ class Story:
     shared: Mapping[str, float] = field(default_factory=dict)   # what the whole cluster has of what it counts
     vain: Sequence[Vain] = ()          # attempts that came to nothing, as far as they are remembered
     running: Sequence[Vain] = ()       # what is not over yet, as far as it is known
-    stays: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)   # when nodes were there: else all the time
+    stays: Mapping[str, Sequence[Stay]] = field(default_factory=dict)   # when nodes were there: else all the time
     until: float = 0.0                 # seconds that it has taken so far, or took; at least `makespan`
 
     def __init__(self, name: str, tasks: Iterable[Done], cores: Mapping[str, float] | None = None, *, run: int = 0,
                  bytes_moved: int = 0, is_over: bool = True, shared: Mapping[str, float] | None = None,
                  vain: Iterable[Vain] = (), running: Iterable[Vain] = (),
-                 stays: Mapping[str, Sequence[tuple[float, float]]] | None = None, until: float = 0.0) -> None:
+                 stays: Mapping[str, Sequence[Stay]] | None = None, until: float = 0.0) -> None:
         self.name, self.cores, self.run, self.bytes_moved, self.is_over = name, dict(cores or {}), run, bytes_moved, is_over
         self.shared, self.vain, self.running, self.stays = dict(shared or {}), list(vain), list(running), dict(stays or {})
         self.tasks = _straightened({each.task: each for each in tasks})

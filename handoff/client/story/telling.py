@@ -6,10 +6,10 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from handoff.client.failures import forgotten
-from handoff.client.story.records import Done, Story, Vain
+from handoff.client.story.records import Done, Stay, Story, Vain
 from handoff.errors import ExecutionError
 from handoff.program import Flag, Kind
-from handoff.resources import SCALE, split
+from handoff.resources import SCALE, Amounts, split
 
 if TYPE_CHECKING:
     from handoff.client.state import Graph, RunState
@@ -21,25 +21,37 @@ def story_of(state: RunState, answer: Any) -> Story:
     starts = list(accumulate(graph.fan_in, initial=0))
     columns = (answer[name] for name in ("task", "node", "attempt", "started", "seconds", "nbytes", "worker", "waited", "planned"))
     tasks = []
-    slots = [dict(kind.cost).get("cpu", 0) / SCALE or 1.0 for kind in graph.kinds]
+    took = dict(answer["took"])
+    slots = {task: _slots(_cost(graph.kinds[graph.kind[task]], took.get(task, 0)))
+             for task in (*answer["task"], *(each[0] for each in (*answer["vain"], *answer["running"])))}
     for task, node, attempt, started, seconds, nbytes, worker, waited, planned in zip(*columns, strict=True):
         kind = graph.kinds[graph.kind[task]]
         name = state.name_of(task)
         tasks.append(Done(
             task, name if isinstance(name, str) else repr(name), kind.name, node, worker, started, seconds,
             graph.inputs[starts[task] : starts[task + 1]], nbytes, waited, planned, attempt,
-            slots=slots[graph.kind[task]], shared=split(kind.cost)[1],
+            slots=slots[task], shared=split(_cost(kind, took.get(task, 0)))[1],
             is_hidden=task in graph.hidden, is_shared=bool(kind.flags & Flag.ASYNC),
         ))
-    vain = [Vain(node, started, seconds, slots[graph.kind[task]]) for task, node, started, seconds in answer["vain"]]
+    vain = [Vain(node, started, seconds, slots[task]) for task, node, started, seconds in answer["vain"]]
     until = answer["until"]
-    running = [Vain(node, started, until - started, slots[graph.kind[task]]) for task, node, started in answer["running"]]
-    stays: dict[str, list[tuple[float, float]]] = {}
-    for node, begin, end in answer["stays"]:
-        stays.setdefault(node, []).append((begin, end))
+    running = [Vain(node, started, until - started, slots[task]) for task, node, started in answer["running"]]
+    stays: dict[str, list[Stay]] = {}
+    for node, *stay in answer["stays"]:
+        stays.setdefault(node, []).append(Stay(*stay))
     moved = state.done.bytes_moved if state.done is not None else 0
-    return Story(str(graph.dag_id), tasks, answer["cpus"], run=state.run, bytes_moved=moved, is_over=state.over.done(),
+    cores = {node: max(stay.cores for stay in several) for node, several in stays.items()}
+    return Story(str(graph.dag_id), tasks, cores, run=state.run, bytes_moved=moved, is_over=state.over.done(),
                  shared=answer["shared"], vain=vain, running=running, stays=stays, until=until)
+
+
+def _cost(kind: Kind, alternative: int) -> Amounts:
+    """The one that it took; of an attached run, whose alternatives are not known here, the first."""
+    return (kind.cost, *kind.alternatives)[alternative] if alternative <= len(kind.alternatives) else kind.cost
+
+
+def _slots(cost: Amounts) -> float:
+    return dict(cost).get("cpu", 0) / SCALE or 1.0
 
 
 def with_edges(graph: Graph, answer: Any) -> Graph:

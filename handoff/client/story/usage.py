@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from handoff.client.story.causes import Cause
-from handoff.client.story.records import Done, Story
+from handoff.client.story.records import Done, Stay, Story
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,12 @@ def _use(node: str, tasks: list[Done], story: Story, causes: Mapping[int, Cause]
         level += by if what == 0 or (what == 1 and node not in story.cores) else 0.0   # starts of those are known to some milliseconds only
         peak = max(peak, level)
     slots = max(float(ceil(story.cores.get(node, 0.0))), peak if peak > story.cores.get(node, 0.0) + 1e-6 else 0.0)
-    away = 0.0
+    away, most = 0.0, story.cores.get(node, 0.0)
     for begin, end in _gaps(story.stays.get(node, ()), until):
         _add(changes, 4, begin, end, slots)
         away += end - begin
+    for stay in story.stays.get(node, ()):      # it came back with more, or fewer, cores
+        _add(changes, 4, stay.begin, min(stay.end, until), most - stay.cores)
     changes.sort(key=lambda change: (change[0], change[2]))
     spent, levels, last = [0.0] * 6, [0.0] * 5, 0.0
     for when, what, by in [*changes, (until, 0, 0.0)]:
@@ -79,10 +81,10 @@ def _use(node: str, tasks: list[Done], story: Story, causes: Mapping[int, Cause]
     return NodeUse(node, slots, count, running + in_vain, waiting, moving, idle, in_vain, until - away)
 
 
-def _gaps(stays: Sequence[tuple[float, float]], until: float) -> list[tuple[float, float]]:
+def _gaps(stays: Sequence[Stay], until: float) -> list[tuple[float, float]]:
     """When it was not there, up to then; who has no stays was there all the time."""
     found, at = [], 0.0
-    for begin, end in sorted(stays):
+    for begin, end, _ in sorted(stays):
         if begin > at:
             found.append((at, begin))
         at = max(at, end)
@@ -92,6 +94,6 @@ def _gaps(stays: Sequence[tuple[float, float]], until: float) -> list[tuple[floa
 
 
 def _add(changes: list[tuple[float, int, float]], what: int, begin: float, end: float, slots: float) -> None:
-    if end > begin:
+    if end > begin and slots:
         changes.append((begin, what, slots))
         changes.append((end, what, -slots))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from handoff.client.story.causes import causes_of, critical_path
 from handoff.client.story.changes import changes_of, placed_anew, replay
-from handoff.client.story.records import Done, Story, Vain
+from handoff.client.story.records import Done, Stay, Story, Vain
 from handoff.client.story.report import report_of
 from handoff.client.story.usage import usage_of
 
@@ -75,12 +75,21 @@ def test_nodes_that_did_nothing_are_idle() -> None:
 
 def test_nodes_have_only_the_time_in_which_they_were_there() -> None:
     """n2 came after one of four seconds, n3 was there for the first and the last, n4 was lost with what it ran."""
-    stays = {"n1": [(0.0, 4.2)], "n2": [(1.0, 4.2)], "n3": [(3.0, 4.2), (0.0, 1.0)], "n4": [(0.0, 2.0)]}
+    stays = {"n1": [Stay(0.0, 4.2, 1.0)], "n2": [Stay(1.0, 4.2, 1.0)], "n3": [Stay(3.0, 4.2, 1.0), Stay(0.0, 1.0, 1.0)],
+             "n4": [Stay(0.0, 2.0, 1.0)]}
     tasks = [done(0, 0.0, 4.0), done(1, 1.0, 3.0, node="n2")]
     story = Story("s", tasks, dict.fromkeys(stays, 1.0), vain=[Vain("n4", 0.0, 2.0)], stays=stays)
     uses = [(use.node, use.there, use.running, use.idle) for use in usage_of(story, causes_of(story))]
     assert uses == [("n1", 4.0, 4.0, 0.0), ("n2", 3.0, 3.0, 0.0), ("n3", 2.0, 0.0, 2.0), ("n4", 2.0, 2.0, 0.0)]
     assert "was there" in str(report_of(story)) and "was there" not in str(report_of(moved()))
+
+
+def test_a_node_that_came_back_with_more_cores_had_fewer_before() -> None:
+    """One core for two seconds, three for one: five core-seconds, of which four were idle."""
+    story = Story("s", [done(0, 1.0, 1.0), done(1, 3.0, 1.0, node="n2")], {"n1": 3.0, "n2": 1.0},
+                  stays={"n1": [Stay(0.0, 2.0, 1.0), Stay(3.0, 4.0, 3.0)]})
+    use = usage_of(story, causes_of(story))[0]
+    assert (use.slots, use.there, use.running, use.idle) == (3.0, 3.0, 1.0, 4.0)
 
 
 def test_a_run_that_is_not_over_runs_what_it_runs() -> None:

@@ -296,9 +296,8 @@ def test_who_was_there_when_is_told_with_the_run() -> None:
     cluster.join("n3")
     cluster.wait(1.0)
     told = timeline(cluster.scheduler.ledger, cluster.scheduler.ledger.runs[run], cluster.now)
-    assert told["stays"] == [["n1", 0.0, pytest.approx(1.0)], ["n2", 0.0, pytest.approx(cluster.now - began)],
-                             ["n3", pytest.approx(2.0), pytest.approx(cluster.now - began)]]
-    assert told["cpus"] == {"n1": 1.0, "n2": 1.0, "n3": 1.0}
+    assert told["stays"] == [["n1", 0.0, pytest.approx(1.0), 1.0], ["n2", 0.0, pytest.approx(cluster.now - began), 1.0],
+                             ["n3", pytest.approx(2.0), pytest.approx(cluster.now - began), 1.0]]
     assert [(node, seconds) for _, node, _, seconds in told["vain"]] == [("n1", pytest.approx(1.0, abs=0.01))]
     assert sorted(node for _, node, _ in told["running"]) == ["n2", "n3"]
     cluster.done(0, 1)

@@ -13,6 +13,7 @@ from handoff.columns import ints
 from handoff.machine import Received
 from handoff.messages import Forget, Missing
 from handoff.resources import amounts
+from handoff.scheduler.views import timeline
 
 QUICK = kind("train", {"gpu": 1}, alternatives=(amounts({"cpu": 8}),))
 
@@ -206,3 +207,14 @@ def test_what_is_made_again_at_its_first_cost_is_learned_for_that() -> None:
     cluster.done(0, seconds=0.5)
 
     assert (first.count, first.seconds, second.count, second.seconds) == (1, 0.5, 1, 10.0)
+
+
+def test_the_timeline_tells_which_cost_was_taken() -> None:
+    """Of finished tasks and of those that run: a report counts the cores that they had, not those of their first cost."""
+    cluster = Cluster().client().join("gpu", cpu=1, gpu=1).join("cpu", cpu=8)
+    run = cluster.submit(many(2, QUICK))
+    table, ledger = cluster.scheduler.ledger.runs[run], cluster.scheduler.ledger
+    on_cores = next(task for task in range(2) if cluster.where(task, run) == "cpu")
+    assert timeline(ledger, table, cluster.now)["took"] == [[on_cores, 1]]
+    cluster.done(0, 1, run=run, seconds=1.0)
+    assert timeline(ledger, table, cluster.now)["took"] == [[on_cores, 1]]

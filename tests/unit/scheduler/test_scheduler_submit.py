@@ -156,7 +156,7 @@ def test_questions_are_answered_as_plain_data() -> None:
     assert ask("run")["waits_for"] == ""
     timeline = ask("timeline")
     assert (timeline["task"], timeline["node"], timeline["seconds"]) == ([0], ["n1"], [0.25])
-    assert timeline["cpus"] == {"n1": 2.0}
+    assert timeline["stays"] == [["n1", 0.0, 0.0, 2.0]]
     graph = ask("graph")
     assert ([each["name"] for each in graph["kinds"]], graph["kind"], graph["fan_in"], graph["inputs"]) == (["work"], [0, 0], [0, 0], [])
     cluster.hear("client", Ask(6, "run", RunId(99)))
