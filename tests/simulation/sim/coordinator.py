@@ -47,7 +47,7 @@ class Coordinator(Process):
         match effect:
             case Send(peer, message):
                 self.oracles.coordinator_said(peer, message)
-                if isinstance(message, RunDone):
+                if isinstance(message, RunDone) and message.run in self.brain.ledger.runs:   # said later, it may be forgotten already
                     self.oracles.told(message.run, timeline(self.brain.ledger, self.brain.ledger.runs[message.run], self.clock.now))
                 self.sessions.send(peer, message)
             case Close(peer, reason):
