@@ -16,6 +16,7 @@ HandoffError
 │   ├── RunTimeout
 │   ├── ResultLost              a value is gone and can't be made again
 │   └── ResultTimeout           waiting took longer than the caller allows; the run goes on
+├── WrongThread                 what is waited for in a callback can't come: it runs on the client's own thread
 ├── LinkError
 │   ├── ConnectionLost          the other side is gone
 │   ├── Refused                 the other side does not want us: secret, version, name
