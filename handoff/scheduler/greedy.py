@@ -74,12 +74,12 @@ class Greedy:
         """Place what can be placed of it; True when it is to be offered again after more urgent ones."""
         if len(shape.needs) > 1:
             return serve_choices(now, desk, shape, self._booked)
-        if self._full and shape.eligible in self._full and not desk.reserved and self._waits_for_room(desk, shape):
+        bound = desk.next_rank(shape)
+        if self._full and shape.eligible in self._full and not desk.reserved and self._waits_for_room(desk, shape, bound):
             starvation.watch(now, desk, shape, 0)
             return False
         options = desk.options_for(shape)
         aside: list[int] = []
-        bound = desk.next_rank(shape)
         ledger = desk.ledger
         placed, again = 0, False
         opened: list[Node | None] | None = None    # per option, a node with room, as long as nothing is placed
@@ -147,7 +147,7 @@ class Greedy:
 
     # ── one task ────────────────────────────────────────────────────────────
 
-    def _waits_for_room(self, desk: Desk, shape: Shape) -> bool:
+    def _waits_for_room(self, desk: Desk, shape: Shape, bound: int | None) -> bool:
         """Whether nothing of it can be placed where no node has room: as `_serve` would find out."""
         head, ledger = desk.head(shape), desk.ledger
         if head is None:
@@ -156,7 +156,7 @@ class Greedy:
         if needs_room(ledger, run, task, shape):
             self._left = max(self._left, shape.priority)
             return True
-        return wishes_nothing(run, shape) and not run.fan_in[task] and blocks.is_worth_it(ledger, shape, None)
+        return wishes_nothing(run, shape) and not run.fan_in[task] and blocks.is_worth_it(ledger, shape, bound)
 
     def _place(
         self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], opened: list[Node | None],

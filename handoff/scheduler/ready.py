@@ -208,7 +208,7 @@ class Ready:
             shape.gone.clear()
             shape.gone_keys = 0
             if not len(shape):
-                shape.blocked_since = None    # who comes next has not waited yet
+                shape.blocked_since = shape.cleared = None    # who comes next has not waited yet
 
     def push(self, shape: Shape, key: int) -> None:
         """One more task may be planned."""

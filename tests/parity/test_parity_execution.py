@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import handoff
@@ -195,7 +196,6 @@ def test_work_spills_to_other_nodes_when_one_is_full(daemons: Any, tmp_path: Pat
 
 def test_large_values_are_fetched_from_where_they_were_made(daemons: Any) -> None:
     """Straight from node to node, and counted."""
-    np = pytest.importorskip("numpy")
     dag = DAG()
     dag.add(Function("made", code=np.arange, extra_args=[500_000], node="node-1"))
     dag.add(Function("used", ["made"], lambda data: (int(data.sum()), data.flags.writeable), node="node-2"))

@@ -141,9 +141,15 @@ def test_a_share_counts_a_choice_of_costs_as_what_it_can_take() -> None:
     assert ledger.runs[one].done == pytest.approx(ledger.runs[two].done, rel=0.25)
 
 
-def test_large_tasks_have_their_turn_again_and_again() -> None:
-    """Small ones that are more urgent by rank wait at the moment in which the node is empty, too, and would take it all."""
+@pytest.mark.parametrize("has_blocker", [False, True], ids=["alone", "beside what can't start"])
+def test_large_tasks_have_their_turn_again_and_again(has_blocker: bool) -> None:
+    """Small ones that are more urgent by rank wait at the moment in which the node is empty, too, and would take it all.
+
+    An urgent task that waits for a node which is not there changes nothing.
+    """
     cluster = Cluster().client().join("n", cpu=4)
+    if has_blocker:
+        cluster.submit(many(1, kind("absent", node="nowhere", priority=9)), wait_for_nodes=True)
     what = program([(kind("small"), ())] * 400 + [(kind("wide", {"cpu": 4}), ())] * 3)
     run = cluster.submit(replace(what, seconds=array("d", [1.0] * 400 + [0.2] * 3)))
     play(cluster, 20.0, run)
@@ -159,14 +165,3 @@ def test_only_the_licences_that_it_needs_are_kept_for_a_large_task() -> None:
     small = cluster.submit(many(100, kind("small", {"cpu": 1, "cluster:tape": 1}, node="n")))
     play(cluster, 5.0, small)
     assert cluster.scheduler.ledger.cluster.kept and cluster.scheduler.ledger.runs[small].done >= 35
-
-
-def test_what_can_not_start_anywhere_keeps_nobodys_turn_back() -> None:
-    """An urgent task waits for a node that is not there: a large one of usual priority has its node cleared all the same."""
-    cluster = Cluster().client().join("n", cpu=4)
-    cluster.submit(many(1, kind("absent", node="nowhere", priority=9)), wait_for_nodes=True)
-    small = cluster.submit(many(300, kind("small")))
-    play(cluster, 0.2, small)
-    wide = cluster.submit(many(2, kind("wide", {"cpu": 4})))
-    play(cluster, 12.0, small, wide)
-    assert cluster.scheduler.ledger.runs[wide].done == 2

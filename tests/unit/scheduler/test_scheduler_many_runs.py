@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from scheduler_story import Cancel, Cluster, Forget, RunId, kind, many
+from counted import calls_in
+from scheduler_story import Cancel, Cluster, Forget, Report, RunId, Submit, floats, ints, kind, longs, many
 
+from handoff.ids import PeerId
+from handoff.machine import Received
 from handoff.scheduler.ready import Shape
 
 
@@ -40,3 +43,39 @@ def test_what_is_left_of_runs_that_are_over_goes_in_the_end() -> None:
     for run in (1, *range(92, 102)):
         cluster.finish(run)
     assert not len(shape)
+
+
+def test_a_single_call_costs_the_same_on_a_large_cluster() -> None:
+    """Which nodes could have it is known from the calls before it; and at its end, when nothing waits, nothing is allocated."""
+    def calls(nodes: int) -> tuple[int, int]:
+        cluster = Cluster().client()
+        for number in range(nodes):
+            cluster.join(f"n{number}", cpu=4)
+        for _ in range(3):
+            run = cluster.submit(many(1))
+            cluster.done(0, run=run)
+            cluster.hear("client", Forget(run))
+        brain, client = cluster.scheduler, cluster.peers["client"]
+        begun = calls_in(lambda: brain.handle(cluster.now, Received(client, Submit(7, "call", many(1), body=b"work"))), "scheduler")
+        (table,) = brain.ledger.runs.values()
+        report = Report(table.run, ints([0]), ints([1]), longs([1]), floats([0.001]), floats([0.0]))
+        return begun, calls_in(lambda: brain.handle(cluster.now, Received(PeerId(table.node[0]), report)), "scheduler")
+
+    assert calls(200) == calls(20)
+    assert calls(20)[1] <= 45
+
+
+def test_room_that_was_not_found_is_not_looked_for_again_for_each_waiting_run() -> None:
+    """All need the same: a report costs some calls for each run that waits, not the whole search."""
+    def calls(runs: int) -> int:
+        cluster = Cluster().client().join("n", cpu=4)
+        for number in range(runs):
+            cluster.submit(many(20, kind(f"of run {number}")))
+        cluster.wait(1.0)
+        brain = cluster.scheduler
+        table = next(run for run in brain.ledger.runs.values() if run.planned)
+        task = next(task for task in range(20) if table.is_planned(task))
+        report = Report(table.run, ints([task]), ints([1]), longs([1]), floats([0.3]), floats([0.0]))
+        return calls_in(lambda: brain.handle(cluster.now, Received(PeerId(table.node[task]), report)), "scheduler")
+
+    assert (calls(120) - calls(20)) / 100 <= 36

@@ -10,6 +10,7 @@ import pytest
 from scheduler_story import Cluster, kind, program
 
 from handoff.messages import Forget
+from handoff.scheduler.allocator import Desk
 from handoff.scheduler.runs import DONE
 from handoff.scheduler.simulate.cluster import ClusterSpec, node
 from handoff.scheduler.simulate.simulator import Simulator
@@ -151,3 +152,22 @@ def test_producers_of_large_results_are_placed_one_by_one_however_short_they_are
     table = cluster.scheduler.ledger.runs[run]
     assert 1 <= sum(table.is_planned(task) for task in range(30)) <= 4     # 60 % of 4 GB
     cluster.finish(run, nbytes=GB // 2, seconds=0.002)
+
+
+def test_nothing_is_offered_twice_while_the_nodes_that_memory_closes_are_busy() -> None:
+    """Only an idle node may have it all the same; until one is, the search for places is not made again."""
+    cluster = Cluster().client().join("n1", cpu=4, memory=1_000)
+    cluster.submit(expecting(program([(kind("make"), ())] * 3), [5 * GB] * 3))
+    desks: list[Desk] = []
+    allocate = cluster.scheduler.allocator.allocate
+
+    def watched(now: float, desk: Desk) -> None:
+        allocate(now, desk)
+        desks.append(desk)
+
+    cluster.scheduler.allocator.allocate = watched   # type: ignore[method-assign]
+    cluster.submit(program([(kind("other"), ())]))
+    assert [desk.is_stuck for desk in desks] == [False]
+    cluster.finish(2)
+    cluster.done(0, run=1, nbytes=5 * GB)
+    assert desks[-1].is_stuck and cluster.scheduler.ledger.runs[1].planned == 1
