@@ -15,7 +15,8 @@ from handoff.scheduler.groups import Group, Option, groups_of
 from handoff.scheduler.inputs import Inputs
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.ready import LOW, Shape
+from handoff.scheduler.queue import LOW
+from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import DONE, READY, WAITING, Run
 from handoff.scheduler.wishes import preferred
 

@@ -7,7 +7,8 @@ from handoff.scheduler.foresight import AHEAD_PER_RUN, WELL_KNOWN
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.memory import LARGE_BYTES
 from handoff.scheduler.nodes import OVERHEAD_SECONDS
-from handoff.scheduler.ready import LOW, Shape
+from handoff.scheduler.queue import LOW
+from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import READY, Run
 from handoff.scheduler.shares import share_out
 

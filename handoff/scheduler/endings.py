@@ -34,6 +34,7 @@ def complete(ledger: Ledger, now: float, run: Run) -> None:
     run.is_over = True
     run.seconds_total = now - run.submitted
     ledger.tasks -= run.total
+    run.rest()
     say_done(ledger, run)
 
 

@@ -11,7 +11,8 @@ from handoff.scheduler.inputs import Inputs, inputs_of
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.memory import MEGABYTE
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.ready import LOW, Shape
+from handoff.scheduler.queue import LOW
+from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, STATES, Run
 
 NODES_MAX = 32       # that are told of, those that would be done first
@@ -220,14 +221,13 @@ def _more_urgent(ledger: Ledger, run: Run, task: int, shape: Shape) -> int:
     for other in ledger.ready.shapes.values():
         if other.priority < shape.priority:
             continue
-        for keys in (other.stack, other.heap):
-            for key in keys:
-                seen += 1
-                if seen > QUEUED_MAX:
-                    return count
-                if other.priority > shape.priority or key < own:
-                    of = ledger.runs.get(key >> 32 & LOW)
-                    count += of is not None and of.state[key & LOW] == READY and of.shapes[of.kind[key & LOW]] is other
+        for key in other.all_keys():
+            seen += 1
+            if seen > QUEUED_MAX:
+                return count
+            if other.priority > shape.priority or key < own:
+                of = ledger.runs.get(key >> 32 & LOW)
+                count += of is not None and of.state[key & LOW] == READY and of.shapes[of.kind[key & LOW]] is other
     return count
 
 

@@ -16,7 +16,8 @@ from handoff.messages import Refused, Submit
 from handoff.program import SECONDS_MAX, Flag
 from handoff.scheduler.inputs import inputs_of
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.ready import LOW, Shape
+from handoff.scheduler.queue import LOW
+from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import AHEAD, DONE, HELD, READY, Run
 
 if TYPE_CHECKING:

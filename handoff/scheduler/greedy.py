@@ -17,7 +17,8 @@ from handoff.scheduler.choices import serve_choices
 from handoff.scheduler.groups import Eligible, Option
 from handoff.scheduler.inputs import Inputs, fetch, inputs_of
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.ready import LOW, Shape
+from handoff.scheduler.queue import LOW
+from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import WAITING, Run
 from handoff.scheduler.wishes import NEAR, able_nodes, home_of_object, needs_room, wanted_near, wishes_nothing
 
@@ -315,7 +316,7 @@ class Greedy:
         if not rate:
             return
         while len(shape):
-            key = shape.heap.pop() if shape.heap else shape.stack.pop(0)
+            key = shape.pop_last()
             run, task = ledger.runs.get(key >> 32 & LOW), key & LOW
             if run is None or not desk.is_offered(run, task, shape):
                 continue

@@ -13,7 +13,8 @@ from handoff.scheduler.allocator import Desk
 from handoff.scheduler.foresight import AHEAD_PER_RUN, WELL_KNOWN
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.ready import LOW, Shape
+from handoff.scheduler.queue import LOW
+from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import AHEAD, DONE, Run
 
 FRONT_MAX = 64     # tasks that are looked at together

@@ -7,7 +7,8 @@ from typing import NoReturn
 from handoff.errors import InvariantViolation
 from handoff.ids import NOBODY
 from handoff.scheduler.ledger import Ledger
-from handoff.scheduler.ready import LOW, Shape
+from handoff.scheduler.queue import LOW
+from handoff.scheduler.ready import Shape
 from handoff.scheduler.relays import CHILDREN
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, STATES, WAITING, Run
 
@@ -16,7 +17,7 @@ def check(ledger: Ledger) -> None:
     """Raise InvariantViolation when something contradicts itself."""
     queued: set[tuple[int, int, int]] = set()
     for shape in ledger.ready.shapes.values():
-        for key in (*shape.stack, *shape.heap):
+        for key in shape.all_keys():
             queued.add((shape.number, key >> 32 & LOW, key & LOW))
     ahead: dict[tuple[int, Shape], int] = {}
     held: dict[tuple[int, Shape], int] = {}

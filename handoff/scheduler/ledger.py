@@ -362,6 +362,7 @@ class Ledger:
         if run.is_over:
             run.is_over = False
             self.tasks += run.total
+            run.wake(self.estimates, 1.0 / self.links.default)
         if run.may_double and not run.is_watched:     # it was done
             run.is_watched = True
             self.remind(0.0, "stragglers", run.run)

@@ -14,8 +14,9 @@ from handoff.program import Flag
 from handoff.scheduler import following, twins
 from handoff.scheduler.feasible import obstacle
 from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.programs import check_program
 from handoff.scheduler.ready import Shape
-from handoff.scheduler.runs import AHEAD, HELD, READY, WAITING, Run, check_program
+from handoff.scheduler.runs import AHEAD, HELD, READY, WAITING, Run
 
 RANK_GROWTH = 1.5            # ranks are worked out anew when so many times as many tasks are done, ...
 RANK_OFTEN_MAX = 20_000      # in runs of at most so many tasks; in larger ones at every fourfold
@@ -64,19 +65,19 @@ def add_run(ledger: Ledger, run: Run, plan: following.Columns | None = None) -> 
     if plan is not None:
         following.begin(ledger, run, plan)
     run.work_out_ranks(ledger.estimates, 1.0 / ledger.links.default)
-    keys: dict[Shape, list[int]] = {}
     state, kind, shapes, fan_in = run.state, run.kind, run.shapes, run.fan_in
     if not run.rank and len(shapes) == 1:
         base = run.key(0) if run.total else 0
-        keys[shapes[0]] = list(range(base, base + run.total))
         state[:] = bytes((READY,)) * run.total
+        ledger.ready.extend(shapes[0], range(base, base + run.total))
     else:
+        keys: dict[Shape, list[int]] = {}
         for task in range(run.total):
             if not fan_in[task]:
                 state[task] = READY
                 keys.setdefault(shapes[kind[task]], []).append(run.key(task))
-    for shape, several in keys.items():
-        ledger.ready.extend(shape, several)
+        for shape, several in keys.items():
+            ledger.ready.extend(shape, several)
 
 
 def rank_again(ledger: Ledger, run: Run) -> None:
@@ -89,7 +90,7 @@ def rank_again(ledger: Ledger, run: Run) -> None:
         return
     run.work_out_ranks(ledger.estimates, 1.0 / ledger.links.default)
     for shape in dict.fromkeys(run.shapes):
-        ledger.ready.rekey(shape, run.run, run.key)
+        shape.rekey(run.run, run.key)
 
 
 def make_alone(ledger: Ledger, run: Run, task: int) -> None:

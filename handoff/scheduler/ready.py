@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappush
 from typing import TYPE_CHECKING
 
 from handoff.ids import RunId
@@ -13,6 +13,7 @@ from handoff.resources import GPU, SCALE, Amounts, is_gpu, split
 from handoff.scheduler.estimates import Estimates, Function
 from handoff.scheduler.fairness import Account, Accounts
 from handoff.scheduler.groups import Eligible
+from handoff.scheduler.queue import Queue
 
 if TYPE_CHECKING:
     from handoff.scheduler.runs import Run
@@ -22,10 +23,8 @@ FREE_OF_COST: Amounts = (("", COROUTINES_PER_PLACE),)  # a task that costs nothi
 FREE_COROUTINE: Amounts = (("", 1),)
 NOTHING: tuple[Amounts, ...] = ()
 RANK_TOP = (1 << 44) - 1             # ranks are counted in microseconds: the longest is half a year
-LOW = 0xFFFFFFFF
 KINDS_KNOWN = 1024   # kinds of which the needs are remembered: a function that is called again and again comes with the same each time
 ELIGIBLE_MAX = 128   # needs, labels and pins of which the nodes are remembered; shapes keep theirs
-PUSHED_PART = 8      # keys that are so few beside those that wait are pushed one by one: to sort all would cost each run as much as all
 
 
 @lru_cache(KINDS_KNOWN)
@@ -60,17 +59,17 @@ def _need(cost: Amounts) -> Amounts:
     return tuple(sorted(need.items()))
 
 
-class Shape:
-    """Tasks that are alike to the allocator: equal costs, labels, spread, priority, pin and function."""
+class Shape(Queue):
+    """The queue of tasks that are alike to the allocator: equal costs, labels, spread, priority, pin and function."""
 
     __slots__ = (
-        "account", "ahead", "blocked_since", "cleared", "cluster", "cost", "eligible", "function", "functions", "gone", "gone_keys", "heap",
-        "held", "identity", "is_tried", "listed", "need", "needs", "node", "number", "portion", "priority", "runs", "spread", "stack",
-        "where",
+        "account", "ahead", "blocked_since", "cleared", "cluster", "cost", "eligible", "function", "functions", "gone", "gone_keys", "held",
+        "identity", "is_tried", "listed", "need", "needs", "node", "number", "portion", "priority", "runs", "spread", "where",
     )
 
     def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, functions: list[Function], account: Account,
                  eligible: Eligible) -> None:
+        super().__init__()
         self.identity = identity
         self.number = number                # in order of appearance: the last tie-break
         self.cost = kind.cost
@@ -86,8 +85,6 @@ class Shape:
         self.account = account              # whose share it counts for
         self.portion = 0.0                  # of the cluster, that one task takes, where there is more than one account
         self.runs = 0                       # runs that use it
-        self.stack: list[int] = []          # keys sorted once, the most urgent last
-        self.heap: list[int] = []           # keys that came later
         self.gone: dict[int, None] = {}     # runs that are over, of which keys may be left, and ...
         self.gone_keys = 0                  # ... how many at most
         self.ahead = 0                      # tasks that are planned ahead, on all nodes
@@ -98,43 +95,9 @@ class Shape:
         self.blocked_since: float | None = None  # its head has not found room since then
         self.cleared: int | None = None          # the node that is being cleared for it
 
-    def __len__(self) -> int:
-        return len(self.stack) + len(self.heap)
-
-    def head(self) -> int:
-        """The most urgent key; there must be one."""
-        if not self.heap:
-            return self.stack[-1]
-        if not self.stack:
-            return self.heap[0]
-        return min(self.stack[-1], self.heap[0])
-
     def first(self) -> int:
         """Its most urgent key; the first task of a function never seen goes before all others, since it teaches."""
         return self.head() if self.is_tried or self.function.count else -1
-
-    def pop(self) -> int:
-        """Take the most urgent key."""
-        if not self.heap or (self.stack and self.stack[-1] < self.heap[0]):
-            return self.stack.pop()
-        return heappop(self.heap)
-
-    def pop_many(self, count: int) -> list[int]:
-        """Take so many of the most urgent keys, in order."""
-        if self.heap:
-            return [self.pop() for _ in range(min(count, len(self)))]
-        taken = self.stack[-count:]
-        del self.stack[-count:]
-        taken.reverse()
-        return taken
-
-    def put_back(self, keys: list[int]) -> None:
-        """These were popped, in this order, and are still to do."""
-        if self.heap or (self.stack and keys and self.stack[-1] < keys[-1]):
-            for key in keys:
-                heappush(self.heap, key)
-        else:
-            self.stack.extend(reversed(keys))
 
     def __repr__(self) -> str:
         return f"Shape({self.identity!r}, {len(self)} ready)"
@@ -192,8 +155,7 @@ class Ready:
         """This run does not use the shape any more. So many keys of it may be left: they go when they come up, or when they are most."""
         shape.runs -= 1
         if not shape.runs:
-            shape.stack.clear()
-            shape.heap.clear()
+            shape.clear()
             del self.shapes[shape.identity]
             self.accounts.close(shape)
             return
@@ -202,9 +164,7 @@ class Ready:
         shape.gone[run] = None
         shape.gone_keys += waiting
         if shape.gone_keys * 2 >= len(shape):
-            shape.stack = [key for key in shape.stack if key >> 32 & LOW not in shape.gone]
-            shape.heap = [key for key in shape.heap if key >> 32 & LOW not in shape.gone]
-            heapify(shape.heap)
+            shape.drop(shape.gone)
             shape.gone.clear()
             shape.gone_keys = 0
             if not len(shape):
@@ -217,26 +177,12 @@ class Ready:
             shape.listed = True
             heappush(self.heads, self._entry(shape))
 
-    def extend(self, shape: Shape, keys: list[int]) -> None:
-        """Many more tasks may be planned: one sort instead of many pushes, where they are many beside those that wait already."""
-        if len(keys) * PUSHED_PART < len(shape):
-            for key in keys:
-                self.push(shape, key)
-            return
-        shape.stack.extend(shape.heap)
-        shape.stack.extend(keys)
-        shape.stack.sort(reverse=True)
-        shape.heap = []
+    def extend(self, shape: Shape, keys: Sequence[int]) -> None:
+        """Many more tasks may be planned."""
+        shape.extend(keys)
         if not shape.listed and len(shape):
             shape.listed = True
             heappush(self.heads, self._entry(shape))
-
-    def rekey(self, shape: Shape, run: RunId, key: Callable[[int], int]) -> None:
-        """The ranks of this run changed."""
-        for keys in (shape.stack, shape.heap):
-            keys[:] = [key(each & LOW) if each >> 32 & LOW == run else each for each in keys]
-        shape.stack.sort(reverse=True)
-        heapify(shape.heap)
 
     def open(self, now: float, portion: Callable[[Shape], float]) -> None:
         """A new pass begins: every shape with tasks is offered again. `portion` says which part of the cluster one task takes."""
@@ -245,6 +191,7 @@ class Ready:
         for shape in self.shapes.values():
             shape.listed = len(shape) > 0
             if shape.listed:
+                shape.settle()
                 waiting.append(shape)
         accounts = {shape.account: None for shape in waiting} if len(waiting) > 1 else {}
         self.is_contended = len(accounts) > 1

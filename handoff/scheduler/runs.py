@@ -11,7 +11,7 @@ from handoff.columns import Ints
 from handoff.errors import ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.messages import RunFailed, Submit
-from handoff.program import BYTES_MAX, SECONDS_MAX, Flag, Program
+from handoff.program import Flag
 from handoff.resources import Amounts
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.ready import RANK_TOP, Shape
@@ -39,45 +39,6 @@ _NOBODY = array("I", (NOBODY,))
 _NONE = array("I")     # stands for columns that are not there, and stays empty
 
 STATES = ("waiting", "ready", "delayed", "planned ahead", "planned", "done", "done, result gone")
-
-
-def check_program(program: Program) -> None:
-    """Refuse what would break the tables; ProtocolError says what is wrong. Indexes of inputs are checked while the table is built."""
-    total = len(program.kind)
-    if len(program.fan_in) != total or len(program.literals) != total:
-        lengths = (total, len(program.literals), len(program.fan_in))
-        raise ProtocolError(f"the columns kind, literals and fan_in of a program differ in length: {lengths}")
-    if total and max(program.kind) >= len(program.kinds):
-        raise ProtocolError(f"a task is of kind {max(program.kind)}, but the program has {len(program.kinds)} kinds")
-    if sum(program.fan_in) != len(program.inputs):
-        raise ProtocolError(f"the tasks have {sum(program.fan_in)} inputs together, but {len(program.inputs)} are listed")
-    if sum(program.literals.sizes) != len(program.literals.data):
-        raise ProtocolError("the sizes of the literals do not add up to their bytes")
-    if len(program.near) % 2 or (program.near and max(program.near) >= total):
-        raise ProtocolError(f"near lists {len(program.near)} tasks in pairs, the last being {max(program.near, default=0)}, of {total}")
-    if {len(program.seconds), len(program.nbytes)} - {0, total}:
-        raise ProtocolError(f"the columns seconds and nbytes have {len(program.seconds)} and {len(program.nbytes)} entries, not {total}")
-    for name, told, most in (("seconds", program.seconds, SECONDS_MAX), ("nbytes", program.nbytes, BYTES_MAX)):
-        if told and any(not each <= most for each in told):   # NaN is none of these either
-            raise ProtocolError(f"the column {name} of a program has an entry above {most:.0e}, or one that is no number")
-    digests = {digest for digest, _ in program.codes}
-    for kind in program.kinds:
-        if not digests.issuperset(kind.codes):
-            raise ProtocolError(f"kind {kind.name!r} calls code that the program does not have")
-        if any(not name or amount <= 0 for cost in (kind.cost, *kind.alternatives) for name, amount in cost):
-            raise ProtocolError(f"kind {kind.name!r} has a cost without a name or amount: {kind.cost!r}")
-    grouped: set[int] = set()
-    for group in program.groups:
-        for task in group:
-            if task >= total or task in grouped:
-                raise ProtocolError(f"task {task} is in two groups, or does not exist")
-            grouped.add(task)
-    flags = [kind.flags for kind in program.kinds]
-    if any(flag & (Flag.SERIALIZER | Flag.OBJECT) for flag in flags):
-        for task, index in enumerate(program.kind):
-            wanted = 1 if flags[index] & Flag.SERIALIZER else 0 if flags[index] & Flag.OBJECT else None
-            if wanted is not None and program.fan_in[task] != wanted:
-                raise ProtocolError(f"task {task} is a serializer or an object, but has {program.fan_in[task]} inputs")
 
 
 class Run:
@@ -112,7 +73,7 @@ class Run:
         self.fan_in = program.fan_in
         self.inputs = program.inputs          # all inputs, task after task
         self.literals = program.literals
-        self.literal_starts = array("Q", accumulate(program.literals.sizes, initial=0))
+        self.literal_starts = array("I" if len(program.literals.data) <= 0xFFFFFFFF else "Q", accumulate(program.literals.sizes, initial=0))
         self.state = bytearray(total)
         self.attempt = _ZERO * total                  # of the last plan; 0: never planned
         self.node = _NOBODY * total                   # where it is planned, or where its result is
@@ -303,6 +264,18 @@ class Run:
         return (RANK_TOP - min(RANK_TOP, int(rank * 1e6))) << 64 | self.run << 32 | task
 
     # ── keeping the table ───────────────────────────────────────────────────
+
+    def rest(self) -> None:
+        """Every task is done: what only others need takes no room any more."""
+        self.missing = self.unplanned = _NONE
+        if self.following is None:
+            self.rank = array("d")
+
+    def wake(self, estimates: Estimates, transfer_per_byte: float) -> None:
+        """Results of a run that rested are to be made again. `recount` says what each of these tasks waits for."""
+        if self.linked:
+            self.missing, self.unplanned = _ZERO * self.total, _ZERO * self.total
+        self.work_out_ranks(estimates, transfer_per_byte)
 
     def unplace(self, task: int) -> None:
         """It is to be planned anew, with a number that no attempt had before."""

@@ -23,7 +23,8 @@ from handoff import DAG, Function
 from handoff.program import Flag
 
 WAITING, FINISHED = "<= 400", "<= 150"
-QUIET_SECONDS = 0.3
+POLL_SECONDS = 0.3
+QUIET_SECONDS = 3.0   # by then daemons have given back what they freed: they do so after two seconds without much to do
 
 
 def memory(effort: Effort) -> list[Figure]:
@@ -75,13 +76,13 @@ def bytes_of_process(tasks: int) -> tuple[float, float]:
 
 def settled(pid: int) -> int:
     """Resident bytes, once they stay as they are."""
-    last = resident(pid)
-    while True:
-        time.sleep(QUIET_SECONDS)
+    last, since = resident(pid), time.monotonic()
+    while time.monotonic() < since + QUIET_SECONDS:
+        time.sleep(POLL_SECONDS)
         now = resident(pid)
-        if now == last:
-            return now
-        last = now
+        if now != last:
+            last, since = now, time.monotonic()
+    return last
 
 
 def bytes_of_brain(tasks: int) -> tuple[float, float]:

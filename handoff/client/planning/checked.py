@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from handoff.client.planning.basis import alternatives_of
 from handoff.columns import Blobs, ints
 from handoff.program import BYTES_MAX, SECONDS_MAX, Flag, Kind, Program
-from handoff.scheduler.runs import check_program
+from handoff.scheduler.programs import check_program
 
 if TYPE_CHECKING:
     from handoff.client.planning.basis import Basis

@@ -1,0 +1,45 @@
+"""Programs as clients send them: what would break the tables is refused before there is a run."""
+
+from __future__ import annotations
+
+from handoff.errors import ProtocolError
+from handoff.program import BYTES_MAX, SECONDS_MAX, Flag, Program
+
+
+def check_program(program: Program) -> None:
+    """Refuse what would break the tables; ProtocolError says what is wrong. Indexes of inputs are checked while the table is built."""
+    total = len(program.kind)
+    if len(program.fan_in) != total or len(program.literals) != total:
+        lengths = (total, len(program.literals), len(program.fan_in))
+        raise ProtocolError(f"the columns kind, literals and fan_in of a program differ in length: {lengths}")
+    if total and max(program.kind) >= len(program.kinds):
+        raise ProtocolError(f"a task is of kind {max(program.kind)}, but the program has {len(program.kinds)} kinds")
+    if sum(program.fan_in) != len(program.inputs):
+        raise ProtocolError(f"the tasks have {sum(program.fan_in)} inputs together, but {len(program.inputs)} are listed")
+    if sum(program.literals.sizes) != len(program.literals.data):
+        raise ProtocolError("the sizes of the literals do not add up to their bytes")
+    if len(program.near) % 2 or (program.near and max(program.near) >= total):
+        raise ProtocolError(f"near lists {len(program.near)} tasks in pairs, the last being {max(program.near, default=0)}, of {total}")
+    if {len(program.seconds), len(program.nbytes)} - {0, total}:
+        raise ProtocolError(f"the columns seconds and nbytes have {len(program.seconds)} and {len(program.nbytes)} entries, not {total}")
+    for name, told, most in (("seconds", program.seconds, SECONDS_MAX), ("nbytes", program.nbytes, BYTES_MAX)):
+        if told and any(not each <= most for each in told):   # NaN is none of these either
+            raise ProtocolError(f"the column {name} of a program has an entry above {most:.0e}, or one that is no number")
+    digests = {digest for digest, _ in program.codes}
+    for kind in program.kinds:
+        if not digests.issuperset(kind.codes):
+            raise ProtocolError(f"kind {kind.name!r} calls code that the program does not have")
+        if any(not name or amount <= 0 for cost in (kind.cost, *kind.alternatives) for name, amount in cost):
+            raise ProtocolError(f"kind {kind.name!r} has a cost without a name or amount: {kind.cost!r}")
+    grouped: set[int] = set()
+    for group in program.groups:
+        for task in group:
+            if task >= total or task in grouped:
+                raise ProtocolError(f"task {task} is in two groups, or does not exist")
+            grouped.add(task)
+    flags = [kind.flags for kind in program.kinds]
+    if any(flag & (Flag.SERIALIZER | Flag.OBJECT) for flag in flags):
+        for task, index in enumerate(program.kind):
+            wanted = 1 if flags[index] & Flag.SERIALIZER else 0 if flags[index] & Flag.OBJECT else None
+            if wanted is not None and program.fan_in[task] != wanted:
+                raise ProtocolError(f"task {task} is a serializer or an object, but has {program.fan_in[task]} inputs")
