@@ -217,6 +217,12 @@ class Desk:
             shape.pop()
         return None
 
+    def gets_stuck(self) -> bool:
+        """All was offered, and what waits for memory waits for nothing that would free any: from now on it is not held back."""
+        was_stuck = self.is_stuck
+        self.is_stuck |= self.holds_back and not self.ledger.memory.freeing
+        return self.is_stuck and not was_stuck
+
     def is_full(self, run: Run) -> bool:
         """Whether it has as many tasks on nodes as it may have at once."""
         return bool(run.max_concurrency) and run.room() <= 0

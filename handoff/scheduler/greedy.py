@@ -49,17 +49,11 @@ class Greedy:
 
     def allocate(self, now: float, desk: Desk) -> None:
         """Serve the shapes in order of urgency until nothing more has room."""
-        self._booked.clear()
-        self._full.clear()
-        self._kept = 0
         self._left = -(1 << 63)
         self._again = float("inf")
         starvation.keep_for_starved(now, desk)
         self._serve_all(now, desk)
-        if desk.holds_back and not desk.ledger.memory.freeing:
-            desk.is_stuck = True
-            self._booked.clear()      # all is looked at again
-            self._kept = 0
+        while starvation.let_go(desk) or desk.gets_stuck():
             desk.ledger.ready.open(now, desk.portion)
             self._serve_all(now, desk)
         if self._again < desk.ledger.again_at:
@@ -67,6 +61,9 @@ class Greedy:
             desk.ledger.remind(desk.ledger.again_at, "again")
 
     def _serve_all(self, now: float, desk: Desk) -> None:
+        self._booked.clear()
+        self._full.clear()
+        self._kept = 0
         while (shape := desk.next_shape()) is not None:
             if self._serve(now, desk, shape):
                 desk.ledger.ready.again(shape)

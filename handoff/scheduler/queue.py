@@ -51,10 +51,11 @@ class Queue:
         """Take one of the least urgent keys; there must be one."""
         if self.rows:
             before, start, stop, step = self.rows.pop()
+            last = range(start, stop, step)[-1]
             self.unmade -= 1
-            if stop - step > start:
-                heappush(self.rows, (before, start, stop - step, step))
-            return stop - step
+            if last > start:
+                heappush(self.rows, (before, start, last, step))
+            return last
         return self.heap.pop() if self.heap else self.stack.pop(0)
 
     def pop_many(self, count: int) -> list[int]:

@@ -41,6 +41,17 @@ def keep_for_starved(now: float, desk: Desk) -> None:
                 _keep(now, desk, shape)
 
 
+def let_go(desk: Desk) -> bool:
+    """What was kept for those that have found a place is free for all others, which passed it by in this pass; whether there is any."""
+    peers = [peer for peer, shape in desk.reserved.items() if shape.blocked_since is None]
+    names = [name for name, (shape, _) in desk.ledger.cluster.kept.items() if shape.blocked_since is None]
+    for peer in peers:
+        del desk.reserved[peer]
+    for name in names:
+        del desk.ledger.cluster.kept[name]
+    return bool(peers or names)
+
+
 def _may_start(desk: Desk, shape: Shape) -> bool:
     head = desk.head(shape)
     return head is not None and not desk.is_full(head[0]) and bool(desk.able_for(shape))

@@ -97,6 +97,8 @@ def test_the_more_urgent_is_planned_first(seed: int, total: int) -> None:
 @given(seed=SEEDS, total=SIZES)
 @example(seed=1743372999, total=37)  # short work lies ahead of half a core on one node, and of nothing on the next
 @example(seed=536870911, total=35)   # a busy node with the inputs has room a message before these could be elsewhere, and is heard of later
+@example(seed=555122063, total=35)   # a node was kept for one that has its place by now, and nobody was offered what is left
+@example(seed=2063142924, total=37)  # likewise, of two nodes
 def test_no_task_that_is_ready_waits_beside_a_node_with_room(seed: int, total: int) -> None:
     """Among equal nodes, work is conserved."""
     play(plain_case(seed, total), watchers=(Rounds().no_idling,))
