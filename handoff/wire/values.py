@@ -10,10 +10,12 @@ What `unpack` returns shares the block's memory instead of copying it, and can't
 
 from __future__ import annotations
 
+import io
 import pickle
 import struct
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import cloudpickle
@@ -170,17 +172,52 @@ def digest(data: bytes | bytearray | memoryview) -> bytes:
 
 
 def pack_exception(error: BaseException) -> bytes:
-    """The exception as bytes, or b"" when it would not arrive as the same type (many lose an argument in `__init__`)."""
+    """The exception as bytes, or b"" when it would not arrive as the same type."""
     try:
-        try:
-            data = pickle.dumps(error, 5)
-        except Exception:
-            data = bytes(cloudpickle.dumps(error, 5))
+        file = io.BytesIO()
+        _ErrorPickler(file, 5).dump(error)
+        data = file.getvalue()
         if len(data) <= _EXCEPTION_BYTES_MAX and type(pickle.loads(data)) is type(error):
             return data
     except BaseException:  # a user's __reduce__ or __init__ may raise anything
         pass
     return b""
+
+
+class _ErrorPickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no types
+    """Writes exceptions so that they are built again as they were.
+
+    What pickle keeps of one are its `args`, which it hands to the class. A class whose `__init__` makes a text of what it is given would
+    make it a second time ("can't fetch can't fetch x"), or misses what it is no more given: there, that `__init__` is not called.
+    """
+
+    def reducer_override(self, value: Any) -> Any:
+        """How to write this value; NotImplemented: as pickle does."""
+        kind: Any = type(value)
+        if isinstance(value, BaseException) and type(kind.__init__) is FunctionType and type(kind.__new__) is not FunctionType and not any(
+            isinstance(vars(each).get(name), FunctionType) for each in kind.__mro__ for name in ("__reduce__", "__reduce_ex__")
+        ):
+            kept: Any = value.__reduce__()
+            slots = {name: getattr(value, name) for name in _slots(kind) if hasattr(value, name)}
+            return _built, (kind, kept[1]), {**((kept[2] if len(kept) > 2 else None) or {}), **slots} or None
+        return super().reducer_override(value)
+
+
+def _slots(kind: type) -> Iterator[str]:
+    for each in kind.__mro__:
+        named = vars(each).get("__slots__", ())
+        yield from (named,) if isinstance(named, str) else named
+
+
+def _built(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """An exception with these `args`, by the `__init__` of the builtin one that its class goes back to."""
+    error: BaseException = kind.__new__(kind, *args)
+    for each in kind.__mro__:
+        own = vars(each).get("__init__")
+        if own is not None and type(own) is not FunctionType:
+            own(error, *args)
+            break
+    return error
 
 
 def unpack_exception(data: bytes | bytearray | memoryview) -> BaseException | None:

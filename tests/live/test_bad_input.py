@@ -57,6 +57,9 @@ class NoLoad(Exception):
     def __init__(self, what, where):
         super().__init__(f"{what} at {where}")
 
+    def __reduce__(self):
+        return NoLoad, self.args
+
 def dumps():
     raise NoDump("the disk is full")
 

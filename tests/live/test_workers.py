@@ -316,6 +316,9 @@ class Odd(Exception):
     def __init__(self, a: int, b: int) -> None:
         super().__init__("odd")
 
+    def __reduce__(self) -> Any:
+        return Odd, (1,)
+
 
 class Mute(Exception):
     """Can't even say what it is."""

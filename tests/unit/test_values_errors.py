@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from subprocess import CalledProcessError
 from typing import Any
 
 import pytest
@@ -13,10 +14,31 @@ from handoff.wire.values import describe_exception, pack_exception, unpack_excep
 
 
 class Picky(Exception):
-    """Pickles, but can't be built from what pickle keeps."""
+    """Can't be built by its own means from what pickle keeps."""
 
     def __init__(self, code: int, why: str) -> None:
         super().__init__(f"{code}: {why}")
+        self.code = code
+
+
+class Wordy(OSError):
+    """Would say everything twice if it were built from what pickle keeps."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, url: str, *, place: str) -> None:
+        super().__init__(5, f"can't fetch {url}", "name")
+        self.place = place
+
+
+class Loser(Exception):
+    """Pickles, and can't be built from what it keeps itself."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(f"{code}: {why}")
+
+    def __reduce__(self) -> Any:
+        return Loser, (1,)
 
 
 class Mute(Exception):
@@ -68,7 +90,19 @@ def test_an_exception_of_a_local_class_arrives_as_itself() -> None:
     assert type(unpack_exception(pack_exception(Local("x")))) is Local
 
 
-@pytest.mark.parametrize("error", [Picky(1, "x"), ValueError(threading.Lock()), Changeling(), Deserter(), ValueError("x" * 2_000_000)])
+def test_an_exception_arrives_as_it_was() -> None:
+    """Its class makes a text of what it is given, and is not asked again: no text twice, no missing argument; in groups, too."""
+    picky, wordy = Picky(1, "x"), Wordy("x", place="here")
+    group = unpack_exception(pack_exception(ExceptionGroup("all", [picky, wordy, CalledProcessError(returncode=2, cmd="ls")])))
+    assert isinstance(group, ExceptionGroup)
+    first, second, third = group.exceptions
+    assert isinstance(first, Picky) and (str(first), first.args, first.code) == ("1: x", ("1: x",), 1)
+    assert isinstance(second, Wordy) and str(second) == str(wordy) == "[Errno 5] can't fetch x: 'name'"
+    assert (second.errno, second.filename, second.args, second.place) == (5, "name", wordy.args, "here")
+    assert isinstance(third, CalledProcessError) and (third.returncode, third.cmd) == (2, "ls")
+
+
+@pytest.mark.parametrize("error", [Loser(1, "x"), ValueError(threading.Lock()), Changeling(), Deserter(), ValueError("x" * 2_000_000)])
 def test_what_would_not_arrive_is_not_sent(error: BaseException) -> None:
     """Each of them travels as text instead."""
     assert pack_exception(error) == b""
