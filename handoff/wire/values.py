@@ -1,4 +1,4 @@
-"""User code and values to bytes and back: the one door to cloudpickle and pickle. Only workers and clients come through it.
+"""User code and values to bytes and back: the one door to pickle. Only workers and clients come through it.
 
 A value is one contiguous block: a plain pickle, or, when it holds buffers (arrays), `HV`, lengths, the pickle and then the buffers, so
 that the block can lie in shared memory and be read in place:
@@ -10,16 +10,13 @@ What `unpack` returns shares the block's memory instead of copying it, and can't
 
 from __future__ import annotations
 
-import io
 import pickle
 import struct
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from types import FunctionType
 from typing import Any, NamedTuple
 
-import cloudpickle
-
+from handoff.wire.by_value import dumps, dumps_error
 from handoff.wire.failures import describe_exception
 from handoff.wire.unpicklable import find_unpicklable
 
@@ -60,7 +57,7 @@ def pack(value: Any) -> Packed:
         data = pickle.dumps(value, 5)
         return Packed(len(data), (data,))
     buffers: list[pickle.PickleBuffer] = []
-    return _block(cloudpickle.dumps(value, 5, buffers.append), buffers)
+    return _block(dumps(value, buffers.append), buffers)
 
 
 def pack_result(value: Any) -> Packed:
@@ -73,7 +70,7 @@ def pack_result(value: Any) -> Packed:
         data = pickle.dumps(value, 5, buffer_callback=buffers.append)
     except Exception:  # a class or function that came by value can't be found by name
         buffers.clear()
-        data = cloudpickle.dumps(value, 5, buffers.append)
+        data = dumps(value, buffers.append)
     if not buffers:
         return Packed(len(data), (data,))
     return _block(data, buffers)
@@ -155,7 +152,7 @@ def _laid_out(head: bytes, views: list[memoryview]) -> Iterator[bytes | memoryvi
 
 def pack_code(code: Callable[..., Any]) -> bytes:
     """A callable as bytes: by name where a module of its own has it, by value from `__main__`, lambdas and closures."""
-    return bytes(cloudpickle.dumps(code, 5))
+    return dumps(code)
 
 
 def unpack_code(data: bytes | bytearray | memoryview) -> Any:
@@ -174,50 +171,12 @@ def digest(data: bytes | bytearray | memoryview) -> bytes:
 def pack_exception(error: BaseException) -> bytes:
     """The exception as bytes, or b"" when it would not arrive as the same type."""
     try:
-        file = io.BytesIO()
-        _ErrorPickler(file, 5).dump(error)
-        data = file.getvalue()
+        data = dumps_error(error)
         if len(data) <= _EXCEPTION_BYTES_MAX and type(pickle.loads(data)) is type(error):
             return data
     except BaseException:  # a user's __reduce__ or __init__ may raise anything
         pass
     return b""
-
-
-class _ErrorPickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no types
-    """Writes exceptions so that they are built again as they were.
-
-    What pickle keeps of one are its `args`, which it hands to the class. A class whose `__init__` makes a text of what it is given would
-    make it a second time ("can't fetch can't fetch x"), or misses what it is no more given: there, that `__init__` is not called.
-    """
-
-    def reducer_override(self, value: Any) -> Any:
-        """How to write this value; NotImplemented: as pickle does."""
-        kind: Any = type(value)
-        if isinstance(value, BaseException) and type(kind.__init__) is FunctionType and type(kind.__new__) is not FunctionType and not any(
-            isinstance(vars(each).get(name), FunctionType) for each in kind.__mro__ for name in ("__reduce__", "__reduce_ex__")
-        ):
-            kept: Any = value.__reduce__()
-            slots = {name: getattr(value, name) for name in _slots(kind) if hasattr(value, name)}
-            return _built, (kind, kept[1]), {**((kept[2] if len(kept) > 2 else None) or {}), **slots} or None
-        return super().reducer_override(value)
-
-
-def _slots(kind: type) -> Iterator[str]:
-    for each in kind.__mro__:
-        named = vars(each).get("__slots__", ())
-        yield from (named,) if isinstance(named, str) else named
-
-
-def _built(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    """An exception with these `args`, by the `__init__` of the builtin one that its class goes back to."""
-    error: BaseException = kind.__new__(kind, *args)
-    for each in kind.__mro__:
-        own = vars(each).get("__init__")
-        if own is not None and type(own) is not FunctionType:
-            own(error, *args)
-            break
-    return error
 
 
 def unpack_exception(data: bytes | bytearray | memoryview) -> BaseException | None:
@@ -237,4 +196,4 @@ def explain_unpicklable(value: Any, error: BaseException, name: str = "result") 
 
 def unpicklable_part(value: Any, error: BaseException, name: str = "result") -> tuple[str, str]:
     """The path to that part, and why it can't be pickled. For code, `name` is empty and the path says "closure variable 'lock'"."""
-    return find_unpicklable(value, error, name, lambda part: cloudpickle.dumps(part, 5, lambda buffer: None))
+    return find_unpicklable(value, error, name, lambda part: dumps(part, lambda buffer: None))

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import cloudpickle
 import pytest
 from counted import calls_in
 
@@ -21,6 +20,7 @@ from handoff.client.lower import lower
 from handoff.columns import Blobs
 from handoff.program import Flag, Kind, Program
 from handoff.resources import amounts
+from handoff.wire.by_value import dumps
 
 BENCHMARKS = Path(__file__).parents[2] / "scripts" / "benchmarks"
 TASKS = 5000
@@ -84,13 +84,12 @@ def test_code_is_pickled_once_for_each_function(monkeypatch: pytest.MonkeyPatch)
     for number in range(500):
         dag.add(Function(-1 - number, [number, (number + 1) % 500], code=second))
     pickled: list[object] = []
-    dumps = cloudpickle.dumps
 
     def counted(value: object, *options: Any) -> bytes:
         pickled.append(value)
-        return bytes(dumps(value, *options))
+        return dumps(value, *options)
 
-    monkeypatch.setattr("cloudpickle.dumps", counted)
+    monkeypatch.setattr("handoff.wire.values.dumps", counted)
     lowered = lower(dag)
 
     assert pickled == [first, second]

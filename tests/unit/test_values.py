@@ -7,6 +7,7 @@ import functools
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,12 @@ def test_a_block_in_one_piece_is_not_copied() -> None:
     assert Packed(4, (b"ab", b"cd")).join() == b"abcd"
 
 
+@functools.cache
+def remembered(x: int) -> int:
+    """A function of a module."""
+    return x
+
+
 SCRIPT = """
 import functools, sys
 from handoff.wire.values import pack, pack_code, pack_result
@@ -134,10 +141,74 @@ def test_what_main_defines_travels_by_value() -> None:
     assert type(again) is type(value)
 
 
+ODD_SCRIPT = """
+import functools, sys, typing
+from handoff.wire.values import pack_code
+@functools.cache
+def fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)
+@functools.lru_cache(maxsize=5, typed=True)
+def twice(x): return 2 * x
+@functools.singledispatch
+def kind(x): return "other"
+@kind.register
+def _(x: int): return "int"
+Wide = typing.NewType("Wide", int)
+P, T = typing.ParamSpec("P"), typing.TypeVar("T")
+def around(f: typing.Callable[P, T]) -> typing.Callable[P, T]:
+    def inner(*args: P.args, **options: P.kwargs) -> T: return f(*args, **options)
+    return inner
+class Circle:
+    @functools.cached_property
+    def area(self): return 3
+    @functools.cache
+    def times(self, n): return self.area * n
+@around
+def all_of(x):
+    assert Circle().area == 3 and twice.cache_parameters() == {"maxsize": 5, "typed": True}
+    return fib(60), twice(x), kind(x), kind(""), Wide(x), Circle().times(x), P.__name__
+kind(3)
+codes = [all_of, fib, twice, kind, Circle().times, functools.partial(Wide, 3), functools.cache(all_of.__closure__[0].cell_contents)]
+sys.stdout.buffer.write(b"\\n--\\n".join(map(pack_code, codes)))
+"""
+
+
+def test_what_pickle_takes_for_a_name_in_the_script_travels_by_value() -> None:
+    """Functions that remember their results or go by type, cached properties, types of one's own: each works where there is no script."""
+    done = subprocess.run([sys.executable, "-c", ODD_SCRIPT], capture_output=True, check=True)
+    every, fib, twice, kind, times, wide, remembers = [unpack_code(code) for code in done.stdout.split(b"\n--\n")]
+    assert every(1) == remembers(1) == (1548008755920, 2, "int", "other", 1, 3, "P")
+    assert (fib(30), fib.cache_info().misses, fib.__wrapped__.__globals__["fib"] is fib, fib.__qualname__) == (832040, 31, True, "fib")
+    assert (twice("a"), kind(True), times(2), wide()) == ("aa", "int", 6, 3)
+
+
+def test_the_script_goes_by_value_under_its_other_name(tmp_path: Path) -> None:
+    """A process that multiprocessing started anew has it as `__mp_main__`, which no node has."""
+    script = tmp_path / "script.py"
+    script.write_text("""
+import multiprocessing
+from handoff.wire.values import pack, pack_code
+class Pair(tuple): pass
+def both(x): return Pair((x, x))
+def packed(to): to.put((pack_code(both), pack(Pair("a")).join()))
+if __name__ == "__main__":
+    spawn = multiprocessing.get_context("spawn")
+    queue = spawn.SimpleQueue()
+    child = spawn.Process(target=packed, args=(queue,))
+    child.start()
+    print(*(each.hex() for each in queue.get()))
+    child.join()
+""", encoding="utf-8")
+    done = subprocess.run([sys.executable, script], capture_output=True, check=True, text=True)
+    code, value = (bytes.fromhex(each) for each in done.stdout.split())
+    assert unpack_code(code)(1) == (1, 1)
+    assert unpack(value) == ("a",)
+
+
 def test_code_of_modules_travels_by_name() -> None:
     """What can be imported is not copied."""
     assert len(pack_code(collections.OrderedDict.fromkeys)) < 150
     assert unpack_code(pack_code(functools.reduce)) is functools.reduce
+    assert unpack_code(pack_code(remembered)) is remembered
 
 
 def test_equal_code_has_one_name() -> None:

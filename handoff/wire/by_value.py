@@ -1,0 +1,130 @@
+"""Pickles code and values of a script, which no node can import, by value: the one door to cloudpickle, and what cloudpickle leaves out."""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+import sys
+import typing
+import weakref
+from collections import ChainMap
+from collections.abc import Callable, Iterator
+from types import FunctionType
+from typing import Any
+
+import cloudpickle
+
+_SCRIPT = "__mp_main__"              # what multiprocessing calls the script in processes that it did not fork
+
+
+def dumps(value: Any, take: Callable[[pickle.PickleBuffer], Any] | None = None) -> bytes:
+    """The pickle of a value; `take` gets its buffers."""
+    return _dumped(_Pickler, value, take)
+
+
+def dumps_error(error: BaseException) -> bytes:
+    """The pickle of an exception."""
+    return _dumped(_ErrorPickler, error, None)
+
+
+def _dumped(pickler: Any, value: Any, take: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
+    script = sys.modules.get(_SCRIPT)
+    if script is not None and script.__name__ == _SCRIPT:
+        cloudpickle.register_pickle_by_value(script)
+    file = io.BytesIO()
+    pickler(file, 5, buffer_callback=take).dump(value)
+    return file.getvalue()
+
+
+# ── what would go by a name in the script, or not at all ────────────────────
+
+
+def _name_of(value: Any, qualname: str) -> str | None:
+    """By which name a node finds the same; None if it does not."""
+    at: Any = sys.modules.get(value.__module__)
+    by_value = {"__main__", *cloudpickle.list_registry_pickle_by_value()}
+    if at is None or any(f"{at.__name__}.".startswith(f"{each}.") for each in by_value):
+        return None
+    for step in qualname.split("."):
+        at = getattr(at, step, None)
+    return qualname if at is value else None
+
+
+def _reduce_cached(cached: Any) -> Any:
+    known = cached.cache_parameters()
+    return _name_of(cached, cached.__qualname__) or (
+        _cached, (cached.__wrapped__, known["maxsize"], known["typed"]), dict(vars(cached)))
+
+
+def _cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Callable[..., Any]:
+    """A function that remembers its results, with none so far."""
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+def _reduce_cached_property(cached: Any) -> Any:
+    return functools.cached_property, (cached.func,), {"attrname": cached.attrname, "__doc__": cached.__doc__}
+
+
+def _reduce_new_type(kind: Any) -> Any:
+    return _name_of(kind, kind.__qualname__) or (typing.NewType, (kind.__qualname__, kind.__supertype__), {"__module__": kind.__module__})
+
+
+def _reduce_parameters(parameters: Any) -> Any:
+    return _name_of(parameters, parameters.__name__) or (typing.ParamSpec, (parameters.__name__,))
+
+
+def _reduce_weak(weak: Any) -> Any:
+    return weakref.WeakKeyDictionary, (dict(weak),)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no types
+    dispatch_table: typing.ClassVar[Any] = ChainMap(
+        {
+            type(functools.cache(len)): _reduce_cached,
+            functools.cached_property: _reduce_cached_property,         # in Python 3.11 it holds a lock
+            typing.NewType: _reduce_new_type,
+            typing.ParamSpec: _reduce_parameters,                       # in the annotations of what a decorator made
+            weakref.WeakKeyDictionary: _reduce_weak,                    # in functions of functools.singledispatch
+        },
+        cloudpickle.Pickler.dispatch_table,
+    )
+
+
+# ── exceptions ──────────────────────────────────────────────────────────────
+
+
+class _ErrorPickler(_Pickler):
+    """Writes exceptions so that they are built again as they were.
+
+    What pickle keeps of one are its `args`, which it hands to the class. A class whose `__init__` makes a text of what it is given would
+    make it a second time ("can't fetch can't fetch x"), or misses what it is no more given: there, that `__init__` is not called.
+    """
+
+    def reducer_override(self, value: Any) -> Any:
+        """How to write this value; NotImplemented: as pickle does."""
+        kind: Any = type(value)
+        if isinstance(value, BaseException) and type(kind.__init__) is FunctionType and type(kind.__new__) is not FunctionType and not any(
+            isinstance(vars(each).get(name), FunctionType) for each in kind.__mro__ for name in ("__reduce__", "__reduce_ex__")
+        ):
+            kept: Any = value.__reduce__()
+            slots = {name: getattr(value, name) for name in _slots(kind) if hasattr(value, name)}
+            return _built, (kind, kept[1]), {**((kept[2] if len(kept) > 2 else None) or {}), **slots} or None
+        return super().reducer_override(value)
+
+
+def _slots(kind: type) -> Iterator[str]:
+    for each in kind.__mro__:
+        named = vars(each).get("__slots__", ())
+        yield from (named,) if isinstance(named, str) else named
+
+
+def _built(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """An exception with these `args`, by the `__init__` of the builtin one that its class goes back to."""
+    error: BaseException = kind.__new__(kind, *args)
+    for each in kind.__mro__:
+        own = vars(each).get("__init__")
+        if own is not None and type(own) is not FunctionType:
+            own(error, *args)
+            break
+    return error
