@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Generator, Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from handoff.client import client as blocking
 from handoff.client.connect import open_core
@@ -72,6 +72,9 @@ class Client:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+
+    def __reduce__(self) -> NoReturn:
+        raise blocking.not_copied()
 
     async def __aenter__(self) -> Client:
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from handoff.client.core import Core
 from handoff.client.futures import CallFuture
@@ -45,6 +45,9 @@ class Client:
     def __repr__(self) -> str:
         host, port = self._core.address
         return f"<Client of {host}:{port}{', closed' if self._core.is_closed else ''}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise not_copied()
 
     def __enter__(self) -> Client:
         return self
@@ -201,6 +204,12 @@ class Client:
 
 
 # ── shared with handoff.aio ─────────────────────────────────────────────────
+
+
+def not_copied() -> TypeError:
+    """The error of those who send a client somewhere, perhaps as a variable that a function uses."""
+    return TypeError("a client can't be copied or pickled: it is this process's connection to the cluster; where another one is needed, "
+                     "handoff.connect makes it")
 
 
 def begin(

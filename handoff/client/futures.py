@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from concurrent.futures import Future, InvalidStateError
-from typing import Any
+from typing import Any, NoReturn
 
 from handoff.client.state import RunState
 from handoff.client.waiting import Awaited
@@ -17,6 +17,14 @@ class CallFuture(Awaited[Any]):
         super().__init__(state.core)
         self._run_state = state
         state.watchers.append(self._look)
+
+    def __repr__(self) -> str:
+        how = "pending" if not self.done() else "cancelled" if self.cancelled() else "done" if super().exception() is None else "failed"
+        return f"<CallFuture of {self._run_state.graph.dag_id!r}: {how}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a future can't be copied or pickled: hand on its result(), or build a graph with DAG.call, where results go from "
+                        "node to node")
 
     @property
     def run_id(self) -> int:
