@@ -29,6 +29,9 @@ class Planned:
         self.started = -1.0
 
 
+Entry = tuple[float, int, tuple[int, int], Planned]                  # (-urgency, order, task, its plan)
+
+
 class PaperNode:
     """State of one node of one simulated cluster; the simulator tells it the time. Keys of results are (run, task)."""
 
@@ -44,7 +47,8 @@ class PaperNode:
         self.has: dict[tuple[int, int], int] = {}                    # results here: bytes
         self.wants: dict[tuple[int, int], list[int]] = {}            # results that others wait for
         self.asked: dict[tuple[int, int], int] = {}                  # whom we asked
-        self.ready: list[tuple[float, int, tuple[int, int]]] = []    # (-urgency, order, task)
+        self.lanes: dict[Amounts, list[Entry]] = {}                  # what is ready, of each cost, as heaps
+        self.heads: list[Entry] = []                                 # of each lane the first, perhaps with some that were; a heap
         self.bypassed: dict[tuple[int, int], int] = {}
         self.order = 0
         self.resident = 0
@@ -133,21 +137,21 @@ class PaperNode:
 
         By the less urgent as well as by the more urgent of its priority: what was overtaken too often comes first within its priority.
         """
-        ready, free, started, bypassed = self.ready, self.free, [], self.bypassed
+        heads, free, started, bypassed = self.heads, self.free, [], self.bypassed
         skipped = []
         full: set[Amounts] = set()
         waiting: list[tuple[Amounts, tuple[int, int]]] = []    # what does not fit: of each cost the first
         blocked: list[Amounts] = []                            # those for which room is kept
         served: list[tuple[float, Amounts]] = []
-        while ready:
-            entry = heappop(ready)
-            key = entry[2]
-            planned = self.plans.get(key)
-            if planned is None or planned.started >= 0.0 or planned.missing:
-                continue
+        while heads:
+            entry = heappop(heads)
+            key, planned = entry[2:]
             cost = planned.cost
-            if cost in full:
-                skipped.append(entry)
+            lane = self.lanes[cost]
+            if cost in full or not lane or lane[0] is not entry:
+                continue
+            if self.plans.get(key) is not planned or planned.started >= 0.0 or planned.missing:
+                self._leave(lane)
                 continue
             fits = all(free.get(name, 0) >= amount for name, amount in cost)
             if fits and not any(self._delays(cost, large) for large in blocked):
@@ -155,6 +159,7 @@ class PaperNode:
                     free[name] -= amount
                 planned.started = 0.0
                 started.append(key)
+                self._leave(lane)
                 for large, other in waiting:
                     if self._prolongs(cost, large):
                         bypassed[other] = bypassed.get(other, 0) + 1
@@ -173,9 +178,11 @@ class PaperNode:
             if len(full) > 8:
                 break
         for entry in skipped:
-            if bypassed and bypassed.get(entry[2], 0) >= BYPASS_MAX:
-                entry = (-foremost(-entry[0]), *entry[1:])
-            heappush(ready, entry)
+            if bypassed.get(entry[2], 0) >= BYPASS_MAX and entry[0] != -foremost(-entry[0]):
+                self._leave(self.lanes[entry[3].cost])
+                self._line_up((-foremost(-entry[0]), *entry[1:]))
+            else:
+                heappush(heads, entry)
         self.running += len(started)
         if started:
             memory = self.capacity.get("memory", 0) - free.get("memory", 0)
@@ -195,7 +202,19 @@ class PaperNode:
 
     def _ready(self, key: tuple[int, int], planned: Planned) -> None:
         self.order += 1
-        heappush(self.ready, (-planned.urgency, self.order, key))
+        self._line_up((-planned.urgency, self.order, key, planned))
+
+    def _line_up(self, entry: Entry) -> None:
+        lane = self.lanes.setdefault(entry[3].cost, [])
+        heappush(lane, entry)
+        if lane[0] is entry:
+            heappush(self.heads, entry)
+
+    def _leave(self, lane: list[Entry]) -> None:
+        """The first of a lane is no more to be looked at."""
+        heappop(lane)
+        if lane:
+            heappush(self.heads, lane[0])
 
     def _prolongs(self, cost: Amounts, large: Amounts) -> bool:
         needs = dict(large)
