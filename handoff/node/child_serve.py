@@ -7,9 +7,10 @@ import gc
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from handoff.node import child_output
 from handoff.node.child_batch import Batch, Library
@@ -35,12 +36,14 @@ class Worker:
         self._output = Output(self._outbox.line, _origin, OUTPUT_BYTES)
         self._library = Library()
         self._runner = Runner(self._outbox, self._output, marker, INLINE_BYTES)
+        self._streams: tuple[TextIO, TextIO] = sys.stdout, sys.stderr    # where tasks begin to print to
         self._coroutines: Any = None  # made, with its thread and asyncio, when the first coroutine comes
         answer_with(self._runner.current)
 
     def capture(self) -> None:
         """Take over what this process prints and logs."""
         child_output.capture(self._output)
+        self._streams = sys.stdout, sys.stderr
         os.register_at_fork(after_in_child=self._forked)
         gc.collect()
         gc.freeze()  # what is loaded now stays: collections during tasks need not look at it
@@ -92,6 +95,7 @@ class Worker:
                 self._coroutines = Coroutines(self._outbox, self._output, self._runner.inline_bytes)
             self._coroutines.start(batch, coroutines)
         if len(coroutines) < batch.count:
+            sys.stdout, sys.stderr = self._streams    # one that ran here before may have left a file there, or nothing
             self._runner.run(batch)
 
 

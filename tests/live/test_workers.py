@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import functools
 import gc
+import io
 import logging
 import operator
 import os
@@ -632,6 +633,23 @@ async def test_prints_and_logs_are_told_with_their_task(house: House) -> None:
             (n, "log", f"INFO mine: n is {n + 1}"), (n, "stdout", "rest"),
         ]
     ]
+
+
+async def test_streams_that_a_task_put_elsewhere_are_back_for_the_next(house: House) -> None:
+    """Whoever ran here before, and left a file of his own or nothing in the place of stdout, silences nobody."""
+    def leave() -> None:
+        sys.stdout = io.StringIO()
+        sys.stderr = None  # type: ignore[assignment] # as users do
+
+    def speak() -> None:
+        print("out")
+        print("err", file=sys.stderr)
+
+    house.call(leave)
+    await house.result(0)
+    house.call(speak)
+    await house.until(lambda: len(house.lines) == 2)
+    assert [line[1:] for line in house.lines] == [("stdout", "out"), ("stderr", "err")]
 
 
 async def test_a_line_is_told_while_its_task_goes_on(house: House) -> None:
