@@ -7,15 +7,18 @@ import inspect
 import threading
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
+from contextvars import copy_context
 from typing import Any
 
 from handoff.client.result import RunResult
 from handoff.errors import FunctionFailed
 from handoff.graph.dag import DAG
-from handoff.graph.function import Argument, Function
+from handoff.graph.function import Argument, Function, name_of
 from handoff.graph.links import Links
 from handoff.graph.references import Reference, replaced
 from handoff.graph.validate import check, given_inputs, refuse_streaming, step
+from handoff.node.current import TASK, CurrentTask
+from handoff.resources import DEFAULT_COST, SCALE, costs
 
 NODE = "local"                       # what functions are told about where they run
 RETRIES_MAX = 3                      # where a function says nothing itself
@@ -23,6 +26,7 @@ RETRIES_MAX = 3                      # where a function says nothing itself
 
 def execute_local(dag: DAG, inputs: Mapping[Hashable, Any] | None = None) -> RunResult:
     """Run a graph here and now, ignoring costs, placement and timeouts. Values are handed over as they are, without a copy.
+    `current_task` says node "local", no GPUs, and the first of the costs, as if it had been granted.
 
     Fails as `execute` does: an `InvalidDAG` before anything ran, or `FunctionFailed` with the function's own exception as its cause.
     """
@@ -54,7 +58,9 @@ class _LocalRun:
         """Run a task, again if it fails, and keep its value."""
         function = self._links.functions[place]
         attempts = 1 + (RETRIES_MAX if function.max_retries is None else function.max_retries)
+        cost = {name: steps / SCALE for name, steps in (DEFAULT_COST if function.cost is None else costs(function.cost)[0])}
         for attempt in range(1, attempts + 1):
+            told = TASK.set(CurrentTask(0, place, attempt, name_of(function.code), NODE, cost=cost))
             try:
                 value = self._values[place] = self._call(place, {})
                 return value
@@ -63,6 +69,8 @@ class _LocalRun:
                     raise FunctionFailed(
                         f"{function.id!r} failed on {NODE!r} in attempt {attempt}: {type(error).__name__}: {error}",
                         function=function.id, node=NODE, attempt=attempt, type=type(error).__qualname__) from error
+            finally:
+                TASK.reset(told)
         raise AssertionError("there is at least one attempt")
 
     def _call(self, place: int, folded: dict[int, Any]) -> Any:
@@ -113,7 +121,8 @@ class _LocalRun:
         async def awaited() -> Any:
             return await value
 
-        return _off_the_loop(lambda: loop.run(awaited()))
+        context = copy_context()       # in which `current_task` knows the task
+        return _off_the_loop(lambda: loop.run(awaited(), context=context))
 
 
 def _off_the_loop(work: Callable[[], Any]) -> Any:

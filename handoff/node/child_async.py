@@ -14,7 +14,7 @@ from handoff.node.child_cuda import leave_if_broken
 from handoff.node.child_outbox import Outbox
 from handoff.node.child_output import Output
 from handoff.node.child_run import GATHER_BYTES, broke, pack_value
-from handoff.node.current import COROUTINE
+from handoff.node.current import TASK
 from handoff.node.phrases import BROKE, SCATTERED, STARTED
 from handoff.node.shared_memory import SharedValue
 
@@ -67,7 +67,7 @@ class Coroutines:
     async def _run(self, batch: Batch, index: int) -> None:
         task: Any = asyncio.current_task()
         current = batch.current(index)
-        COROUTINE.set(current)
+        TASK.set(current)
         has_failed = True
         try:
             called, args, keywords = batch.call(index)

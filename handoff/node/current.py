@@ -19,7 +19,7 @@ class CurrentTask(NamedTuple):
     cost: Mapping[str, float] = {}   # what it was granted; where its cost has alternatives, the one that was chosen
 
 
-COROUTINE: ContextVar[CurrentTask | None] = ContextVar("handoff_task", default=None)  # set inside coroutine tasks
+TASK: ContextVar[CurrentTask | None] = ContextVar("handoff_task", default=None)  # set inside coroutine tasks, and by `execute_local`
 _ask: list[Callable[[], CurrentTask | None]] = []  # set by a worker; empty elsewhere
 
 
@@ -28,7 +28,7 @@ def current_task() -> CurrentTask | None:
 
     Inside threads that a task started, it is the task that the worker is at.
     """
-    return COROUTINE.get() or (_ask[0]() if _ask else None)
+    return TASK.get() or (_ask[0]() if _ask else None)
 
 
 def answer_with(ask: Callable[[], CurrentTask | None]) -> None:

@@ -12,6 +12,7 @@ from handoff.errors import CyclicDependency, FunctionFailed, InvalidFunction
 from handoff.graph.dag import DAG
 from handoff.graph.function import Argument, Function, collocated
 from handoff.local_run import execute_local
+from handoff.node.current import CurrentTask, current_task
 
 
 async def later(x: int) -> int:
@@ -50,6 +51,29 @@ def test_steps_are_told_where_they_are() -> None:
     dag = DAG().add(Function("a", [], lambda: 1))
     dag.add(Function("b", [Argument("a", (lambda *given: given, [7]), lambda *given: given)], lambda x: x))
     assert execute_local(dag).results["b"] == ((1, "local", "local", 7), "local", "local")
+
+
+def test_functions_know_their_task() -> None:
+    """What asks `current_task` need not be rewritten to be debugged; coroutines, inline functions, and later attempts included."""
+    def told() -> CurrentTask:
+        task = current_task()
+        assert task is not None
+        if task.attempt < 2:
+            raise OSError("once more")
+        return task
+
+    async def later(first: CurrentTask, folded: int) -> tuple[CurrentTask, Any, int]:
+        return first, current_task(), folded
+
+    dag = DAG().add(Function("a", [], told, cost=[{"gpu": 2, "memory": "1 GB"}, {"cpu": 8}]))
+    dag.add(Function("i", [], lambda: current_task().task, type="inline"))  # type: ignore[union-attr] # there is one
+    dag.add(Function("b", ["a", "i"], later))
+    name = told.__qualname__.rpartition(".")[2]
+    first, second, folded = execute_local(dag).results["b"]
+    assert first == (0, 0, 2, name, "local", (), {"gpu": 2, "memory": 1000})
+    assert second == (0, 2, 1, "later", "local", (), {"cpu": 1})
+    assert folded == 2
+    assert current_task() is None
 
 
 def test_asynchronous_code_is_awaited() -> None:
