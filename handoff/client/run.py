@@ -218,7 +218,8 @@ def status_of(state: RunState, answer: Any) -> RunStatus:
     """From the coordinator's answer, or from what is known here when there is none."""
     if state.over.done():
         total = len(state.graph.ids)
-        done = total if state.failure is None else (state.progress.done if state.progress is not None else 0)
+        # What was said of it last may be older than results that are here.
+        done = total if state.failure is None else max(len(state.order), state.progress.done if state.progress is not None else 0)
         return RunStatus(_word(state), done, total, 0)
     if answer is not None:
         return RunStatus(
