@@ -53,7 +53,7 @@ def _name_of(value: Any, qualname: str) -> str | None:
 
 def _reduce_cached(cached: Any) -> Any:
     known = cached.cache_parameters()
-    return _name_of(cached, cached.__qualname__) or (
+    return _name_of(cached, getattr(cached, "__qualname__", "")) or (     # a partial has none
         _cached, (cached.__wrapped__, known["maxsize"], known["typed"]), dict(vars(cached)))
 
 

@@ -167,7 +167,8 @@ def all_of(x):
     assert Circle().area == 3 and twice.cache_parameters() == {"maxsize": 5, "typed": True}
     return fib(60), twice(x), kind(x), kind(""), Wide(x), Circle().times(x), P.__name__
 kind(3)
-codes = [all_of, fib, twice, kind, Circle().times, functools.partial(Wide, 3), functools.cache(all_of.__closure__[0].cell_contents)]
+codes = [all_of, fib, twice, kind, Circle().times, functools.partial(Wide, 3), functools.cache(all_of.__closure__[0].cell_contents),
+         functools.cache(functools.partial(twice, 4))]
 sys.stdout.buffer.write(b"\\n--\\n".join(map(pack_code, codes)))
 """
 
@@ -175,10 +176,10 @@ sys.stdout.buffer.write(b"\\n--\\n".join(map(pack_code, codes)))
 def test_what_pickle_takes_for_a_name_in_the_script_travels_by_value() -> None:
     """Functions that remember their results or go by type, cached properties, types of one's own: each works where there is no script."""
     done = subprocess.run([sys.executable, "-c", ODD_SCRIPT], capture_output=True, check=True)
-    every, fib, twice, kind, times, wide, remembers = [unpack_code(code) for code in done.stdout.split(b"\n--\n")]
+    every, fib, twice, kind, times, wide, remembers, eight = [unpack_code(code) for code in done.stdout.split(b"\n--\n")]
     assert every(1) == remembers(1) == (1548008755920, 2, "int", "other", 1, 3, "P")
     assert (fib(30), fib.cache_info().misses, fib.__wrapped__.__globals__["fib"] is fib, fib.__qualname__) == (832040, 31, True, "fib")
-    assert (twice("a"), kind(True), times(2), wide()) == ("aa", "int", 6, 3)
+    assert (twice("a"), kind(True), times(2), wide(), eight()) == ("aa", "int", 6, 3, 8)
 
 
 def test_the_script_goes_by_value_under_its_other_name(tmp_path: Path) -> None:
