@@ -39,6 +39,9 @@ def check_plan(basis: Basis, told: Foretold) -> None:
     for what in _COLUMNS[1:]:
         _expect(_are_numbers(*getattr(told, what)), f"there is something in the column {what} that is no number")
     _expect(_are(int, *told.workers), "workers are counted")
+    _expect(isinstance(told.took, (list, tuple)) and len(told.took) in (0, total) and _are(int, *told.took) and all(
+        0 <= each <= len(basis.kind_of(task).alternatives) for task, each in enumerate(told.took)), "it gives functions costs that they do "
+            "not have")
 
 
 def _check_program(program: Program) -> None:

@@ -15,7 +15,7 @@ from handoff.columns import Blobs
 from handoff.errors import AllocationError, ConfigError, ExecutionError, HandoffError, named
 from handoff.ids import NOBODY
 from handoff.program import Flag
-from handoff.resources import SCALE, split
+from handoff.resources import SCALE, Amounts, split
 from handoff.scheduler.estimates import SIZED_RUNS, Function
 from handoff.scheduler.feasible import OR_WAIT
 from handoff.scheduler.greedy import Greedy
@@ -44,6 +44,12 @@ class Foretold:
     workers: Sequence[int]               # of the node, from 1; 0: a value that is uploaded
     waited: Sequence[float]              # from when all inputs are at the node to the start
     planned: Sequence[float]             # when it is given to the node
+    took: Sequence[int] = ()             # which of its costs it takes, 0 for the first; empty: each its first
+
+    def cost_of(self, basis: Basis, task: int) -> Amounts:
+        """What a task takes, of several costs the one that it has here."""
+        kind = basis.kind_of(task)
+        return (kind.cost, *kind.alternatives)[self.took[task] if self.took else 0]
 
 
 def foretell(basis: Basis) -> Foretold:
@@ -78,6 +84,7 @@ def foretell(basis: Basis) -> Foretold:
         {node: steps / SCALE for node, steps in history.peak_memory.items()},
         outcome.nodes, started, spent, list(nbytes), _workers(basis, outcome.nodes, started, list(outcome.ended)),
         _waits(basis, history), [max(0.0, float(each)) for each in table.given_at],
+        [table.took.get(task, 0) for task in range(table.total)] if table.took else [],
     )
 
 
@@ -100,11 +107,11 @@ def story_of(basis: Basis, told: Foretold) -> Story:
     starts = list(accumulate(program.fan_in, initial=0))
     tasks = []
     for task, index in enumerate(program.kind):
-        kind, name = program.kinds[index], basis.name_of(task)
+        kind, name, cost = program.kinds[index], basis.name_of(task), told.cost_of(basis, task)
         tasks.append(Done(
             task, name if isinstance(name, str) else repr(name), kind.name, told.nodes[task], told.workers[task], told.started[task],
             told.seconds[task], program.inputs[starts[task] : starts[task + 1]], told.nbytes[task], told.waited[task], told.planned[task],
-            slots=dict(kind.cost).get("cpu", 0) / SCALE or 1.0, shared=split(kind.cost)[1], is_hidden=task in basis.hidden,
+            slots=dict(cost).get("cpu", 0) / SCALE or 1.0, shared=split(cost)[1], is_hidden=task in basis.hidden,
         ))
     return Story(basis.name, tasks, {node.name: dict(node.capacity).get("cpu", 0) / SCALE for node in basis.cluster.nodes},
                  bytes_moved=told.bytes_moved, shared=dict(basis.cluster.shared))
@@ -226,7 +233,8 @@ def _waits(basis: Basis, history: History) -> list[float]:
 def _failed(outcome: Outcome, basis: Basis) -> HandoffError:
     kind: Any = named(outcome.code)
     text = outcome.failure.partition(WAITED)[0].removesuffix(OR_WAIT)   # on paper only, and of no use to who plans
-    if outcome.task == NOBODY or kind is not AllocationError:
+    if outcome.task == NOBODY:
         return kind(f"{basis.name!r} can't be planned: {text}")  # type: ignore[no-any-return]
     function = basis.name_of(outcome.task)
-    return AllocationError(f"{basis.name!r} can't be planned: function {function!r}: {text}", function=function)
+    said = f"{basis.name!r} can't be planned: function {function!r}: {text}"
+    return AllocationError(said, function=function) if kind is AllocationError else kind(said)

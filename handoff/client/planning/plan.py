@@ -141,7 +141,8 @@ class Plan:
         return plan_of(self.basis.with_nodes(what, count))
 
     def without(self, *nodes: str) -> Plan:
-        """The plan without these nodes. Raises ConfigError for one that is not there, AllocationError when what is left can't run it."""
+        """The plan without these nodes. Raises ConfigError for one that is not there, AllocationError when what is left can't run it,
+        NodeTimeout when a function is pinned to one of them."""
         return plan_of(self.basis.without(nodes))
 
     def sweep(self, *, cpus: Iterable[float] | None = None, nodes: Iterable[int] | None = None, **others: Any) -> Sweep:

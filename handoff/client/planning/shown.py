@@ -11,6 +11,7 @@ from handoff.client.story.page import picture_of_story
 from handoff.client.story.report import path_rows
 from handoff.client.story.tables import Row, aligned, amount, html_table, seconds
 from handoff.graph.draw import mermaid, svg
+from handoff.resources import SCALE
 
 if TYPE_CHECKING:
     from handoff.client.planning.plan import Plan, Sweep
@@ -88,17 +89,20 @@ def beyond_memory(plan: Plan) -> list[str]:
 def node_rows(plan: Plan) -> list[Row]:
     """Per node."""
     busy: dict[str, float] = {}
+    taken: dict[str, float] = {}         # of its cores: what costs none, such as a GPU alone, takes none
     count: dict[str, int] = {}
     for done in plan.story.tasks.values():
         if done.worker:
             busy[done.node] = busy.get(done.node, 0.0) + done.seconds * done.slots
+            cores = dict(plan.foretold.cost_of(plan.basis, done.task)).get("cpu", 0) / SCALE
+            taken[done.node] = taken.get(done.node, 0.0) + done.seconds * cores
         if not done.is_hidden:
             count[done.node] = count.get(done.node, 0) + 1
     rows: list[Row] = []
     nodes = plan.nodes
     for node in plan.basis.cluster.nodes:
         cores, spent = plan.story.cores[node.name], busy.get(node.name, 0.0)
-        part = f"{100 * spent / (cores * plan.makespan):.0f} %" if cores and plan.makespan else ""
+        part = f"{100 * taken.get(node.name, 0.0) / (cores * plan.makespan):.0f} %" if cores and plan.makespan else ""
         peak, has = plan.peak_memory.get(node.name, 0.0), nodes[node.name].get("memory", inf)
         over = f", of {amount(has * 1e6)}" if peak > has else ""
         rows.append((node.name, f"{cores:g}", str(count.get(node.name, 0)), seconds(spent), part, amount(peak * 1e6) + over))

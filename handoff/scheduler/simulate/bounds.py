@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from handoff.program import Kind
 from handoff.resources import Amounts
 from handoff.scheduler.simulate.cluster import ClusterSpec
 from handoff.scheduler.simulate.simulator import Work
@@ -12,19 +13,15 @@ from handoff.scheduler.simulate.simulator import Work
 def lower_bound(work: Work, cluster: ClusterSpec) -> float:
     """Seconds that no schedule can beat, however clever; transfers and messages are left out, so that it may be out of reach.
 
-    The largest of: the critical path on the fastest nodes that fit; per resource, work divided by capacity; and the same for all tasks
-    behind (or before) which there is still so much to do, plus that.
+    The largest of: the critical path, each task on the node and at that of its costs with which it is quickest; per resource, work divided
+    by capacity; and the same for all tasks behind (or before) which there is still so much to do, plus that.
     """
     program = work.program
     total = len(program.kind)
     if not total:
         return 0.0
-    best_speed: list[float] = []
-    for kind in program.kinds:
-        costs = (kind.cost, *kind.alternatives)
-        speeds = [node.speed for node in cluster.nodes if any(_holds(node.capacity, cost) for cost in costs)]
-        best_speed.append(max(speeds, default=1.0))
-    seconds = [work.seconds[task] / best_speed[program.kind[task]] for task in range(total)]
+    quickest = [_quickest(index, kind, work, cluster) for index, kind in enumerate(program.kinds)]
+    seconds = [work.seconds[task] * quickest[program.kind[task]] for task in range(total)]
     head, tail = _ends(program.fan_in, program.inputs, seconds)
     bound = max(head[task] + seconds[task] + tail[task] for task in range(total))
     names = {name for kind in program.kinds if not kind.alternatives for name, _ in kind.cost if not name.startswith("cluster:")}
@@ -44,6 +41,13 @@ def lower_bound(work: Work, cluster: ClusterSpec) -> float:
                 least_other = min(least_other, before[task])
                 bound = max(bound, sum_area + rest[task] + least_other)
     return bound
+
+
+def _quickest(index: int, kind: Kind, work: Work, cluster: ClusterSpec) -> float:
+    """How long a task of this kind takes at least, for each second that it takes at its first cost on a node of speed 1."""
+    factors = (1.0, *(work.factors.get((index, number), 1.0) for number in range(len(kind.alternatives))))
+    return min((factor / node.speed for cost, factor in zip((kind.cost, *kind.alternatives), factors, strict=True)
+                for node in cluster.nodes if _holds(node.capacity, cost)), default=1.0)
 
 
 def _ends(fan_in: Sequence[int], inputs: Sequence[int], seconds: Sequence[float]) -> tuple[list[float], list[float]]:

@@ -42,6 +42,7 @@ DAMAGE: list[tuple[list[Any], Any]] = [
     (["cluster", "nodes", 0, "capacity"], {"cpu": "x"}), (["cluster", "bandwidth"], -1), (["cluster", "latency"], "x"),
     (["cluster", "rates"], [["a", "b", 0]]), (["name"], 5), (["notes"], 5), (["max_concurrency"], "x"), (["functions"], []),
     (["functions", 0, "nbytes"], -1), (["functions", 0, "by_input"], [1]), (["ids", 0], [1]), (["ids", 0], {"tuple": 5}),
+    (["foretold", "took"], [0, 0, 0]), (["foretold", "took"], [1] * 4), (["foretold", "took"], [-1] * 4), (["foretold", "took"], None),
     (["ids", 0], None), (["hidden"], [[0, "x"]]), (["allocator"], 5),
 ]
 
