@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from handoff.client.failures import forgotten
@@ -37,11 +38,11 @@ def story_of(state: RunState, answer: Any) -> Story:
     until = answer["until"]
     running = [Vain(node, started, until - started, slots[task]) for task, node, started in answer["running"]]
     stays: dict[str, list[Stay]] = {}
-    for node, *stay in answer["stays"]:
-        stays.setdefault(node, []).append(Stay(*stay))
+    for node, begin, end, cores in answer["stays"]:     # who is still there stays: straightening may put the end of the story later
+        stays.setdefault(node, []).append(Stay(begin, end if end < until else inf, cores))
     moved = state.done.bytes_moved if state.done is not None else 0
-    cores = {node: max(stay.cores for stay in several) for node, several in stays.items()}
-    return Story(str(graph.dag_id), tasks, cores, run=state.run, bytes_moved=moved, is_over=state.over.done(),
+    most = {node: max(stay.cores for stay in several) for node, several in stays.items()}
+    return Story(str(graph.dag_id), tasks, most, run=state.run, bytes_moved=moved, is_over=state.over.done(),
                  shared=answer["shared"], vain=vain, running=running, stays=stays, until=until)
 
 
