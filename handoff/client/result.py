@@ -52,7 +52,7 @@ class TaskRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """How far a run is. `state` is "waiting" (nothing of it runs), "running", "done", "failed" or "cancelled"."""
+    """How far a run is, counted in functions. `state` is "waiting" (nothing of it runs), "running", "done", "failed" or "cancelled"."""
 
     state: str
     done: int

@@ -216,8 +216,8 @@ def result_of(lease: Lease) -> RunResult:
 
 def status_of(state: RunState, answer: Any) -> RunStatus:
     """From the coordinator's answer, or from what is known here when there is none."""
+    total = len(state.graph.ids) - len(state.graph.hidden)
     if state.over.done():
-        total = len(state.graph.ids)
         # What was said of it last may be older than results that are here.
         done = total if state.failure is None else max(len(state.order), state.progress.done if state.progress is not None else 0)
         return RunStatus(_word(state), done, total, 0)
@@ -228,7 +228,7 @@ def status_of(state: RunState, answer: Any) -> RunStatus:
         )
     progress = state.progress
     if progress is None:
-        return RunStatus("running", 0, len(state.graph.ids), 0)
+        return RunStatus("running", 0, total, 0)
     return RunStatus("running", progress.done, progress.total, progress.running, progress.waits_for)
 
 

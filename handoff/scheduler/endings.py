@@ -16,17 +16,19 @@ def tell_progress(ledger: Ledger, now: float, run: Run) -> None:
         run.progress_due = True
         ledger.remind(run.progress_at + ledger.settings.progress_seconds, "progress", run.run)
         return
-    said = (run.done, run.planned, views.waits_for(ledger, run))
+    done, planned, total = views.counts(run)
+    said = (done, planned, views.waits_for(ledger, run))
     if said != run.progress_said:
         run.progress_said, run.progress_at = said, now
-        ledger.out.send(run.client, Progress(run.run, run.done, run.planned, run.total, said[2]))
+        ledger.out.send(run.client, Progress(run.run, done, planned, total, said[2]))
 
 
 def run_out_of_time(ledger: Ledger, now: float, run: Run) -> None:
     """It has had all its time."""
     why = views.waits_for(ledger, run)
-    done = f"{run.done} of {run.total} task{'s were' if run.total != 1 else ' was'} done{f'; {why}' if why else ''}"
-    fail(ledger, now, run, RunFailed(run.run, "RunTimeout", f"the run took longer than {run.timeout:g} s; {done}"))
+    done, _, total = views.counts(run)
+    far = f"{done} of {total} function{'s were' if total != 1 else ' was'} done{f'; {why}' if why else ''}"
+    fail(ledger, now, run, RunFailed(run.run, "RunTimeout", f"the run took longer than {run.timeout:g} s; {far}"))
 
 
 def complete(ledger: Ledger, now: float, run: Run) -> None:

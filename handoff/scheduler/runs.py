@@ -158,6 +158,7 @@ class Run:
         else:
             for index in self.kind:
                 self.left[index] += 1
+        self.hidden = 0 if self.plain else self.hidden_left()   # tasks that the user has not written
         if self.linked:
             self._link()
 
@@ -196,6 +197,10 @@ class Run:
         for task, peer in self.ran.items():
             places[task] = peer
         return places
+
+    def hidden_left(self) -> int:
+        """Unfinished tasks that the user has not written: uploaded values and serializers."""
+        return sum([left for left, kind in zip(self.left, self.kinds, strict=True) if kind.flags & (Flag.SERIALIZER | Flag.OBJECT)])
 
     def inputs_of(self, task: int) -> Sequence[int]:
         """The tasks whose results it takes."""

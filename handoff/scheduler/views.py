@@ -31,12 +31,22 @@ def runs(ledger: Ledger, now: float) -> list[dict[str, Any]]:
     return [*ledger.past.runs.values(), *(run_line(ledger, run, now) for run in ledger.runs.values())]
 
 
+def counts(run: Run) -> tuple[int, int, int]:
+    """How many functions are done, how many are on nodes, and how many there are: as its user counts, without uploads and serializers."""
+    if not run.hidden:
+        return run.done, run.planned, run.total
+    total = run.total - run.hidden
+    done = run.done - run.hidden + run.hidden_left()
+    return done, min(run.planned, total - done), total     # of what is planned it is not counted how much is hidden
+
+
 def run_line(ledger: Ledger, run: Run, now: float, state: str = "") -> dict[str, Any]:
     """One run in one line."""
     client = ledger.clients.get(run.client) if run.client is not None else None
+    done, planned, total = counts(run)
     return {
-        "run": run.run, "name": run.name, "state": state or state_of(run), "done": run.done, "total": run.total,
-        "running": 0 if run.is_over else run.planned,
+        "run": run.run, "name": run.name, "state": state or state_of(run), "done": done, "total": total,
+        "running": 0 if run.is_over else planned,
         "client": client.name if client else "", "seconds": run.seconds_total if run.is_over else now - run.submitted,
         "waits_for": "" if state else waits_for(ledger, run),
     }

@@ -355,7 +355,7 @@ def test_a_run_that_waited_in_vain_says_for_what() -> None:
     cluster.submit(many(1, kind("pinned", node="ghost")), timeout=2.0)
     cluster.wait(3.0)
     text = cluster.told(RunFailed)[0].text
-    assert text.startswith("the run took longer than 2 s; 0 of 1 task was done; pinned waits for") and "'ghost'" in text
+    assert text.startswith("the run took longer than 2 s; 0 of 1 function was done; pinned waits for") and "'ghost'" in text
 
 
 @pytest.mark.parametrize("detach", [False, True])
