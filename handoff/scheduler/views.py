@@ -65,7 +65,8 @@ def attached(run: Run, state: str = "") -> dict[str, Any]:
 def graph(run: Run) -> dict[str, list[Any]]:
     """What depends on what, for a client that attached and did not write it."""
     return {
-        "kinds": [{"name": kind.name, "flags": kind.flags, "cost": [list(each) for each in kind.cost]} for kind in run.program.kinds],
+        "kinds": [{"name": kind.name, "flags": kind.flags, "cost": [list(each) for each in kind.cost], "node": kind.node,
+                   "where": [list(each) for each in kind.where]} for kind in run.program.kinds],
         "kind": list(run.program.kind), "fan_in": list(run.fan_in), "inputs": list(run.inputs),
     }
 
@@ -92,7 +93,7 @@ def timeline(ledger: Ledger, run: Run, now: float) -> dict[str, Any]:
                   for stay in stays],
         "took": [list(each) for each in {**run.took, **run.choices}.items()],     # tasks that took, or take, another of their costs
         "running": _running(ledger, run, now),
-        "shared": dict(ledger.cluster.declared),
+        "shared": dict(ledger.cluster.declared), "limit": run.max_concurrency,
         "vain": [[task, _name(ledger, peer), started, spent] for task, peer, started, spent in run.vain],
     }
 

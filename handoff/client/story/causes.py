@@ -70,8 +70,8 @@ def _cause(story: Story, done: Done, previous: Done | None, load: _Load, shares:
         return Cause(None if feeder is None else feeder.task, "input", moving, lag - moving, fed, lag, None, 0.0, behind, moving, 0.0)
     lag = done.started - room.ended
     moving = max(0.0, here - max(asked, room.ended)) if is_fetched else 0.0
-    if done.planned < room.ended:
-        fed_lag, fed_moving = here - fed, here - asked if is_fetched else 0.0
+    if done.planned < room.ended:                                       # planned when the room was in sight: sooner, had it opened sooner
+        fed_lag, fed_moving = here - asked, here - asked if is_fetched else 0.0
     else:                                                               # it was planned when there was room, and fetched after that
         fed_lag, fed_moving = lag, moving
     return Cause(room.task, what, moving, lag - moving, fed, fed_lag, room.task, lag, behind, fed_moving, moving)

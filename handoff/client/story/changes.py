@@ -94,20 +94,22 @@ def replay(story: Story, causes: Mapping[int, Cause], seconds: Callable[[Done], 
 
 
 def _one_more_node(story: Story) -> Iterator[Change]:
-    """One more of each size, if the run would be placed anew."""
+    """One more of each size, if the run would be placed anew; where its own limit is no higher than what there is, that helps nothing."""
     slots = {node: max(1, ceil(cores)) for node, cores in story.cores.items()}
     for done in story.tasks.values():
         slots[done.node] = max(slots.get(done.node, 1), ceil(done.slots))
-    if not slots or len(story.tasks) * (len(slots) + 1) > PLACINGS_MAX:
+    if not slots or len(story.tasks) * (len(slots) + 1) > PLACINGS_MAX or 0 < story.limit <= sum(slots.values()):
         return
     tasks, per_byte = list(story.tasks.values()), _seconds_per_byte(story)
-    before = placed_anew(tasks, list(slots.values()), per_byte)
+    home = {node: place for place, node in enumerate(slots)}
+    before = placed_anew(tasks, list(slots.values()), per_byte, home)
     for size in sorted(set(slots.values()), reverse=True)[:2]:
         like = next(node for node, each in slots.items() if each == size)
-        after = placed_anew(tasks, [*slots.values(), size], per_byte)
+        after = placed_anew(tasks, [*slots.values(), size], per_byte, home)
         saved = story.makespan * (1 - after / before) if before else 0.0
         yield Change(f"one more node like {like} ({size} core{'s' * (size != 1)})", saved, story.makespan - saved,
-                     f"all tasks placed anew with their durations, where each ends first: {before:.3g} s without it, {after:.3g} s with it")
+                     f"all that could run anywhere placed anew with its durations, where each ends first: {before:.3g} s without it, "
+                     f"{after:.3g} s with it")
 
 
 def _seconds_per_byte(story: Story) -> float:
@@ -122,8 +124,12 @@ def _seconds_per_byte(story: Story) -> float:
     return seconds / moved if moved else 0.0
 
 
-def placed_anew(tasks: Sequence[Done], slots: Sequence[int], per_byte: float) -> float:
-    """The makespan of a list schedule: by the longest way to the end, each task where it can start first."""
+def placed_anew(tasks: Sequence[Done], slots: Sequence[int], per_byte: float, home: Mapping[str, int] | None = None) -> float:
+    """The makespan of a list schedule: by the longest way to the end, each task where it can start first.
+
+    What is bound stays on its node, whose place among these `home` tells, and starts no sooner than it did: what it waited for there, such
+    as a GPU or a licence, is not known here.
+    """
     rank: dict[int, float] = {}
     for done in sorted(tasks, key=lambda each: each.task, reverse=True):
         own = rank[done.task] = rank.get(done.task, 0.0) + done.seconds
@@ -138,10 +144,13 @@ def placed_anew(tasks: Sequence[Done], slots: Sequence[int], per_byte: float) ->
             continue
         wide = max(1, ceil(done.slots))
         best, first = inf, 0
+        only = home.get(done.node) if home is not None and done.is_bound else None
         for node, rows in enumerate(free):
-            if wide > len(rows):
+            if wide > len(rows) or only not in (None, node):
                 continue
             start = rows[0] if wide == 1 else sorted(rows)[wide - 1]
+            if only is not None:
+                start = max(start, done.started)
             for each in done.inputs:
                 if each in place:
                     where, over, way = place[each]

@@ -25,13 +25,14 @@ def story_of(state: RunState, answer: Any) -> Story:
     took = dict(answer["took"])
     slots = {task: _slots(_cost(graph.kinds[graph.kind[task]], took.get(task, 0)))
              for task in (*answer["task"], *(each[0] for each in (*answer["vain"], *answer["running"])))}
+    everywhere = {"cpu", "memory"}
     for task, node, attempt, started, seconds, nbytes, worker, waited, planned in zip(*columns, strict=True):
         kind = graph.kinds[graph.kind[task]]
-        name = state.name_of(task)
+        name, cost = state.name_of(task), _cost(kind, took.get(task, 0))
         tasks.append(Done(
             task, name if isinstance(name, str) else repr(name), kind.name, node, worker, started, seconds,
             graph.inputs[starts[task] : starts[task + 1]], nbytes, waited, planned, attempt,
-            slots=slots[task], shared=split(_cost(kind, took.get(task, 0)))[1],
+            slots=slots[task], shared=split(cost)[1], is_bound=bool(kind.node or kind.where or not everywhere.issuperset(dict(cost))),
             is_hidden=task in graph.hidden, is_shared=bool(kind.flags & Flag.ASYNC),
         ))
     vain = [Vain(node, started, seconds, slots[task]) for task, node, started, seconds in answer["vain"]]
@@ -43,7 +44,7 @@ def story_of(state: RunState, answer: Any) -> Story:
     moved = state.done.bytes_moved if state.done is not None else 0
     most = {node: max(stay.cores for stay in several) for node, several in stays.items()}
     return Story(str(graph.dag_id), tasks, most, run=state.run, bytes_moved=moved, is_over=state.over.done(),
-                 shared=answer["shared"], vain=vain, running=running, stays=stays, until=until)
+                 shared=answer["shared"], vain=vain, running=running, stays=stays, until=until, limit=answer["limit"])
 
 
 def _cost(kind: Kind, alternative: int) -> Amounts:
@@ -57,8 +58,8 @@ def _slots(cost: Amounts) -> float:
 
 def with_edges(graph: Graph, answer: Any) -> Graph:
     """The graph of an attached run, with what the coordinator says of kinds and edges."""
-    kinds = [Kind((), each["name"], flags=each["flags"], cost=tuple((name, steps) for name, steps in each["cost"]))
-             for each in answer["kinds"]]
+    kinds = [Kind((), each["name"], flags=each["flags"], cost=tuple((name, steps) for name, steps in each["cost"]), node=each["node"],
+                  where=tuple((key, value) for key, value in each["where"])) for each in answer["kinds"]]
     return graph._replace(kinds=kinds, kind=answer["kind"], fan_in=answer["fan_in"], inputs=answer["inputs"])
 
 

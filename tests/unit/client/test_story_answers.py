@@ -20,9 +20,9 @@ def work(*data: Any) -> None:
     """It does nothing: nothing runs."""
 
 
-def told(stays: list[list[Any]], started: tuple[float, float] = (0.0, 1.0), until: float = 2.01) -> Story:
-    """A chain of two functions of a second on one node of two."""
-    lowered = lower(DAG("chain").add(Function("a", [], work)).add(Function("b", ["a"], work)))
+def told(stays: list[list[Any]], started: tuple[float, float] = (0.0, 1.0), until: float = 2.01, limit: int = 0, **fields: Any) -> Story:
+    """A chain of two functions of a second on one node of two; the second one has more fields."""
+    lowered = lower(DAG("chain").add(Function("a", [], work)).add(Function("b", ["a"], work, **fields)))
     program = lowered.program
     graph = Graph("chain", lowered.ids, lowered.outputs, lowered.number, kinds=program.kinds, kind=program.kind, fan_in=program.fan_in,
                   inputs=program.inputs)
@@ -32,7 +32,7 @@ def told(stays: list[list[Any]], started: tuple[float, float] = (0.0, 1.0), unti
     return story_of(state, {
         "task": [0, 1], "node": ["n", "n"], "attempt": [1, 1], "started": list(started), "seconds": [1.0, 1.0], "nbytes": [1, 1],
         "worker": [1, 1], "waited": [0.0, 0.0], "planned": [0.0, 0.0], "took": [], "vain": [], "running": [], "shared": {},
-        "until": until, "stays": stays,
+        "until": until, "stays": stays, "limit": limit,
     })
 
 
@@ -49,3 +49,15 @@ def test_who_left_before_was_not_there_any_more() -> None:
     """Nor who came late."""
     story = told([["n", 0.0, 2.01, 1.0], ["left", 0.0, 0.5, 1.0], ["late", 1.5, 2.01, 1.0]])
     assert {use.node: use.there for use in report_of(story).nodes} == pytest.approx({"n": 2.0, "left": 0.5, "late": 0.5})
+
+
+@pytest.mark.parametrize(("fields", "is_bound"), [
+    ({}, False), ({"cost": {"cpu": 2, "memory": 100}}, False), ({"cost": {}}, False), ({"cost": [{"cpu": 1}, {"gpu": 1}]}, False),
+    ({"node": "n"}, True), ({"where": {"zone": "a"}}, True), ({"cost": {"cpu": 1, "gpu": 0.5}}, True),
+    ({"cost": {"cluster:licence": 1}}, True),
+])
+def test_what_can_not_run_on_every_node_is_bound(fields: dict[str, Any], is_bound: bool) -> None:
+    """Of several costs, the one that it took counts."""
+    story = told([["n", 0.0, 2.01, 1.0]], limit=3, **fields)
+    assert [done.is_bound for done in story.tasks.values()] == [False, is_bound]
+    assert story.limit == 3

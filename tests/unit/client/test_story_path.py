@@ -210,6 +210,24 @@ def test_one_more_node_helps_a_bag_of_tasks_and_no_chain() -> None:
     assert placed_anew(chain, [1, 1], 0.0) == placed_anew(chain, [1, 1, 1], 0.0) == 8.0
 
 
+@pytest.mark.parametrize(("more", "limit"), [({"is_bound": True}, 0), ({}, 2)])
+def test_one_more_node_is_no_help_for_what_can_not_go_there(more: dict[str, bool], limit: int) -> None:
+    """Pinned functions, those that wait for a GPU or a licence, and runs with a limit of their own: room was not what they lacked."""
+    bag = [done(task, task // 2, 1.0, node=f"n{task % 2 + 1}", waited=task // 2, **more) for task in range(8)]
+    story = Story("s", bag, {"n1": 1.0, "n2": 1.0}, limit=limit)
+    causes = causes_of(story)
+    assert not [change for change in changes_of(story, causes, critical_path(story, causes)) if "one more node" in change.what]
+
+
+def test_what_was_planned_when_room_was_in_sight_comes_sooner_with_the_room() -> None:
+    """Four in a row, each given to the node a moment before the one before it ended: at twice their speed, all take half as long."""
+    story = Story("s", [done(task, task, 1.0, waited=0.1 if task else 0.0, planned=task - 0.1 if task else 0.0) for task in range(4)],
+                  {"n1": 1.0})
+    causes = causes_of(story)
+    [first, *_] = changes_of(story, causes, critical_path(story, causes))
+    assert (first.what, first.makespan) == ("f twice as fast", pytest.approx(2.0))
+
+
 def test_a_schedule_anew_heeds_slots_and_moving() -> None:
     """Two cores are taken together; a result is late on another node only."""
     wide = [done(task, 0.0, 1.0, worker=task + 1, slots=2.0) for task in range(3)]
