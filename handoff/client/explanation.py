@@ -97,6 +97,7 @@ def _headline(function: Hashable, answer: Any) -> str:
             is_begun = start <= answer["now"] and not waits
             word = "is to run" if not is_begun else "runs" if answer["state"] == "planned" else "runs, or is next,"   # only its node knows
             if end < answer["now"]:
+                word = "is" if is_begun else word       # begun or not: that is what is not known
                 return (f"{function!r} {word} on {node!r}{tries}, and was thought to be over at about {seconds(max(0.0, end))} s "
                         f"(now: {seconds(answer['now'])} s): it takes longer, or waits there for room or inputs")
             return (f"{function!r} {word} on {node!r}, from about {seconds(max(0.0, start))} s to about {seconds(end)} s{tries} "

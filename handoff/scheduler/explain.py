@@ -6,7 +6,7 @@ from typing import Any
 
 from handoff.ids import NOBODY
 from handoff.program import Flag
-from handoff.resources import SCALE, describe, shown
+from handoff.resources import GPU, SCALE, Amounts, describe, is_gpu, shown
 from handoff.scheduler.inputs import Inputs, inputs_of
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.memory import MEGABYTE
@@ -71,7 +71,7 @@ def _candidate(ledger: Ledger, now: float, run: Run, task: int, node: Node, inpu
     start = now
     if (node.peer, task) != (run.node[task], task) or not run.is_planned(task):
         if not node.has_room(need):
-            found["room"] = _no_room(node, need)
+            found["room"] = _no_room(node, need, _costs(run, task)[alternative])
             start = node.room_at(need, now)
         start = max(start, node.start_at(need, now))
         if not found["room"]:
@@ -96,9 +96,14 @@ def _nearest(ledger: Ledger, run: Run, task: int, node: Node, now: float) -> int
 
 def _cost(run: Run, task: int, is_placed: bool) -> str:
     """What it takes; of alternatives, the one that was chosen, or all of them."""
-    kind = run.kinds[run.kind[task]]
-    several = (kind.cost, *kind.alternatives)
+    several = _costs(run, task)
     return describe(several[_chosen(run, task)]) if is_placed else " or else ".join(map(describe, several))
+
+
+def _costs(run: Run, task: int) -> tuple[Amounts, ...]:
+    """All that it may take one of."""
+    kind = run.kinds[run.kind[task]]
+    return kind.cost, *kind.alternatives
 
 
 def _chosen(run: Run, task: int) -> int:
@@ -135,8 +140,9 @@ def _lacks(ledger: Ledger, run: Run, task: int, node: Node) -> str:
     if wrong:
         return f"no label {', '.join(wrong)}"
     if not any(node.can_hold(need) for need in shape.needs):
-        short = [", ".join([f"{name}={shown(amount)} of {shown(node.capacity.get(name, 0))}" for name, amount in need
-                            if name and node.capacity.get(name, 0) < amount]) or "not that in one place" for need in shape.needs]
+        short = [", ".join([f"{name}={_asked(cost, name, amount)} of {shown(node.capacity.get(name, 0))}" for name, amount in need
+                            if name and node.capacity.get(name, 0) < amount]) or "not that in one place"
+                 for need, cost in zip(shape.needs, _costs(run, task), strict=True)]
         return f"too small: {' or else '.join(short)}"
     if node.state != "ready":
         return "it drains" if node.leaves else "it can't be heard"
@@ -145,11 +151,16 @@ def _lacks(ledger: Ledger, run: Run, task: int, node: Node) -> str:
     return ""
 
 
-def _no_room(node: Node, need: tuple[tuple[str, int], ...]) -> str:
+def _no_room(node: Node, need: Amounts, cost: Amounts) -> str:
     """What is taken there."""
-    short = [f"{name} ({shown(amount)} needed, {shown(max(0, node.capacity.get(name, 0) - node.committed.get(name, 0)))} free)"
+    short = [f"{name} ({_asked(cost, name, amount)} needed, {shown(max(0, node.capacity.get(name, 0) - node.committed.get(name, 0)))} free)"
              for name, amount in need if name and node.committed.get(name, 0) + amount > node.capacity.get(name, 0)]
     return ", ".join(short) or "a place for tasks that cost nothing"
+
+
+def _asked(cost: Amounts, name: str, steps: int) -> str:
+    """How much of it the user asked for: a part of a GPU is planned as more than that, and a GPU of a kind as any GPU, too."""
+    return shown(next((amount for other, amount in cost if other == name or (name == GPU and is_gpu(other))), steps))
 
 
 def _inputs(ledger: Ledger, now: float, run: Run, task: int, places: Any) -> list[list[Any]]:

@@ -1,4 +1,4 @@
-"""Reasons of the coordinator in words: what the whole cluster shares."""
+"""Answers of the coordinator in words: what the whole cluster shares, and what is late."""
 
 from __future__ import annotations
 
@@ -21,3 +21,17 @@ def test_a_licence_that_is_waited_for_is_named(facts: tuple[bool, bool], text: s
     answer = {**ANSWER, "reasons": [["cluster", "cluster:licence=1", *facts]]}
     state: Any = None
     assert explanation_of(state, "f", answer).reasons == [text]
+
+
+@pytest.mark.parametrize(("now", "state", "start"), [
+    (2.5, "planned", "'f' runs on 'n1', from about 2.000 s"),
+    (3.5, "planned", "'f' is on 'n1', and was thought to be over at about 3.000 s"),
+    (2.5, "planned ahead", "'f' runs, or is next, on 'n1', from about"),
+    (3.5, "planned ahead", "'f' is on 'n1', and was thought to be over"),
+    (1.5, "planned", "'f' is to run on 'n1', from about 2.000 s"),
+])
+def test_what_is_late_is_not_said_to_run(now: float, state: str, start: str) -> None:
+    """It may as well wait there, for a worker that starts, say."""
+    answer = {**ANSWER, "state": state, "node": "n1", "started": 2.0, "now": now, "reasons": [], "pinned": "n1", "beside": 0}
+    run: Any = None
+    assert explanation_of(run, "f", answer).text.startswith(start)

@@ -329,3 +329,14 @@ def test_a_finished_task_names_the_cost_that_it_took() -> None:
     made.done(0)
 
     assert explain(made, 0)["cost"] == "cpu=8"
+
+
+def test_parts_of_gpus_are_told_as_they_were_asked_for() -> None:
+    """The plan counts 0.6 of a GPU as a whole one, and one of a kind as any one; nobody asked for these."""
+    made = cluster(a={"cpu": 2, "gpu": 1, "gpu:a100": 1}, b={"cpu": 2})
+    made.submit(many(2, kind("part", {"gpu": 0.6})))
+    rows = {row["node"]: row for row in explain(made, 1)["candidates"]}
+    assert rows["a"]["room"] == "gpu (0.6 needed, 0 free)" and rows["b"]["lacks"] == "too small: gpu=0.6 of 0"
+    run = made.submit(many(1, kind("part of a kind", {"gpu:a100": 0.6})))
+    rows = {row["node"]: row for row in explain(made, 0, run)["candidates"]}
+    assert rows["a"]["room"] == "gpu (0.6 needed, 0 free)" and rows["b"]["lacks"] == "too small: gpu=0.6 of 0, gpu:a100=0.6 of 0"
