@@ -32,6 +32,9 @@ class Flag(int):
     IDEMPOTENT: Final = 32 # may run twice at once: a straggler gets a second attempt beside the first (`speculate=True`)
 
 
+HIDDEN = Flag.SERIALIZER | Flag.OBJECT   # of tasks that the user has not written
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What equal tasks share. A run has few kinds and many tasks."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from handoff.errors import ProtocolError
-from handoff.program import BYTES_MAX, SECONDS_MAX, Flag, Program
+from handoff.program import BYTES_MAX, HIDDEN, SECONDS_MAX, Flag, Program
 
 
 def check_program(program: Program) -> None:
@@ -38,7 +38,7 @@ def check_program(program: Program) -> None:
                 raise ProtocolError(f"task {task} is in two groups, or does not exist")
             grouped.add(task)
     flags = [kind.flags for kind in program.kinds]
-    if any(flag & (Flag.SERIALIZER | Flag.OBJECT) for flag in flags):
+    if any(flag & HIDDEN for flag in flags):
         for task, index in enumerate(program.kind):
             wanted = 1 if flags[index] & Flag.SERIALIZER else 0 if flags[index] & Flag.OBJECT else None
             if wanted is not None and program.fan_in[task] != wanted:

@@ -11,7 +11,7 @@ from handoff.columns import Ints
 from handoff.errors import ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.messages import RunFailed, Submit
-from handoff.program import Flag
+from handoff.program import HIDDEN, Flag
 from handoff.resources import Amounts
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.ready import RANK_TOP, Shape
@@ -147,7 +147,7 @@ class Run:
         every = 0
         for flag in flags:
             every |= flag
-        self.plain = not self.groups and not every & (Flag.SERIALIZER | Flag.OBJECT)
+        self.plain = not self.groups and not every & HIDDEN
         self.may_double = bool(every & Flag.IDEMPOTENT) and not self.max_concurrency and any(
             kind.flags & Flag.IDEMPOTENT and kind.max_retries for kind in self.kinds)
         self.is_watched = False                       # a timer is set to look for stragglers
@@ -158,7 +158,7 @@ class Run:
         else:
             for index in self.kind:
                 self.left[index] += 1
-        self.hidden = 0 if self.plain else self.hidden_left()   # tasks that the user has not written
+        self.hidden = 0 if self.plain else sum([left for left, flag in zip(self.left, flags, strict=True) if flag & HIDDEN])
         if self.linked:
             self._link()
 
@@ -197,10 +197,6 @@ class Run:
         for task, peer in self.ran.items():
             places[task] = peer
         return places
-
-    def hidden_left(self) -> int:
-        """Unfinished tasks that the user has not written: uploaded values and serializers."""
-        return sum([left for left, kind in zip(self.left, self.kinds, strict=True) if kind.flags & (Flag.SERIALIZER | Flag.OBJECT)])
 
     def inputs_of(self, task: int) -> Sequence[int]:
         """The tasks whose results it takes."""
@@ -294,7 +290,10 @@ class Run:
             self.attempt[task] = max(self.attempt[task], self.doubled.get(task, 0))
 
     def unmake(self, task: int) -> None:
-        """It was done, and its result is to be made again."""
+        """It was done, and its result is to be made again: what made it came to nothing."""
+        if self.worker[task]:
+            began = self.submitted + self.started[task]
+            self.note_vain(task, self.ran.get(task, self.node[task]), began, began + self.seconds[task])
         self.unplace(task)
         self.trees.pop(task, None)
         self.ran.pop(task, None)

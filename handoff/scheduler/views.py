@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from handoff.program import HIDDEN
 from handoff.resources import SCALE, describe, plain
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
@@ -36,7 +37,7 @@ def counts(run: Run) -> tuple[int, int, int]:
     if not run.hidden:
         return run.done, run.planned, run.total
     total = run.total - run.hidden
-    done = run.done - run.hidden + run.hidden_left()
+    done = run.done - run.hidden + sum([left for left, kind in zip(run.left, run.kinds, strict=True) if kind.flags & HIDDEN])
     return done, min(run.planned, total - done), total     # of what is planned it is not counted how much is hidden
 
 

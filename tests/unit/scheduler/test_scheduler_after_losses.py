@@ -14,11 +14,14 @@ from scheduler_story import (
     Recalled,
     Redirect,
     Release,
+    Report,
     RunDone,
     RunFailed,
     Unreachable,
+    floats,
     ints,
     kind,
+    longs,
     many,
     program,
 )
@@ -323,3 +326,17 @@ def test_while_the_coordinator_stood_still_nobody_was_silent() -> None:
         cluster.hear("n1", Alive((), 0, 0))
     assert [node.name for node in cluster.scheduler.ledger.nodes.values()] == ["n1"]
     assert [failed.code for _, failed in cluster.said if isinstance(failed, RunFailed)] == ["NodeLost"]
+
+
+def test_what_made_a_result_that_is_made_again_was_in_vain() -> None:
+    """The node that is lost with it was busy for that long, whoever makes it in the end; an upload kept nobody busy."""
+    value, make = kind("value", {}, flags=Flag.OBJECT), kind("make", flags=0, max_retries=0)
+    cluster = Cluster().client().join("n1")
+    run = cluster.submit(program([(value, ()), (make, (0,)), (kind("take", node="n2"), (1,))]), wait_for_nodes=True)
+    cluster.done(0)
+    cluster.wait(2.0)
+    cluster.hear("n1", Report(run, ints([1]), ints([cluster.attempt(1)]), longs([8]), floats([1.5]), floats([0.0]), workers=ints([3])))
+    cluster.lose("n1")
+    cluster.join("n2")
+    table = cluster.scheduler.ledger.runs[run]
+    assert [(task, cluster.names[peer], *times) for task, peer, *times in table.vain] == [(1, "n1", pytest.approx(0.5), pytest.approx(1.5))]
