@@ -61,7 +61,8 @@ def data_of(story: Story, report: RunReport) -> dict[str, Any]:
     rows = {each: index for index, each in enumerate(by_row)}
     functions = {name: index for index, name in enumerate(dict.fromkeys(done.function for done in tasks))}
     return {
-        "seconds": round(story.makespan, 6), "bytes": story.bytes_moved, "nodes": story.nodes,
+        "seconds": round(story.makespan, 6), "over": story.is_over, "nodes": story.nodes,
+        "bytes": story.bytes_moved if story.is_over else None,       # it is told when all is over
         "rows": [[each[0], row_name(each)] for each in by_row],
         "functions": list(functions), "colours": list(colours(list(functions)).values()),
         "name": [done.name for done in tasks], "function": [functions[done.function] for done in tasks],

@@ -23,7 +23,7 @@ class RunReport:
     run_id: int
     makespan: float                    # from the submission to the end of the last function that is done
     functions: int                     # that are done
-    bytes_moved: int                   # between nodes
+    bytes_moved: int                   # between nodes; 0 until it is over
     is_over: bool                      # otherwise it tells of what is done so far
     critical_path: Sequence[Leg]       # what each waited for last, from the submission on; its seconds add up to the makespan
     nodes: Sequence[NodeUse]           # per node that was there; the four kinds of seconds add up to its slots times those

@@ -40,7 +40,8 @@ def trace_of(story: Story) -> dict[str, Any]:
                            "ts": spans[done.task][0] / 1000})
     return {
         "traceEvents": events, "displayTimeUnit": "ms",
-        "otherData": {"run": story.run, "graph": story.name, "seconds": story.makespan, "bytes_moved": story.bytes_moved},
+        "otherData": {"run": story.run, "graph": story.name, "seconds": story.makespan,
+                      "bytes_moved": story.bytes_moved if story.is_over else None},
     }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from handoff.client.events import Failure, RunOver
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
 from handoff.messages import Accepted, EndRun, Hello, Message, Missing, Peers, Plan, Progress, Report
-from handoff.program import Flag
+from handoff.program import HIDDEN, Flag
 from sim.attempts import Attempts
 from sim.claims import Claims
 from sim.clock import Clock
@@ -153,10 +153,10 @@ class Oracles:
         self.attempts.heard(report)
 
     def progressed(self, token: int, progress: Progress) -> None:
-        """The coordinator counted."""
-        watch = self.watches[progress.run]
-        sure(0 <= progress.done <= progress.total, f"progress {progress}")
-        sure(progress.total == len(watch.job.seconds), f"progress {progress}")
+        """The coordinator counted: functions, not what carries values to them."""
+        job = self.watches[progress.run].job
+        sure(0 <= progress.done <= progress.done + progress.running <= progress.total, f"progress {progress}")
+        sure(progress.total == sum(not job.kind(task).flags & HIDDEN for task in range(len(job.seconds))), f"progress {progress}")
 
     def sent_missing(self, message: Missing) -> None:
         """A client asks for outputs again."""

@@ -171,6 +171,15 @@ def test_the_page_s_data_are_columns() -> None:
     assert [data["rows"][row] for row in data["row"]][at] == ["n2", "worker 1"]
 
 
+def test_what_is_not_known_of_a_run_that_goes_on_is_not_told() -> None:
+    """How much was moved is heard at its end: until then it is not nothing."""
+    going = Story("s", [Done(0, "a", "f", "n1", 1, 0.0, 1.0)], {"n1": 1.0}, is_over=False, until=3.0)
+    data = data_of(going, report_of(going))
+    assert (data["over"], data["bytes"], trace_of(going)["otherData"]["bytes_moved"]) == (False, None, None)
+    data = data_of(story(), report_of(story()))
+    assert (data["over"], data["bytes"], trace_of(story())["otherData"]["bytes_moved"]) == (True, 500, 500)
+
+
 def test_ten_thousand_functions_are_one_page() -> None:
     """Some hundred bytes a function at most, the graph as its summary."""
     tasks = [Done(each, f"part-{each}", f"f{each % 7}", f"n{each % 4}", 1 + each % 3, each * 0.01, 0.008, (each - 12,))
