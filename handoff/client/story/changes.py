@@ -106,8 +106,10 @@ def _one_more_node(story: Story) -> Iterator[Change]:
     for size in sorted(set(slots.values()), reverse=True)[:2]:
         like = next(node for node, each in slots.items() if each == size)
         after = placed_anew(tasks, [*slots.values(), size], per_byte, home)
-        saved = story.makespan * (1 - after / before) if before else 0.0
-        yield Change(f"one more node like {like} ({size} core{'s' * (size != 1)})", saved, story.makespan - saved,
+        # What made the run longer than the schedule stays in proportion. Where the schedule is the longer one, it counts as it is: scaled
+        # down it could end before the longest chain does.
+        then = after * max(1.0, story.makespan / before) if before else story.makespan
+        yield Change(f"one more node like {like} ({size} core{'s' * (size != 1)})", story.makespan - then, then,
                      f"all that could run anywhere placed anew with its durations, where each ends first: {before:.3g} s without it, "
                      f"{after:.3g} s with it")
 

@@ -219,6 +219,16 @@ def test_one_more_node_is_no_help_for_what_can_not_go_there(more: dict[str, bool
     assert not [change for change in changes_of(story, causes, critical_path(story, causes)) if "one more node" in change.what]
 
 
+def test_one_more_node_shortens_no_chain_even_where_the_schedule_is_worse_than_the_run() -> None:
+    """The run packed six seconds of work behind a chain of six; a schedule anew counts as whole cores what took none, and needs twelve."""
+    tasks = [done(0, 0.0, 3.0), done(1, 3.0, 3.0, 0), *(done(task, task - 2, 1.0, worker=2) for task in range(2, 8))]
+    story = Story("s", tasks, {"n1": 1.0})
+    causes = causes_of(story)
+    found = changes_of(story, causes, critical_path(story, causes))
+    assert story.makespan == 6.0 and placed_anew(tasks, [1], 0.0) == 12.0
+    assert not [change for change in found if "one more node" in change.what]
+
+
 def test_what_was_planned_when_room_was_in_sight_comes_sooner_with_the_room() -> None:
     """Four in a row, each given to the node a moment before the one before it ended: at twice their speed, all take half as long."""
     story = Story("s", [done(task, task, 1.0, waited=0.1 if task else 0.0, planned=task - 0.1 if task else 0.0) for task in range(4)],
