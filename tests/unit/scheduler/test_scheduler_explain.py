@@ -340,3 +340,23 @@ def test_parts_of_gpus_are_told_as_they_were_asked_for() -> None:
     run = made.submit(many(1, kind("part of a kind", {"gpu:a100": 0.6})))
     rows = {row["node"]: row for row in explain(made, 0, run)["candidates"]}
     assert rows["a"]["room"] == "gpu (0.6 needed, 0 free)" and rows["b"]["lacks"] == "too small: gpu=0.6 of 0, gpu:a100=0.6 of 0"
+
+
+def test_what_ran_is_explained_after_the_end() -> None:
+    """Also where a function is told apart by what it takes: what a run counted on its way takes no room any more."""
+    made = cluster(a=ONE, b=ONE)
+    take = kind("take")
+    run = made.submit(program([(kind("make"), ()), (take, (0,))]))
+    function = made.scheduler.ledger.estimates.of(take.codes, take.name)
+    for _ in range(20):
+        for seconds, nbytes in ((1.0, 100), (10.0, 10_000_000)):
+            function.observe_sized(seconds, nbytes)
+            made.scheduler.ledger.estimates.observe(function, [seconds], [100])
+    assert function.is_sized
+    made.done(0, run=run, nbytes=10_000_000)
+    made.done(1, run=run, seconds=9.0)
+
+    said = explain(made, 1, run)
+
+    assert (said["state"], said["seconds"], said["reasons"]) == ("done", 9.0, [])
+    assert all(row["finish"] - row["start"] == pytest.approx(10.0, rel=0.1) for row in said["candidates"])
