@@ -176,18 +176,19 @@ def depart(ledger: Ledger, run: Run, task: int, why: str) -> None:
 
 
 def corrections(ledger: Ledger, run: Run) -> list[list[Any]]:
-    """The tasks that are, or ran, elsewhere than planned: task, planned node, node, why."""
+    """The tasks that are, or ran, elsewhere than planned: task, planned node, node, why. A node that came back is where it was planned."""
     following = run.following
     if following is None:
         return []
     found: list[list[Any]] = []
     for task, (home, place) in enumerate(zip(following.home, run.places(), strict=True)):
-        if home not in (NOBODY, place) and place != NOBODY:
+        node = ledger.out.names[place][0] if place in ledger.out.names else ""
+        if home not in (NOBODY, place) and place != NOBODY and node != following.names[home]:
             pinned = run.kinds[run.kind[task]].node
             why = following.why.get(task) or (
                 "a second attempt was sooner" if task in run.doubled else "it has to be beside others" if task in run.group
                 else f"it is pinned to {pinned!r}" if pinned else "it went elsewhere")
-            found.append([task, following.names[home], ledger.out.names[place][0] if place in ledger.out.names else "", why])
+            found.append([task, following.names[home], node, why])
     return found
 
 

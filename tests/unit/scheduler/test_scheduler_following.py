@@ -130,6 +130,16 @@ def test_nothing_departs_while_all_are_busy() -> None:
     assert made.where(2) == "b"
 
 
+def test_who_ran_on_the_planned_node_when_it_came_back_is_in_its_place() -> None:
+    """A new process of the same name: that is where the plan says."""
+    made = cluster("a")
+    made.submit(timed(many(1), 1.0), wait_for_nodes=True, **follow("a", names="a"))
+    made.lose("a")
+    made.join("a")
+    assert made.where(0) == "a" and made.attempt(0) == 2
+    assert ask(made, "corrections") == []
+
+
 def test_a_lost_node_frees_what_was_planned_there() -> None:
     """What ran there and what was to run there goes to the other, and both are told; what others did is not."""
     made = cluster("a", "b")
