@@ -16,7 +16,7 @@ def test_a_run_that_was_cancelled_came_as_far_as_its_results(said: int | None, h
     """Results come more often than word of the whole run."""
     over: Future[None] = Future()
     over.set_result(None)
-    state: Any = SimpleNamespace(over=over, failure=SimpleNamespace(code="RunCancelled"), graph=SimpleNamespace(ids=range(9)),
+    state: Any = SimpleNamespace(over=over, failure=SimpleNamespace(code="RunCancelled"), graph=SimpleNamespace(ids=range(9), hidden={}),
                                  order=range(here), progress=None if said is None else SimpleNamespace(done=said))
 
     assert (status_of(state, None).state, status_of(state, None).done) == ("cancelled", done)
