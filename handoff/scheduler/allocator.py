@@ -241,10 +241,10 @@ class Desk:
             eligible.full = {}
         return eligible.able
 
-    def portion(self, shape: Shape) -> float:
+    def portion(self, needs: tuple[Amounts, ...]) -> float:
         """The largest part of any resource of the open nodes that one such task takes, at that of its costs of which this is least."""
         found = 1.0
-        for need in shape.needs:
+        for need in needs:
             if all(self.offered_by_all(name) for name, _ in need):
                 found = min(found, max([amount / self.offered_by_all(name) for name, amount in need], default=0.0))
         return found

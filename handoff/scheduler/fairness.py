@@ -11,6 +11,8 @@ from __future__ import annotations
 from math import exp
 from typing import TYPE_CHECKING
 
+from handoff.resources import Amounts
+
 if TYPE_CHECKING:
     from handoff.scheduler.ready import Shape
     from handoff.scheduler.runs import Run
@@ -20,15 +22,26 @@ LATELY = 8.0            # and count so many times as much as the share of the mo
 SMALL_RUN = 16      # runs of at most so many tasks share the account of their client
 
 
+class Stake:
+    """What an account has with nodes of tasks that need the same, counted for all their shapes: of these there may be one for each task."""
+
+    __slots__ = ("planned", "portion", "shapes")
+
+    def __init__(self) -> None:
+        self.planned = 0        # tasks that are with nodes
+        self.portion = 0.0      # of the cluster, that one of them takes, where there is more than one account
+        self.shapes = 0         # of its account, that need this
+
+
 class Account:
     """Whose tasks are counted together."""
 
-    __slots__ = ("_at", "_lately", "_share", "key", "shapes", "weight")
+    __slots__ = ("_at", "_lately", "_share", "key", "stakes", "weight")
 
     def __init__(self, key: tuple[int, int, float], weight: float) -> None:
         self.key = key
         self.weight = weight
-        self.shapes: dict[Shape, None] = {}
+        self.stakes: dict[tuple[Amounts, ...], Stake] = {}   # by what its tasks need, at each of their costs
         self._share = 0.0       # when it was last settled
         self._lately = 0.0      # its share, averaged over the last seconds
         self._at = 0.0          # as of then
@@ -41,12 +54,18 @@ class Account:
             self._at = now
         return int(min(1e15, 1e6 * (LATELY * self._lately + self._taken()) / self.weight))
 
+    def stake(self, needs: tuple[Amounts, ...]) -> Stake:
+        """Where the tasks of a new shape are counted."""
+        found = self.stakes.setdefault(needs, Stake())
+        found.shapes += 1
+        return found
+
     def settle(self) -> None:
         """A pass is over: what it has now it has until the next one."""
         self._share = self._taken()
 
     def _taken(self) -> float:
-        return sum([(shape.ahead + shape.held) * shape.portion for shape in self.shapes])
+        return sum([stake.planned * stake.portion for stake in self.stakes.values()])
 
 
 class Accounts:
@@ -67,6 +86,8 @@ class Accounts:
     def close(self, shape: Shape) -> None:
         """No run uses this shape any more."""
         account = shape.account
-        account.shapes.pop(shape, None)
-        if not account.shapes:
-            self.open.pop(account.key, None)
+        shape.stake.shapes -= 1
+        if not shape.stake.shapes:
+            del account.stakes[shape.needs]
+        if not account.stakes:
+            del self.open[account.key]

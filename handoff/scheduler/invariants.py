@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from handoff.errors import InvariantViolation
 from handoff.ids import NOBODY
+from handoff.scheduler.fairness import Stake
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.queue import LOW
 from handoff.scheduler.ready import Shape
@@ -45,6 +46,13 @@ def check(ledger: Ledger) -> None:
         counts = tuple(sum(count for (_, of), count in counted.items() if of is shape) for counted in (ahead, held))
         if (shape.ahead, shape.held) != counts:
             _wrong(f"{shape} counts {shape.ahead} tasks ahead and {shape.held} held, the runs say {counts}")
+    stakes: dict[Stake, int] = {}
+    for shape in ledger.ready.shapes.values():
+        stakes[shape.stake] = stakes.get(shape.stake, 0) + shape.ahead + shape.held
+    for account in ledger.ready.accounts.open.values():
+        for needs, stake in account.stakes.items():
+            if stake.planned != stakes.get(stake):
+                _wrong(f"account {account.key} counts {stake.planned} planned tasks that need {needs}, its shapes {stakes.get(stake)}")
     _check_groups(ledger)
     _check_cluster(ledger)
     total = sum(run.total for run in ledger.runs.values() if not run.is_over)

@@ -201,6 +201,7 @@ class Ledger:
                 node.moved_at = now
             node.planned += 1
             shape.ahead += 1
+            shape.stake.planned += 1
             node.ahead[shape] = node.ahead.get(shape, 0) + 1
             node.backlog += node.units.get(shape) or node.unit(shape, self.estimates)
             there = max(there, now)

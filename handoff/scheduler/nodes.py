@@ -256,6 +256,7 @@ class Node:
     def take(self, shape: Shape, count: int, held: bool, alternative: int = 0) -> None:
         """So many tasks of this shape were given to it, at this one of their costs."""
         self.planned += count
+        shape.stake.planned += count
         if held:
             self.ends = None
             shape.held += count
@@ -276,6 +277,7 @@ class Node:
     def give(self, shape: Shape, count: int, held: bool, alternative: int = 0) -> None:
         """So many tasks of this shape are no longer its business."""
         self.planned -= count
+        shape.stake.planned -= count
         self.note_change()
         where = self.held if held else self.ahead
         left = where[shape] - count
@@ -298,8 +300,10 @@ class Node:
         """It is lost: what it was given counts for nobody's share any more."""
         for shape, count in self.ahead.items():
             shape.ahead -= count
+            shape.stake.planned -= count
         for shape, count in self.held.items():
             shape.held -= count
+            shape.stake.planned -= count
 
     def count_as_first(self, shape: Shape, alternative: int) -> None:
         """A held task that took another alternative is about to be booked off with those that took the first."""

@@ -64,7 +64,7 @@ class Shape(Queue):
 
     __slots__ = (
         "account", "ahead", "blocked_since", "cleared", "cluster", "cost", "eligible", "function", "functions", "gone", "gone_keys", "held",
-        "identity", "is_tried", "listed", "need", "needs", "node", "number", "portion", "priority", "runs", "spread", "where",
+        "identity", "is_tried", "listed", "need", "needs", "node", "number", "priority", "runs", "spread", "stake", "where",
     )
 
     def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, functions: list[Function], account: Account,
@@ -83,7 +83,7 @@ class Shape(Queue):
         self.functions = functions          # what is known of it, with each of its costs
         self.function = functions[0]
         self.account = account              # whose share it counts for
-        self.portion = 0.0                  # of the cluster, that one task takes, where there is more than one account
+        self.stake = account.stake(self.needs)   # where its tasks that are with nodes count for that
         self.runs = 0                       # runs that use it
         self.gone: dict[int, None] = {}     # runs that are over, of which keys may be left, and ...
         self.gone_keys = 0                  # ... how many at most
@@ -138,7 +138,6 @@ class Ready:
             for number in range(len(kind.alternatives)):
                 functions.append(self.estimates.of((*codes, b"%d" % (number + 1)), f"{kind.name} with its cost {number + 2}"))
             found = self.shapes[identity] = Shape(identity, self._next, kind, functions, account, self._eligible_for(kind))
-            account.shapes[found] = None
         found.runs += 1
         return found
 
@@ -184,8 +183,8 @@ class Ready:
             shape.listed = True
             heappush(self.heads, self._entry(shape))
 
-    def open(self, now: float, portion: Callable[[Shape], float]) -> None:
-        """A new pass begins: every shape with tasks is offered again. `portion` says which part of the cluster one task takes."""
+    def open(self, now: float, portion: Callable[[tuple[Amounts, ...]], float]) -> None:
+        """A new pass: every shape with tasks is offered again. `portion` says what part of the cluster a task with these needs takes."""
         self.now = now
         waiting = []
         for shape in self.shapes.values():
@@ -196,8 +195,8 @@ class Ready:
         accounts = {shape.account: None for shape in waiting} if len(waiting) > 1 else {}
         self.is_contended = len(accounts) > 1
         for account in accounts if self.is_contended else ():
-            for shape in account.shapes:
-                shape.portion = portion(shape)
+            for needs, stake in account.stakes.items():
+                stake.portion = portion(needs)
         self.heads = [self._entry(shape) for shape in waiting]
         heapify(self.heads)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from counted import calls_in
-from scheduler_story import Cancel, Cluster, Forget, Report, RunId, Submit, floats, ints, kind, longs, many
+from scheduler_story import Cancel, Cluster, Forget, Report, RunId, Submit, floats, ints, kind, longs, many, program
 
 from handoff.ids import PeerId
 from handoff.machine import Received
+from handoff.resources import Amounts
+from handoff.scheduler.allocator import Desk
 from handoff.scheduler.ready import Shape
 
 
@@ -63,6 +66,30 @@ def test_a_single_call_costs_the_same_on_a_large_cluster() -> None:
 
     assert calls(200) == calls(20)
     assert calls(20)[1] <= 45
+
+
+def test_shares_are_counted_by_need_not_by_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs in which each task has code of its own (closures of a loop): what a pass does for their shares is as with one function."""
+    asked: list[tuple[Amounts, ...]] = []
+    portion = Desk.portion
+
+    def counted(desk: Desk, needs: tuple[Amounts, ...]) -> float:
+        asked.append(needs)
+        return portion(desk, needs)
+
+    cluster = Cluster().client("a").client("b").join("n", cpu=4)
+    runs = [cluster.submit(program([(kind(f"{client}{number}"), ()) for number in range(50)]), client) for client in "ab"]
+    monkeypatch.setattr(Desk, "portion", counted)
+    first = next(task for task in range(50) if cluster.scheduler.ledger.runs[runs[0]].is_planned(task))
+    cluster.done(first, run=runs[0], seconds=1.0)
+
+    accounts = list(cluster.scheduler.ledger.ready.accounts.open.values())
+    assert len(asked) == 2    # one pass, two accounts
+    assert [[stake.planned for stake in account.stakes.values()] for account in accounts] == [[3], [1]]
+    for run in runs:
+        cluster.finish(run)
+        cluster.hear("ab"[runs.index(run)], Forget(run))
+    assert not cluster.scheduler.ledger.ready.accounts.open
 
 
 def test_room_that_was_not_found_is_not_looked_for_again_for_each_waiting_run() -> None:
