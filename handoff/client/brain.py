@@ -320,9 +320,9 @@ class ClientBrain:
             self._effects.append(events.Unfetched(table.token, task, failure))
         table.fetching.clear()
         table.nodes.clear()
+        if (table.forget or table.detached) and table.run is not None and not self._away:
+            self._say(COORDINATOR, messages.Forget(table.run))   # a detached one's failure is kept there until somebody has heard of it
         if table.forget or table.run is None:
-            if table.run is not None and not self._away:
-                self._say(COORDINATOR, messages.Forget(table.run))
             self._drop(table)
 
     def _drop(self, table: Table) -> None:

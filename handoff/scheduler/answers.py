@@ -12,9 +12,9 @@ from handoff.scheduler.endings import say_done
 from handoff.scheduler.explain import explain
 from handoff.scheduler.following import corrections
 from handoff.scheduler.ledger import Ledger
-from handoff.scheduler.losses import tell_where_moved
+from handoff.scheduler.losses import missing_outputs
 from handoff.scheduler.outlook import outlook
-from handoff.scheduler.runs import Run
+from handoff.scheduler.runs import GONE, Run
 
 
 def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
@@ -44,7 +44,7 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
             ledger.out.send(peer, Refused("ExecutionError", text, ask.token))
             return
         case "attach" if run is not None:
-            attach(ledger, peer, run, ask.token)
+            attach(ledger, now, peer, run, ask.token)
             return
         case "attach" if ask.run in ledger.past.failed:
             failed, data = ledger.past.failed[ask.run]
@@ -61,8 +61,11 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
         ledger.out.send(peer, Answer(ask.token, data))
 
 
-def attach(ledger: Ledger, peer: PeerId, run: Run, token: int) -> None:
-    """This client takes over the run: it is told all that the first one was told, which must not wait for it in vain."""
+def attach(ledger: Ledger, now: float, peer: PeerId, run: Run, token: int) -> None:
+    """This client takes over the run: it is told all that the first one was told, which must not wait for it in vain.
+
+    Outputs that were lost with their nodes are made again: who had the run before may have got them, or not have wanted them any more.
+    """
     if run.client in ledger.clients and run.client is not None:
         ledger.clients[run.client].runs.pop(run.run, None)
         if run.client != peer:
@@ -78,7 +81,7 @@ def attach(ledger: Ledger, peer: PeerId, run: Run, token: int) -> None:
     for task in range(run.total) if not run.plain else ():
         if run.is_object(task) and run.is_planned(task):
             ledger.out.upload(run, task)
-    tell_where_moved(ledger, run, run.ran)
+    missing_outputs(ledger, now, run, [*run.ran, *run.tasks_in(GONE)])
     if run.is_over:
         say_done(ledger, run)
     ledger.touch(run)

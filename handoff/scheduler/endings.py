@@ -52,8 +52,7 @@ def say_done(ledger: Ledger, run: Run) -> None:
 def fail(ledger: Ledger, now: float, run: Run, failed: RunFailed) -> None:
     """It can't succeed any more: siblings are stopped, everything is released."""
     ledger.out.send(run.client, failed)
-    client = ledger.clients.get(run.client) if run.client is not None else None
-    if run.detach and (client is None or client.lost_at is not None):     # it went, or its connection broke and may not come back
+    if run.detach:     # its client may be gone, or have let go of it; else it says Forget when it has heard this
         ledger.past.keep_failure(failed, views.attached(run, "failed"))
     end(ledger, now, run, "cancelled" if failed.code == "RunCancelled" else "failed")
 

@@ -9,7 +9,7 @@ from math import inf
 from handoff.messages import RunFailed
 from handoff.scheduler.nodes import Node
 
-RUNS_MAX = 1000      # that are over and forgotten, but still listed; and that failed without a client
+RUNS_MAX = 1000      # that are over and forgotten, but still listed; and detached ones that failed
 STAYS_MAX = 10_000   # of nodes that are gone; of more the first are forgotten
 
 
@@ -28,7 +28,7 @@ class Past:
 
     def __init__(self) -> None:
         self.runs: dict[int, dict[str, object]] = {}   # one line each
-        self.failed: dict[int, tuple[RunFailed, dict[str, object]]] = {}   # without a client: for who attaches later
+        self.failed: dict[int, tuple[RunFailed, dict[str, object]]] = {}   # detached ones that nobody was told of: for who attaches later
         self._here: dict[int, Stay] = {}               # by peer
         self._over: list[Stay] = []                    # in the order of their ends
 
@@ -39,7 +39,7 @@ class Past:
             del self.runs[next(iter(self.runs))]
 
     def keep_failure(self, failed: RunFailed, attached: dict[str, object]) -> None:
-        """A run failed that had no client: with what one that attaches is told."""
+        """A detached run failed: with what a client is told that attaches, until one has heard of it."""
         self.failed[failed.run] = (failed, attached)
         if len(self.failed) > RUNS_MAX:
             del self.failed[next(iter(self.failed))]

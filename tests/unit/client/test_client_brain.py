@@ -418,6 +418,13 @@ def test_a_detached_run_is_attached(bench: Bench) -> None:
     assert of(bench.hear(COORDINATOR, RunDone(RUN, ints([1, 1, 1]))), events.RunOver)
 
 
+def test_who_heard_of_the_failure_of_a_detached_run_says_so(bench: Bench) -> None:
+    """Until then the coordinator keeps it for who attaches."""
+    bench.tell(events.Attach(1, RUN))
+    bench.hear(COORDINATOR, Answer(1, {"total": 1, "outputs": [0], "ids": b"", "state": "failed"}))
+    assert Send(COORDINATOR, Forget(RUN)) in bench.hear(COORDINATOR, RunFailed(RUN, "FunctionFailed", "it failed", 0))
+
+
 def test_progress_and_output_are_passed_on(bench: Bench) -> None:
     """Under the run's token."""
     bench.running()

@@ -223,6 +223,23 @@ def test_a_run_that_is_taken_over_is_not_waited_for_in_vain() -> None:
     assert [message.run for name, message in cluster.said if name == "client" and isinstance(message, RunDone)] == [own]
 
 
+@pytest.mark.parametrize("who", ["client", "second"])
+def test_outputs_that_were_lost_before_somebody_attached_are_made_again(who: str) -> None:
+    """Whoever had the run let go of it, or has got them: nobody else would say that they are missing."""
+    cluster = ready()
+    cluster.client("second")
+    run = cluster.submit(many(2), detach=True)
+    cluster.finish(run)
+    cluster.lose("n1")
+    cluster.join("n2", cpu=2)
+    assert not cluster.scheduler.ledger.runs[run].planned     # as far as is known nobody misses them
+    cluster.hear(who, Ask(1, "attach", run))
+    assert cluster.where(0, run) == cluster.where(1, run) == "n2"
+    before = len(cluster.said)
+    cluster.finish(run)
+    assert [name for name, message in cluster.said[before:] if isinstance(message, RunDone)] == [who]
+
+
 def test_a_detached_run_that_failed_meanwhile_says_so_to_who_attaches() -> None:
     """Its failure is kept."""
     cluster = ready()
@@ -232,6 +249,18 @@ def test_a_detached_run_that_failed_meanwhile_says_so_to_who_attaches() -> None:
     cluster.client("second")
     cluster.hear("second", Ask(1, "attach", run))
     assert cluster.told(Answer)[0].data["state"] == "failed" and cluster.told(RunFailed, "second")[0].type == "ValueError"
+
+
+def test_a_detached_run_that_failed_says_so_until_somebody_has_heard_of_it() -> None:
+    """Its client is there, but has perhaps let go of it: only who hears of the failure says Forget."""
+    cluster = ready()
+    run = cluster.submit(many(1, kind(max_retries=0)), detach=True)
+    cluster.fail(0, type="ValueError")
+    cluster.hear("client", Ask(1, "attach", run))
+    assert [failed.type for failed in cluster.told(RunFailed)] == ["ValueError"]
+    cluster.hear("client", Forget(run))
+    cluster.hear("client", Ask(2, "attach", run))
+    assert "nothing else of it is kept" in cluster.told(Refused)[0].text
 
 
 def test_waiting_is_explained() -> None:
