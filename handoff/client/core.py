@@ -30,7 +30,7 @@ from handoff.client.links import NodeLinks, ended
 from handoff.client.options import check_drain, run_number
 from handoff.client.output import show
 from handoff.client.state import RunState, closed
-from handoff.client.waiting import Awaited, bounded, check_may_wait, check_process
+from handoff.client.waiting import PATIENCE_MAX, Awaited, bounded, check_may_wait, check_process
 from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.log import log
 from handoff.loop import Driver, new_event_loop, this_turn
@@ -103,7 +103,7 @@ class Core:
         self._loop.close()
 
     def _connect(self, timeout: float) -> None:
-        connecting = asyncio.run_coroutine_threadsafe(self._start(), self._loop)
+        connecting = asyncio.run_coroutine_threadsafe(self._start(min(timeout, PATIENCE_MAX)), self._loop)
         try:
             connecting.result(bounded(timeout))
         except FutureTimeout:
@@ -118,13 +118,13 @@ class Core:
             self._end_loop()
             raise
 
-    async def _start(self) -> None:
+    async def _start(self, patience: float) -> None:
         self._driver = Driver(self._brain, self._perform, Tick(), self._failed)
         self._links = NodeLinks(self._identity, self._settings.wire, self._hello, self._brain.peers, self._driver.post, self.address[0])
         self._session = SessionClient(
             self.address, self._identity, self._settings.wire, self._hello, emit=self._happened, on_welcome=self._welcomed
         )
-        await self._session.connect()
+        await self._session.connect(patience)
 
     def _failed(self, error: Exception) -> None:
         """The brain has a bug: whoever waits here is told, rather than left waiting."""

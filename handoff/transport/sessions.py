@@ -259,9 +259,9 @@ class SessionClient:
         """The connection of this moment."""
         return self._link
 
-    async def connect(self) -> Welcome:
-        """Dial for the first time. Raises Refused or ConnectionLost; afterwards, breaks are mended without anybody's help."""
-        link = await self._dial()
+    async def connect(self, patience_seconds: float = 0.0) -> Welcome:
+        """Dial for the first time, for so long, or as the settings say. Raises Refused or ConnectionLost; later breaks are mended."""
+        link = await self._dial(replace(self._settings, handshake_seconds=max(self._settings.handshake_seconds, patience_seconds)))
         self._acknowledging = asyncio.create_task(self._acknowledge(), name="handoff-acknowledge")
         assert link.welcome is not None
         return link.welcome
@@ -298,9 +298,9 @@ class SessionClient:
 
     # ── the connection ──────────────────────────────────────────────────────
 
-    async def _dial(self) -> Link:
+    async def _dial(self, settings: WireSettings) -> Link:
         hello = replace(self._hello(), peer=self._me, received=self._session.received)
-        return await dial(self.address, self._identity, hello, self, self._settings, expect_role="coordinator")
+        return await dial(self.address, self._identity, hello, self, settings, expect_role="coordinator")
 
     def opened(self, link: Link) -> None:
         """We are welcome: go on with the session, or begin a new one."""
@@ -353,7 +353,7 @@ class SessionClient:
             await asyncio.sleep(pause)
             pause = min(2 * pause, self._settings.reconnect_seconds_max)
             try:
-                await self._dial()
+                await self._dial(self._settings)
                 return
             except RefusedError as error:
                 if error.code:

@@ -216,6 +216,15 @@ def test_a_silent_server_is_not_waited_for_forever() -> None:
         handoff.connect("127.0.0.1:1", secret=generate(), timeout=0)
 
 
+def test_a_coordinator_that_stands_still_is_waited_for_as_long_as_the_caller_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only as long as a handshake takes at most: one that is stopped, or very busy, answers later."""
+    monkeypatch.setenv("HANDOFF_WIRE__HANDSHAKE_SECONDS", "0.2")
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(errors.ConnectionLost, match="within 1 s"):
+        handoff.connect(f"127.0.0.1:{silent.getsockname()[1]}", secret=generate(), timeout=1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(errors.ConnectionLost, match=r"within 0\.1 s"):
+        handoff.connect(f"127.0.0.1:{silent.getsockname()[1]}", secret=generate(), timeout=0.1)
+
+
 def test_another_secret_is_refused(tmp_path: Path) -> None:
     """The error says that the secret is wrong; the right one, from a file, lets in."""
     with handoff.LocalCluster(nodes=1, cpus=1, memory=100) as cluster:
