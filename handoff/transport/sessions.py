@@ -153,7 +153,7 @@ class SessionServer:
         """Its welcome is on the way: attach it to its session."""
         assert link.hello is not None
         entry = self._peers[link.peer]
-        is_new = link.hello.peer != link.peer
+        is_new = link.hello is entry.hello   # a peer of a former coordinator may ask for the number that it gets
         entry.link, entry.host = link, link.host
         if entry.probe is not None:
             entry.probe.cancel()

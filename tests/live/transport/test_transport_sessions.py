@@ -13,7 +13,7 @@ import pytest
 
 from handoff.columns import floats, ints, longs
 from handoff.errors import ConnectionLost, Refused
-from handoff.ids import COORDINATOR, PeerId, RunId
+from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Dropped, Joined, Lost, Received, Resumed
 from handoff.messages import Alive, EndRun, Hello, Progress, Report, Unreachable, Welcome
 from handoff.messages import Refused as RefusedMessage
@@ -235,11 +235,18 @@ async def test_a_closed_client_is_told_why(cluster: Cluster) -> None:
     client.session.send(report(1))
 
 
-async def test_a_coordinator_that_forgot_all_is_joined_anew(cluster: Cluster) -> None:
-    """A coordinator that crashed and came back on the same port has a fresh session, and the member is told."""
+@pytest.mark.parametrize("heard", [0, 3])
+async def test_a_coordinator_that_forgot_all_is_joined_anew(cluster: Cluster, heard: int) -> None:
+    """A coordinator that crashed and came back on the same port has a fresh session, and both are told.
+
+    Its numbers begin anew, so the member gets the one that it had, and it goes on with nothing all the same.
+    """
     node = await cluster.join()
     server = cluster.server
     assert server is not None
+    for number in range(heard):
+        server.send(PeerId(1), EndRun(RunId(number)))
+    await node.noted.until(lambda: len(node.noted.of(Received)) == heard)
     port = server.port
     for entry in server._peers.values():
         assert entry.link is not None
@@ -248,12 +255,15 @@ async def test_a_coordinator_that_forgot_all_is_joined_anew(cluster: Cluster) ->
     await server.close_all()
     await node.noted.until(lambda: node.noted.of(Dropped))
     node.session.send(report(1))
-    await cluster.open(port)
+    cluster.server = await cluster.open(port)
     await node.noted.until(lambda: len(node.noted.of(Welcome)) == 2)
     node.session.send(report(2))
     await cluster.noted.until(lambda: runs(cluster.noted))
     assert runs(cluster.noted) == [2]
-    assert not node.noted.of(Resumed)
+    assert not node.noted.of(Resumed) and not cluster.noted.of(Resumed)
+    assert [(joined.peer, joined.hello.peer) for joined in cluster.noted.of(Joined)] == [(1, NOBODY), (1, 1)]
+    cluster.server.send(PeerId(1), EndRun(RunId(9)))
+    await node.noted.until(lambda: node.noted.events[-1] == Received(COORDINATOR, EndRun(RunId(9))))
 
 
 async def test_what_is_said_while_disconnected_is_kept(cluster: Cluster) -> None:
