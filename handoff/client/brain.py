@@ -6,7 +6,6 @@ over when it is done and every output is here or announced. It is forgotten when
 
 from __future__ import annotations
 
-from array import array
 from typing import Any
 
 from handoff import messages
@@ -195,7 +194,9 @@ class ClientBrain:
             case messages.Output():
                 self._effects.append(events.Printed(table.token, message))
             case messages.Upload(_, tasks, nodes):
-                self._upload(table, run, tasks, nodes)
+                for node, column in by_node(tasks, nodes).items():
+                    table.uploads.setdefault(node, {}).update(dict.fromkeys(column))
+                    self._effects.append(events.UploadValue(node, table.token, run, column))
             case messages.NodeGone(_, node):
                 self._node_gone(table, run, node)
             case messages.Redirect(_, tasks, nodes):  # the node that made them is lost; these have copies, and do not push them
@@ -238,11 +239,6 @@ class ClientBrain:
             self._collects[node, table.run] = None
         self._look_whether_over(table)
 
-    def _upload(self, table: Table, run: RunId, tasks: array[int], nodes: array[int]) -> None:
-        for node, column in by_node(tasks, nodes).items():
-            table.uploads.setdefault(node, {}).update(dict.fromkeys(column))
-            self._effects.append(events.UploadValue(node, table.token, run, column))
-
     def _node_gone(self, table: Table, run: RunId, node: PeerId) -> None:
         table.nodes.pop(node, None)
         table.uploads.pop(node, None)  # the coordinator says where to upload instead
@@ -258,7 +254,7 @@ class ClientBrain:
         run = getattr(message, "run", RunId(0))
         table = self._runs.get(run)
         if table is None:
-            if any(each.run is None for each in self._tables.values()):
+            if any(each.run is None and not each.is_over for each in self._tables.values()):
                 self._missed[peer, run] = None  # it may be of a run whose acceptance it has overtaken: asked for again
         elif not (table.is_over and table.done is None):
             self._values(table, peer, message)
@@ -335,6 +331,10 @@ class ClientBrain:
     def _welcomed(self, me: PeerId) -> None:
         if self.me != NOBODY:
             self._give_up("the coordinator does not know this client any more: it was restarted, or the client was away for too long")
+            for table in list(self._tables.values()):
+                self._fail(table, events.Failure("ConnectionLost", self._away))   # what lay on nodes is gone, too
+                table.run = None           # numbers may begin again: that of a former run may be that of a new one
+            self._runs, self._collects, self._missed = {}, {}, {}
             self.peers.clear()
             self._reach.all_broke()
         self.me, self._dropped_at, self._away = me, None, ""

@@ -408,6 +408,28 @@ def test_questions_are_answered_or_refused(bench: Bench) -> None:
     assert bench.brain.idle
 
 
+def test_a_run_of_a_former_coordinator_is_not_taken_for_one_of_the_same_number(bench: Bench) -> None:
+    """Numbers begin again after a restart: what is let go of late is no longer there, and the new run goes on."""
+    bench.running()
+    bench.tell(events.Welcomed(PeerId(10)))
+    bench.tell(events.Start(Submit(2, "dag", program([True]))))
+    bench.hear(COORDINATOR, Accepted(2, RUN))
+    assert bench.tell(events.ForgetRun(1)) == []
+    assert bench.tell(events.CancelRun(1, "why")) == []
+    bench.hear(COORDINATOR, Placed(RUN, ints([1])))
+    assert of(bench.results(0), events.Arrived) == [events.Arrived(2, ints([0]), longs([1]), b"\x00")]
+
+
+def test_large_values_of_a_former_coordinators_runs_are_lost(bench: Bench) -> None:
+    """Its nodes let them go: who waits for one is told, and who asks later, too."""
+    bench.running()
+    bench.hear(ONE, Announce(RUN, ints([0, 1]), longs([5, 5])))
+    bench.hear(COORDINATOR, RunDone(RUN, ints([1, 1])))
+    bench.tell(events.Fetch(1, 0))
+    assert [each.task for each in of(bench.tell(events.Welcomed(PeerId(10))), events.Unfetched)] == [0]
+    assert [each.failure.code for each in of(bench.tell(events.Fetch(1, 1)), events.Unfetched)] == ["ResultLost"]
+
+
 def test_a_detached_run_is_attached(bench: Bench) -> None:
     """The answer says what its outputs are; nodes are collected from, also those named before the answer."""
     assert bench.tell(events.Attach(1, RUN)) == [Send(COORDINATOR, Ask(1, "attach", RUN))]
