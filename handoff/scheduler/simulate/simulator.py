@@ -13,6 +13,7 @@ from handoff.ids import NOBODY, PeerId, RunId
 from handoff.machine import Close, Joined, Lost, Received, Send, Tick
 from handoff.messages import (
     PROTOCOL,
+    Accepted,
     EndRun,
     Hello,
     Plan,
@@ -95,7 +96,8 @@ class Simulator:
         self.sequence = 0
         self.nodes: dict[int, PaperNode] = {}
         self.peers: dict[str, int] = {}
-        self.work: dict[int, Work] = {}
+        self.submitted: dict[int, tuple[Work, Outcome]] = {}   # by token, in order
+        self.work: dict[int, Work] = {}                # by run: those that were not refused
         self.outcomes: dict[int, Outcome] = {}
         self.moved: list[tuple[int, int, str, str, float, float, int]] = []
         self.moved_bytes = 0
@@ -122,7 +124,6 @@ class Simulator:
         hello = Hello(PROTOCOL, "", "", "client", "simulator", b"")
         self.at(0.0, self._tell, Joined(CLIENT, hello))
         self._prepare = prepare
-        self._numbers = 0
 
     # ── the clock ───────────────────────────────────────────────────────────
 
@@ -152,7 +153,7 @@ class Simulator:
         """What happened so far."""
         names = {peer: node.spec.name for peer, node in self.nodes.items()}
         return History(
-            list(self.outcomes.values()), self.moved_bytes, self.moved,
+            [outcome for _, outcome in self.submitted.values()], self.moved_bytes, self.moved,
             {names[peer]: node.resident_peak for peer, node in self.nodes.items()},
             {names[peer]: node.memory_peak for peer, node in self.nodes.items()},
             self.decision_seconds, self.messages,
@@ -223,30 +224,29 @@ class Simulator:
 
     def _answer(self, message: Any) -> None:
         match message:
+            case Accepted(token, run):
+                self.work[run], self.outcomes[run] = self.submitted[token]
             case RunDone(run):
-                self._over(run)
+                self._over(self.outcomes[run])
             case RunFailed(run):
-                self._over(run, message.text, message.code, message.task)
-            case Refused():
-                self._over(message.token, message.text, message.code, message.task)
+                self._over(self.outcomes[run], message.text, message.code, message.task)
+            case Refused(token=token):
+                self._over(self.submitted[token][1], message.text, message.code, message.task)
             case Upload(run, tasks, nodes):
                 for task, peer in zip(tasks, nodes, strict=True):
                     delay = 2 * self.cluster.latency + self.work[run].nbytes[task] / self.cluster.bandwidth
                     self.at(self.now + delay, self._uploaded, peer, (run, task))
 
-    def _over(self, run: int, failure: str = "", code: str = "", task: int = NOBODY) -> None:
-        outcome = self.outcomes[run]
+    def _over(self, outcome: Outcome, failure: str = "", code: str = "", task: int = NOBODY) -> None:
         if outcome.makespan < 0.0:
             outcome.makespan = max(outcome.ended, default=0.0)
             outcome.failure, outcome.code, outcome.task = failure, code, task
             self.left -= 1
 
     def _submit(self, work: Work) -> None:
-        self._numbers += 1
-        total = len(work.program.kind)
-        self.work[self._numbers] = work
-        self.outcomes[self._numbers] = Outcome(-1.0, [""] * total, array("d", bytes(8 * total)), array("d", bytes(8 * total)))
-        submit = Submit(self._numbers, work.name, work.program, body=(b"",) * 0, **(work.options or {}))
+        token, total = len(self.submitted), len(work.program.kind)
+        self.submitted[token] = (work, Outcome(-1.0, [""] * total, array("d", bytes(8 * total)), array("d", bytes(8 * total))))
+        submit = Submit(token, work.name, work.program, body=(b"",) * 0, **(work.options or {}))
         self._tell(Received(CLIENT, submit))
 
     # ── nodes ───────────────────────────────────────────────────────────────
