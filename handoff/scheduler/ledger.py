@@ -203,7 +203,7 @@ class Ledger:
             shape.ahead += 1
             shape.stake.planned += 1
             node.ahead[shape] = node.ahead.get(shape, 0) + 1
-            node.backlog += node.units.get(shape) or node.unit(shape, self.estimates)
+            node.backlog += seconds * node.share(need) if run.told else node.units.get(shape) or node.unit(shape, self.estimates)
             there = max(there, now)
             end = node.book(seconds, share, there)
             node.queue[run.run, task] = (seconds, share, there + run.early if there > now else 0.0, end - seconds, run)

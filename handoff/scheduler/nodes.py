@@ -142,11 +142,14 @@ class Node:
         if not self.ahead:
             self._lay_out(now)
             return
-        self.backlog = sum([count * self.unit(shape, estimates) for shape, count in self.ahead.items()])
+        ahead, self.backlog, cores = self.ahead, 0.0, 0.0
+        if any(shape.is_told for shape in ahead):
+            ahead, self.backlog, cores = self._told()
+        self.backlog += sum([count * self.unit(shape, estimates) for shape, count in ahead.items()])
+        cores += sum([count * self.unit(shape, estimates) for shape, count in ahead.items() if self.width(shape.need)])
         lanes = self.lanes
         count = len(lanes)
         walked = self.queue if len(self.queue) <= QUEUE_WALKED else {}
-        cores = sum([count * self.unit(shape, estimates) for shape, count in self.ahead.items() if self.width(shape.need)])
         stream = max(0.0, cores - sum([each[0] * each[1] for each in walked.values()]))
         lanes[:] = [now + stream] * count
         for end, since, cost in self.ends_of(now):
@@ -161,6 +164,17 @@ class Node:
         for key, seconds, share, there, run in waiting:
             start = self.book(seconds, share, there and there - run.early) - seconds
             self.queue[key] = (seconds, share, there, start, run)
+
+    def _told(self) -> tuple[dict[Shape, int], float, float]:
+        """What is planned ahead but for tasks whose time is told, and what these come to: of the backlog, and of the cores alone."""
+        others, backlog, cores = dict(self.ahead), 0.0, 0.0
+        for (_, task), (seconds, share, _, _, run) in self.queue.items():
+            if run.told and run.told[task] >= 0.0:
+                shape = run.shapes[run.kind[task]]
+                others[shape] -= 1
+                backlog += seconds * self.share(shape.need)
+                cores += seconds * share
+        return others, backlog, cores
 
     def _lay_out(self, now: float) -> None:
         """The same where nothing is planned ahead: the usual case of long tasks, each on its own cores."""

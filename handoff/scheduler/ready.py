@@ -64,7 +64,7 @@ class Shape(Queue):
 
     __slots__ = (
         "account", "ahead", "blocked_since", "cleared", "cluster", "cost", "eligible", "function", "functions", "gone", "gone_keys", "held",
-        "identity", "is_tried", "listed", "need", "needs", "node", "number", "priority", "runs", "spread", "stake", "where",
+        "identity", "is_told", "is_tried", "listed", "need", "needs", "node", "number", "priority", "runs", "spread", "stake", "where",
     )
 
     def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, functions: list[Function], account: Account,
@@ -90,6 +90,7 @@ class Shape(Queue):
         self.ahead = 0                      # tasks that are planned ahead, on all nodes
         self.held = 0                       # tasks whose cost is committed
         self.is_tried = False               # something of it was placed
+        self.is_told = False                # a run that uses it tells how long its tasks will take
         self.listed = False                 # offered in this pass, or already known to be blocked in it
         self.eligible = eligible            # which nodes could ever hold it: shared with all shapes of equal needs, labels and pin
         self.blocked_since: float | None = None  # its head has not found room since then
@@ -139,6 +140,7 @@ class Ready:
                 functions.append(self.estimates.of((*codes, b"%d" % (number + 1)), f"{kind.name} with its cost {number + 2}"))
             found = self.shapes[identity] = Shape(identity, self._next, kind, functions, account, self._eligible_for(kind))
         found.runs += 1
+        found.is_told |= bool(run.told)
         return found
 
     def _eligible_for(self, kind: Kind) -> Eligible:

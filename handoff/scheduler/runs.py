@@ -331,7 +331,11 @@ class Run:
         """Walk the graph from its end: a task's rank is its own seconds plus the longest rank behind it."""
         seconds = [estimates.seconds(shape.function) for shape in self.shapes]
         self.rank_seconds = seconds
-        if not self.linked or self.following is not None:
+        if self.following is not None:
+            return
+        if not self.linked:
+            if self.told:    # the longest first, or it would begin last
+                self.rank = array("d", [said if said >= 0.0 else seconds[of] for said, of in zip(self.told, self.kind, strict=True)])
             return
         moving = [estimates.nbytes(shape.function) * transfer_per_byte for shape in self.shapes]
         best = [0.0] * self.total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 
 from handoff.scheduler.heft import Heft
 from handoff.scheduler.simulate.cluster import ClusterSpec, node
@@ -27,6 +28,22 @@ def work(*tasks: dict[str, Any], knowledge: str = "known", **costs: dict[str, fl
 def makespan(what: Work, *nodes: Any, bandwidth: float = 1.25e9, latency: float = 0.001) -> float:
     """Seconds until all of it has ended."""
     return Simulator(ClusterSpec(nodes, bandwidth, latency)).run(what).runs[0].makespan
+
+
+# ── what is told ────────────────────────────────────────────────────────────
+
+
+def test_short_tasks_count_for_as_long_as_was_told() -> None:
+    """A chain of short ones of a function never seen: who takes its large result stays there, though a second each was assumed."""
+    chain = [task(0.01), *(task(0.01, before) for before in range(2)), task(0.01, 2, nbytes=100 * MB), task(0.04, 3, fn="last")]
+
+    assert makespan(work(*chain), *PAIR) < 0.09
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.001])
+def test_of_independent_tasks_the_longest_begin_first(scale: float) -> None:
+    """Told that the last of eleven is ten times as long as the others: it has a core for itself from the start."""
+    assert makespan(work(*(task(scale) for _ in range(10)), task(10 * scale)), *PAIR, latency=scale / 1000) < 10.2 * scale
 
 
 # ── several runs ────────────────────────────────────────────────────────────

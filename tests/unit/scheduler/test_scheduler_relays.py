@@ -161,7 +161,7 @@ def test_every_holder_is_told_to_drop_it_once() -> None:
 @pytest.mark.parametrize("takes_it_again", [False, True])
 def test_who_takes_a_value_that_was_to_be_made_there_takes_part_when_it_is_made_elsewhere(takes_it_again: bool) -> None:
     """Its dependent, planned beside it, makes its node fetch it: the node is told to drop it, and counts as one that has it already."""
-    cluster = Cluster().client().join("n1", cpu=64)
+    cluster = Cluster().client().join("n1", cpu=1)
     takers = [n for n in range(1, 5) if n > 1 or takes_it_again]
     tasks = [(kind("make", flags=0), ()), (kind("beside", node="n1"), (0,)), (kind("wait", node="n5"), ()),
              *((kind(f"take {number}", node=f"n{number}"), (0, 2)) for number in takers)]
