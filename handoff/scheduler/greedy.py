@@ -6,7 +6,6 @@ heterogeneous computing", IEEE TPDS 13(3), 2002, but decided while the run goes 
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from functools import partial
 from heapq import heappush
 
@@ -16,11 +15,12 @@ from handoff.scheduler.bookings import Bookings
 from handoff.scheduler.choices import serve_choices
 from handoff.scheduler.groups import Eligible, Option
 from handoff.scheduler.inputs import Inputs, fetch, inputs_of
+from handoff.scheduler.leaning import leaning_of, may_lean
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.queue import LOW
 from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import WAITING, Run
-from handoff.scheduler.wishes import NEAR, able_nodes, home_of_object, needs_room, wanted_near, wishes_nothing
+from handoff.scheduler.wishes import able_nodes, home_of_object, needs_room, wishes_nothing
 
 BETA = 2.0               # what a transfer costs the others on the same links, in transfers
 PATIENCE = 64            # tasks that may wait for a certain node before the rest of a shape is looked at otherwise;
@@ -170,8 +170,8 @@ class Greedy:
             return GONE
         inputs = inputs_of(ledger, run, task, now) if run.linked and run.fan_in[task] else None
         is_large = ledger.memory.concerns(run, shape, inputs)
-        is_usual = run.plain and not run.followed and not is_large and not run.avoid and not shape.spread and not shape.node
-        only = None if is_usual else able_nodes(desk, run, task, shape, inputs)
+        is_free = run.plain and not run.followed and not run.avoid and not shape.spread and not shape.node
+        only = None if is_free and not is_large else able_nodes(desk, run, task, shape, inputs)
         if only is not None and not only:
             return KEPT
         if not run.plain and run.is_object(task):
@@ -213,7 +213,7 @@ class Greedy:
         soon = now + ledger.foresight.horizon
         hearing = 0.0 if reach else ledger.foresight.round_trip     # what is not bound early starts when word of the room has come and gone
         behind = ahead + hearing
-        near = wanted_near(desk, run, task) if run.near else ()
+        lean = leaning_of(desk, run, task, shape, seconds) if may_lean(ledger, run, shape) else None
         best: Node | None = None
         best_score, best_start = float("inf"), now
         has_room = False
@@ -225,7 +225,7 @@ class Greedy:
                     has_room = True
                     if is_heavy and inputs is not None:
                         node = option.near_node(need, desk.reserved, shape, partial(inputs.when, ledger)) or node
-                    if len(options) == 1 and inputs is None and not node.queue and not near:
+                    if len(options) == 1 and inputs is None and not node.queue and lean is None:
                         option.turn(node)
                         ledger.plan(now, run, task, node, held=True, usual=seconds)
                         return PLACED
@@ -242,12 +242,14 @@ class Greedy:
                     continue
                 if inputs is not None:
                     score = self._finish(desk, node, start, spent, inputs)
-                if near and node.peer in near:
-                    score -= NEAR * spent
+                if lean is not None:
+                    score += lean.against(node, spent)
                 if score < best_score:
                     best, best_score, best_start = node, score, start
-        looked_at = only if only is not None else self._homes(desk, shape, inputs, near, seconds) if inputs is not None or near else ()
-        for node in looked_at:
+        # The nodes that hold inputs: one is enough where moving all of them is nothing beside the task.
+        is_little = inputs is not None and (1.0 + BETA) * inputs.total < LITTLE * seconds * ledger.rates.usual
+        peers = lean.peers if lean is not None else ()
+        for node in desk.holders(shape, inputs, peers, 1 if is_little else HOLDERS_MAX) if only is None else only:
             if node is best:
                 continue
             room = node.has_room(need)
@@ -260,12 +262,12 @@ class Greedy:
             else:
                 start = booked.room_at(node, need, now) + behind
             score = start + spent
-            if score >= best_score and not near:
+            if score >= best_score and lean is None:
                 continue
             if inputs is not None:
                 score = self._finish(desk, node, start, spent, inputs)
-            if near and node.peer in near:
-                score -= NEAR * spent
+            if lean is not None:
+                score += lean.against(node, spent)
             if score < best_score:
                 best, best_score, best_start = node, score, start
         if best is None:
@@ -290,12 +292,6 @@ class Greedy:
             # If it takes longer, another one may be better.
             self._again = min(self._again, best_start + ledger.foresight.round_trip - hearing)
         return KEPT if has_room else FULL
-
-    @staticmethod
-    def _homes(desk: Desk, shape: Shape, inputs: Inputs | None, near: Collection[int], seconds: float) -> list[Node]:
-        """The nodes that hold inputs and are worth a look: one is enough where moving all of them is nothing beside the task."""
-        is_little = inputs is not None and (1.0 + BETA) * inputs.total < LITTLE * seconds * desk.ledger.rates.usual
-        return desk.holders(shape, inputs, near, 1 if is_little else HOLDERS_MAX)
 
     def _finish(self, desk: Desk, node: Node, start: float, spent: float, inputs: Inputs) -> float:
         """When it would be done there, the cost of its transfers for others included."""
@@ -351,13 +347,13 @@ class Greedy:
         if inputs is not None and inputs.there > limit and reach and only is None:
             ledger.look_when_near(run, task, inputs.there, limit - now)
             return GONE
-        near = wanted_near(desk, run, task) if run.near else ()
+        lean = leaning_of(desk, run, task, shape, seconds) if may_lean(ledger, run, shape) else None
         best: Node | None = None
         best_score, best_start = float("inf"), now
         if only is not None:
             looked_at = only
         else:
-            looked_at = desk.holders(shape, inputs, near) if inputs is not None or near else []
+            looked_at = desk.holders(shape, inputs, lean.peers if lean is not None else ())
             for option in options:
                 node = option.group.least()    # by its first core alone: it may have no room for one that takes several, or for part of one
                 cores = int(node.width(need) * len(node.lanes) + 0.25)
@@ -383,8 +379,8 @@ class Greedy:
             start = max(start, soon)
             spent = seconds / node.speed
             score = start + spent if is_home or inputs is None else self._finish(desk, node, start, spent, inputs)
-            if near and node.peer in near:
-                score -= NEAR * spent
+            if lean is not None:
+                score += lean.against(node, spent)
             if score < best_score:
                 best, best_score, best_start = node, score, start
         if best is None or best_start > limit:

@@ -46,6 +46,31 @@ def test_of_independent_tasks_the_longest_begin_first(scale: float) -> None:
     assert makespan(work(*(task(scale) for _ in range(10)), task(10 * scale)), *PAIR, latency=scale / 1000) < 10.2 * scale
 
 
+# ── who takes the result ────────────────────────────────────────────────────
+
+
+def test_tasks_whose_large_results_are_taken_together_share_a_node() -> None:
+    """Two nodes with two cores: both are made on one of them, where the third takes them, and nothing moves."""
+    nodes = (node("a", {"cpu": 2}), node("b", {"cpu": 2}))
+    join = work(task(0.3, nbytes=100 * MB, fn="make"), task(0.3, nbytes=100 * MB, fn="make"), task(0.05, 0, 1))
+
+    assert makespan(join, *nodes, bandwidth=32e6) < 0.4
+
+
+def test_tasks_whose_small_results_are_taken_together_run_at_once() -> None:
+    """One core each: they use both nodes."""
+    assert makespan(work(task(0.3, nbytes=MB), task(0.3, nbytes=MB), task(0.05, 0, 1)), *PAIR) < 0.4
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_large_result_is_made_where_a_gpu_waits_for_it(others: int) -> None:
+    """The node with the GPU is left to those who need one, but not by a task whose result it would have to fetch."""
+    tasks = [task(0.06, nbytes=10 * MB), task(0.03, 0, fn="gpu"), *(task(0.06, 0) for _ in range(others))]
+    nodes = (node("a", {"cpu": 2, "gpu": 1}), node("b", {"cpu": 1}))
+
+    assert makespan(work(*tasks, gpu={"cpu": 1, "gpu": 1}), *nodes, bandwidth=125e6) < 0.13
+
+
 # ── several runs ────────────────────────────────────────────────────────────
 
 

@@ -1,0 +1,87 @@
+"""Where a task leans to, beside where it would be done first: near what it wants to be near, and to where its result will be taken.
+
+Who goes where he would be done first does not look ahead: of two tasks with large results that a third takes, each goes to a node of its
+own, or one goes to a node that the third may not have; and then the third waits for what has to move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from handoff.scheduler.allocator import Desk
+from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.nodes import Node
+from handoff.scheduler.ready import Shape
+from handoff.scheduler.runs import AHEAD, DONE, Run
+from handoff.scheduler.wishes import NEAR, wanted_near
+
+LITTLE = 0.1       # a result that moves in less than this part of its task's time leans nowhere
+CONSUMERS_MAX = 4  # nor does one that more tasks take: it will move in any case
+INPUTS_MAX = 16    # of a task that takes more, the others are not looked at: they lie in several places
+
+
+class Leaning:
+    """What `leaning_of` found."""
+
+    __slots__ = ("able", "most", "nbytes", "near", "on", "rate")
+
+    def __init__(self, near: Collection[int]) -> None:
+        self.near = near
+        self.nbytes = self.rate = self.most = 0.0      # of its own result, if one task alone takes it; and how fast it would move
+        self.on: dict[int, float] = {}                 # per node: bytes of what that task takes beside it
+        self.able: Collection[int] | None = None       # the nodes that may have that task; None: all
+
+    @property
+    def peers(self) -> Collection[int]:
+        """The nodes that it leans to, so far as they can be named."""
+        return (*self.near, *self.on)
+
+    def against(self, node: Node, spent: float) -> float:
+        """Seconds that speak against this node; fewer than none speak for it."""
+        found = -NEAR * spent if node.peer in self.near else 0.0
+        if self.nbytes:
+            here = self.on.get(node.peer, 0.0) + self.nbytes
+            if self.able is not None and node.peer not in self.able:
+                here = 0.0
+            if here < self.most + self.nbytes:
+                found += (self.most + self.nbytes - max(here, self.most)) / self.rate
+        return found
+
+
+def may_lean(ledger: Ledger, run: Run, shape: Shape) -> bool:
+    """Whether to look at all: where results are known to be small, nothing leans anywhere but for what it wants to be near."""
+    return bool(run.near or (run.linked and (run.told_bytes or shape.function.nbytes > ledger.rates.small)))
+
+
+def leaning_of(desk: Desk, run: Run, task: int, shape: Shape, seconds: float) -> Leaning | None:
+    """Where this task, of so many seconds, leans to; None: nowhere."""
+    ledger = desk.ledger
+    found = Leaning(wanted_near(desk, run, task) if run.near else ())
+    consumers = run.consumers_of(task) if run.linked else ()
+    if 0 < len(consumers) <= CONSUMERS_MAX:
+        nbytes = ledger.foresight.nbytes(run, task)
+        if nbytes > max(ledger.rates.small, LITTLE * seconds * ledger.rates.usual):
+            found.nbytes, found.rate = nbytes, ledger.rates.usual
+            _look_ahead(desk, run, task, consumers, found)
+    return found if found.near or found.on or found.able is not None else None
+
+
+def _look_ahead(desk: Desk, run: Run, task: int, consumers: Collection[int], found: Leaning) -> None:
+    """Where those that take its result may be, and, of one that takes it alone, where its other inputs are."""
+    ledger = desk.ledger
+    for consumer in consumers:
+        shape, allowed = run.shapes[run.kind[consumer]], ledger.allowed(run, consumer)
+        able = desk.able_for(shape) if allowed is None else ()
+        if allowed is not None or len(able) < len(desk.nodes):
+            found.able = [node.peer for node in able] if allowed is None else (allowed,)
+            break
+    if len(consumers) > 1 or run.fan_in[consumer] > INPUTS_MAX:
+        return
+    for each in run.inputs_of(consumer):
+        if each != task and AHEAD <= run.state[each] <= DONE:
+            nbytes = ledger.foresight.nbytes(run, each)
+            if nbytes > ledger.rates.small:
+                for peer in (run.node[each], *run.copies.get(each, ())):
+                    if found.able is None or peer in found.able:
+                        found.on[peer] = found.on.get(peer, 0.0) + nbytes
+    found.most = max(found.on.values(), default=0.0)
