@@ -172,6 +172,8 @@ class Greedy:
         is_large = ledger.memory.concerns(run, shape, inputs)
         is_free = run.plain and not run.followed and not run.avoid and not shape.spread and not shape.node
         only = None if is_free and not is_large else able_nodes(desk, run, task, shape, inputs)
+        if only is not None and is_free and waits:
+            return KEPT     # for want of memory: there may be some where its inputs will be, once they exist
         if only is not None and not only:
             return KEPT
         if not run.plain and run.is_object(task):

@@ -71,6 +71,15 @@ def test_a_large_result_is_made_where_a_gpu_waits_for_it(others: int) -> None:
     assert makespan(work(*tasks, gpu={"cpu": 1, "gpu": 1}), *nodes, bandwidth=125e6) < 0.13
 
 
+def test_a_task_is_not_sent_away_from_its_inputs_before_they_exist_because_memory_is_promised() -> None:
+    """Results that are still needed fill the quick node by half when its last task is looked at, and are gone when that can begin."""
+    memory = (node("a", {"cpu": 4, "memory": 2000}, 2.0), node("b", {"cpu": 1}))
+    tasks = [task(0.2 if number == 2 else 0.008, *inputs, nbytes=100 * MB) for number, inputs in enumerate(
+        [(), (), (), (), (), (), (0, 1, 2), (6,), (4, 6), (3, 6), (5, 6), (7, 9)])]
+
+    assert makespan(work(*tasks), *memory, latency=0.0001) < 0.2
+
+
 # ── several runs ────────────────────────────────────────────────────────────
 
 
