@@ -20,7 +20,8 @@ from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import DONE, READY, WAITING, Run
 from handoff.scheduler.wishes import preferred
 
-SCARCITY = 0.5           # what it costs to leave a scarce resource of a node unused
+SCARCITY = 0.5           # what it costs to leave a scarce resource of a node unused, ...
+SPARED = 0.02            # ... and while nothing that is to run needs it: somebody may, some day
 
 
 class Allocator(Protocol):
@@ -263,6 +264,11 @@ class Desk:
             eligible.options.sort(key=lambda option: -option.group.speed)     # the likely best first: the others are then soon ruled out
             eligible.option_of = {option.group.members[0].group: option for option in eligible.options}
             eligible.options_of = self.ledger.open_version
+            eligible.wants = self.ledger.ready.wants
+        elif eligible.wants != self.ledger.ready.wants:
+            eligible.wants = self.ledger.ready.wants
+            for option in eligible.options:
+                option.penalty = self._penalty(option.group, shape)
         return eligible.options
 
     def option_of(self, shape: Shape) -> dict[Group | None, Option]:
@@ -299,11 +305,11 @@ class Desk:
 
     def _penalty(self, group: Group, shape: Shape) -> float:
         """Above 1 for nodes whose scarce resources the task would leave unused."""
-        used = {name for name, _ in shape.need}
+        used, wanted = {name for name, _ in shape.need}, self.ledger.ready.wanted
         penalty = 1.0
         for name, amount in group.members[0].capacity.items():
             if name and name not in used and name not in ("cpu", "memory"):
-                penalty += SCARCITY * amount / max(1, self.offered_by_all(name))
+                penalty += (SCARCITY if wanted.get(name) else SPARED) * amount / max(1, self.offered_by_all(name))
         return penalty
 
     def nodes_with_room(self, shape: Shape, nodes: Sequence[Node]) -> list[Node]:

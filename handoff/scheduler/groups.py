@@ -154,7 +154,7 @@ def groups_of(nodes: Iterable[Node]) -> list[Group]:
 class Eligible:
     """The open nodes that could ever hold tasks of equal needs, labels and pin; the desk keeps it true."""
 
-    __slots__ = ("able", "able_of", "choices", "choices_of", "full", "option_of", "options", "options_of")
+    __slots__ = ("able", "able_of", "choices", "choices_of", "full", "option_of", "options", "options_of", "scarce", "wants")
 
     def __init__(self) -> None:
         self.able: list[Node] = []          # as of ...
@@ -162,6 +162,8 @@ class Eligible:
         self.options: list[Option] = []     # their groups, as of ...
         self.option_of: dict[Group | None, Option] = {}   # the same by group; of a pinned shape, by the group to which its node belongs
         self.options_of = -1
+        self.wants = 0                      # what was needed when their penalties were worked out, as `Ready.wants`
+        self.scarce: tuple[str, ...] = ()   # what is needed beside cores and memory
         self.choices: list[list[Option]] = []   # where there are several: for each cost the groups that could hold that
         self.choices_of = -1
         self.full: dict[int, int] = {}      # nodes that had no room when they last freed something, by its count

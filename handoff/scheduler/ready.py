@@ -114,6 +114,8 @@ class Ready:
         self.accounts = Accounts()
         self.now = 0.0                       # of the pass
         self.is_contended = False            # several accounts have tasks that wait
+        self.wanted: dict[str, int] = {}     # resources beside cores and memory: how many shapes need them, and ...
+        self.wants = 0                       # ... how often it changed which do
         self._next = 0
         self._eligible: dict[tuple[object, ...], Eligible] = {}   # kept when their shapes go: the next run often has equal ones
 
@@ -139,6 +141,8 @@ class Ready:
             for number in range(len(kind.alternatives)):
                 functions.append(self.estimates.of((*codes, b"%d" % (number + 1)), f"{kind.name} with its cost {number + 2}"))
             found = self.shapes[identity] = Shape(identity, self._next, kind, functions, account, self._eligible_for(kind))
+            if found.eligible.scarce:
+                self._want(found, 1)
         found.runs += 1
         found.is_told |= bool(run.told)
         return found
@@ -150,7 +154,16 @@ class Ready:
             if len(self._eligible) >= ELIGIBLE_MAX:
                 self._eligible.clear()
             found = self._eligible[key] = Eligible()
+            found.scarce = tuple(dict.fromkeys([name for need in key[0] for name, _ in need if name not in ("cpu", "memory", "")]))
         return found
+
+    def _want(self, shape: Shape, shapes: int) -> None:
+        """So many more shapes, or fewer, need what it needs beside cores and memory."""
+        for name in shape.eligible.scarce:
+            now = self.wanted.pop(name, 0) + shapes
+            if now:
+                self.wanted[name] = now
+            self.wants += now == max(0, shapes)
 
     def release(self, shape: Shape, run: RunId, waiting: int) -> None:
         """This run does not use the shape any more. So many keys of it may be left: they go when they come up, or when they are most."""
@@ -158,6 +171,8 @@ class Ready:
         if not shape.runs:
             shape.clear()
             del self.shapes[shape.identity]
+            if shape.eligible.scarce:
+                self._want(shape, -1)
             self.accounts.close(shape)
             return
         if not waiting:

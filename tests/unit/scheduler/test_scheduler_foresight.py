@@ -80,6 +80,18 @@ def test_a_task_is_not_sent_away_from_its_inputs_before_they_exist_because_memor
     assert makespan(work(*tasks), *memory, latency=0.0001) < 0.2
 
 
+# ── what nobody needs ───────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("needs", "waits"), [("cpu", False), ("gpu", True)])
+def test_nodes_with_gpus_are_left_alone_only_while_somebody_needs_gpus(needs: str, waits: bool) -> None:
+    """A task waits a little for the node without one, if there will be a task that needs one; else it takes what is idle."""
+    what = work(task(0.4), task(2.0), task(5.0, 0, fn="later"), later={needs: 1})
+    run = Simulator(ClusterSpec((node("plain", {"cpu": 1}), node("gpus", {"cpu": 1, "gpu": 1})))).run(what).runs[0]
+
+    assert (run.started[1] > 0.3, run.nodes[1] == "plain") == (waits, waits)
+
+
 # ── several runs ────────────────────────────────────────────────────────────
 
 
