@@ -18,12 +18,14 @@ from handoff.scheduler.wishes import NEAR, able_nodes, wanted_near
 if TYPE_CHECKING:
     from handoff.scheduler.allocator import Desk
     from handoff.scheduler.bookings import Bookings
+    from handoff.scheduler.ledger import Ledger
     from handoff.scheduler.nodes import Node
 
 PATIENCE = 64   # tasks that find no room before the rest is not looked at
 BETA = 2.0      # as in `greedy.py`
 EACH_OF = 16    # nodes that are alike, of which each is looked at
 HOLDERS_MAX = 3 # nodes that hold inputs, likewise
+EARLY_ROUND_TRIPS = 4.0   # before room opens, a task is bound at most: word of the room has come and gone when it does
 
 
 def serve_choices(now: float, desk: Desk, shape: Shape, booked: Bookings) -> bool:
@@ -49,11 +51,11 @@ def serve_choices(now: float, desk: Desk, shape: Shape, booked: Bookings) -> boo
         able = able_nodes(desk, run, task, shape, inputs) if desk.settle_consumer(run, task) else []
         near = wanted_near(desk, run, task) if run.near else set()
         best = _best(now, desk, run, task, shape, able, near, inputs, booked)
-        if best is not None and best[1] <= now and best[3].has_room(shape.needs[best[2]]):     # what is overdue may take long yet
-            _, _, alternative, node = best
+        if best is not None and _may_have_it(now, ledger, run, shape, *best[1:]):
+            _, start, alternative, node = best
             if inputs is not None:
                 fetch(ledger, node, inputs, now)
-            ledger.plan(now, run, task, node, held=True, alternative=alternative)
+            ledger.plan(now, run, task, node, held=True, there=start, alternative=alternative)
             ledger.memory.note(run, task, node.peer, inputs)
             placed += 1
         elif run.attempt[task] and run.blocks_planned(task) and (late := _without_room(desk, shape, able)) is not None:
@@ -74,6 +76,17 @@ def serve_choices(now: float, desk: Desk, shape: Shape, booked: Bookings) -> boo
         shape.listed = False
     starvation.watch(now, desk, shape, placed)
     return again
+
+
+def _may_have_it(now: float, ledger: Ledger, run: Run, shape: Shape, start: float, alternative: int, node: Node) -> bool:
+    """Whether it is bound to where it would be done first: when there is room, or so shortly before as its time at this cost is known.
+
+    One that counts as soon as it is bound, for the run's own limit or for what the whole cluster shares, waits for the room.
+    """
+    if node.has_room(shape.needs[alternative]) or run.max_concurrency or shape.cluster:
+        return start <= now and node.has_room(shape.needs[alternative])
+    reach = min(ledger.foresight.reach_of(shape.functions[alternative]), EARLY_ROUND_TRIPS * ledger.foresight.round_trip)
+    return now < start <= now + reach     # what is overdue may take long yet
 
 
 def _best(

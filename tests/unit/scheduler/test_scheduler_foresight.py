@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from handoff.resources import amounts
 from handoff.scheduler.heft import Heft
 from handoff.scheduler.simulate.cluster import ClusterSpec, node
 from handoff.scheduler.simulate.simulator import Simulator, Work
@@ -90,6 +92,17 @@ def test_nodes_with_gpus_are_left_alone_only_while_somebody_needs_gpus(needs: st
     run = Simulator(ClusterSpec((node("plain", {"cpu": 1}), node("gpus", {"cpu": 1, "gpu": 1})))).run(what).runs[0]
 
     assert (run.started[1] > 0.3, run.nodes[1] == "plain") == (waits, waits)
+
+
+# ── tasks with a choice ─────────────────────────────────────────────────────
+
+
+def test_short_tasks_with_a_choice_of_costs_do_not_wait_for_word_of_the_room() -> None:
+    """A hundred of a millisecond on one core, a millisecond away: once it is known how long they take, the next ones are there in time."""
+    what = work(*(task(0.001) for _ in range(100)), knowledge="learned")
+    one = replace(what.program.kinds[0], cost=amounts({"gpu": 1}), alternatives=(amounts({"cpu": 1}),))
+
+    assert makespan(replace(what, program=replace(what.program, kinds=(one,))), node("a", {"cpu": 1})) < 0.16
 
 
 # ── several runs ────────────────────────────────────────────────────────────
