@@ -23,10 +23,16 @@ class Semaphores:
         left = self._left_for(shape) if self.kept else self.free
         return max(0, min((left.get(name, 0) // amount for name, amount in shape.cluster[alternative]), default=PLENTY))
 
-    def keep(self, shape: Shape, alternative: int = 0) -> None:
-        """It has waited long: small tasks would take every bit for ever, so nobody else gets so much before it, at that of its costs."""
+    def keep(self, shape: Shape, alternative: int = 0) -> bool:
+        """It has waited long: small tasks would take every bit for ever, so nobody else gets so much before it, at that of its costs.
+
+        False when it comes behind others for which something is kept: all that there is would not do for both.
+        """
+        is_next = True
         for name, amount in shape.cluster[alternative]:
-            self.kept.setdefault(name, (shape, amount))
+            other, kept = self.kept.setdefault(name, (shape, amount))
+            is_next &= other is shape or not len(other) or self.declared.get(name, 0) - kept >= amount
+        return is_next
 
     def _left_for(self, shape: Shape) -> dict[str, int]:
         """What is free, less what is kept for others."""

@@ -69,8 +69,8 @@ def _keep(now: float, desk: Desk, shape: Shape) -> None:
             for number, need in enumerate(shape.needs) if node.can_hold(need)]
     if not able:
         return     # also where it waits for memory: nobody who would free some may be kept out
-    if shape.cluster:
-        ledger.cluster.keep(shape, min(number for _, number in able))
+    if shape.cluster and not ledger.cluster.keep(shape, min(number for _, number in able)):
+        return     # nor may it keep a node from the one that has its licences first: neither would ever begin
     ready = [node for node, number in able if node.has_room(shape.needs[number])]
     before = next((node for node, _ in able if node.peer == shape.cleared), None)
     if before is not None:         # it is kept until it is empty enough, and once more: who is more urgent would take it just then

@@ -115,3 +115,14 @@ def test_a_run_that_is_refused_on_paper_leaves_others_as_they_are() -> None:
 
     assert [run.failure != "" for run in runs] == [False, True, False]
     assert [len(run.nodes) for run in runs] == [1, 1, 2] and all(runs[2].nodes)
+
+
+def test_what_waits_for_a_licence_keeps_no_node_from_who_has_it_first() -> None:
+    """Large and small tasks share one licence on one node, and all have waited long: they run one after the other."""
+    costs = {"small": {"cpu": 1, "cluster:lic": 1}, "half": {"cpu": 0.5, "cluster:lic": 1}, "large": {"cpu": 4, "cluster:lic": 1}}
+    order = [("small", 20), ("half", 70), ("half", 70), ("a", 1), ("b", 9), ("large", 40), ("c", 4), ("d", 9), ("large", 40), ("small", 20),
+             ("half", 70)]
+    what = work(*(task(seconds, fn=fn) for fn, seconds in order), **costs)
+    run = Simulator(ClusterSpec((node("n", {"cpu": 4}),), shared=amounts({"lic": 1}))).run(what).runs[0]
+
+    assert run.makespan == pytest.approx(330.0, rel=0.01)
