@@ -51,6 +51,7 @@ class Kind:
     alternatives: tuple[Amounts, ...] = ()        # other costs that would do as well as `cost`, in the order of preference
     where: tuple[tuple[str, str], ...] = ()       # labels that its node must have, sorted by key
     spread: str = ""              # a group whose tasks go to different nodes as far as there are enough
+    family: bytes = b""           # the same for code that differs in bound values alone, as closures of a loop do; empty: nothing is bound
 
 
 @dataclass(frozen=True, slots=True)

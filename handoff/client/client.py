@@ -251,9 +251,9 @@ def begin_plan(core: Core, dag: DAG, returns: Iterable[Hashable] | None, inputs:
     kinds = lowered.program.kinds
     if not any(kind.alternatives for kind in kinds):
         return lowered, core.ask("outlook", kinds=kinds)
-    from handoff.client.planning.basis import alternatives_of
+    from handoff.client.planning.basis import alternatives_of, families_of
 
-    return lowered, core.ask("outlook", kinds=[*kinds, *(each for _, _, each in alternatives_of(kinds))])
+    return lowered, core.ask("outlook", kinds=[*kinds, *(each for _, _, each in alternatives_of(kinds)), *families_of(kinds)])
 
 
 def end_plan(dag: DAG, lowered: Lowered, outlook: Any, allocator: str | Callable[[], Allocator] | None,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from handoff.client.family import family_of
 from handoff.errors import NotSerializable
 from handoff.graph.function import name_of
 from handoff.wire.failures import without_our_frames
@@ -19,6 +20,7 @@ class Code(NamedTuple):
     digest: bytes
     name: str
     is_async: bool
+    family: bytes
 
 
 class CodeTable:
@@ -26,6 +28,7 @@ class CodeTable:
 
     def __init__(self) -> None:
         self.bytes: dict[bytes, bytes] = {}                    # by digest, in the order of first use
+        self._families: dict[bytes, bytes] = {}                # by digest
         self._known: dict[int, tuple[Code, object]] = {}       # by identity; keeps the callable, so that the identity stays its own
 
     def add(self, code: Callable[..., Any], function: Hashable, role: str = "its code") -> Code:
@@ -41,10 +44,18 @@ class CodeTable:
                 f"{function!r}: {role} ({name_of(code)}) can't be sent to a node: {f'{path}: ' if path else ''}{reason}. "
                 "Make it inside the function, or pass as an argument what it is made from",
                 function=function, path=path) from without_our_frames(error)
-        entry = Code(digest(data), name_of(code), is_async(code))
+        entry = Code(digest(data), name_of(code), is_async(code), family_of(code))
         self.bytes.setdefault(entry.digest, data)
         self._known[id(code)] = entry, code
+        self._families[entry.digest] = entry.family
         return entry
+
+    def family(self, digests: Sequence[bytes]) -> bytes:
+        """The family of a task that calls all of these."""
+        families = [self._families[each] for each in digests]
+        if len(families) == 1:
+            return families[0]
+        return digest(b"".join([family or of for family, of in zip(families, digests, strict=True)])) if any(families) else b""
 
 
 def is_async(code: Any) -> bool:

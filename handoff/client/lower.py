@@ -173,6 +173,7 @@ class _Lowering:
             node=pinned if isinstance(pinned, str) else "",
             where=tuple(sorted((self.where.get(root) or function.where or {}).items())),
             spread=function.spread or "",
+            family=self.codes.family(codes or (code.digest,)),
         ))
 
     def _group_of(self, place: int) -> int | None:

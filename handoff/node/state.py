@@ -88,7 +88,7 @@ class State:
     def handling(self, kind: Kind, cost: Amounts) -> Handling:
         """What is to be known about tasks of a kind that claim this: the kind's cost, or one of its alternatives."""
         lane = self.lanes.of(cost, mode_of(kind, cost))
-        digest = kind.codes[0] if kind.codes else b""
+        digest = kind.family or (kind.codes[0] if kind.codes else b"")
         pace = self._paces.get(digest)
         if pace is None:
             if len(self._paces) >= PACES_MAX:

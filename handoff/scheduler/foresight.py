@@ -15,9 +15,9 @@ WELL_KNOWN = 32              # until a function was seen so often, its stream st
 AHEAD_PER_RUN = 2            # for each run seen, so many tasks may be ahead at once, since one quick run among slow ones may mislead
 LOW = 0.5                    # nodes are topped up when what they have lasts for less than this part of the reach of what comes next,
 LOW_ROUND_TRIPS = 4.0        # or for so many round trips where that is more
-SOON_ROUND_TRIPS = 8.0       # what is short beside round trips is bound so many of them early, well known or not: it would wait for word longer
-BESIDE_ROUND_TRIPS = 4.0     # than it runs. Of a function that ran often this holds for tasks of so many round trips, however they vary; and ...
-NEW_AHEAD = 64               # ... of one that is new where all others were short: so many of it may be ahead at once
+SOON_ROUND_TRIPS = 8.0       # what is short beside round trips is bound so many of them early: it would wait for word longer than it runs
+BESIDE_ROUND_TRIPS = 4.0     # that holds for tasks of so many round trips, however they vary, of a function that ran often; and ...
+NEW_AHEAD = 64               # ... for a new one where all others were short: so many of it may be ahead at once
 STEADY_RUNS = 4.0            # after so many runs of a function, half of its reach is used; after many, all of it
 
 
@@ -62,7 +62,8 @@ class Foresight:
         if run.told and run.told[task] >= 0.0:
             return self.horizon
         function = shape.function
-        if function.count < STEADY_AFTER and run.linked and run.missing[task] and shape.ahead < NEW_AHEAD and self._is_short_so_far(function):
+        is_new = function.count < STEADY_AFTER and run.linked and run.missing[task] > 0 and shape.ahead < NEW_AHEAD
+        if is_new and self._is_short_so_far(function):
             return max(self.reach_of(function), self.soon)
         if function.count < WELL_KNOWN and shape.ahead > AHEAD_PER_RUN * function.count:
             return 0.0
@@ -74,7 +75,7 @@ class Foresight:
         """Whether a new function was short as often as it ran, or everything else was. If it is not, what was bound is taken back."""
         every = self.estimates.all
         known = function if function.count else every
-        return 0 < every.count and every.seconds <= self.short and known.seconds + known.spread <= self.short
+        return every.count > 0 and every.seconds <= self.short and known.seconds + known.spread <= self.short
 
     def reach_of(self, function: Function) -> float:
         """The same for any task of this function.

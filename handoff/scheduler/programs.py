@@ -5,6 +5,8 @@ from __future__ import annotations
 from handoff.errors import ProtocolError
 from handoff.program import BYTES_MAX, HIDDEN, SECONDS_MAX, Flag, Program
 
+FAMILY_BYTES_MAX = 64
+
 
 def check_program(program: Program) -> None:
     """Refuse what would break the tables; ProtocolError says what is wrong. Indexes of inputs are checked while the table is built."""
@@ -29,6 +31,8 @@ def check_program(program: Program) -> None:
     for kind in program.kinds:
         if not digests.issuperset(kind.codes):
             raise ProtocolError(f"kind {kind.name!r} calls code that the program does not have")
+        if len(kind.family) > FAMILY_BYTES_MAX:
+            raise ProtocolError(f"the family of kind {kind.name!r} is {len(kind.family)} bytes long")
         if any(not name or amount <= 0 for cost in (kind.cost, *kind.alternatives) for name, amount in cost):
             raise ProtocolError(f"kind {kind.name!r} has a cost without a name or amount: {kind.cost!r}")
     grouped: set[int] = set()

@@ -24,6 +24,7 @@ FREE_COROUTINE: Amounts = (("", 1),)
 NOTHING: tuple[Amounts, ...] = ()
 RANK_TOP = (1 << 44) - 1             # ranks are counted in microseconds: the longest is half a year
 KINDS_KNOWN = 1024   # kinds of which the needs are remembered: a function that is called again and again comes with the same each time
+FAMILY_APART = 16    # functions that differ in bound values alone and are learned apart; of more, the others are as one
 ELIGIBLE_MAX = 128   # needs, labels and pins of which the nodes are remembered; shapes keep theirs
 
 
@@ -63,8 +64,9 @@ class Shape(Queue):
     """The queue of tasks that are alike to the allocator: equal costs, labels, spread, priority, pin and function."""
 
     __slots__ = (
-        "account", "ahead", "blocked_since", "cleared", "cluster", "cost", "eligible", "function", "functions", "gone", "gone_keys", "held",
-        "identity", "is_told", "is_tried", "listed", "need", "needs", "node", "number", "priority", "runs", "spread", "stake", "where",
+        "account", "ahead", "blocked_since", "cleared", "cluster", "cost", "eligible", "family", "function", "functions", "gone",
+        "gone_keys", "held", "identity", "is_told", "is_tried", "listed", "need", "needs", "node", "number", "priority", "runs",
+        "spread", "stake", "where",
     )
 
     def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, functions: list[Function], account: Account,
@@ -85,6 +87,7 @@ class Shape(Queue):
         self.account = account              # whose share it counts for
         self.stake = account.stake(self.needs)   # where its tasks that are with nodes count for that
         self.runs = 0                       # runs that use it
+        self.family: tuple[object, ...] | None = None   # in which it counts as one of few
         self.gone: dict[int, None] = {}     # runs that are over, of which keys may be left, and ...
         self.gone_keys = 0                  # ... how many at most
         self.ahead = 0                      # tasks that are planned ahead, on all nodes
@@ -117,6 +120,7 @@ class Ready:
         self.wanted: dict[str, int] = {}     # resources beside cores and memory: how many shapes need them, and ...
         self.wants = 0                       # ... how often it changed which do
         self._next = 0
+        self._families: dict[tuple[object, ...], int] = {}        # how many of its functions have shapes of their own
         self._eligible: dict[tuple[object, ...], Eligible] = {}   # kept when their shapes go: the next run often has equal ones
 
     @property
@@ -131,18 +135,26 @@ class Ready:
         """The shape of this kind (shared with other runs of the account); the caller says `release` when its run is over."""
         only_run, account = run.run if run.max_concurrency or run.following is not None else 0, self.accounts.of(run)
         special = kind.flags & (Flag.OBJECT | Flag.SERIALIZER | Flag.ALONE)
-        placed = (kind.cost, kind.alternatives, kind.node, kind.where, kind.spread)
-        identity = (account.key, only_run, kind.priority, placed, kind.codes or kind.name, special)
-        found = self.shapes.get(identity)
+        placed = (account.key, only_run, kind.priority, kind.cost, kind.alternatives, kind.node, kind.where, kind.spread, special)
+        codes = kind.codes or (kind.name.encode(),)
+        found, family = self.shapes.get((codes, placed)), None
+        if found is None and kind.family:
+            family = (kind.family, placed)
+            if self._families.get(family, 0) >= FAMILY_APART:
+                codes = (kind.family,)
+                found, family = self.shapes.get((codes, placed)), None
         if found is None:
             self._next += 1
-            codes = kind.codes or (kind.name.encode(),)
             functions = [self.estimates.of(codes, kind.name)]
             for number in range(len(kind.alternatives)):
                 functions.append(self.estimates.of((*codes, b"%d" % (number + 1)), f"{kind.name} with its cost {number + 2}"))
+            identity = (codes, placed)
             found = self.shapes[identity] = Shape(identity, self._next, kind, functions, account, self._eligible_for(kind))
             if found.eligible.scarce:
                 self._want(found, 1)
+            found.family = family
+            if family is not None:
+                self._families[family] = self._families.get(family, 0) + 1
         found.runs += 1
         found.is_told |= bool(run.told)
         return found
@@ -173,6 +185,10 @@ class Ready:
             del self.shapes[shape.identity]
             if shape.eligible.scarce:
                 self._want(shape, -1)
+            if shape.family is not None:
+                self._families[shape.family] -= 1
+                if not self._families[shape.family]:
+                    del self._families[shape.family]
             self.accounts.close(shape)
             return
         if not waiting:

@@ -31,7 +31,7 @@ class Basis:
     ids: Sequence[Hashable | None]                  # per task: its function's id; None for a hidden one
     hidden: Mapping[int, str]                       # what the hidden tasks are
     program: Program                                # literals without their bytes
-    functions: Sequence[Mapping[str, Any]]          # per kind, then as in `alternatives_of`: what was learned, as the coordinator says it
+    functions: Sequence[Mapping[str, Any]]          # per kind, alternative and family: what was learned, as the coordinator says it
     cluster: ClusterSpec
     allocator: str
     make_allocator: Callable[[], Allocator] | None  # None: it is known by name only, and nothing more can be worked out
@@ -140,6 +140,11 @@ def alternatives_of(kinds: Sequence[Kind]) -> list[tuple[int, int, Kind]]:
         (index, number, Kind((*(kind.codes or (kind.name.encode(),)), b"%d" % (number + 1)), f"{kind.name} with its cost {number + 2}"))
         for index, kind in enumerate(kinds) for number in range(len(kind.alternatives))
     ]
+
+
+def families_of(kinds: Sequence[Kind]) -> list[Kind]:
+    """What stands for each family of functions: of large ones the cluster learns as of one function."""
+    return [Kind((family,), name) for family, name in {kind.family: kind.name for kind in reversed(kinds) if kind.family}.items()]
 
 
 def basis_of(lowered: Lowered, name: str, outlook: Mapping[str, Any], allocator: str | Callable[[], Allocator] | None,

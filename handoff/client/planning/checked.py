@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
-from handoff.client.planning.basis import alternatives_of
+from handoff.client.planning.basis import alternatives_of, families_of
 from handoff.columns import Blobs, ints
 from handoff.program import BYTES_MAX, SECONDS_MAX, Flag, Kind, Program
 from handoff.scheduler.programs import check_program
@@ -87,7 +87,7 @@ def _check_ids(basis: Basis) -> None:
 
 def _check_functions(basis: Basis) -> None:
     kinds = basis.program.kinds
-    _expect(len(basis.functions) == len(kinds) + len(alternatives_of(kinds)), "it does not know its functions")
+    _expect(len(basis.functions) == len(kinds) + len(alternatives_of(kinds)) + len(families_of(kinds)), "it does not know its functions")
     for known in basis.functions:
         numbers = [known["count"], known["seconds"], known["spread"], known["cold"], *_flat(known["by_input"])]
         _expect(type(known["count"]) is int and _are_numbers(*numbers, most=SECONDS_MAX) and _are_numbers(known["nbytes"], most=BYTES_MAX),

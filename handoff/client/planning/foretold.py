@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 from itertools import accumulate
 from typing import Any
 
-from handoff.client.planning.basis import Basis, alternatives_of
+from handoff.client.planning.basis import Basis, alternatives_of, families_of
 from handoff.client.story.records import Done, Story
 from handoff.columns import Blobs
 from handoff.errors import AllocationError, ConfigError, ExecutionError, HandoffError, named
@@ -124,7 +124,8 @@ def teach(brain: Scheduler, basis: Basis) -> None:
     """It knows of functions and links what the cluster's brain knows."""
     estimates = brain.ledger.estimates
     rows, unseen = [], None
-    kinds = (*basis.program.kinds, *(kind for _, _, kind in alternatives_of(basis.program.kinds)))
+    of = basis.program.kinds
+    kinds = (*of, *(kind for _, _, kind in alternatives_of(of)), *families_of(of))
     for kind, known in zip(kinds, basis.functions, strict=True):
         if not known["count"]:
             unseen = known

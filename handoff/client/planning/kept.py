@@ -110,13 +110,14 @@ def _plain(value: Any) -> Any:
 
 
 def _kind(kind: Kind) -> dict[str, Any]:
-    return {**asdict(kind), "codes": [code.hex() for code in kind.codes]}
+    return {**asdict(kind), "codes": [code.hex() for code in kind.codes], "family": kind.family.hex()}
 
 
 def _program(data: Mapping[str, Any]) -> Program:
     kinds = tuple(Kind(**{
         **each, "codes": tuple(map(bytes.fromhex, each["codes"])), "cost": _pairs(each["cost"]),
         "alternatives": tuple(map(_pairs, each["alternatives"])), "where": _pairs(each["where"]),
+        "family": bytes.fromhex(each.get("family", "")),
     }) for each in data["kinds"])
     return Program(
         codes=tuple((bytes.fromhex(digest), 0) for digest in data["codes"]), kinds=kinds, literals=Blobs(ints(data["literals"]), b""),
