@@ -249,7 +249,7 @@ def begin_plan(core: Core, dag: DAG, returns: Iterable[Hashable] | None, inputs:
     """Lower a graph, and ask for what the coordinator knows of its functions."""
     lowered = lower(dag, returns=returns, max_retries=max_retries, inputs=inputs)
     kinds = lowered.program.kinds
-    if not any(kind.alternatives for kind in kinds):
+    if not any(kind.alternatives or kind.family for kind in kinds):
         return lowered, core.ask("outlook", kinds=kinds)
     from handoff.client.planning.basis import alternatives_of, families_of
 

@@ -11,6 +11,8 @@ from handoff.scheduler.runs import AHEAD, Run
 WORTH_ROUND_TRIPS = 4.0     # less backlog than this is worked off before the tasks could arrive elsewhere
 PAUSE_ROUND_TRIPS = 50.0    # between two recalls from one node: what comes back to it must not go to and fro
 IDLE_MAX = 8                # idle nodes to which links are looked at
+LATE_SECONDS = 0.25         # what is planned ahead is there to be done much sooner than this
+LATE_AGAIN = 0.5            # after such a part of the time for which nothing has ended, it is looked at again
 TASKS_MAX = 65_536          # in one recall
 
 
@@ -18,6 +20,9 @@ def recall_for_idle_nodes(now: float, ledger: Ledger) -> None:
     """Ask the busiest node for a fair part of what it has not started, if some node has a core that nothing is planned for."""
     if not any(shape.ahead for shape in ledger.ready.shapes.values()):
         return    # nothing is planned ahead anywhere
+    if not ledger.is_watching_late:
+        ledger.is_watching_late = True
+        ledger.remind(now + LATE_SECONDS, "late")
     trip = ledger.settings.round_trip_seconds
     donors = [
         node for node in ledger.nodes.values()
@@ -45,7 +50,31 @@ def recall_for_idle_nodes(now: float, ledger: Ledger) -> None:
             wanted = _recall(ledger, donor, run, idle, wanted, waits[donor])
 
 
-def _recall(ledger: Ledger, donor: Node, run: Run, idle: list[Node], wanted: float, wait: float) -> float:
+def recall_from_late(now: float, ledger: Ledger) -> None:
+    """Ask for all that waits on nodes where nothing has ended for long, as far as other nodes have cores to which nothing was given.
+
+    There, tasks that were thought to be short run for long, and others were planned that have no room now. Which of them have begun, the
+    node knows: it gives back the others.
+    """
+    ledger.is_watching_late = False
+    overdue = {
+        node: now - node.moved_at - node.backlog for node in ledger.nodes.values() if node.ahead and node.state == "ready"
+        and now - node.moved_at > LATE_SECONDS
+    }
+    for node in overdue:
+        node.work_out(now, ledger.estimates)
+    idle = [node for node in ledger.nodes.values() if node.state == "ready" and node.lanes[0] <= now]
+    for node, late in overdue.items():
+        for number in reversed(node.sent):
+            run = ledger.runs.get(number)
+            if run is not None and idle:
+                _recall(ledger, node, run, idle, float("inf"), late, is_late=True)
+    if any(shape.ahead for shape in ledger.ready.shapes.values()):
+        ledger.is_watching_late = True
+        ledger.remind(now + max(LATE_SECONDS, LATE_AGAIN * max(overdue.values(), default=0.0)), "late")
+
+
+def _recall(ledger: Ledger, donor: Node, run: Run, idle: list[Node], wanted: float, wait: float, *, is_late: bool = False) -> float:
     """Recall from the end of what was given: that is the least urgent, and the least likely to have started."""
     tasks: list[int] = []
     able: dict[int, bool] = {}
@@ -53,10 +82,10 @@ def _recall(ledger: Ledger, donor: Node, run: Run, idle: list[Node], wanted: flo
     if not ready:
         return wanted
     starts_soon = max(1, int(1.0 / (donor.share(run.shapes[run.kind[ready[0]]].need) or 1.0)))
-    for task in reversed(ready[starts_soon:]):
+    for task in reversed(ready if is_late and len(ready) > starts_soon else ready[starts_soon:]):
         if wanted <= 0.0 or len(tasks) >= TASKS_MAX:
             break
-        if run.state[task] != AHEAD or ledger.allowed(run, task) is not None:
+        if (run.state[task] != AHEAD and not is_late) or ledger.allowed(run, task) is not None:
             continue
         kind = run.kind[task]
         shape = run.shapes[kind]

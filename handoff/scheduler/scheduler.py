@@ -38,7 +38,7 @@ from handoff.scheduler.greedy import Greedy
 from handoff.scheduler.invariants import check
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.recall import recall_for_idle_nodes, recall_stranded, take_back
+from handoff.scheduler.recall import recall_for_idle_nodes, recall_from_late, recall_stranded, take_back
 from handoff.scheduler.reports import take_report
 from handoff.scheduler.runs import DELAYED, DONE, GONE, WAITING
 from handoff.scheduler.silence import Silence
@@ -354,6 +354,8 @@ class Scheduler:
                 if run.state[second] == WAITING and not run.unplanned[second]:
                     self.ledger.consider(run, second)
                     self.ledger.is_changed = True
+            case "late":
+                recall_from_late(now, self.ledger)
             case "again":
                 self.ledger.again_at = float("inf")
                 self.ledger.is_changed = True
