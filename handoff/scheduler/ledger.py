@@ -59,8 +59,7 @@ class Ledger:
         self.runs: dict[int, Run] = {}
         self.tasks = 0                         # in unfinished runs
         self.timers: list[tuple[float, int, str, int, int, int]] = []   # (when, sequence, what, and up to three numbers)
-        self.sequence = 0
-        self.sweep_at = 64                     # when they are so many, timers of what is over are swept out
+        self.sequence, self.sweep_at = 0, 64   # when they are so many, timers of what is over are swept out
         self.is_watching_late = False          # a timer is set to look for short tasks that are not
         self.again_at = float("inf")           # when something is to be placed anew, even if nothing happens until then
         self.out = Outbox(self.nodes, self.client_knows, self.codes, self.memory)
