@@ -181,12 +181,12 @@ class _Lowering:
         return self.root.get(place, place if place in self.where else None)
 
     def _wheres(self) -> dict[int, dict[str, str]]:
-        """What shares a node needs all the labels that any of it asks for."""
+        """What shares a node needs all the labels that any of it asks for. (Where that node is named, each can be held against it.)"""
         found: dict[int, dict[str, str]] = {}
         for place in {**dict.fromkeys(self.root.values()), **self.root}:
-            where = self.links.functions[place].where
-            if where:
-                found.setdefault(self.root.get(place, place), {}).update(where)
+            where, root = self.links.functions[place].where, self.root.get(place, place)
+            if where and not isinstance(self.links.functions[root].node, str):
+                found.setdefault(root, {}).update(where)
         return found
 
     def _near(self) -> Iterator[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import islice, product
 
@@ -58,6 +58,9 @@ def obstacle(
             return Obstacle("AllocationError", text, index, True)
         offered = [by_name[kind.node]] if kind.node else nodes
         if not any(_can_run(node, kind, cluster) for node in offered):
+            is_grouped = any(program.kind[task] == index for group in program.groups for task in group)
+            if is_grouped and not any(node.matches(kind.where) for node in offered):
+                kind = replace(kind, name=_whole_group(kind.name))   # what shares a node asks for all labels that any of it asks for
             return Obstacle("AllocationError", shortage(kind, offered, cluster), index, False)
     if program.groups and not by_name:
         by_name = {node.name: node for node in nodes}
@@ -71,8 +74,7 @@ def obstacle(
             index = program.kind[group[0]]
             several = list(islice(product(*[(kind.cost, *kind.alternatives) for kind in members]), COSTS_MAX))
             first, *others = dict.fromkeys(map(_most, several))
-            what = f"the {len(group)} functions that are collocated with {program.kinds[index].name}"
-            together = Kind((), what, cost=first, alternatives=tuple(others), where=members[0].where, node=pinned)
+            together = Kind((), _whole_group(program.kinds[index].name), cost=first, alternatives=tuple(others), where=members[0].where, node=pinned)
             return Obstacle("AllocationError", shortage(together, offered, cluster), index, False)
     return absent
 
@@ -83,6 +85,10 @@ def _most(costs: Iterable[Amounts]) -> Amounts:
     for name, amount in (each for cost in costs for each in cost):
         most[name] = max(amount, most.get(name, 0))
     return tuple(sorted(most.items()))
+
+
+def _whole_group(name: str) -> str:
+    return f"{name} with what is collocated with it"
 
 
 def _can_run(node: Node, kind: Kind, cluster: Semaphores) -> bool:

@@ -89,6 +89,15 @@ def test_what_shares_a_node_has_all_labels_of_its_group() -> None:
     assert [kind_of(dag, id).where for id in ("root", "one", "two", "alone")] == [both, both, both, ()]
 
 
+def test_what_follows_a_pinned_function_keeps_its_labels_to_itself() -> None:
+    """The node is named, so each is held against it by itself, and who is refused is the one that asks for what it lacks."""
+    dag = DAG()
+    dag.add(Function("root", code=double, node="alpha"))
+    dag.add(Function("one", code=double, node=collocated("root"), where={"zone": "a"}))
+
+    assert [(kind_of(dag, id).node, kind_of(dag, id).where) for id in ("root", "one")] == [("alpha", ()), ("alpha", (("zone", "a"),))]
+
+
 def test_a_group_whose_root_is_near_another_is_still_a_group() -> None:
     """Nearness pins nothing."""
     dag = DAG()

@@ -139,8 +139,12 @@ def test_a_group_needs_a_node_for_all_of_it() -> None:
     with pytest.raises(RuntimeError) as caught:
         house.submit(program(members, groups=[[0, 1]]))
     assert str(caught.value) == (
-        "AllocationError: the 2 functions that are collocated with a needs cpu=3, license=1 on a node where zone=north, which no node can "
+        "AllocationError: a with what is collocated with it needs cpu=3, license=1 on a node where zone=north, which no node can "
         f"ever offer; nearest: 'b' (cpu=1), 'a' (license=0), 'c' (no label zone). {HINT}")
+    with pytest.raises(RuntimeError, match="AllocationError: a with what is collocated with it needs cpu=1 on a node where zone=west, "):
+        house.submit(program([(kind(each, where=(("zone", "west"),)), ()) for each in "ab"], groups=[[0, 1]]))   # of one, or of the other
+    with pytest.raises(RuntimeError, match="AllocationError: b needs cpu=9 on a node where zone=north, "):
+        house.submit(program([(kind("a", where=where), ()), (kind("b", {"cpu": 9}, where=where), ())], groups=[[0, 1]]))
     house.join("d", labels={"zone": "north"}, offers={"cpu": 3, "license": 1})
     run = house.submit(program(members, groups=[[0, 1]]))
     house.finish(run)
