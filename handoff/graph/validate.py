@@ -60,13 +60,13 @@ def given_inputs(links: Links, inputs: Mapping[Hashable, Any] | None) -> Mapping
         raise InvalidFunction(f'inputs is a dict from ids to values, such as inputs={{"x": 1}}, not {inputs!r}')
     if inputs or any(function.type == "input" for function in links.examples):
         expected = {function.id: function for function in links.functions if function.type == "input"}
-        for id in expected:
-            if id not in inputs:
-                raise InvalidFunction(f"the input {id!r} has no value; give it with execute(dag, inputs={{{id!r}: value}})", function=id)
-        for id in inputs:
+        for id in inputs:   # first: where it is misspelt, this names both
             if id not in expected:
                 what = 'is not of type "input"' if id in links.position else f"is not in the graph{near(id, expected)}"
                 raise InvalidFunction(f"inputs has a value for {id!r}, which {what}", function=id)
+        for id in expected:
+            if id not in inputs:
+                raise InvalidFunction(f"the input {id!r} has no value; give it with execute(dag, inputs={{{id!r}: value}})", function=id)
     return inputs
 
 

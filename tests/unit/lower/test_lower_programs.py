@@ -271,6 +271,7 @@ def test_retries_are_a_number_that_can_be_counted(max_retries: Any) -> None:
     (None, "the input 'x' has no value"),
     ({"x": 1, "y": 2}, "inputs has a value for 'y', which is not in the graph"),
     ({"x": 1, "a": 2}, "inputs has a value for 'a', which is not of type"),
+    ({"xx": 1}, "inputs has a value for 'xx', which is not in the graph; did you mean 'x'\\?$"),
     ([1], "inputs is a dict"),
     ({"x": 1, 5: 2}, "inputs has a value for 5, which is not in the graph$"),
 ])
