@@ -15,7 +15,7 @@ from handoff.scheduler.semaphores import Semaphores
 
 NEAREST_MAX = 3   # nodes that are named with what they lack
 CLOSE = 0.7       # how alike a name must be to be suggested: gpu and cpu are not, license and licence are
-OR_WAIT = ", or submit with wait_for_nodes"   # the end of an advice that is no use to who does that already
+OR_WAIT = ", or run it in a graph with wait_for_nodes=True"   # the end of an advice that is no use to who does that already
 COSTS_MAX = 4     # combinations of alternatives of a group that are named
 LISTED_MAX = 8    # names or values that are listed where none is close to what was asked for
 
@@ -74,7 +74,8 @@ def obstacle(
             index = program.kind[group[0]]
             several = list(islice(product(*[(kind.cost, *kind.alternatives) for kind in members]), COSTS_MAX))
             first, *others = dict.fromkeys(map(_most, several))
-            together = Kind((), _whole_group(program.kinds[index].name), cost=first, alternatives=tuple(others), where=members[0].where, node=pinned)
+            what = _whole_group(program.kinds[index].name)
+            together = Kind((), what, cost=first, alternatives=tuple(others), where=members[0].where, node=pinned)
             return Obstacle("AllocationError", shortage(together, offered, cluster), index, False)
     return absent
 

@@ -119,12 +119,12 @@ def raised(house: House, graph: str) -> errors.HandoffError:
 
 OFFERS = {
     "many_cores": "function 'x': work needs cpu=3, which no node can ever offer; nearest: 'alpha' (cpu=2), 'beta' (cpu=1). "
-                  "Ask for less, start a node that has it, or submit with wait_for_nodes",
+                  "Ask for less, start a node that has it, or run it in a graph with wait_for_nodes=True",
     "many_gpus": "function 'x': work needs cpu=1, gpu=8, which no node can ever offer; nearest: 'beta' (gpu=2), 'alpha' (gpu=0). "
-                 "Ask for less, start a node that has it, or submit with wait_for_nodes",
+                 "Ask for less, start a node that has it, or run it in a graph with wait_for_nodes=True",
     "licences": "function 'x': work needs license=1, which no node can ever offer; nearest: 'alpha' (license=0), 'beta' (license=0); "
-                "no node has any license (there is cpu, gpu, memory). Ask for less, start a node that has it, or submit with "
-                "wait_for_nodes",
+                "no node has any license (there is cpu, gpu, memory). Ask for less, start a node that has it, or run it in a "
+                "graph with wait_for_nodes=True",
     "pinned": "function 'x': work needs cpu=2 on node 'beta', which it is pinned to; that node offers cpu=1. "
               "Ask for less, or pin it to another node",
 }

@@ -241,6 +241,13 @@ def test_map_names_an_option_that_it_does_not_know(client: handoff.Client) -> No
         list(client.map(abs, [1], wait_for_nodes=True))
 
 
+def test_what_no_node_can_run_is_told_where_waiting_is_possible(client: handoff.Client) -> None:
+    """Single calls have no `wait_for_nodes`: they are sent to what has."""
+    for call in (lambda: client.submit(abs, -1, cost={"tape": 1}).result(), lambda: list(client.map(abs, [-1], cost={"tape": 1}))):
+        with pytest.raises(errors.AllocationError, match="start a node that has it, or run it in a graph with wait_for_nodes=True"):
+            call()
+
+
 def test_map_raises_what_a_function_raises(client: handoff.Client) -> None:
     """In its place in the order; what is left is cancelled."""
     values = client.map(lambda x: 10 // x, [5, 0, 2], max_retries=0)

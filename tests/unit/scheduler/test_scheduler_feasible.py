@@ -34,7 +34,7 @@ HOUSE: dict[str, tuple[Mapping[str, Any], Mapping[str, str]]] = {
     "gamma": ({"cpu": 1, "license": 1}, {}),
     "tiny": ({"cpu": 0.5}, {}),
 }
-HINT = "Ask for less, start a node that has it, or submit with wait_for_nodes"
+HINT = "Ask for less, start a node that has it, or run it in a graph with wait_for_nodes=True"
 
 
 @pytest.mark.parametrize(("what", "text"), [
