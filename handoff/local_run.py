@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
 from contextvars import copy_context
+from traceback import walk_tb
 from typing import Any
 
 from handoff.client.result import RunResult
@@ -16,12 +17,13 @@ from handoff.graph.dag import DAG
 from handoff.graph.function import Argument, Function, name_of
 from handoff.graph.links import Links
 from handoff.graph.references import Reference, replaced
-from handoff.graph.validate import check, given_inputs, refuse_streaming, step
+from handoff.graph.validate import check, given_inputs, nested_too_deeply, refuse_streaming, step
 from handoff.node.current import TASK, CurrentTask
 from handoff.resources import DEFAULT_COST, SCALE, costs
 
 NODE = "local"                       # what functions are told about where they run
 RETRIES_MAX = 3                      # where a function says nothing itself
+_OURS = frozenset({__file__, replaced.__code__.co_filename})
 
 
 def execute_local(dag: DAG, inputs: Mapping[Hashable, Any] | None = None) -> RunResult:
@@ -65,6 +67,8 @@ class _LocalRun:
                 value = self._values[place] = self._call(place, {})
                 return value
             except (Exception, SystemExit) as error:
+                if isinstance(error, RecursionError) and _is_from_nesting(error):
+                    raise nested_too_deeply(function) from None
                 if attempt == attempts:
                     raise FunctionFailed(
                         f"{function.id!r} failed on {NODE!r} in attempt {attempt}: {type(error).__name__}: {error}",
@@ -123,6 +127,12 @@ class _LocalRun:
 
         context = copy_context()       # in which `current_task` knows the task
         return _off_the_loop(lambda: loop.run(awaited(), context=context))
+
+
+def _is_from_nesting(error: RecursionError) -> bool:
+    """Whether the stack was filled by functions inside functions, not by the code of one of them."""
+    frames = [frame.f_code.co_filename for frame, _ in walk_tb(error.__traceback__)]
+    return sum(file in _OURS for file in frames) > len(frames) / 2
 
 
 def _off_the_loop(work: Callable[[], Any]) -> Any:

@@ -15,7 +15,7 @@ from handoff.graph.dag import DAG
 from handoff.graph.function import Argument, Collocated, Function, Near
 from handoff.graph.links import Links, near
 from handoff.graph.references import Reference, references_in, replaced
-from handoff.graph.validate import RETRIES_MOST, check, given_inputs, is_number_of_retries, refuse_streaming, roots
+from handoff.graph.validate import RETRIES_MOST, check, given_inputs, is_number_of_retries, nested_too_deeply, refuse_streaming, roots
 from handoff.program import Flag, Form, Kind, Program
 from handoff.resources import DEFAULT_COST, costs
 from handoff.wire.failures import without_our_frames
@@ -140,8 +140,7 @@ class _Lowering:
         except NotSerializable:
             raise
         except RecursionError:
-            raise InvalidFunction(f"{function.id!r}: inline functions are nested too deeply in it, or one of its arguments holds a "
-                                  "reference and itself", function=function.id) from None
+            raise nested_too_deeply(function) from None
         except Exception as error:
             raise self._explained(function, error) from without_our_frames(error)
         codes = tuple(folding.codes)

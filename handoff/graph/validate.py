@@ -70,6 +70,11 @@ def given_inputs(links: Links, inputs: Mapping[Hashable, Any] | None) -> Mapping
     return inputs
 
 
+def nested_too_deeply(function: Function) -> InvalidFunction:
+    """The error of a function for whose call Python's stack is too small."""
+    return _wrong(function, "inline functions are nested too deeply in it, or one of its arguments holds a reference and itself")
+
+
 def roots(links: Links) -> dict[int, int]:
     """Per collocated function, the function that it follows in the end, along chains."""
     target: dict[int, int] = {}

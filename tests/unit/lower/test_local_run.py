@@ -122,6 +122,28 @@ def test_the_error_of_the_last_attempt_is_the_cause(max_retries: int | None, att
     assert ran == ["broken"] * attempts
 
 
+def test_inline_functions_that_are_nested_too_deeply_are_told_as_on_a_cluster() -> None:
+    """At once, as what they are; a function that calls itself without end fails as it does there."""
+    def deeper(number: int) -> int:
+        return number + 1
+
+    def endless(number: int) -> int:
+        return endless(number)
+
+    def nested(levels: int, code: Any) -> DAG:
+        dag = DAG().add(Function(0, [], deeper, [0], type="inline"))
+        for level in range(1, levels):
+            dag.add(Function(level, [level - 1], deeper, type="inline"))
+        return dag.add(Function("end", [levels - 1], code))
+
+    assert execute_local(nested(50, deeper)).results["end"] == 51
+    for run in (execute_local, lower):
+        with pytest.raises(InvalidFunction, match="'end': inline functions are nested too deeply in it, or"):
+            run(nested(1000, deeper))
+    with pytest.raises(FunctionFailed, match="in attempt 4: RecursionError"):
+        execute_local(nested(50, endless))
+
+
 def test_leaving_is_a_failure() -> None:
     """sys.exit() in a function ends the run, not this process."""
     def leave() -> None:
