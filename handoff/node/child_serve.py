@@ -17,6 +17,7 @@ from handoff.node.child_batch import Batch, Library
 from handoff.node.child_outbox import Outbox
 from handoff.node.child_output import Output
 from handoff.node.child_run import Runner
+from handoff.node.child_surroundings import Surroundings
 from handoff.node.current import answer_with, current_task
 from handoff.node.phrases import BATCH, CANCEL, CODE, FORGET_CODE, MAP, SETUP, UNMAP
 from handoff.node.pipe import FRAME_BYTES_MAX, Frame, FrameReader
@@ -37,12 +38,14 @@ class Worker:
         self._library = Library()
         self._runner = Runner(self._outbox, self._output, marker, INLINE_BYTES)
         self._streams: tuple[TextIO, TextIO] = sys.stdout, sys.stderr    # where tasks begin to print to
+        self._surroundings = Surroundings()
         self._coroutines: Any = None  # made, with its thread and asyncio, when the first coroutine comes
         answer_with(self._runner.current)
 
     def capture(self) -> None:
-        """Take over what this process prints and logs."""
+        """Take over what this process prints and logs, and what its tasks change around them."""
         child_output.capture(self._output)
+        self._surroundings.watch()
         self._streams = sys.stdout, sys.stderr
         os.register_at_fork(after_in_child=self._forked)
         gc.collect()
@@ -85,8 +88,9 @@ class Worker:
 
     def _start(self, batch: Batch) -> None:
         if batch.devices:  # before any of its code is loaded; always the same ones in this process, since CUDA looks but once
-            os.environ["CUDA_VISIBLE_DEVICES"] = batch.devices
-            os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order in which the driver's tools, and we, count them
+            self._surroundings.keep("CUDA_VISIBLE_DEVICES", batch.devices)
+            if "CUDA_DEVICE_ORDER" not in os.environ:
+                self._surroundings.keep("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order in which the driver's tools, and we, count them
         coroutines = batch.coroutines()
         if coroutines:
             if self._coroutines is None:
@@ -96,6 +100,7 @@ class Worker:
             self._coroutines.start(batch, coroutines)
         if len(coroutines) < batch.count:
             sys.stdout, sys.stderr = self._streams    # one that ran here before may have left a file there, or nothing
+            self._surroundings.restore()
             self._runner.run(batch)
 
 
