@@ -17,7 +17,7 @@ def connect(address: str | None = None, *, secret: str | Path | Secret | None = 
     """A client of the cluster whose coordinator is at `address`, "host:port".
 
     Without an address: what HANDOFF_COORDINATOR says, or 127.0.0.1:7070. `secret` is the path of the cluster's secret file; without it, the
-    places are HANDOFF_SECRET_FILE, ~/.config/handoff/secret and HANDOFF_SECRET. Settings are those of handoff.toml and the environment,
+    places are HANDOFF_SECRET_FILE, HANDOFF_SECRET and ~/.config/handoff/secret. Settings are those of handoff.toml and the environment,
     as for daemons; ConfigError for ones that make no sense.
     """
     return Client(open_core(address, secret, timeout))

@@ -121,7 +121,7 @@ def default_path() -> Path:
 
 
 def find(explicit: Path | str | None = None, create: bool = False) -> Secret:
-    """The first secret found: `explicit` file, HANDOFF_SECRET_FILE, the service manager's credentials, the user's file, HANDOFF_SECRET.
+    """The first secret found: `explicit` file, HANDOFF_SECRET_FILE, HANDOFF_SECRET, the service manager's credentials, the user's file.
 
     With `create`, the user's file is made when there is none anywhere.
     """
@@ -131,6 +131,8 @@ def find(explicit: Path | str | None = None, create: bool = False) -> Secret:
         return read(Path(explicit))
     if named := os.environ.get("HANDOFF_SECRET_FILE", ""):
         return read(Path(named), "HANDOFF_SECRET_FILE")
+    if inherited:
+        return parse(inherited.replace(",", "\n"), "HANDOFF_SECRET")
     if credentials := os.environ.get("CREDENTIALS_DIRECTORY", ""):
         path = Path(credentials) / "handoff-secret"
         if path.exists():
@@ -138,8 +140,6 @@ def find(explicit: Path | str | None = None, create: bool = False) -> Secret:
     default = default_path()
     if os.path.lexists(default):
         return read(default)
-    if inherited:
-        return parse(inherited.replace(",", "\n"), "HANDOFF_SECRET")
     if create:
         return create_file(default)
     raise ConfigError(
@@ -150,6 +150,8 @@ def find(explicit: Path | str | None = None, create: bool = False) -> Secret:
 
 def read(path: Path, why: str = "") -> Secret:
     """The secret in this file, if it belongs to us and nobody else can read it."""
+    if path.name.lower().startswith(PREFIX) and not path.exists():
+        raise ConfigError(f"{why or 'what names the secret file'} is a secret itself, and has to be the path of a file in which it stands")
     named = f"secret file {path}" + (f" (from {why})" if why else "")
     try:
         # Opened once and judged by its descriptor, so that it can't be exchanged between the look and the reading.

@@ -147,7 +147,7 @@ def test_what_is_no_secret_file_is_refused(home: Path) -> None:
 
 
 def test_places_are_asked_in_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An explicit file comes before HANDOFF_SECRET_FILE, the credentials directory, the user's file and HANDOFF_SECRET."""
+    """An explicit file, then what the environment says, then the credentials directory and the user's file."""
     made = [secret.generate() for _ in range(5)]
     explicit = written(home / "explicit", made[0].text)
     monkeypatch.setenv("HANDOFF_SECRET_FILE", str(written(home / "named", made[1].text)))
@@ -159,11 +159,23 @@ def test_places_are_asked_in_order(home: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "HANDOFF_SECRET" not in os.environ
     assert secret.find() == made[1]
     monkeypatch.delenv("HANDOFF_SECRET_FILE")
+    assert secret.find() == secret.find() == made[4]    # also when it is not in the environment any more
+    monkeypatch.setitem(secret._inherited, "text", "")
     assert secret.find() == made[2]
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
     assert secret.find() == made[3]
-    (home / "config" / "handoff" / "secret").unlink()
-    assert secret.find() == secret.find() == made[4]
+
+
+def test_a_secret_in_the_place_of_its_file_is_not_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever mistakes one for the other finds no secret in the error, nor in what logs it."""
+    text = secret.generate().text
+    for given in (text, text.strip(), text.upper()):
+        with pytest.raises(ConfigError, match="is a secret itself") as caught:
+            secret.find(given)
+        assert text.strip() not in str(caught.value).lower()
+    monkeypatch.setenv("HANDOFF_SECRET_FILE", text)
+    with pytest.raises(ConfigError, match="^HANDOFF_SECRET_FILE is a secret itself"):
+        secret.find()
 
 
 def test_no_secret_anywhere_says_what_to_do(home: Path) -> None:
