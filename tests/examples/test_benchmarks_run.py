@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -72,3 +73,23 @@ def test_a_folder_without_workflows_is_one_line(tmp_path: Path) -> None:
 
     assert ran.returncode == 2
     assert ran.stderr.splitlines()[-1].endswith(f"there are no workflow files (*.json) in {tmp_path}")
+
+
+def test_a_profile_ends_as_its_benchmark_does(tmp_path: Path) -> None:
+    """Although py-spy, for which a stand-in is here, ends well whatever becomes of what it looks at."""
+    for name, text in {
+        "scripts/profile": (MAIN.parents[1] / "profile").read_text(),
+        "scripts/environment": 'cd "$(dirname "${BASH_SOURCE[0]}")/.."\n',
+        "scripts/benchmarks/main.py": "import sys\nsys.exit(int(sys.argv[1]))\n",
+        "bin/py-spy": '#!/usr/bin/env bash\nwhile [ "$1" != -- ]; do shift; done\n"${@:2}"\nexit 0\n',
+        "bin/python": f'#!/usr/bin/env bash\nexec {sys.executable} "$@"\n',
+    }.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+
+    for status in (0, 2):
+        ran = subprocess.run([tmp_path / "scripts" / "profile", str(status)], env=environment, cwd=tmp_path, timeout=60, check=False)
+        assert ran.returncode == status
