@@ -22,7 +22,7 @@ from handoff.graph.dag import DAG
 from handoff.graph.function import Function
 from handoff.graph.options import OPTIONS, options_of
 from handoff.messages import Submit
-from handoff.wire.values import pack, unpack
+from handoff.wire.values import as_here, is_plain, pack, unpack
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -329,5 +329,6 @@ def finish_attach(state: RunState) -> None:
         return
     answer: Any = state.answer
     ids, hidden = unpack(answer["ids"]) if answer.get("ids") else (list(range(int(answer["total"]))), {})
+    ids = [each if is_plain(each) else as_here(each) for each in ids]   # enums, say, of the script that began it: this one has its own
     number = {name: task for task, name in enumerate(ids) if name is not None}
     state.graph = Graph(answer.get("name", ""), ids, [int(task) for task in answer["outputs"]], number, hidden=hidden)

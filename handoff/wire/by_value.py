@@ -9,7 +9,7 @@ import sys
 import typing
 import weakref
 from collections import ChainMap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from types import FunctionType
 from typing import Any
 
@@ -89,6 +89,39 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no 
         },
         cloudpickle.Pickler.dispatch_table,
     )
+
+
+# ── what came from another process of the script ────────────────────────────
+
+
+def as_here(id: Hashable) -> Hashable:
+    """An id as this script would have made it: of its classes, those that came by value are those of the same name here.
+
+    Where that can't be (there is no such class, or another one), the id itself.
+    """
+    file = io.BytesIO()
+    try:
+        _HerePickler(file, 5).dump(id)
+        found: Hashable = pickle.loads(file.getvalue())
+        hash(found)
+    except Exception:
+        return id
+    return found
+
+
+class _HerePickler(pickle.Pickler):
+    def reducer_override(self, value: Any) -> Any:
+        """A class of a script goes by its name; all else as pickle does it."""
+        if isinstance(value, type) and value.__module__ == "__main__":
+            return _class_here, (value.__qualname__,)
+        return NotImplemented
+
+
+def _class_here(qualname: str) -> Any:
+    at: Any = sys.modules["__main__"]
+    for step in qualname.split("."):
+        at = getattr(at, step)
+    return at
 
 
 # ── exceptions ──────────────────────────────────────────────────────────────

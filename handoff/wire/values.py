@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from handoff.wire.by_value import dumps, dumps_error
+from handoff.wire.by_value import as_here, dumps, dumps_error
 from handoff.wire.failures import describe_exception
 from handoff.wire.unpicklable import find_unpicklable
 
 __all__ = [
-    "Packed", "describe_exception", "digest", "explain_unpicklable", "pack", "pack_code", "pack_exception", "pack_plain", "pack_result",
-    "unpack", "unpack_code", "unpack_exception", "unpicklable_part",
+    "Packed", "as_here", "describe_exception", "digest", "explain_unpicklable", "pack", "pack_code", "pack_exception", "pack_plain",
+    "pack_result", "unpack", "unpack_code", "unpack_exception", "unpicklable_part",
 ]
 
 _MARK = b"HV"
