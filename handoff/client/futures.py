@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from handoff.client.state import RunState
 from handoff.client.waiting import Awaited
+from handoff.errors import ResultTimeout
 
 
 class CallFuture(Awaited[Any]):
@@ -32,13 +33,19 @@ class CallFuture(Awaited[Any]):
         return self._run_state.run
 
     def result(self, timeout: float | None = None) -> Any:
-        """The value. Raises FunctionFailed, with the user's exception as its cause; TimeoutError leaves the function going."""
-        super().result(timeout)
+        """The value. Raises FunctionFailed, with the user's exception as its cause; ResultTimeout leaves the function going."""
+        try:
+            super().result(timeout)
+        except TimeoutError:
+            raise self._late(timeout) from None
         return self._run_state.value(self._run_state.graph.outputs[0])
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What `result` would raise; None when there is a value."""
-        error = super().exception(timeout)
+        try:
+            error = super().exception(timeout)
+        except TimeoutError:
+            raise self._late(timeout) from None
         if error is None:
             try:
                 self._run_state.value(self._run_state.graph.outputs[0])
@@ -53,6 +60,9 @@ class CallFuture(Awaited[Any]):
         self.set_running_or_notify_cancel()  # wakes those in concurrent.futures.wait
         self._run_state.core.cancel(self._run_state)
         return True
+
+    def _late(self, timeout: float | None) -> ResultTimeout:
+        return ResultTimeout(f"{self._run_state.graph.dag_id!r} is not over after {timeout:g} s; it goes on")
 
     def _look(self) -> None:
         """Something is new, on the loop's thread. The value counts as soon as it is here: that its run is over is heard later."""

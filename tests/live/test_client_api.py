@@ -241,6 +241,16 @@ def test_map_names_an_option_that_it_does_not_know(client: handoff.Client) -> No
         list(client.map(abs, [1], wait_for_nodes=True))
 
 
+def test_a_future_that_is_not_done_in_time_says_whose_it_is(client: handoff.Client) -> None:
+    """As a run does; it is the TimeoutError that those who know futures wait for."""
+    future = client.submit(time.sleep, 30)
+    for wait in (future.result, future.exception):
+        with pytest.raises(errors.ResultTimeout, match=r"'sleep' is not over after .* s; it goes on"):
+            wait(0.01)
+    assert issubclass(errors.ResultTimeout, TimeoutError) and not future.done()
+    assert future.cancel()
+
+
 def test_what_no_node_can_run_is_told_where_waiting_is_possible(client: handoff.Client) -> None:
     """Single calls have no `wait_for_nodes`: they are sent to what has."""
     for call in (lambda: client.submit(abs, -1, cost={"tape": 1}).result(), lambda: list(client.map(abs, [-1], cost={"tape": 1}))):
