@@ -88,9 +88,8 @@ class Worker:
 
     def _start(self, batch: Batch) -> None:
         if batch.devices:  # before any of its code is loaded; always the same ones in this process, since CUDA looks but once
-            self._surroundings.keep("CUDA_VISIBLE_DEVICES", batch.devices)
-            if "CUDA_DEVICE_ORDER" not in os.environ:
-                self._surroundings.keep("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order in which the driver's tools, and we, count them
+            os.environ["CUDA_VISIBLE_DEVICES"] = batch.devices
+            os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order in which the driver's tools, and we, count them
         coroutines = batch.coroutines()
         if coroutines:
             if self._coroutines is None:
