@@ -11,10 +11,12 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from witness import PATIENCE_SECONDS, await_file
 
 import handoff
 from handoff import errors
@@ -38,6 +40,14 @@ def sleeper(seconds: float) -> float:
     """Takes time."""
     time.sleep(seconds)
     return seconds
+
+
+def sleeps_on(seconds: float, path: Path) -> float:
+    """Takes time, and goes on until that file is there; how long it took."""
+    started = time.monotonic()
+    time.sleep(seconds)
+    await_file(path)
+    return time.monotonic() - started
 
 
 def pair(sleep: float) -> handoff.DAG:
@@ -175,16 +185,20 @@ def test_a_run_is_cancelled_by_its_number(client: handoff.Client, cluster: hando
         run.result(timeout=10)
 
 
-def test_status_and_timeline(client: handoff.Client) -> None:
+def test_status_and_timeline(client: handoff.Client, tmp_path: Path) -> None:
     """While it runs and afterwards."""
-    run = client.start(pair(0.3))
+    dag = handoff.DAG("pair")
+    dag.call(sleeper, 0.0, id="quick")
+    dag.call(sleeps_on, 0.3, tmp_path / "asked", id="slow")
+    run = client.start(dag)
     assert next(run.as_completed())[0] == "quick"
     status = run.status()
+    (tmp_path / "asked").touch()
     assert (status.state, status.total) == ("running", 2)
-    run.result(10)
+    slept = run.result(PATIENCE_SECONDS).results["slow"]
     assert (run.status().state, run.status().done) == ("done", 2)
     records = {record.function: record for record in run.timeline()}
-    assert 0.3 <= records["slow"].seconds < 5
+    assert 0.3 <= slept <= records["slow"].seconds < slept + 5
     assert records["slow"].attempt == 1
     assert records["quick"].node in {"node-1", "node-2"}
     assert records["quick"].nbytes > 0
