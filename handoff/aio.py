@@ -298,7 +298,7 @@ class Run:
         if state.over.done() or not state.run:
             return status_of(state, None)
         try:
-            return status_of(state, await asyncio.wrap_future(state.core.ask("run", state.run)))
+            return status_of(state, await asyncio.wrap_future(state.ask("run")))
         except HandoffError:  # it ended just now
             return status_of(state, None)
 
@@ -306,7 +306,7 @@ class Run:
         """How each function ran that is done, in the order of their starts."""
         state = self._state
         try:
-            return timeline_of(state, await asyncio.wrap_future(state.core.ask("timeline", state.run)))
+            return timeline_of(state, await asyncio.wrap_future(state.ask("timeline")))
         except ExecutionError as error:
             raise forgotten("there is no timeline", state, error) from None
 

@@ -11,7 +11,8 @@ from typing import Any
 from handoff import messages
 from handoff.client import events
 from handoff.client.forgets import Forgets
-from handoff.client.reach import Reach, out_of_reach
+from handoff.client.questions import Questions
+from handoff.client.reach import RESTARTED, Reach, out_of_reach
 from handoff.client.table import ANNOUNCED, MISSING, Table, by_node, nbytes_of, part_of
 from handoff.columns import Ints, Longs, ints, longs
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
@@ -29,7 +30,7 @@ class ClientBrain:
         self.peers: dict[PeerId, tuple[str, tuple[str, int]]] = {}  # node -> its name and address
         self._tables: dict[int, Table] = {}                # by token, until forgotten
         self._runs: dict[RunId, Table] = {}                # the same, from Accepted on
-        self._questions: dict[int, None] = {}
+        self._questions = Questions()
         self._dropped_at: float | None = None              # since when the coordinator is away
         self._away = ""                                    # why new runs fail at once; empty: they do not
         self._reach = Reach(settings)
@@ -79,8 +80,8 @@ class ClientBrain:
                 self._cancel(token, reason)
             case events.CancelOther(run, reason):
                 self._say(COORDINATOR, messages.Cancel(run, reason))
-            case events.Question(message):
-                self._ask(message)
+            case events.Question(message, of):
+                self._ask(message, of)
             case events.Attach(token, run):
                 self._attach(token, run)
             case events.Welcomed(me):
@@ -120,11 +121,14 @@ class ClientBrain:
         else:
             self._say(COORDINATOR, messages.Ask(token, "attach", run))
 
-    def _ask(self, question: messages.Ask | messages.Drain) -> None:
-        if self._away:
-            self._effects.append(events.Unanswered(question.token, events.Failure("ConnectionLost", self._away)))
+    def _ask(self, question: messages.Ask | messages.Drain, of: int | None) -> None:
+        table, why = self._tables.get(of) if of is not None else None, self._away
+        if of is not None and (table is None or table.run is None):   # now its number may be that of another run
+            why = f"the coordinator that knew this run is gone: {RESTARTED}"
+        if why:
+            self._effects.append(events.Unanswered(question.token, events.Failure("ConnectionLost", why)))
         else:
-            self._questions[question.token] = None
+            self._questions.add(question.token)
             self._say(COORDINATOR, question)
 
     def _cancel(self, token: int, reason: str) -> None:
@@ -150,7 +154,9 @@ class ClientBrain:
     def _fetch(self, token: int, task: int) -> None:
         table = self._tables.get(token)
         if table is None or table.run is None or (table.is_over and table.done is None):
-            failure = events.Failure("ResultLost", "its run is over and its values were let go", task)
+            is_former = table is not None and table.run is None
+            why = f"the coordinator of its run is gone: {RESTARTED}" if is_former else "its run is over and its values were let go"
+            failure = events.Failure("ResultLost", why, task)
             self._effects.append(events.Unfetched(token, task, failure))
         elif task < len(table.state) and table.state[task] in (MISSING, ANNOUNCED) and task not in table.fetching:
             table.fetching[task] = None
@@ -219,17 +225,12 @@ class ClientBrain:
             self._say(COORDINATOR, messages.Cancel(run, table.cancelled))
 
     def _refused(self, token: int, failure: events.Failure) -> None:
-        if token in self._questions:
-            del self._questions[token]
-            self._effects.append(events.Unanswered(token, failure))
-        elif token in self._tables:
+        self._effects += self._questions.refused(token, failure)
+        if token in self._tables:
             self._fail(self._tables[token], failure)
 
     def _answered(self, token: int, data: Any) -> None:
-        if token in self._questions:
-            del self._questions[token]
-            self._effects.append(events.Answered(token, data))
-            return
+        self._effects += self._questions.answered(token, data)
         table = self._tables.get(token)
         if table is None or table.known or table.run is None:
             return
@@ -330,7 +331,7 @@ class ClientBrain:
 
     def _welcomed(self, me: PeerId) -> None:
         if self.me != NOBODY:
-            self._give_up("the coordinator does not know this client any more: it was restarted, or the client was away for too long")
+            self._give_up(f"the coordinator does not know this client any more: {RESTARTED}")
             for table in list(self._tables.values()):
                 self._fail(table, events.Failure("ConnectionLost", self._away))   # what lay on nodes is gone, too
                 table.run = None           # numbers may begin again: that of a former run may be that of a new one
@@ -347,8 +348,7 @@ class ClientBrain:
         for table in list(self._tables.values()):
             if not table.is_over:
                 self._fail(table, failure)
-        self._effects += [events.Unanswered(token, failure) for token in self._questions]
-        self._questions.clear()
+        self._effects += self._questions.void(failure)
 
     def _node_lost(self, now: float, peer: PeerId, reason: str) -> None:
         waiting = [table for table in self._runs.values() if table.needs(peer)]

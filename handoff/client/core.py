@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import getpass
 import itertools
 import os
 import platform
-import socket
 import threading
 import weakref
 from collections import deque
@@ -31,6 +29,7 @@ from handoff.client.options import check_drain, run_number
 from handoff.client.output import show
 from handoff.client.state import RunState, closed
 from handoff.client.waiting import PATIENCE_MAX, Awaited, bounded, check_may_wait, check_process
+from handoff.client.who import description
 from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.log import log
 from handoff.loop import Driver, new_event_loop, this_turn
@@ -56,7 +55,7 @@ class Core:
         self.address = address
         self._place = f"{address[0]}:{address[1]}"
         self._settings = settings or Settings()
-        self._identity = Identity(secret, "client", _description())
+        self._identity = Identity(secret, "client", description())
         self._boot = os.urandom(16)
         self._me = NOBODY
         self._coordinator_link: Link | None = None         # the last one, which may still be saying goodbye
@@ -147,6 +146,9 @@ class Core:
     def _welcomed(self, welcome: Welcome) -> None:
         if self._me != NOBODY:
             self._links.forget_all()
+            names = dict(self.names())
+            for state in self._states.values():   # new nodes may get the numbers that those had on which it ran
+                state.names = state.names or names
         self._me = welcome.peer
         self._coordinator_link = self._session.link
         self._driver.post(events.Welcomed(welcome.peer))
@@ -218,17 +220,18 @@ class Core:
         self.check_open(f"{topic!r} can't be asked for")
         kinds = tuple(kinds)
         codes, names = tuple(kind.codes for kind in kinds), tuple(kind.name for kind in kinds)
-        return self._question(Ask(self.token(), topic, RunId(run), task, codes, names))
+        return self.question(Ask(self.token(), topic, RunId(run), task, codes, names))
 
     def drain(self, node: str, seconds: float | None) -> Future[Any]:
         """Have a node leave when nothing needs it any more."""
         self.check_open(f"node {node!r} can't be drained")
         check_drain(node, seconds)
-        return self._question(Drain(node, self.token(), float(seconds or 0.0)))
+        return self.question(Drain(node, self.token(), float(seconds or 0.0)))
 
-    def _question(self, message: Ask | Drain) -> Future[Any]:
+    def question(self, message: Ask | Drain, of: int | None = None) -> Future[Any]:
+        """Say this to the coordinator, and be answered; with the token of the run of this client that it is about."""
         future = self._questions[message.token] = Awaited[Any](self)
-        self.post(events.Question(message))
+        self.post(events.Question(message, of))
         return future
 
     def fetch(self, token: int, task: int, future: Future[None]) -> None:
@@ -385,15 +388,6 @@ def close_all() -> None:
     """Close what is open, at exit."""
     for core in list(_open):
         core.close()
-
-
-def _description() -> str:
-    """Who this client is, for people who list runs."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "user"
-    return f"{user}@{socket.gethostname()}/{os.getpid()}"
 
 
 atexit.register(close_all)

@@ -43,6 +43,7 @@ class Question:
     """Say this, under the token that it carries, to the coordinator; answered by `Answered`, or by `Unanswered`."""
 
     message: Ask | Drain
+    of: int | None = None     # the token of the run of this client that it is about
 
 
 @dataclass(frozen=True, slots=True)

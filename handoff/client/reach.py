@@ -5,6 +5,8 @@ from __future__ import annotations
 from handoff.ids import PeerId
 from handoff.settings import ClientSettings
 
+RESTARTED = "it was restarted, or the client was away for too long"     # a coordinator that welcomes us anew
+
 
 class Reach:
     """Moments by node. A node that has no link and that nobody waits for is not in here."""

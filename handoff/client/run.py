@@ -79,7 +79,7 @@ class Run:
             return status_of(state, None)
         check_may_wait(state.core, "the status can't be asked for")
         try:
-            return status_of(state, state.core.ask("run", state.run).result())
+            return status_of(state, state.ask("run").result())
         except HandoffError:  # it ended just now, or the coordinator is away: say what is known here
             return status_of(state, None)
 
@@ -87,7 +87,7 @@ class Run:
         """How each function ran that is done, in the order of their starts."""
         state = self._state
         try:
-            return timeline_of(state, state.core.ask("timeline", state.run).result())
+            return timeline_of(state, state.ask("timeline").result())
         except ExecutionError as error:
             raise forgotten("there is no timeline", state, error) from None
 
@@ -101,14 +101,14 @@ class Run:
 
         state, task = self._state, task_of(self._state, function)
         try:
-            return explanation_of(state, function, state.core.ask("explain", state.run, task=task).result())
+            return explanation_of(state, function, state.ask("explain", task).result())
         except ExecutionError as error:
             raise unexplained(state, function, error) from None
 
     def corrections(self) -> list[Correction]:
         """The functions that run, or ran, elsewhere than the plan says that this run follows."""
         state = self._state
-        return corrections_of(state, state.core.ask("corrections", state.run).result()) if state.is_planned else []
+        return corrections_of(state, state.ask("corrections").result()) if state.is_planned else []
 
     # ── what it was like ─────────────────────────────────────────────────────
 
@@ -116,7 +116,8 @@ class Run:
         """The critical path as it happened, what each node did with its time, and what would have made the run shorter.
 
         Of a run that is not over: as far as it is. Raises ExecutionError once the coordinator does not know the run any more, as after a
-        failure; so do `trace` and `save`, and FileError where the file can't be written.
+        failure, and ConnectionLost once the coordinator is gone, or was restarted; so do `trace` and `save`, and FileError where the file
+        can't be written.
         """
         from handoff.client.story.report import report_of
 
@@ -140,8 +141,8 @@ class Run:
         state = self._state
         try:
             if not state.graph.kinds:
-                state.graph = with_edges(state.graph, state.core.ask("graph", state.run).result())
-            return story_of(state, state.core.ask("timeline", state.run).result())
+                state.graph = with_edges(state.graph, state.ask("graph").result())
+            return story_of(state, state.ask("timeline").result())
         except ExecutionError as error:
             raise untold(state, error) from None
 
@@ -210,7 +211,7 @@ def result_of(lease: Lease) -> RunResult:
     state.raise_if_failed()
     assert state.done is not None
     state.delivered = True
-    allocations = Allocations(state.graph.number, state.done.nodes, state.core.names())
+    allocations = Allocations(state.graph.number, state.done.nodes, state.names or state.core.names())
     return RunResult(state.graph.dag_id, state.run, Results(lease), allocations, state.done.bytes_moved, state.corrections or ())
 
 

@@ -17,7 +17,8 @@ from handoff.client.failures import error_of
 from handoff.client.waiting import Awaited
 from handoff.columns import Ints, ints
 from handoff.errors import ConnectionLost, ExecutionError, HandoffError
-from handoff.messages import Progress, RunDone
+from handoff.ids import NOBODY, RunId
+from handoff.messages import Ask, Progress, RunDone
 from handoff.program import Kind
 from handoff.wire.values import Packed, unpack
 
@@ -61,6 +62,7 @@ class RunState:
         self.accepted: Future[None] = Awaited(core)         # done when accepted, refused, or over
         self.over: Future[None] = Awaited(core)             # done when the run is over, well or not
         self.done: RunDone | None = None
+        self.names: Mapping[int, str] = {}             # of nodes, once the coordinator is gone whose numbers `done` has
         self.failure: Failure | None = None
         self.progress: Progress | None = None
         self.order: Ints = ints()                      # outputs in the order in which they were made known
@@ -135,6 +137,11 @@ class RunState:
             future.set_result(None)
 
     # ── read by callers ──────────────────────────────────────────────────────
+
+    def ask(self, topic: str, task: int = NOBODY) -> Future[Any]:
+        """Ask the coordinator about this run, or a task of it; `ConnectionLost` when the one that knew it is gone."""
+        self.core.check_open(f"{topic!r} can't be asked for")
+        return self.core.question(Ask(self.core.token(), topic, RunId(self.run), task), of=self.token)
 
     def error(self) -> HandoffError | None:
         """Why the run has no result; a fresh exception each time, since raising one changes it."""

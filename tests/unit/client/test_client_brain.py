@@ -420,6 +420,19 @@ def test_a_run_of_a_former_coordinator_is_not_taken_for_one_of_the_same_number(b
     assert of(bench.results(0), events.Arrived) == [events.Arrived(2, ints([0]), longs([1]), b"\x00")]
 
 
+def test_of_a_run_of_a_former_coordinator_nobody_else_is_asked(bench: Bench) -> None:
+    """By its number the new coordinator would tell of another run. Of that one it is asked, and of what is about no run."""
+    bench.running()
+    assert bench.tell(events.Question(Ask(5, "timeline", RUN), of=1)) == [Send(COORDINATOR, Ask(5, "timeline", RUN))]
+    bench.tell(events.Welcomed(PeerId(10)))
+    bench.tell(events.Start(Submit(2, "dag", program([True]))))
+    bench.hear(COORDINATOR, Accepted(2, RUN))
+    told = of(bench.tell(events.Question(Ask(6, "timeline", RUN), of=1)), events.Unanswered)
+    assert [(each.token, each.failure.code) for each in told] == [(6, "ConnectionLost")] and "restarted" in told[0].failure.text
+    assert bench.tell(events.Question(Ask(7, "timeline", RUN), of=2)) == [Send(COORDINATOR, Ask(7, "timeline", RUN))]
+    assert bench.tell(events.Question(Ask(8, "nodes"))) == [Send(COORDINATOR, Ask(8, "nodes"))]
+
+
 def test_large_values_of_a_former_coordinators_runs_are_lost(bench: Bench) -> None:
     """Its nodes let them go: who waits for one is told, and who asks later, too."""
     bench.running()
@@ -427,7 +440,8 @@ def test_large_values_of_a_former_coordinators_runs_are_lost(bench: Bench) -> No
     bench.hear(COORDINATOR, RunDone(RUN, ints([1, 1])))
     bench.tell(events.Fetch(1, 0))
     assert [each.task for each in of(bench.tell(events.Welcomed(PeerId(10))), events.Unfetched)] == [0]
-    assert [each.failure.code for each in of(bench.tell(events.Fetch(1, 1)), events.Unfetched)] == ["ResultLost"]
+    later = of(bench.tell(events.Fetch(1, 1)), events.Unfetched)
+    assert [each.failure.code for each in later] == ["ResultLost"] and "restarted" in later[0].failure.text
 
 
 def test_a_detached_run_is_attached(bench: Bench) -> None:

@@ -1,0 +1,64 @@
+"""A coordinator that is started again counts from 1 again, runs and nodes: what a client holds of before is not taken for new."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from daemons import House
+from witness import PATIENCE_SECONDS
+
+import handoff
+from handoff import DAG, Function, errors
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """Processes of this test alone."""
+    made = House(tmp_path, "", "5")
+    yield made
+    made.stop()
+
+
+def nodes_are_back(client: handoff.Client) -> set[str]:
+    """Who is there, as soon as both nodes are."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            names = {node.name for node in client.nodes()}
+        except errors.ConnectionLost:
+            names = set()
+        if len(names) == 2:
+            return names
+        assert time.monotonic() < deadline, names
+        time.sleep(0.05)
+
+
+def test_a_run_of_before_a_restart_is_lost_and_no_other_is_told_of(house: House) -> None:
+    """By its old number the new coordinator would tell of a new run; what the client has of it stays true."""
+    with handoff.connect(house.address, secret=house.secret_file) as client:
+        first = DAG("first")
+        first.add(Function("small", code=abs, extra_args=[-1], node="beta"))
+        first.add(Function("large", code=bytes, extra_args=[8 << 20], node="beta"))
+        old = client.start(first)
+        allocations = dict(old.result(PATIENCE_SECONDS).allocations)
+        house.coordinator.kill()
+        house.coordinator.wait()
+        house.start("again", ["handoff.coordinator", "--port", house.address.rpartition(":")[2]])
+        assert nodes_are_back(client) == {"alpha", "beta"}
+
+        second = DAG("second")
+        second.add(Function("other", code=abs, extra_args=[-2]))
+        new = client.start(second)
+        assert new.result(PATIENCE_SECONDS).results["other"] == 2
+        assert new.id == old.id
+        for ask in (old.report, old.timeline, lambda: old.explain("small")):
+            with pytest.raises(errors.ConnectionLost, match="restarted"):
+                ask()
+        assert [record.function for record in new.timeline()] == ["other"]
+        again = old.result()
+        assert again.results["small"] == 1 and dict(again.allocations) == allocations
+        with pytest.raises(errors.ResultLost, match="restarted"):
+            again.results["large"]
