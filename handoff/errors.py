@@ -93,7 +93,7 @@ class ExecutionError(HandoffError):
 
 
 class FunctionFailed(ExecutionError):
-    """`function` failed on `node` in its last `attempt`.
+    """`function` failed on `node` in its last `attempt`, which is what `current_task().attempt` said there.
 
     `__cause__` is the user's own exception when it could travel, and its cause the remote traceback as a `RemoteTraceback`;
     otherwise the `RemoteTraceback` directly. `type` is the qualified name of the user's exception.

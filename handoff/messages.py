@@ -218,6 +218,7 @@ class Plan:
     choices: Ints = field(default_factory=ints)   # pairs (task, alternative): tasks that are to claim Kind.alternatives[alternative]
     token: int = 0                # under which the collector submitted it, if it is to hear Accepted from the node; else 0
     relays: Ints = field(default_factory=ints)    # pairs (input, node): inputs to be asked for there, where they are or will be fetched
+    unbegun: Ints = field(default_factory=ints)   # pairs (task, count): so many of its attempts never began; user code counts the others
     body: Body = b""
 
 

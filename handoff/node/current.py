@@ -12,7 +12,7 @@ class CurrentTask(NamedTuple):
 
     run: int
     task: int        # its number in the run
-    attempt: int     # 1 the first time
+    attempt: int     # 1 the first time; attempts that never began do not count, those that a lost node may have begun do
     function: str    # the function's qualified name
     node: str        # the node's name
     gpus: tuple[int, ...] = ()       # the GPUs that it was given, by their index on the node; CUDA shows it these alone, counted from 0

@@ -132,6 +132,7 @@ class Execute:
     targets: tuple[PeerId, ...]               # for serializers: where the consumer runs; else NOBODY
     cost: Amounts = ()                        # what they were granted, the same for all: of alternatives, the chosen one
     gpus: tuple[int, ...] = ()                # which GPUs go with that, by their index on this node
+    tries: tuple[int, ...] = ()               # the attempts as user code is told of them; () where they are the same
 
 
 @dataclass(frozen=True, slots=True)

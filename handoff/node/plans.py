@@ -34,6 +34,7 @@ class Plans:
         all_sources = cast("list[PeerId]", plan.sources.tolist())
         choices = dict(zip(plan.choices[::2], plan.choices[1::2], strict=True)) if plan.choices else {}
         relays = dict(zip(plan.relays[::2], plan.relays[1::2], strict=True)) if plan.relays else {}
+        unbegun = dict(zip(plan.unbegun[::2], plan.unbegun[1::2], strict=True)) if plan.unbegun else {}
         waited, redirected, objects, tailored = table.recalled, table.redirected, Mode.OBJECT, table.tailored
         at = 0
         inputs: tuple[int, ...] = ()
@@ -56,7 +57,8 @@ class Plans:
             else:
                 inputs = sources = ()
             entry: Entry = (attempt, handling.kind, literal, inputs, sources if handling.is_tree else (),
-                            PeerId(targets[task]) if task in targets else NOBODY, urgency, handling, sources)
+                            PeerId(targets[task]) if task in targets else NOBODY, urgency, handling, sources,
+                            attempt - unbegun[task] if task in unbegun else attempt)
             if entry[TARGET] != NOBODY:
                 state.void(table, task)
                 asked.pop(task, None)

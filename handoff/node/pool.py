@@ -147,7 +147,7 @@ class WorkerPool:
         if large:
             frames = self._map(worker, large, frames)
         frames.append(frame([
-            BATCH, number, work.run, self._here(), array("I", work.tasks).tobytes(), array("I", work.attempts).tobytes(),
+            BATCH, number, work.run, self._here(), array("I", work.tasks).tobytes(), array("I", work.tries or work.attempts).tobytes(),
             [[kind.codes, int(kind.form), is_async(kind), kind.name, kind.timeout > 0] for kind in kinds], kind_of,
             work.literals if any(work.literals) else [], fan_in, references, given,
             self._names(work) if any(kind.form == Form.TREE for kind in kinds) else {},

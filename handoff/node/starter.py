@@ -145,7 +145,7 @@ class Starter:
             if worker.claim is not None:
                 self._crew.feed(worker, lane)
             return
-        attempts, kinds, literals, inputs, sources, targets, _, handlings, _ = zip(*entries, strict=True)
+        attempts, kinds, literals, inputs, sources, targets, _, handlings, _, tries = zip(*entries, strict=True)
         batch.tasks, batch.attempts, batch.left = tuple(tasks), attempts, len(tasks)
         self._crew.give(now, batch)
         if handlings[0].kind.timeout > 0:
@@ -157,7 +157,8 @@ class Starter:
         else:
             self._stalls.watch(now, batch)
             self._state.effects.append(Execute(
-                worker.id, run, batch.tasks, attempts, kinds, literals, inputs, sources, targets, lane.granted, worker.gpus or ()))
+                worker.id, run, batch.tasks, attempts, kinds, literals, inputs, sources, targets, lane.granted, worker.gpus or (),
+                tries))
 
     def _collect(self, draft: Draft, key: Key, limit: int) -> None:
         """Tasks of one run from the front of the lane: one of unknown or long duration, or several that are short together."""
@@ -238,8 +239,9 @@ class Starter:
         if not self._coroutines or worker is None:
             return
         for run, (tasks, entries) in self._coroutines.items():
-            attempts, kinds, literals, inputs, sources, targets, *_ = zip(*entries, strict=True)
-            self._state.effects.append(Execute(worker.id, run, tuple(tasks), attempts, kinds, literals, inputs, sources, targets))
+            attempts, kinds, literals, inputs, sources, targets, *_, tries = zip(*entries, strict=True)
+            self._state.effects.append(Execute(
+                worker.id, run, tuple(tasks), attempts, kinds, literals, inputs, sources, targets, tries=tries))
         self._coroutines = {}
 
 

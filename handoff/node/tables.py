@@ -74,7 +74,7 @@ class Handling:
 
 
 # What is kept of a planned task, in the order of Execute's columns (the first six), then for ourselves.
-Entry: TypeAlias = tuple[int, Kind, bytes, tuple[int, ...], tuple[PeerId, ...], PeerId, float, Handling, tuple[PeerId, ...]]
+Entry: TypeAlias = tuple[int, Kind, bytes, tuple[int, ...], tuple[PeerId, ...], PeerId, float, Handling, tuple[PeerId, ...], int]
 ATTEMPT: Final = 0
 INPUTS: Final = 3
 SHOWN: Final = 4     # the sources that user code is told: () unless the form is TREE
@@ -82,6 +82,7 @@ TARGET: Final = 5    # of a serializer: the node that its result is made for; el
 URGENCY: Final = 6
 HANDLING: Final = 7
 SOURCES: Final = 8   # the node that has or will have each input, as planned
+TRIED: Final = 9     # the attempt as user code is told of it: without those that never began
 
 
 class Table:

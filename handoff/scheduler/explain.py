@@ -46,7 +46,7 @@ def explain(ledger: Ledger, now: float, run: Run, task: int) -> dict[str, Any]:
     return {
         "task": task, "state": STATES[state], "name": kind.name, "cost": _cost(run, task, is_placed),
         "now": now - run.submitted, "node": here,
-        "attempt": run.attempt[task], "failures": run.failures.get(task, 0), "started": started if is_placed else 0.0,
+        "attempt": run.tried(task), "failures": run.failures.get(task, 0), "started": started if is_placed else 0.0,
         "seconds": seconds if is_placed else expected, "planned": run.given_at[task], "worker": run.worker[task],
         "pinned": kind.node, "where": [list(each) for each in kind.where], "only": _name(ledger, only) if only is not None else "",
         "plan": run.following.names[run.following.home[task]] if run.following and run.following.home[task] != NOBODY else "",

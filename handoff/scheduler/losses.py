@@ -46,7 +46,7 @@ def _lose_for(ledger: Ledger, now: float, run: Run, node: Node, reason: str) -> 
         kind = run.kinds[run.kind[task]]
         if kind.max_retries == 0 and not run.is_object(task):
             text = f"node {node.name!r} was lost ({reason}) with {kind.name} on it, which may not run again (max_retries=0)"
-            return RunFailed(run.run, "NodeLost", text, task, node.name, run.failures.get(task, 0) + 1)
+            return RunFailed(run.run, "NodeLost", text, task, node.name, run.tried(task))
     for group in [group for group, where in run.group_node.items() if where == peer]:
         del run.group_node[group]
     moved = [consumer for consumer, where in run.promised.items() if where == peer]

@@ -265,6 +265,7 @@ class Outbox:
         for task in tasks if run.choices else ():
             if task in run.choices:
                 choices.extend((task, run.choices[task] - 1))
+        unbegun = array("I", [each for task in tasks if run.unbegun[task] for each in (task, run.unbegun[task])] if run.unbegun else ())
         if count == 1:
             rank_of_it = run.rank[first] if run.rank else run.rank_seconds[kind[0]]
             urgencies = array("d", (urgency_of_kind[kind[0]] + (rank_of_it if rank_of_it < RANK_MAX else RANK_MAX),))
@@ -284,7 +285,7 @@ class Outbox:
         self.send(peer, Plan(
             run.run, numbers, attempts, kind, literals, fan_in, inputs, sources, urgencies, targets, tuple(new_kinds), codes,
             NOBODY if run.client is None else run.client, choices,
-            run.token if run.values_only and run.client is not None else 0, relays, body=body,
+            run.token if run.values_only and run.client is not None else 0, relays, unbegun, body,
         ))
 
     def _introduce(self, node: Node, peers: Iterable[int]) -> None:

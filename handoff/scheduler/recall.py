@@ -122,6 +122,7 @@ def take_back(ledger: Ledger, node: Node, recalled: Recalled) -> None:
         if run.twins and twins.ended(ledger, run, node.peer, task, attempt):
             continue
         if run.is_current(node.peer, task, attempt):
+            run.note_unbegun(task)
             ledger.unplan(run, task)
             back.append(task)
     for task in back:

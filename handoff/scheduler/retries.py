@@ -36,7 +36,7 @@ def pause(failures: int, settings: SchedulerSettings) -> float:
     return float(min(settings.retry_seconds_max, settings.retry_seconds * 2.0 ** (min(failures, 60) - 1)))
 
 
-def sentence(kind: Kind, failed: Failed, node: str, failures: int) -> str:
+def sentence(kind: Kind, failed: Failed, node: str, tried: int) -> str:
     """What happened, to what, where: for people."""
     how = {
         "crash": "killed its worker",
@@ -45,5 +45,5 @@ def sentence(kind: Kind, failed: Failed, node: str, failures: int) -> str:
         "unloadable": "could not be loaded",
     }.get(failed.cause, "failed")
     what = ": ".join(part for part in (failed.type, failed.text) if part)
-    tries = f"in attempt {failures}" if failures > 1 else "in its only attempt"
+    tries = f"in attempt {tried}" if tried > 1 else "in its only attempt"
     return f"{kind.name} {how} on node {node!r} {tries}" + (f": {what}" if what else "")

@@ -76,6 +76,7 @@ class Run:
         self.literal_starts = array("I" if len(program.literals.data) <= 0xFFFFFFFF else "Q", accumulate(program.literals.sizes, initial=0))
         self.state = bytearray(total)
         self.attempt = _ZERO * total                  # of the last plan; 0: never planned
+        self.unbegun: array[int] = _NONE              # how many of them its nodes gave back before they began; empty: none of any task
         self.node = _NOBODY * total                   # where it is planned, or where its result is
         self.nbytes = _ZERO_LONG * total
         self.seconds = _ZERO_DOUBLE * total
@@ -238,6 +239,16 @@ class Run:
             and self.node[task] == peer
             and AHEAD <= self.state[task] <= HELD
         )
+
+    def tried(self, task: int) -> int:
+        """The number of its last attempt as people count: those that never began do not count."""
+        return self.attempt[task] - self.unbegun[task] if self.unbegun else self.attempt[task]
+
+    def note_unbegun(self, task: int) -> None:
+        """Its last attempt was given back before it began."""
+        if not self.unbegun:
+            self.unbegun = _ZERO * self.total
+        self.unbegun[task] += 1
 
     def is_serializer(self, task: int) -> bool:
         """Whether it runs beside its one input for the sake of one consumer."""

@@ -177,18 +177,17 @@ class Scheduler:
         if not run.is_current(node.peer, failed.task, failed.attempt):
             return
         task = failed.task
-        kind = run.kinds[run.kind[task]]
+        kind, tried = run.kinds[run.kind[task]], run.tried(task)
         self.ledger.unplan(run, task)
         if node.leaves:
             draining.unbind(self.ledger, run, task)
         may_again = retries.count_failure(run, kind, failed, self.settings)
-        failures = run.failures[task]
         if not may_again:
             self.ledger.out.note(
-                "info", "task.failed", run=run.run, task=task, name=kind.name, node=node.name, attempt=failures, cause=failed.cause
+                "info", "task.failed", run=run.run, task=task, name=kind.name, node=node.name, attempt=tried, cause=failed.cause
             )
             fail(self.ledger, now, run, RunFailed(
-                run.run, "FunctionFailed", retries.sentence(kind, failed, node.name, failures), task, node.name, failures,
+                run.run, "FunctionFailed", retries.sentence(kind, failed, node.name, tried), task, node.name, tried,
                 failed.type or failed.cause, failed.traceback, failed.body,
             ))
             return
@@ -196,7 +195,7 @@ class Scheduler:
             run.avoid.setdefault(task, set()).add(node.peer)   # another node may have the module
         if run.crashes.get(task, 0) >= 2:
             lifetimes.make_alone(self.ledger, run, task)
-        self.ledger.delay(run, task, now + retries.pause(failures, self.settings))
+        self.ledger.delay(run, task, now + retries.pause(run.failures[task], self.settings))
         self.ledger.touch(run)
 
     # ── what clients say ────────────────────────────────────────────────────

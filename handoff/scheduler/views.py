@@ -82,7 +82,7 @@ def timeline(ledger: Ledger, run: Run, now: float) -> dict[str, Any]:
     return {
         "task": tasks,
         "node": [names.get(places[task], "") for task in tasks],
-        "attempt": [run.attempt[task] for task in tasks],
+        "attempt": [run.tried(task) for task in tasks] if run.unbegun else [run.attempt[task] for task in tasks],
         "started": _starts(run, tasks),
         "seconds": [run.seconds[task] for task in tasks],
         "nbytes": [run.nbytes[task] for task in tasks],

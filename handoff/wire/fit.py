@@ -92,6 +92,8 @@ def check_fit(message: Message, body_bytes: int) -> None:
                 raise ProtocolError(f"Plan has {len(message.choices)} numbers in pairs of choices")
             if len(message.relays) % 2:
                 raise ProtocolError(f"Plan has {len(message.relays)} numbers in pairs of relays")
+            if len(message.unbegun) % 2:
+                raise ProtocolError(f"Plan has {len(message.unbegun)} numbers in pairs of attempts that never began")
             _adds_up("Plan", sum(max(0, size) for _, size in message.codes), body_bytes)
         case _:
             pass

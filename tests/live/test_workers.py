@@ -151,6 +151,23 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as what is writte
 # ── code ────────────────────────────────────────────────────────────────────
 
 
+async def test_a_function_is_told_how_often_it_was_tried(house: House) -> None:
+    """Attempts that never began have numbers, too; those are for the coordinator."""
+    def tried() -> int:
+        from handoff import current_task
+
+        task = current_task()
+        assert task is not None
+        return task.attempt
+
+    kind = house.kind(tried)
+    nothing: tuple[tuple[()], tuple[()]] = ((), ())
+    house.pool.execute(Execute(
+        WorkerId(1), RUN, (0, 1), (5, 5), (kind, kind), (b"", b""), nothing, nothing, (NOBODY, NOBODY), tries=(2, 5)))
+    assert (await house.result(0), await house.result(1)) == (2, 5)
+    assert [attempt for event in house.of(Finished) for attempt in event.attempts] == [5, 5]
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -23,6 +23,7 @@ class Attempts:
         self._open: dict[tuple[RunId, int], dict[int, int]] = {}      # attempts that seem to be well: upsets at their start
         self._beside: dict[tuple[RunId, int], None] = {}              # planned again though nothing was heard of the attempt before
         self._doubled: dict[tuple[RunId, int], None] = {}
+        self._numbers: dict[tuple[RunId, int, int], int] = {}         # of attempts after ones that never began: the number for people
         self._made: dict[tuple[RunId, int, int], dict[tuple[str, int], None]] = {}  # what attempts gave: where, and how many bytes
 
     def upset(self) -> None:
@@ -52,8 +53,11 @@ class Attempts:
             self._end(message.run, message.tasks, message.attempts)
         if not isinstance(message, Plan):
             return
+        unbegun = dict(zip(message.unbegun[::2], message.unbegun[1::2], strict=True))
         for task, attempt in zip(message.tasks, message.attempts, strict=True):
             key = (message.run, task)
+            if task in unbegun:
+                self._numbers[message.run, task, attempt] = attempt - unbegun[task]
             latest = self._latest.get(key, 0)
             if attempt <= latest:
                 raise Groundless(f"{host} gets task {key} as attempt {attempt}; attempt {latest} was planned before")
@@ -77,7 +81,7 @@ class Attempts:
 
     def made(self, run: RunId, task: int, attempt: int, host: str, nbytes: int) -> None:
         """An attempt ended well there."""
-        self._made.setdefault((run, task, attempt), {})[host, nbytes] = None
+        self._made.setdefault((run, task, self._numbers.get((run, task, attempt), attempt)), {})[host, nbytes] = None
 
     def told(self, run: RunId, objects: Mapping[int, object], timeline: Mapping[str, list[Any]]) -> None:
         """What the coordinator would say of the run's tasks to who asks."""

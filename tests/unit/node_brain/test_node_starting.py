@@ -49,6 +49,17 @@ def test_execute_tells_all_about_a_task(hand: Any) -> None:
     assert node.last_of(Execute)[0].targets == (NOBODY,)
 
 
+def test_attempts_that_never_began_are_not_told(hand: Any) -> None:
+    """The coordinator hears of attempts by their numbers; the function is told how often it was tried, a coroutine too."""
+    node = hand()
+    node.plan({0: []}, attempt=4, unbegun={0: 3})
+    execute = node.last_of(Execute)[0]
+    assert (execute.attempts, execute.tries) == ((4,), (1,))
+    node.plan({1: []}, node.kind("coroutine", flags=Flag.OUTPUT | Flag.ASYNC), attempt=4, unbegun={1: 2})
+    node.warm_up()
+    assert [(each.attempts, each.tries) for each in node.all if isinstance(each, Execute)][-1] == ((4,), (2,))
+
+
 def test_a_task_waits_for_its_inputs(hand: Any) -> None:
     """A dependent starts once all its inputs are there, and one that takes an input twice waits for it once."""
     node = hand()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from scheduler_story import Cluster, many
+from scheduler_story import Cluster, kind, many
 
 from handoff.columns import ints
-from handoff.messages import Alive, Forget, Recall, Recalled
+from handoff.messages import Alive, Forget, Plan, Recall, Recalled, RunFailed
+from handoff.scheduler.explain import explain
 from handoff.scheduler.runs import DONE
 
 
@@ -66,3 +67,24 @@ def test_what_runs_where_it_is_stays_when_nobody_is_idle() -> None:
     cluster.hear("n1", Alive())
 
     assert not [message for _, message in cluster.said if isinstance(message, Recall)]
+
+
+def test_attempts_that_never_began_are_not_counted_for_people() -> None:
+    """What was given back is the first attempt for the function, for who asks, and in its failure; later ones count on from there."""
+    cluster = taught()
+    run = cluster.submit(many(10, kind(max_retries=1)))
+    table = cluster.scheduler.ledger.runs[run]
+    cluster.join("n2", cpu=1)
+    [recall] = [message for name, message in cluster.last if isinstance(message, Recall) and name == "n1"]
+    cluster.hear("n1", Recalled(run, recall.tasks, recall.attempts))
+    plan = next(message for _, message in cluster.last if isinstance(message, Plan))
+    task = plan.tasks[0]
+    assert task in recall.tasks and plan.attempts[0] == 2
+    assert dict(zip(plan.unbegun[::2], plan.unbegun[1::2], strict=True)) == dict.fromkeys(plan.tasks, 1)
+    assert explain(cluster.scheduler.ledger, cluster.now, table, task)["attempt"] == 1
+    cluster.fail(task, run=run)
+    cluster.wait(0.06)
+    assert table.attempt[task] == 3
+    cluster.fail(task, run=run)
+    [failed] = cluster.told(RunFailed)
+    assert failed.attempt == 2 and "in attempt 2" in failed.text

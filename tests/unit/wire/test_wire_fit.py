@@ -85,6 +85,7 @@ def test_what_fits_is_let_through() -> None:
     (plan(targets=ONE), 0, "1 numbers in pairs of targets"),
     (plan(choices=ONE), 0, "1 numbers in pairs of choices"),
     (plan(relays=ONE), 0, "1 numbers in pairs of relays"),
+    (plan(unbegun=ONE), 0, "1 numbers in pairs of attempts that never began"),
     (plan(codes=((b"d" * 16, 3), (b"e" * 16, -3))), 0, "Plan announces 3 bytes and has 0"),
 ])
 def test_what_does_not_fit_is_named(message: Message, body_bytes: int, says: str) -> None:
