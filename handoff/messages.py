@@ -211,7 +211,7 @@ class Plan:
     inputs: Ints
     sources: Ints                 # per input: the node that has or will have it (maybe this one)
     urgencies: Floats             # the higher the sooner, comparable between plans and runs
-    targets: Ints = field(default_factory=ints)  # pairs (task, node): for serializers, where the consumer will run
+    targets: Ints = field(default_factory=ints)  # pairs (task, node): where the consumer of a serializer will run
     new_kinds: tuple[tuple[int, Kind], ...] = ()  # kinds that this node has not seen in this run
     codes: tuple[tuple[bytes, int], ...] = ()     # code that this node has not seen: digest and size; bytes in body
     collector: PeerId = NOBODY    # the run's client: if a link with it stands, it need not say Collect

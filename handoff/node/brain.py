@@ -172,6 +172,8 @@ class NodeBrain:
                 continue
             table.asked.pop(task, None)
             table.size[task] = count
+            if task in table.senders:
+                table.senders[task] = peer
             if run in state.drops:
                 state.drops[run].pop(task, None)
             if task in table.objects:
@@ -189,6 +191,8 @@ class NodeBrain:
             if table.size.pop(task, None) is not None:
                 dropped.append(task)
                 table.tailored.pop(task, None)
+            if task in table.senders:
+                table.senders[task] = NOBODY
             if task not in table.waiters:
                 table.asked.pop(task, None)
             table.redirected.pop(task, None)

@@ -59,6 +59,10 @@ class Plans:
             entry: Entry = (attempt, handling.kind, literal, inputs, sources if handling.is_tree else (),
                             PeerId(targets[task]) if task in targets else NOBODY, urgency, handling, sources,
                             attempt - unbegun[task] if task in unbegun else attempt)
+            if targets and handling.is_tree:
+                for each in inputs:
+                    if each in targets:
+                        table.senders.setdefault(each, NOBODY)
             if entry[TARGET] != NOBODY:
                 state.void(table, task)
                 asked.pop(task, None)

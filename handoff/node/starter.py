@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 
-from handoff.ids import RunId
+from handoff.ids import NOBODY, PeerId, RunId
 from handoff.messages import foremost
 from handoff.node.clocks import Clocks
 from handoff.node.crew import WORTH_SECONDS, Batch, Crew, Worker
@@ -183,8 +183,8 @@ class Starter:
                     self._wants.again(table, task, entry, lost)
                     following = lane.following(runs)
                     continue
-                if entry[SHOWN] and table.redirected:
-                    entry = _with_sources(entry, table)
+                if entry[SHOWN] and (table.redirected or table.senders):
+                    entry = self._with_sources(entry, table)
             tasks.append(task)
             entries.append(entry)
             given[task] = batch
@@ -220,8 +220,8 @@ class Starter:
                     continue
                 if len(entry[INPUTS]) > 1 and any(each not in size and given.get(each) is not batch for each in entry[INPUTS]):
                     continue  # one of them was here and has been released
-                if entry[SHOWN] and table.redirected:
-                    entry = _with_sources(entry, table)
+                if entry[SHOWN] and (table.redirected or table.senders):
+                    entry = self._with_sources(entry, table)
                 tasks.append(follower)
                 entries.append(entry)
                 given[follower] = batch
@@ -244,9 +244,14 @@ class Starter:
                 worker.id, run, tuple(tasks), attempts, kinds, literals, inputs, sources, targets, tries=tries))
         self._coroutines = {}
 
+    def _with_sources(self, entry: Entry, table: Table) -> Entry:
+        """The entry with the sources that the coordinator named since; of what a serializer made for us, the node where it did."""
+        shown = tuple(self._source(table, each, source) for each, source in zip(entry[INPUTS], entry[SHOWN], strict=True))
+        return (entry[ATTEMPT], entry[1], entry[2], entry[INPUTS], shown, *entry[5:])
 
-def _with_sources(entry: Entry, table: Table) -> Entry:
-    """The entry with the sources that the coordinator named since."""
-    moved = table.redirected
-    shown = tuple(moved.get(each, source) for each, source in zip(entry[INPUTS], entry[SHOWN], strict=True))
-    return (entry[ATTEMPT], entry[1], entry[2], entry[INPUTS], shown, *entry[5:])
+    def _source(self, table: Table, task: int, planned: PeerId) -> PeerId:
+        if task in table.senders:   # it may have been made again elsewhere since, or be planned to be
+            sender = self._state.me if task in table.tailored else table.senders[task]
+            if sender is not None and sender != NOBODY:
+                return sender
+        return table.redirected.get(task, planned)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from handoff.ids import PeerId, RunId
+from handoff.ids import NOBODY, PeerId, RunId
 from handoff.node.claims import Claims
 from handoff.node.lanes import Lanes
 from handoff.node.tables import HANDLING, URGENCY, Entry, Handling, Pace, Table, mode_of
@@ -142,6 +142,8 @@ class State:
 
     def void(self, table: Table, task: int) -> None:
         """What is here of a serializer is not for where its consumer is to run now."""
+        if task in table.senders:
+            table.senders[task] = NOBODY
         if table.size.pop(task, None) is not None:
             table.tailored.pop(task, None)
             self.drop(table.run, [task])

@@ -90,8 +90,8 @@ class Table:
 
     __slots__ = (
         "alternatives", "asked", "asked_before", "attempts", "bereaved", "collectors", "done", "ended", "fetched", "given", "handling",
-        "is_planned", "missing", "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds", "since",
-        "size", "tailored", "teaches", "unreported_at", "waited", "waiters", "wants", "workers",
+        "is_planned", "missing", "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds", "senders",
+        "since", "size", "tailored", "teaches", "unreported_at", "waited", "waiters", "wants", "workers",
     )
 
     def __init__(self, run: RunId) -> None:
@@ -115,6 +115,7 @@ class Table:
         self.asked: dict[int, PeerId] = {}             # per input from elsewhere: whom we asked and wait for
         self.asked_before: dict[int, set[PeerId]] = {} # per input: who was asked before that one, and may have begun to send it
         self.redirected: dict[int, PeerId] = {}        # per input: where it comes from, if not from where the plan said
+        self.senders: dict[int, PeerId] = {}           # per input that a serializer makes for us: who sent what is here; NOBODY: nothing is
         self.collectors: dict[PeerId, None] = {}       # clients that take every output
         self.fetched = 0                               # bytes taken from other nodes since the last report
         self.teaches = False                           # among what is to be reported are tasks of a function that is not well known

@@ -254,7 +254,8 @@ class Outbox:
             if index not in seen:
                 seen.add(index)
                 new_kinds.append((index, this))
-        if not run.plain:
+        if run.serializes:
+            targets.extend([place for each in inputs if run.is_serializer(each) for place in (each, peer)])
             for task in tasks:
                 if run.is_serializer(task):
                     consumers = run.consumers_of(task)

@@ -149,6 +149,7 @@ class Run:
         for flag in flags:
             every |= flag
         self.plain = not self.groups and not every & HIDDEN
+        self.serializes = bool(every & Flag.SERIALIZER)
         self.may_double = bool(every & Flag.IDEMPOTENT) and not self.max_concurrency and any(
             kind.flags & Flag.IDEMPOTENT and kind.max_retries for kind in self.kinds)
         self.is_watched = False                       # a timer is set to look for stragglers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from handoff.client.events import Failure, RunOver
@@ -204,11 +205,13 @@ class Oracles:
         job, task = watch.job, work.task
         where = f"{node.host}: task {work.run}/{task}#{work.attempt}"
         sure(not lacking, f"{where} starts without its inputs {lacking}")
-        for source in job.inputs[task]:
+        for source, home in zip_longest(job.inputs[task], work.sources):
             value = values[source]
             if job.kind(source).flags & Flag.SERIALIZER:
-                value, _, target = value.rpartition(b"@")
+                value, target, maker = value.rsplit(b"@", 2)
                 sure(target.decode() == node.host, f"{where}: its serializer {source} was told that it would run on {target.decode()}")
+                told = maker.decode() if home is None else self.names[home]
+                sure(told == maker.decode(), f"{where} is told that its serializer {source} ran on {told}; it did on {maker.decode()}")
             value = job.bare(value)
             sure(value == job.values[source], f"{where}: its input {source} is wrong: {value[:20]!r}")
         ended = node.ended.get(work.run)
@@ -253,7 +256,7 @@ class Oracles:
         if job.is_fickle:
             value += MARK + b"." * (7 * work.attempt + len(self.names) + node.me)
         if job.kind(work.task).flags & Flag.SERIALIZER:
-            return value + b"@" + self.names[work.target].encode()
+            return value + f"@{self.names[work.target]}@{node.host}".encode()
         return value
 
     def made(self, node: Node, work: Work, nbytes: int) -> None:

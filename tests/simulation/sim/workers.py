@@ -32,6 +32,7 @@ class Work:
     mates: dict[int, None]      # all tasks of the same message
     given: dict[int, bytes]     # inputs that came with the message
     literal: bytes
+    sources: tuple[PeerId, ...] = ()   # where its inputs are said to have been made; () where nobody asks
     began: float = 0.0
     stuck: bool = False
 
@@ -144,11 +145,9 @@ class Worker:
             raise Bug(f"{self.node.host}: columns of unequal length in {effect}")
         if not self.ready:
             raise Bug(f"{self.node.host} gave work to worker {self.worker} before it was ready")
-        for task, attempt, kind, literal, inputs, target in zip(
-            effect.tasks, effect.attempts, effect.kinds, effect.literals, effect.inputs, effect.targets, strict=True
-        ):
+        for task, attempt, kind, literal, inputs, sources, target in zip(effect.tasks, *columns, strict=True):
             given = {source: store[effect.run, source] for source in inputs if (effect.run, source) in store}
-            work = Work(effect.run, task, attempt, kind, inputs, target, batch, mates, given, literal)
+            work = Work(effect.run, task, attempt, kind, inputs, target, batch, mates, given, literal, sources)
             self.node.oracles.given(self.node, self.worker, work)
             if kind.flags & Flag.ASYNC:
                 self._begin(work)

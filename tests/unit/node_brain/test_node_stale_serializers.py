@@ -123,3 +123,20 @@ def tailored(hand: Any, ends: bool = True, attempt: int = 1) -> tuple[Any, Any]:
     if ends:
         node.finish(1)
     return node, serializer
+
+
+def test_a_consumer_is_told_where_the_value_that_it_takes_was_serialized(hand: Any) -> None:
+    """Its serializer is made again elsewhere, since the node of the first is lost; what that one sent is here already, and is taken."""
+    node = hand()
+    tree = node.kind("tree", form=Form.TREE)
+    node.plan({2: [1]}, tree, sources={1: node.PEER}, target={1: node.ME})
+    node.recall([2])
+    node.arrive(1, peer=node.PEER)
+    node.plan({2: [1]}, tree, attempt=2, sources={1: node.OTHER}, target={1: node.ME})
+    assert [effect.sources for effect in node.last_of(Execute)] == [((node.PEER,),)]
+
+    node.release(1)
+    node.plan({3: [1]}, tree, sources={1: node.OTHER}, target={1: node.ME})
+    node.arrive(1, peer=node.OTHER)
+    node.finish(2)
+    assert [effect.sources for effect in node.all if isinstance(effect, Execute)][-1] == ((node.OTHER,),)

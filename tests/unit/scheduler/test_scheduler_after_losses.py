@@ -244,6 +244,8 @@ def test_a_serializer_that_is_made_again_after_its_consumer_is_done_is_told_wher
     plan = [message for _, message in cluster.said if isinstance(message, Plan) and 1 in message.tasks][-1]
     assert list(plan.attempts) == [2] * len(plan.tasks)
     assert list(plan.targets) == [1, cluster.peers["n2"]]
+    first = next(message for _, message in cluster.said if isinstance(message, Plan) and 2 in message.tasks)
+    assert list(first.targets) == [1, cluster.peers["n2"]]     # so its node knows what was serialized for it
 
 
 def test_a_result_is_not_taken_from_a_node_that_has_only_what_was_made_of_it() -> None:
