@@ -20,7 +20,7 @@ def lose_node(ledger: Ledger, now: float, node: Node, reason: str) -> list[tuple
     node.let_go()
     if ledger.by_name.get(node.name) is node:
         del ledger.by_name[node.name]
-    ledger.past.went(node.peer, now, [run.submitted for run in ledger.runs.values()])
+    ledger.past.went(node.peer, now, [run.came() for run in ledger.runs.values()])
     ledger.memory.forget_node(node.peer)
     ledger.out.forget_node(node.peer)
     failed = []
@@ -69,6 +69,7 @@ def _lose_for(ledger: Ledger, now: float, run: Run, node: Node, reason: str) -> 
         if needed or (run.is_output[run.kind[task]] and run.client is None):
             remake.append(task)
     for task in remake:
+        run.note_idle(now)
         ledger.remake(run, task)
     for consumer in moved:
         redo_serializers(ledger, run, consumer)
@@ -201,6 +202,7 @@ def missing_outputs(ledger: Ledger, now: float, run: Run, tasks: list[int]) -> N
     tell_where_moved(ledger, run, tasks)
     for task in tasks:
         if run.state[task] == GONE and run.is_output[run.kind[task]]:
+            run.note_idle(now)
             ledger.remake(run, task)
     see_what_is_unmet(ledger, now, run)    # the node that is gone may be the only one that could make them
 

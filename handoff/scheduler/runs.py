@@ -57,7 +57,8 @@ class Run:
         self.wait_for_nodes = submit.wait_for_nodes
         self.max_concurrency = submit.max_concurrency
         self.weight = submit.weight           # of its share, beside other runs of the same priority
-        self.submitted = now
+        self.submitted = now                  # later by the time for which it was over, when outputs are made again after that
+        self.idle: list[tuple[float, float]] = []   # that time: from when until when
         self.timeout = submit.timeout
         self.total = total = len(program.kind)
         self.kinds = list(program.kinds)
@@ -312,6 +313,21 @@ class Run:
         self.took.pop(task, None)
         self.done -= 1
         self.left[self.kind[task]] += 1
+
+    def note_idle(self, now: float) -> None:
+        """If it was over, it goes on now: the time between is none of its own, for who asks what it was like."""
+        ended = self.submitted + self.seconds_total
+        if self.is_over and now > ended:
+            self.idle.append((ended, now))
+            self.submitted += now - ended
+
+    def came(self) -> float:
+        """When it really was submitted."""
+        return self.submitted - sum([until - since for since, until in self.idle])
+
+    def seconds_at(self, moment: float) -> float:
+        """That moment in seconds after submission, without the time for which it was over."""
+        return moment - self.submitted + sum([until - max(moment, since) for since, until in self.idle if moment < until])
 
     def note_copy(self, task: int, peer: int) -> None:
         """Another node has the result, will fetch it, or may have made it, too: it is told when nobody needs it any more."""

@@ -75,7 +75,7 @@ def graph(run: Run) -> dict[str, list[Any]]:
 def timeline(ledger: Ledger, run: Run, now: float) -> dict[str, Any]:
     """What ran where, when and for how long: columns over the finished tasks. What runs; the nodes that were there; what all share."""
     until = run.seconds_total if run.is_over else now - run.submitted
-    stays = ledger.past.during(run.submitted, run.submitted + until)
+    stays = ledger.past.during(run.came(), run.submitted + until)
     tasks = [task for task, state in enumerate(run.state) if state in (DONE, GONE)]
     places = run.places()
     names = {peer: ledger.out.names[peer][0] for peer in dict.fromkeys(places) if peer in ledger.out.names}
@@ -90,7 +90,7 @@ def timeline(ledger: Ledger, run: Run, now: float) -> dict[str, Any]:
         "waited": [run.waited[task] for task in tasks],
         "planned": [run.given_at[task] for task in tasks],
         "until": until,
-        "stays": [[stay.name, max(0.0, stay.begin - run.submitted), min(until, stay.end - run.submitted), stay.cores / SCALE]
+        "stays": [[stay.name, max(0.0, run.seconds_at(stay.begin)), min(until, run.seconds_at(stay.end)), stay.cores / SCALE]
                   for stay in stays],
         "took": [list(each) for each in {**run.took, **run.choices}.items()],     # tasks that took, or take, another of their costs
         "running": _running(ledger, run, now),

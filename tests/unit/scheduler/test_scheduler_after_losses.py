@@ -342,3 +342,28 @@ def test_what_made_a_result_that_is_made_again_was_in_vain() -> None:
     cluster.join("n2")
     table = cluster.scheduler.ledger.runs[run]
     assert [(task, cluster.names[peer], *times) for task, peer, *times in table.vain] == [(1, "n1", pytest.approx(0.5), pytest.approx(1.5))]
+
+
+def test_what_lies_between_the_end_of_a_run_and_its_going_on_is_not_its_own() -> None:
+    """An output is made again minutes later, since it is looked at when its node is gone: the story leaves those out."""
+    cluster = Cluster().client().join("n1").join("n2")
+    run = cluster.submit(many(1))
+    home = cluster.where(0)
+    cluster.now += 2.0
+    cluster.done(0, seconds=2.0)
+    for name in ("n1", "n2") * 100:
+        cluster.now += 1.0
+        cluster.hear(name, Alive())
+    cluster.lose(home)
+    cluster.now += 1.0
+    cluster.hear("client", Missing(RunId(run), ints([0])))
+    assert cluster.where(0) != home
+    cluster.now += 3.0
+    cluster.done(0, seconds=3.0)
+
+    table = cluster.scheduler.ledger.runs[RunId(run)]
+    told = timeline(cluster.scheduler.ledger, table, cluster.now)
+    assert told["until"] == table.seconds_total == pytest.approx(5.0)
+    assert told["started"] == [pytest.approx(2.0)] and told["planned"] == [pytest.approx(2.0)]
+    assert {name: (begin, end) for name, begin, end, _ in told["stays"]} == {
+        home: (0.0, pytest.approx(2.0)), cluster.where(0): (0.0, pytest.approx(5.0))}
