@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,3 +64,24 @@ def test_a_run_of_before_a_restart_is_lost_and_no_other_is_told_of(house: House)
         assert again.results["small"] == 1 and dict(again.allocations) == allocations
         with pytest.raises(errors.ResultLost, match="restarted"):
             again.results["large"]
+
+
+def test_a_node_outlives_a_coordinator_that_ends_in_the_midst_of_its_handshake(tmp_path: Path) -> None:
+    """Nobody says why the connection broke: the node tries again, and joins the coordinator that is there then."""
+    house = House(tmp_path, "", "5")
+    try:
+        with socket.socket() as dying:
+            dying.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            dying.bind(("127.0.0.1", 0))
+            dying.listen()
+            port = dying.getsockname()[1]
+            node = house.start("late", ["handoff.node", "--coordinator", f"127.0.0.1:{port}", "--name", "late"])
+            dying.settimeout(PATIENCE_SECONDS)
+            connection, _ = dying.accept()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))   # reset, as when a process is killed
+            connection.close()
+        house.start("second", ["handoff.coordinator", "--port", str(port)])
+        house.said("late", "node.joined")
+        assert node.poll() is None
+    finally:
+        house.stop()
