@@ -51,8 +51,10 @@ class Reach:
         self._stands.pop(peer, None)
 
     def all_broke(self) -> None:
-        """The peers have new numbers."""
+        """The peers have new numbers: what is known of the old ones means nothing."""
         self._stands.clear()
+        self._since.clear()
+        self._again.clear()
 
     def forget(self, peer: PeerId) -> None:
         """Nobody waits for it."""

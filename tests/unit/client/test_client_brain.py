@@ -420,6 +420,18 @@ def test_a_run_of_a_former_coordinator_is_not_taken_for_one_of_the_same_number(b
     assert of(bench.results(0), events.Arrived) == [events.Arrived(2, ints([0]), longs([1]), b"\x00")]
 
 
+def test_a_node_is_not_given_up_for_what_another_of_its_number_did(bench: Bench) -> None:
+    """A node of a former coordinator was out of reach for long; the one that has its number now is tried as any other."""
+    bench.running()
+    bench.tell(Lost(ONE, "refused"))
+    bench.tell(events.Welcomed(PeerId(10)))
+    bench.now += 3600.0
+    bench.tell(events.Start(Submit(2, "dag", program([True]))))
+    bench.hear(COORDINATOR, Accepted(2, RUN))
+    bench.hear(COORDINATOR, Placed(RUN, ints([1])))
+    assert of(bench.tell(Lost(ONE, "refused")), events.RunOver) == []
+
+
 def test_of_a_run_of_a_former_coordinator_nobody_else_is_asked(bench: Bench) -> None:
     """By its number the new coordinator would tell of another run. Of that one it is asked, and of what is about no run."""
     bench.running()
