@@ -112,7 +112,8 @@ class NodeLinks(Handler):
             self._emit(Lost(peer, str(error)))
             return
         finally:
-            self._dialling.pop(peer, None)
+            if self._dialling.get(peer) is asyncio.current_task():
+                del self._dialling[peer]
         self._all.add(link)
         if self._closed:
             link.close("the client is closed")
@@ -179,7 +180,12 @@ class NodeLinks(Handler):
             self._emit(Lost(link.peer, reason))
 
     def forget_all(self) -> None:
-        """The peer numbers mean nothing any more."""
+        """The peer numbers mean nothing any more, nor what was to be said under them."""
+        dialling, self._dialling = self._dialling, {}
+        for task in dialling.values():
+            task.cancel()
+        self._unsent.clear()
+        self._incoming.clear()
         links, self._links = self._links, {}
         for link in links.values():
             link.close("the coordinator gave new numbers")
