@@ -156,8 +156,8 @@ class ClientBrain:
         if table is None or table.run is None or (table.is_over and table.done is None):
             is_former = table is not None and table.run is None
             why = f"the coordinator of its run is gone: {RESTARTED}" if is_former else "its run is over and its values were let go"
-            failure = events.Failure("ResultLost", why, task)
-            self._effects.append(events.Unfetched(token, task, failure))
+            known = table.failure if table is not None and not is_former else None   # why they could not be made again
+            self._effects.append(events.Unfetched(token, task, known or events.Failure("ResultLost", why, task)))
         elif task < len(table.state) and table.state[task] in (MISSING, ANNOUNCED) and task not in table.fetching:
             table.fetching[task] = None
             if table.state[task] == ANNOUNCED:
@@ -312,7 +312,7 @@ class ClientBrain:
             table.uploads.clear()
             self._effects.append(events.RunOver(table.token, table.run or RunId(0), failure=failure))
         elif table.done is not None:  # values that were announced could not be made again
-            table.done = None
+            table.done, table.failure = None, failure
         for task in table.fetching:
             self._effects.append(events.Unfetched(table.token, task, failure))
         table.fetching.clear()

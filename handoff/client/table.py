@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import IntEnum
 
+from handoff.client.events import Failure
 from handoff.columns import Body, Ints, Longs, ints, longs
 from handoff.ids import PeerId, RunId
 from handoff.machine import Send
@@ -27,8 +28,8 @@ HIDDEN, MISSING, ANNOUNCED, HERE = (int(each) for each in Whereabouts)
 class Table:
     """One run at the client: a byte per task, and a few words about the whole."""
 
-    __slots__ = ("announced", "born", "cancelled", "detached", "done", "fetching", "forget", "holders", "is_over", "known", "missing",
-                 "moved", "nodes", "others", "run", "state", "token", "uploads", "values_only")
+    __slots__ = ("announced", "born", "cancelled", "detached", "done", "failure", "fetching", "forget", "holders", "is_over", "known",
+                 "missing", "moved", "nodes", "others", "run", "state", "token", "uploads", "values_only")
 
     def __init__(self, token: int, *, forget: bool = False, detached: bool = False, values_only: bool = False, born: int = 0) -> None:
         self.token = token
@@ -46,6 +47,7 @@ class Table:
         self.nodes: dict[PeerId, None] = {}         # nodes that work for the run and are not gone
         self.uploads: dict[PeerId, dict[int, None]] = {}  # object tasks by the node that the value went to
         self.done: RunDone | None = None
+        self.failure: Failure | None = None         # why values that were announced can't be had any more
         self.is_over = False
         self.forget = forget
         self.detached = detached

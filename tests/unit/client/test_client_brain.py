@@ -225,6 +225,18 @@ def test_what_a_living_node_announced_is_not_missing(bench: Bench) -> None:
     assert bench.hear(COORDINATOR, NodeGone(RUN, ONE)) == [Send(COORDINATOR, Missing(RUN, ints([0])))]
 
 
+def test_values_that_could_not_be_made_again_say_why(bench: Bench) -> None:
+    """Also who asks for them only after the client has heard of that."""
+    bench.running()
+    bench.hear(ONE, Announce(RUN, ints([0, 1]), longs([10, 20])))
+    bench.hear(COORDINATOR, RunDone(RUN, ints([1, 1])))
+    bench.hear(COORDINATOR, NodeGone(RUN, ONE))
+    bench.hear(COORDINATOR, RunFailed(RUN, "NodeTimeout", "waited 30 s for node 'n1'", 1))
+    [told] = bench.tell(events.Fetch(1, 0))
+
+    assert (told.failure.code, told.failure.text) == ("NodeTimeout", "waited 30 s for node 'n1'")
+
+
 def test_a_fetch_survives_the_loss_of_the_holder(bench: Bench) -> None:
     """The value is made again elsewhere, announced, and asked for there."""
     bench.running()
