@@ -15,6 +15,7 @@ from handoff.scheduler import following, twins
 from handoff.scheduler.feasible import obstacle
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.programs import check_program
+from handoff.scheduler.ranks import work_out_ranks
 from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import AHEAD, HELD, READY, WAITING, Run
 
@@ -64,7 +65,7 @@ def add_run(ledger: Ledger, run: Run, plan: following.Columns | None = None) -> 
         run.group_shapes.append(tuple(dict.fromkeys([run.shapes[kind] for kind in kinds])))
     if plan is not None:
         following.begin(ledger, run, plan)
-    run.work_out_ranks(ledger.estimates, 1.0 / ledger.links.default)
+    work_out_ranks(run, ledger.estimates, 1.0 / ledger.links.default)
     state, kind, shapes, fan_in = run.state, run.kind, run.shapes, run.fan_in
     if not run.rank and len(shapes) == 1:
         base = run.key(0) if run.total else 0
@@ -88,7 +89,7 @@ def rank_again(ledger: Ledger, run: Run) -> None:
     now = [ledger.estimates.seconds(shape.function) for shape in run.shapes]
     if all(0.9 * old <= new <= 1.1 * old for old, new in zip(run.rank_seconds, now, strict=True)):
         return
-    run.work_out_ranks(ledger.estimates, 1.0 / ledger.links.default)
+    work_out_ranks(run, ledger.estimates, 1.0 / ledger.links.default)
     for shape in dict.fromkeys(run.shapes):
         shape.rekey(run.run, run.key)
 

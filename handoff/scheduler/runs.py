@@ -14,6 +14,7 @@ from handoff.messages import RunFailed, Submit
 from handoff.program import HIDDEN, Flag
 from handoff.resources import Amounts
 from handoff.scheduler.estimates import Estimates
+from handoff.scheduler.ranks import work_out_ranks
 from handoff.scheduler.ready import RANK_TOP, Shape
 
 if TYPE_CHECKING:
@@ -289,7 +290,7 @@ class Run:
         """Results of a run that rested are to be made again. `recount` says what each of these tasks waits for."""
         if self.linked:
             self.missing, self.unplanned = _ZERO * self.total, _ZERO * self.total
-        self.work_out_ranks(estimates, transfer_per_byte)
+        work_out_ranks(self, estimates, transfer_per_byte)
 
     def unplace(self, task: int) -> None:
         """It is to be planned anew, with a number that no attempt had before."""
@@ -354,32 +355,6 @@ class Run:
                     unplanned += 1
         if self.linked:
             self.missing[task], self.unplanned[task] = missing, unplanned
-
-    def work_out_ranks(self, estimates: Estimates, transfer_per_byte: float) -> None:
-        """Walk the graph from its end: a task's rank is its own seconds plus the longest rank behind it."""
-        seconds = [estimates.seconds(shape.function) for shape in self.shapes]
-        self.rank_seconds = seconds
-        if self.following is not None:
-            return
-        if not self.linked:
-            if self.told:    # the longest first, or it would begin last
-                self.rank = array("d", [said if said >= 0.0 else seconds[of] for said, of in zip(self.told, self.kind, strict=True)])
-            return
-        moving = [estimates.nbytes(shape.function) * transfer_per_byte for shape in self.shapes]
-        best = [0.0] * self.total
-        kind, starts, inputs, told, told_bytes = self.kind, self.starts, self.inputs, self.told, self.told_bytes
-        end = len(inputs)
-        for task in range(self.total - 1, -1, -1):
-            of = kind[task]
-            rank = best[task] + (told[task] if told and told[task] >= 0.0 else seconds[of])
-            best[task] = rank
-            start = starts[task]
-            if start != end:
-                for each in inputs[start:end]:
-                    moved = told_bytes[each] * transfer_per_byte if told_bytes and told_bytes[each] >= 0.0 else moving[kind[each]]
-                    best[each] = max(best[each], rank + moved)
-                end = start
-        self.rank = array("d", best)
 
     def program_kind(self, kind: int) -> int:
         """Of a kind that was made of another one since (to be run alone, or on one node of a plan): the program's own."""
