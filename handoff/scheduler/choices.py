@@ -98,7 +98,7 @@ def _best(
     A cost that was never tried is taken to be as quick as the quickest that was (`seconds_at`): so each is tried when there is room for it.
     """
     ledger = desk.ledger
-    is_known = bool(run.told) or any(function.count for function in shape.functions)
+    is_known = any(function.count for function in shape.functions)
     best: tuple[float, float, int, Node] | None = None
     for alternative, need in enumerate(shape.needs):
         if ledger.cluster_room(shape, alternative) <= 0:

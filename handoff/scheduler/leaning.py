@@ -17,26 +17,24 @@ from handoff.scheduler.wishes import NEAR, wanted_near
 
 LITTLE = 0.1       # a result that moves in less than this part of its task's time leans nowhere
 CONSUMERS_MAX = 4  # nor does one that more tasks take: it will move in any case
-INPUTS_MAX = 16    # of a task that takes more, the others are not looked at: they lie in several places; unless ...
-PER_SECOND = 10_000  # ... there are no more than so many for each second that moving the result would take: then looking is cheap beside it
+INPUTS_MAX = 16    # of a task that takes more, the others are not looked at: they lie in several places
 
 
 class Leaning:
     """What `leaning_of` found."""
 
-    __slots__ = ("able", "most", "nbytes", "near", "on", "rate", "taker")
+    __slots__ = ("able", "most", "nbytes", "near", "on", "rate")
 
     def __init__(self, near: Collection[int]) -> None:
         self.near = near
         self.nbytes = self.rate = self.most = 0.0      # of its own result, if one task alone takes it; and how fast it would move
         self.on: dict[int, float] = {}                 # per node: bytes of what that task takes beside it
         self.able: Collection[int] | None = None       # the nodes that may have that task; None: all
-        self.taker: tuple[int, ...] = ()               # the only one of them: whosever turn it is, it is looked at
 
     @property
     def peers(self) -> Collection[int]:
         """The nodes that it leans to, so far as they can be named."""
-        return (*self.near, *self.on, *self.taker)
+        return (*self.near, *self.on)
 
     def against(self, node: Node, spent: float) -> float:
         """Seconds that speak against this node; fewer than none speak for it."""
@@ -76,10 +74,8 @@ def _look_ahead(desk: Desk, run: Run, task: int, consumers: Collection[int], fou
         able = desk.able_for(shape) if allowed is None else ()
         if allowed is not None or len(able) < len(desk.nodes):
             found.able = [node.peer for node in able] if allowed is None else (allowed,)
-            if len(found.able) == 1 and consumer not in run.group:     # a group's node has enough to do with the group
-                found.taker = (*found.able,)
             break
-    if len(consumers) > 1 or run.fan_in[consumer] > max(INPUTS_MAX, PER_SECOND * found.nbytes / found.rate):
+    if len(consumers) > 1 or run.fan_in[consumer] > INPUTS_MAX:
         return
     for each in run.inputs_of(consumer):
         if each != task and AHEAD <= run.state[each] <= DONE:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 LARGE_BYTES = 4 << 20     # results at least so large are looked at one by one
 FULL = 0.6                # of a node's memory may hold results before tasks that add to them are held back
-FULL_BESIDE = 0.8         # the same where their large inputs lie on that node, and would else be moved
 MEGABYTE = 1_000_000
 
 Key = TypeVar("Key")
@@ -126,10 +125,6 @@ class Memory:
         able = [node for node in nodes if self._fits(node, adds, inputs, frees)]
         if len(able) == len(nodes):
             return only
-        if able and inputs is not None and inputs.total >= LARGE_BYTES:
-            home = max(nodes, key=lambda node: (inputs.bytes_on.get(node.peer, 0.0), -node.peer))
-            if inputs.bytes_on.get(home.peer) and home not in able and self._fits(home, adds, inputs, frees, FULL_BESIDE):
-                able.append(home)       # elsewhere it would take more memory, for the inputs too
         if not able and not self.freeing:
             if desk.is_stuck:
                 return [node for node in nodes if not node.planned]
@@ -141,7 +136,7 @@ class Memory:
         adds = self.adds(run, task, inputs)
         return bool(adds or inputs.total >= LARGE_BYTES) and not self._fits(node, adds, inputs, self._frees(run, task))
 
-    def _fits(self, node: Node, adds: float, inputs: Inputs | None, frees: dict[int, float], full: float = FULL) -> bool:
+    def _fits(self, node: Node, adds: float, inputs: Inputs | None, frees: dict[int, float]) -> bool:
         memory = node.capacity.get("memory", 0)
         if not memory:
             return True
@@ -153,7 +148,7 @@ class Memory:
         then = self.held.get(node.peer, 0.0) + more
         running = node.committed.get("memory", 0) / SCALE * MEGABYTE
         # The rest of the memory is for tasks that free more than they add, here or elsewhere.
-        return then + running <= limit and (then <= full * limit or adds <= sum(frees.values()))
+        return then + running <= limit and (then <= FULL * limit or adds <= sum(frees.values()))
 
     def _frees(self, run: Run, task: int) -> dict[int, float]:
         """Per node, the bytes of large inputs that nobody else needs any more."""
