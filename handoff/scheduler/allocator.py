@@ -194,7 +194,7 @@ class Desk:
             shape = heappop(heads)[4]
             if len(shape):
                 return shape
-            shape.listed = False
+            self.ledger.ready.run_out(shape)
         return None
 
     def next_rank(self, shape: Shape) -> int | None:

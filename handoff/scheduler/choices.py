@@ -72,8 +72,8 @@ def serve_choices(now: float, desk: Desk, shape: Shape, booked: Bookings) -> boo
                 break     # nor will the next one find any
     shape.put_back(aside)
     shape.is_tried |= placed > 0
-    if not len(shape):
-        shape.listed = False
+    if not again and not len(shape):
+        ledger.ready.run_out(shape)
     starvation.watch(now, desk, shape, placed)
     return again
 

@@ -28,6 +28,8 @@ PATIENCE_MIN = 8         # so many of each shape in any case
 TURN = 16                # short tasks that a shape may place before a more urgent one is looked at
 HOLDERS_MAX = 3          # nodes that hold inputs and are looked at, those with the most bytes first ...
 LITTLE = 0.1             # ... unless moving all would take less than this part of the task's time: then only the first
+OTHERS_SECONDS = 0.05    # after which others of a crowd have their turn to be looked at, though nothing happened, while a core is free; ...
+OTHERS_PART = 0.1        # ... or after this part of the time for which nothing was placed
 UNKNOWN_AHEAD = 2        # tasks of a function never seen that a node gets beyond its room, when work is short in general
 
 PLACED, KEPT, FULL, GONE = range(4)   # what became of a task that was looked at: FULL if nobody has room for any like it
@@ -38,11 +40,12 @@ def _is_open(desk: Desk, shape: Shape, node: Node) -> bool:
 
 
 class Greedy:
-    """Keeps nothing between passes but scratch space."""
+    """Keeps nothing between passes but scratch space, and when it last placed something."""
 
     def __init__(self) -> None:
         self._kept = 0             # tasks that wait for a certain node, in this pass
         self._again = float("inf")      # when the first of the busy nodes that are waited for while others have room should be free
+        self._placed_at = 0.0
         self._left = 0                  # the highest priority of what was left without a place in this pass
         self._booked = Bookings()       # waits decided in this pass
         self._full: dict[Eligible, None] = {}   # of which no node has room in this pass: there may be a thousand runs that need the same
@@ -56,6 +59,8 @@ class Greedy:
         while starvation.let_go(desk) or desk.gets_stuck():
             desk.ledger.ready.open(now, desk.portion)
             self._serve_all(now, desk)
+        if desk.ledger.ready.is_cut and any(node.committed.get("cpu", 0) < node.capacity.get("cpu", 0) for node in desk.nodes):
+            self._again = min(self._again, now + max(OTHERS_SECONDS, OTHERS_PART * (now - self._placed_at)))
         if self._again < desk.ledger.again_at:
             desk.ledger.again_at = max(self._again, now + desk.ledger.foresight.latency)
             desk.ledger.remind(desk.ledger.again_at, "again")
@@ -137,9 +142,10 @@ class Greedy:
             heappush(shape.heap, key)
         if aside:
             self._left = max(self._left, shape.priority)
-        shape.is_tried |= placed > 0
-        if not len(shape):
-            shape.listed = False
+        if placed:
+            shape.is_tried, self._placed_at = True, now
+        if not again and not len(shape):
+            ledger.ready.run_out(shape)
         starvation.watch(now, desk, shape, placed)
         return again
 

@@ -53,6 +53,7 @@ def check(ledger: Ledger) -> None:
         for needs, stake in account.stakes.items():
             if stake.planned != stakes.get(stake):
                 _wrong(f"account {account.key} counts {stake.planned} planned tasks that need {needs}, its shapes {stakes.get(stake)}")
+    _check_crowds(ledger)
     _check_groups(ledger)
     _check_cluster(ledger)
     total = sum(run.total for run in ledger.runs.values() if not run.is_over)
@@ -60,6 +61,14 @@ def check(ledger: Ledger) -> None:
         _wrong(f"{ledger.tasks} unfinished tasks are counted, the runs have {total}")
     if not ledger.runs and (ledger.ready.shapes or ledger.codes.uses):
         _wrong(f"no run is left, but shapes {list(ledger.ready.shapes)} or code {list(ledger.codes.uses)} are")
+
+
+def _check_crowds(ledger: Ledger) -> None:
+    for shape in ledger.ready.shapes.values():
+        if shape not in shape.crowd.members:
+            _wrong(f"{shape} is not in its crowd")
+        if len(shape) and not ledger.ready.may_come_up(shape):
+            _wrong(f"{shape} has tasks, and no pass will look at it")
 
 
 def _check_groups(ledger: Ledger) -> None:

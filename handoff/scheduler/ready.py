@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from heapq import heapify, heappush
 from typing import TYPE_CHECKING
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from handoff.ids import RunId
 from handoff.program import Flag, Kind
 from handoff.resources import GPU, SCALE, Amounts, is_gpu, split
+from handoff.scheduler.crowds import Crowd, magnitude
 from handoff.scheduler.estimates import Estimates, Function
 from handoff.scheduler.fairness import Account, Accounts
 from handoff.scheduler.groups import Eligible
 from handoff.scheduler.queue import Queue
 
 if TYPE_CHECKING:
+    from handoff.scheduler.nodes import Node
     from handoff.scheduler.runs import Run
 
 COROUTINES_PER_PLACE = 100           # coroutines that cost nothing wait most of the time: so many take the place of one function
@@ -64,13 +66,13 @@ class Shape(Queue):
     """The queue of tasks that are alike to the allocator: equal costs, labels, spread, priority, pin and function."""
 
     __slots__ = (
-        "account", "ahead", "blocked_since", "cleared", "cluster", "cost", "eligible", "family", "function", "functions", "gone",
+        "account", "ahead", "blocked_since", "cleared", "cluster", "cost", "crowd", "eligible", "family", "function", "functions", "gone",
         "gone_keys", "held", "identity", "is_told", "is_tried", "listed", "need", "needs", "node", "number", "priority", "runs",
         "spread", "stake", "where",
     )
 
     def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, functions: list[Function], account: Account,
-                 eligible: Eligible) -> None:
+                 eligible: Eligible, crowd: Crowd) -> None:
         super().__init__()
         self.identity = identity
         self.number = number                # in order of appearance: the last tie-break
@@ -94,7 +96,8 @@ class Shape(Queue):
         self.held = 0                       # tasks whose cost is committed
         self.is_tried = False               # something of it was placed
         self.is_told = False                # a run that uses it tells how long its tasks will take
-        self.listed = False                 # offered in this pass, or already known to be blocked in it
+        self.listed = False                 # looked at in this pass
+        self.crowd = crowd                  # those that differ from it in how much they need alone, and little in that
         self.eligible = eligible            # which nodes could ever hold it: shared with all shapes of equal needs, labels and pin
         self.blocked_since: float | None = None  # its head has not found room since then
         self.cleared: int | None = None          # the node that is being cleared for it
@@ -102,6 +105,11 @@ class Shape(Queue):
     def first(self) -> int:
         """Its most urgent key; the first task of a function never seen goes before all others, since it teaches."""
         return self.head() if self.is_tried or self.function.count else -1
+
+    def rekey(self, run: RunId, key: Callable[[int], int]) -> None:
+        """See `Queue`."""
+        super().rekey(run, key)
+        self.crowd.is_stale = True
 
     def __repr__(self) -> str:
         return f"Shape({self.identity!r}, {len(self)} ready)"
@@ -113,6 +121,9 @@ class Ready:
     def __init__(self, estimates: Estimates) -> None:
         self.estimates = estimates
         self.shapes: dict[tuple[object, ...], Shape] = {}
+        self.is_whole = False                # each pass looks at every shape, however many are nearly alike
+        self.is_cut = False                  # this one does not
+        self.offered: list[Shape] = []       # shapes that had tasks when it began, as far as it looks at them
         self.heads: list[tuple[int, int, int, int, Shape]] = []   # (-priority, level, head, number, shape): what is offered in this pass
         self.accounts = Accounts()
         self.now = 0.0                       # of the pass
@@ -121,15 +132,21 @@ class Ready:
         self.wants = 0                       # ... how often it changed which do
         self._next = 0
         self._families: dict[tuple[object, ...], int] = {}        # how many of its functions have shapes of their own
+        self._crowds: dict[tuple[object, ...], Crowd] = {}
+        self._filled: dict[Crowd, None] = {}                      # those of which some shape may have tasks
         self._eligible: dict[tuple[object, ...], Eligible] = {}   # kept when their shapes go: the next run often has equal ones
 
-    @property
-    def is_idle(self) -> bool:
-        """Nothing waits for a place, and nothing is planned ahead that might be better elsewhere."""
-        for shape in self.shapes.values():
-            if shape.ahead or shape.stack or shape.heap:
-                return False
-        return True
+    def is_idle(self, nodes: Collection[Node]) -> bool:
+        """Nothing waits for a place, and nothing is planned ahead, on any of all nodes, that might be better elsewhere."""
+        for crowd in self._filled:
+            for shape in crowd.members:
+                if shape.stack or shape.heap:
+                    return False
+        return not self.is_ahead(nodes)
+
+    def is_ahead(self, nodes: Collection[Node]) -> bool:
+        """Whether anything is planned ahead, on any of all nodes."""
+        return any([node.ahead for node in nodes]) if len(nodes) < len(self.shapes) else any([shape.ahead for shape in self.shapes.values()])
 
     def shape(self, kind: Kind, run: Run) -> Shape:
         """The shape of this kind (shared with other runs of the account); the caller says `release` when its run is over."""
@@ -149,7 +166,9 @@ class Ready:
             for number in range(len(kind.alternatives)):
                 functions.append(self.estimates.of((*codes, b"%d" % (number + 1)), f"{kind.name} with its cost {number + 2}"))
             identity = (codes, placed)
-            found = self.shapes[identity] = Shape(identity, self._next, kind, functions, account, self._eligible_for(kind))
+            crowd = self._crowd_of(identity, (account.key, only_run, kind.priority, kind.node, kind.where, kind.spread, special), kind)
+            found = self.shapes[identity] = Shape(identity, self._next, kind, functions, account, self._eligible_for(kind), crowd)
+            crowd.members[found] = None
             if found.eligible.scarce:
                 self._want(found, 1)
             found.family = family
@@ -157,6 +176,15 @@ class Ready:
                 self._families[family] = self._families.get(family, 0) + 1
         found.runs += 1
         found.is_told |= bool(run.told)
+        return found
+
+    def _crowd_of(self, identity: tuple[object, ...], placed: tuple[object, ...], kind: Kind) -> Crowd:
+        """Where a task has a choice, or needs what the whole cluster shares, or follows a plan, each shape is looked at by itself."""
+        is_alone = self.is_whole or kind.alternatives or counted_of(kind) or placed[1]
+        key = identity if is_alone else (identity[0], placed, magnitude(needs_of(kind)[0]))
+        found = self._crowds.get(key)
+        if found is None:
+            found = self._crowds[key] = Crowd(key)
         return found
 
     def _eligible_for(self, kind: Kind) -> Eligible:
@@ -183,6 +211,10 @@ class Ready:
         if not shape.runs:
             shape.clear()
             del self.shapes[shape.identity]
+            del shape.crowd.members[shape]
+            if not shape.crowd.members:
+                del self._crowds[shape.crowd.key]
+                self._filled.pop(shape.crowd, None)
             if shape.eligible.scarce:
                 self._want(shape, -1)
             if shape.family is not None:
@@ -206,25 +238,39 @@ class Ready:
         """One more task may be planned."""
         heappush(shape.heap, key)
         if not shape.listed:
-            shape.listed = True
-            heappush(self.heads, self._entry(shape))
+            self._offer(shape)
 
     def extend(self, shape: Shape, keys: Sequence[int]) -> None:
         """Many more tasks may be planned."""
         shape.extend(keys)
         if not shape.listed and len(shape):
+            self._offer(shape)
+
+    def _offer(self, shape: Shape) -> None:
+        crowd = shape.crowd
+        self._filled[crowd] = None
+        if crowd.may_show(shape):
             shape.listed = True
             heappush(self.heads, self._entry(shape))
+        else:
+            crowd.note(shape)
 
     def open(self, now: float, portion: Callable[[tuple[Amounts, ...]], float]) -> None:
         """A new pass: every shape with tasks is offered again. `portion` says what part of the cluster a task with these needs takes."""
         self.now = now
-        waiting = []
-        for shape in self.shapes.values():
-            shape.listed = len(shape) > 0
-            if shape.listed:
+        self.offered = waiting = []
+        self.is_cut = False
+        empty = []
+        for crowd in self._filled:
+            shown = crowd.open()
+            for shape in shown:
                 shape.settle()
-                waiting.append(shape)
+            waiting += shown
+            self.is_cut |= crowd.is_cut
+            if not shown:
+                empty.append(crowd)
+        for crowd in empty:
+            del self._filled[crowd]
         accounts = {shape.account: None for shape in waiting} if len(waiting) > 1 else {}
         self.is_contended = len(accounts) > 1
         for account in accounts if self.is_contended else ():
@@ -246,4 +292,16 @@ class Ready:
         if len(shape):
             heappush(self.heads, self._entry(shape))
         else:
-            shape.listed = False
+            self.run_out(shape)
+
+    def may_come_up(self, shape: Shape) -> bool:
+        """Whether some pass looks at it: while it has tasks, one must."""
+        return shape.crowd in self._filled and shape.crowd.knows(shape)
+
+    def run_out(self, shape: Shape) -> None:
+        """It has no more tasks: another one of its crowd comes up."""
+        shape.listed = False
+        if shape.crowd.is_cut:
+            another = shape.crowd.one_more()
+            if another is not None:
+                heappush(self.heads, self._entry(another))

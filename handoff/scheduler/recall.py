@@ -18,7 +18,7 @@ TASKS_MAX = 65_536          # in one recall
 
 def recall_for_idle_nodes(now: float, ledger: Ledger) -> None:
     """Ask the busiest node for a fair part of what it has not started, if some node has a core that nothing is planned for."""
-    if not any(shape.ahead for shape in ledger.ready.shapes.values()):
+    if not ledger.ready.is_ahead(ledger.nodes.values()):
         return    # nothing is planned ahead anywhere
     if not ledger.is_watching_late:
         ledger.is_watching_late = True
@@ -69,7 +69,7 @@ def recall_from_late(now: float, ledger: Ledger) -> None:
             run = ledger.runs.get(number)
             if run is not None and idle:
                 _recall(ledger, node, run, idle, float("inf"), late, is_late=True)
-    if any(shape.ahead for shape in ledger.ready.shapes.values()):
+    if ledger.ready.is_ahead(ledger.nodes.values()):
         ledger.is_watching_late = True
         ledger.remind(now + max(LATE_SECONDS, LATE_AGAIN * max(overdue.values(), default=0.0)), "late")
 

@@ -57,6 +57,7 @@ class Scheduler:
         self.ledger = Ledger(settings, cluster)
         self.ledger.plans_all = getattr(self.allocator, "plans_all", False)
         self.ledger.allocator = type(self.allocator).__name__
+        self.ledger.ready.is_whole = not isinstance(self.allocator, Greedy)
         self._next_run = first_run
         self._silence = Silence(settings)
 
@@ -109,7 +110,7 @@ class Scheduler:
             ledger.is_changed = False
             if ledger.following:
                 following.correct(now, ledger)
-            if not (ledger.ready.is_idle and isinstance(self.allocator, Greedy)):
+            if not (ledger.ready.is_idle(ledger.nodes.values()) and isinstance(self.allocator, Greedy)):
                 self._allocate(now)
             recall_for_idle_nodes(now, ledger)
             if ledger.stranded:

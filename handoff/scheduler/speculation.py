@@ -110,7 +110,7 @@ def _idle_node(desk: Desk, run: Run, task: int, slow: Node) -> tuple[Node, int] 
 
 def _is_wanted(desk: Desk, node: Node) -> bool:
     """Whether something else that may be planned has room there."""
-    return any(_fits(shape, node) for shape in desk.ledger.ready.shapes.values() if len(shape))
+    return any(_fits(shape, node) for shape in desk.ledger.ready.offered if len(shape))
 
 
 def _fits(shape: Shape, node: Node) -> bool:

@@ -27,9 +27,10 @@ def watch(now: float, desk: Desk, shape: Shape, placed: int) -> None:
 
 def keep_for_starved(now: float, desk: Desk) -> None:
     """Before anything is placed, or more urgent small tasks would take again what has just become free; priorities stand above that."""
-    waiting = [shape for shape in desk.ledger.ready.shapes.values() if len(shape)]
+    ready = desk.ledger.ready
+    waiting = ready.offered
     # Where all that wait need the same, there are no small ones that take the gaps of large ones.
-    desk.are_alike = all(shape.eligible is waiting[0].eligible and not shape.cluster for shape in waiting)
+    desk.are_alike = not ready.is_cut and all(shape.eligible is waiting[0].eligible and not shape.cluster for shape in waiting)
     if desk.are_alike:
         return
     patience = max(STARVED_SECONDS, STARVED_TASKS * desk.ledger.estimates.all.seconds)
@@ -60,7 +61,7 @@ def _may_start(desk: Desk, shape: Shape) -> bool:
 def _keep(now: float, desk: Desk, shape: Shape) -> None:
     """What its most urgent task needs: the licences of a cost that some node can meet, and a node, if none has room."""
     head, ledger = desk.head(shape), desk.ledger
-    if head is None or desk.is_full(head[0]):
+    if head is None or desk.is_full(head[0]) or (len(desk.reserved) == len(desk.nodes) and not shape.cluster):
         return
     run, task = head
     inputs = inputs_of(ledger, run, task, now) if run.linked and run.fan_in[task] else None
