@@ -79,8 +79,10 @@ class Starter:
 
     def _serve(self, now: float, lane: Lane, key: Key, blocked: list[Lane]) -> bool:
         """Give away the first of the lane, and what goes with it, if anybody can take it."""
-        claims, crew, cost = self._claims, self._crew, lane.cost
+        claims, crew, cost, overtaken = self._claims, self._crew, lane.cost, blocked
         if claims.fits(cost):
+            if not (crew.idle or lane.hungry or lane.mode is Mode.ASYNC):
+                return False
             overtaken = [large for large in blocked if claims.delays(cost, large.cost)]
             if any(large.bypassed >= self._settings.bypass_max for large in overtaken):
                 return False
@@ -99,10 +101,8 @@ class Starter:
                 self._overtake(lane, overtaken)
                 return True
         else:
-            overtaken = [large for large in blocked if claims.prolongs(cost, large.cost)]
             blocked.append(lane)
-        pace = self._state.runs[key[2]].plans[key[3]][HANDLING].pace
-        if not lane.hungry or pace.seconds > self._settings.batch_seconds:
+        if not lane.hungry or self._state.runs[key[2]].plans[key[3]][HANDLING].pace.seconds > self._settings.batch_seconds:
             return False
         overtaken = [large for large in overtaken if large is not lane and claims.prolongs(cost, large.cost)]
         if any(large.bypassed >= self._settings.bypass_max for large in overtaken):

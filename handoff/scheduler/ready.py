@@ -254,6 +254,7 @@ class Ready:
             heappush(self.heads, self._entry(shape))
         else:
             crowd.note(shape)
+            crowd.is_cut = self.is_cut = True
 
     def open(self, now: float, portion: Callable[[tuple[Amounts, ...]], float]) -> None:
         """A new pass: every shape with tasks is offered again. `portion` says what part of the cluster a task with these needs takes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from counted import calls_in
 
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Received
@@ -463,3 +464,15 @@ def test_only_later_tasks_of_a_batch_follow_a_broken_one(hand: Any) -> None:
     node.finish(5)
 
     assert node.reported() == [5]
+
+
+def test_many_costs_that_do_not_fit_cost_as_much_as_each_alone(hand: Any) -> None:
+    """Who would be overtaken is asked only where a worker could go on: else, each would be asked of all before it."""
+    def calls(count: int) -> int:
+        node = hand({"cpu": 1, "memory": 10_000})
+        for task in range(count):
+            node.plan({task: []}, node.kind(cost={"cpu": 1, "memory": 100 + task}))
+        finished = node.finished_event(0)
+        return calls_in(lambda: node.brain.handle(node.now, finished), "node")
+
+    assert calls(60) < 2.2 * calls(30)
