@@ -14,7 +14,7 @@ from handoff.resources import Amounts
 if TYPE_CHECKING:
     from handoff.scheduler.ready import Shape
 
-SHOWN = 8      # shapes of a crowd that a pass looks at, beside those that come up for what was placed; a crowd of so many is looked at whole
+SHOWN = 8      # shapes of a crowd that a pass looks at, beside those that come up for what was placed; of so few, it looks at all
 TURNED = 2     # further ones, others in each pass: what is less urgent may be a little smaller, and have room
 
 
