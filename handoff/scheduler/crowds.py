@@ -34,7 +34,7 @@ class Crowd:
         self.shown: list[Shape] = []        # looked at in this pass
         self.is_cut = False                 # not all with tasks are
         self.is_stale = True                # the order of the others has to be found anew
-        self._heads: list[tuple[int, int, Shape]] = []    # a heap of the others; a shape is there once for each time that its first task changed
+        self._heads: list[tuple[int, int, Shape]] = []    # a heap of the others, some of them several times
         self._turns: list[Shape] = []       # those whose turn to be looked at, however urgent, is to come
 
     def open(self) -> list[Shape]:

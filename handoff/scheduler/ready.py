@@ -146,7 +146,9 @@ class Ready:
 
     def is_ahead(self, nodes: Collection[Node]) -> bool:
         """Whether anything is planned ahead, on any of all nodes."""
-        return any([node.ahead for node in nodes]) if len(nodes) < len(self.shapes) else any([shape.ahead for shape in self.shapes.values()])
+        if len(nodes) < len(self.shapes):
+            return any(node.ahead for node in nodes)
+        return any(shape.ahead for shape in self.shapes.values())
 
     def shape(self, kind: Kind, run: Run) -> Shape:
         """The shape of this kind (shared with other runs of the account); the caller says `release` when its run is over."""
