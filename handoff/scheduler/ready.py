@@ -168,7 +168,7 @@ class Ready:
             for number in range(len(kind.alternatives)):
                 functions.append(self.estimates.of((*codes, b"%d" % (number + 1)), f"{kind.name} with its cost {number + 2}"))
             identity = (codes, placed)
-            crowd = self._crowd_of(identity, (account.key, only_run, kind.priority, kind.node, kind.where, kind.spread, special), kind)
+            crowd = self._crowd_of(identity, (account.key, only_run, kind.priority, kind.node, kind.where, kind.spread, special), kind, run)
             found = self.shapes[identity] = Shape(identity, self._next, kind, functions, account, self._eligible_for(kind), crowd)
             crowd.members[found] = None
             if found.eligible.scarce:
@@ -180,9 +180,9 @@ class Ready:
         found.is_told |= bool(run.told)
         return found
 
-    def _crowd_of(self, identity: tuple[object, ...], placed: tuple[object, ...], kind: Kind) -> Crowd:
+    def _crowd_of(self, identity: tuple[object, ...], placed: tuple[object, ...], kind: Kind, run: Run) -> Crowd:
         """Where a task has a choice, or needs what the whole cluster shares, or follows a plan, each shape is looked at by itself."""
-        is_alone = self.is_whole or kind.alternatives or counted_of(kind) or placed[1]
+        is_alone = self.is_whole or kind.alternatives or counted_of(kind) or run.following is not None
         key = identity if is_alone else (identity[0], placed, magnitude(needs_of(kind)[0]))
         found = self._crowds.get(key)
         if found is None:

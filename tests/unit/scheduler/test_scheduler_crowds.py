@@ -36,12 +36,13 @@ def test_all_run_and_nothing_is_left(seconds: float) -> None:
     assert not ready.shapes and ready.is_idle(cluster.scheduler.ledger.nodes.values())
 
 
+@pytest.mark.parametrize("limit", [0, 1])
 @pytest.mark.parametrize("seconds", [0.001, 1.0])
-def test_a_pass_does_not_go_through_all_of_them(seconds: float) -> None:
-    """The end of one of many costs as much as of few."""
+def test_a_pass_does_not_go_through_all_of_them(seconds: float, limit: int) -> None:
+    """The end of one of many costs as much as of few, with a limit of the run's own, too."""
     def calls(count: int) -> int:
         cluster = Cluster().join("n1", cpu=1, memory=1_000).client()
-        run = cluster.submit(measured(count, step=0.2))
+        run = cluster.submit(measured(count, step=0.2), max_concurrency=limit)
         for _ in range(12):
             [task, *_] = cluster.scheduler.ledger.runs[run].tasks_in(HELD, AHEAD)
             cluster.done(task, run=run, seconds=seconds)
