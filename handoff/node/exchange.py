@@ -58,6 +58,7 @@ class Exchange:
         self._names: dict[PeerId, str] = {}
         self._addresses: dict[PeerId, tuple[str, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._dialling: set[asyncio.Task[None]] = set()            # those of them that dial, by the numbers of this session
         self._closed = False
         self._channels = Channels(
             settings, store, self._flows, say=self._say, address=self._addresses.get, begins=self._begins, arrived=self._arrived,
@@ -101,7 +102,9 @@ class Exchange:
             self._unsent[peer].append(message)
         elif peer in self._addresses:
             self._unsent[peer] = [message]
-            self._start(self._dial(peer))
+            dialling = self._start(self._dial(peer))
+            self._dialling.add(dialling)
+            dialling.add_done_callback(self._dialling.discard)
         else:
             self._emit(Lost(peer, "it is a client that left, or a node that nobody told us of"))
 
@@ -193,10 +196,11 @@ class Exchange:
             if self._unsent.pop(peer, None) is not None:
                 self._emit(Lost(peer, str(error)))
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # ── receiving: what a link's handler hears ──────────────────────────────
 
@@ -322,8 +326,15 @@ class Exchange:
         """We have a new number: whoever asked something of the old one, or of us before we had any, finds its link broken and asks again.
 
         Peers hear of a node from the coordinator, so their first words may overtake the coordinator's welcome, which voids all before it.
+        Who is being dialled was told the old number, would go on to know us by it, and keep back what is for the new one.
         """
         links, self._links = self._links, {}
+        for dialling in tuple(self._dialling):
+            dialling.cancel()
+        for known in (self._unsent, self._names, self._addresses):
+            known.clear()
+        for queue in self._streams.values():
+            queue.clear()
         self._wanted.clear()
         self._channels.lose_all()
         for key in list(self._incoming):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -233,3 +234,23 @@ async def test_a_link_whose_handler_fails_is_closed(house: House, monkeypatch: p
         await link.drain()
     (await house.call()).send(Results(RUN, ints([1]), longs([3]), b"abc"))
     await house.until(lambda: house.of(Arrived))
+
+
+async def test_who_is_dialled_under_a_former_number_is_not_told_anything(house: House) -> None:
+    """It would know us by that number, keep back what is for the new one, and the run would never end."""
+    with socket.socket() as slow:
+        slow.bind(("127.0.0.1", 0))
+        slow.listen()
+        slow.setblocking(False)
+        for _ in range(2):    # by the former number, and by the new one: dialled anew
+            house.exchange.learn(Peers(ints([PEER]), ("slow",), (slow.getsockname(),)))
+            house.exchange.send(PEER, Want(RUN, ints([1])))
+            async with asyncio.timeout(10):
+                connection, _ = await asyncio.get_running_loop().sock_accept(slow)
+                house.exchange.start_anew()
+                while await asyncio.get_running_loop().sock_recv(connection, 65_536):
+                    pass
+            connection.close()
+        assert not house.told
+        house.exchange.send(PEER, Want(RUN, ints([1])))
+        assert [event.peer for event in house.of(Lost)] == [PEER]     # nobody told us of it since

@@ -41,6 +41,7 @@ class Exchange:
         self._streams: dict[PeerId, deque[tuple[RunId, int]]] = {}
         self._incoming: dict[tuple[RunId, int], tuple[PeerId, bytearray]] = {}
         self._hosts: dict[PeerId, str] = {}
+        self._session = 0       # counts those with the coordinator: each has numbers of its own
 
     def learn(self, peers: Peers) -> None:
         """The coordinator told us of nodes."""
@@ -66,15 +67,21 @@ class Exchange:
             self.process.post(Lost(peer, "nobody told us of it"))
 
     def _greet(self, peer: PeerId) -> Callable[[End], None]:
+        session = self._session
         def opened(end: End) -> None:
+            if session != self._session:
+                end.close()
+                return
             end.dialled = peer
             end.send(self.letters.write(self.hello()))
         return opened
 
     def _not_opened(self, peer: PeerId) -> Callable[[str], None]:
+        session = self._session
         def failed(reason: str) -> None:
-            self._unsent.pop(peer, None)
-            self.process.post(Lost(peer, reason))
+            if session == self._session:
+                self._unsent.pop(peer, None)
+                self.process.post(Lost(peer, reason))
         return failed
 
     def deliver(self, effect: Deliver) -> None:
@@ -205,8 +212,11 @@ class Exchange:
 
     def start_anew(self) -> None:
         """This process has a new number: whoever asked something of the old one finds its link broken, and asks again."""
-        links, self._links = self._links, {}
-        self._incoming.clear()
-        for several in links.values():
-            for end in several:
-                end.close()
+        self._session += 1
+        self._links.clear()
+        for known in (self._unsent, self._incoming, self._hosts):
+            known.clear()
+        for queue in self._streams.values():
+            queue.clear()
+        for end in [end for end in self.process.ends if end.handler is self]:   # those that are being dialled, too
+            end.close()
