@@ -6,6 +6,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from witness import PATIENCE_SECONDS
 
 import handoff
 from handoff import DAG, Function, errors
+from handoff.trust.secret import create_file
 
 
 @pytest.fixture
@@ -66,6 +68,15 @@ def test_a_run_of_before_a_restart_is_lost_and_no_other_is_told_of(house: House)
             again.results["large"]
 
 
+def reset_the_next(listening: socket.socket) -> None:
+    """Break a connection whose handshake has begun, as the end of a killed process does."""
+    listening.settimeout(PATIENCE_SECONDS)
+    connection, _ = listening.accept()
+    connection.recv(1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
 def test_a_node_outlives_a_coordinator_that_ends_in_the_midst_of_its_handshake(tmp_path: Path) -> None:
     """Nobody says why the connection broke: the node tries again, and joins the coordinator that is there then."""
     house = House(tmp_path, "", "5")
@@ -76,12 +87,22 @@ def test_a_node_outlives_a_coordinator_that_ends_in_the_midst_of_its_handshake(t
             dying.listen()
             port = dying.getsockname()[1]
             node = house.start("late", ["handoff.node", "--coordinator", f"127.0.0.1:{port}", "--name", "late"])
-            dying.settimeout(PATIENCE_SECONDS)
-            connection, _ = dying.accept()
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))   # reset, as when a process is killed
-            connection.close()
+            reset_the_next(dying)
         house.start("second", ["handoff.coordinator", "--port", str(port)])
         house.said("late", "node.joined")
         assert node.poll() is None
     finally:
         house.stop()
+
+
+def test_a_client_that_connects_while_its_coordinator_is_killed_is_told_so(tmp_path: Path) -> None:
+    """The handshake was cut short: that nobody is there is the truth, and that the secret is wrong is not."""
+    secret = create_file(tmp_path / "secret")
+    with socket.socket() as dying, ThreadPoolExecutor(1) as one:
+        dying.bind(("127.0.0.1", 0))
+        dying.listen()
+        connecting = one.submit(handoff.connect, f"127.0.0.1:{dying.getsockname()[1]}", secret=secret)
+        reset_the_next(dying)
+        dying.close()
+        with pytest.raises(errors.ConnectionLost, match="nothing listens there"):
+            connecting.result(PATIENCE_SECONDS)
