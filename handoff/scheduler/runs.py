@@ -130,7 +130,7 @@ class Run:
         self.topped_up = -1.0                         # when its nodes were last found to be running low, and were given more
         self.placed: set[int] = set()                 # those that the client was told of
         self.bytes_moved = 0
-        self.unmet_since: float | None = None         # something that it needs is offered nowhere
+        self.unmet_since: dict[int, float] = {}       # kind of its program -> since when what it needs is offered nowhere
         self.unmet = ""                               # what that is, for people
         self.progress_at = now                        # when the client last heard of progress
         self.progress_due = False                     # a timer is set for the next time

@@ -18,23 +18,31 @@ def see_what_is_unmet_everywhere(ledger: Ledger, now: float) -> None:
 
 
 def see_what_is_unmet(ledger: Ledger, now: float, run: Run) -> None:
-    """Note that a run needs what no node offers, and since when; it is given up after a while."""
+    """Note what a run needs and no node offers, and since when; it is given up after a while."""
     found = None if run.done == run.total else _obstacle(ledger, run)
     before, run.unmet = run.unmet, found.text if found is not None else ""
     if run.wait_for_nodes:
         run.unmet = run.unmet.removesuffix(OR_WAIT)
-    if found is None:
-        run.unmet_since = None
-    elif run.unmet_since is None or not before:
-        run.unmet_since = now
+    # Each for itself: nodes that are away one after the other, each for a while, are not one that is away for long.
+    run.unmet_since = {kind: since for kind, since in run.unmet_since.items() if found is not None and _still(ledger, run, kind)}
+    if found is not None and found.kind not in run.unmet_since:
+        run.unmet_since[found.kind] = now
         if not run.wait_for_nodes:
             ledger.remind(now + ledger.settings.node_timeout_seconds, "unmet", run.run)
     if before != run.unmet:
         ledger.touch(run)
 
 
-def _obstacle(ledger: Ledger, run: Run) -> Obstacle | None:
+def _still(ledger: Ledger, run: Run, kind: int) -> Obstacle | None:
+    found = _obstacle(ledger, run, kind)
+    return found if found is not None and found.kind == kind else None
+
+
+def _obstacle(ledger: Ledger, run: Run, only: int | None = None) -> Obstacle | None:
+    """What is in the way of any of its kinds, or of this one."""
     kinds = sorted({run.program_kind(index) for index, left in enumerate(run.left) if left})
+    if only is not None:
+        kinds = [only] if only in kinds else []
     staying, leaving = list(ledger.nodes.values()), []
     if ledger.leaving:   # what is planned on a node that leaves ends there: only what is not planned yet needs another
         open_kinds = {run.program_kind(run.kind[task]) for task in run.tasks_in(WAITING, READY, DELAYED)}
@@ -45,10 +53,11 @@ def _obstacle(ledger: Ledger, run: Run) -> Obstacle | None:
 
 
 def give_up_waiting(ledger: Ledger, now: float, run: Run) -> None:
-    """Its time is over: fail it, unless it has all it needs by now."""
-    if run.unmet_since is None or now < run.unmet_since + ledger.settings.node_timeout_seconds:
-        return
-    found = _obstacle(ledger, run)
-    if found is not None:
-        text = f"{found.text}{WAITED}{ledger.settings.node_timeout_seconds:g} s"
-        fail(ledger, now, run, RunFailed(run.run, found.code, text, run.program.kind.index(found.kind)))
+    """The time of something that it needs is over: fail it, unless that is there by now."""
+    seconds = ledger.settings.node_timeout_seconds
+    for kind, since in run.unmet_since.items():
+        found = _still(ledger, run, kind) if now >= since + seconds else None
+        if found is not None:
+            text = f"{found.text}{WAITED}{seconds:g} s"
+            fail(ledger, now, run, RunFailed(run.run, found.code, text, run.program.kind.index(found.kind)))
+            return

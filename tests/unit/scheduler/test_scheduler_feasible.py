@@ -321,3 +321,31 @@ def test_objects_need_no_labels() -> None:
 
     assert house.where(0) == "a"
     house.finish(run)
+
+
+def test_nodes_that_are_restarted_one_after_the_other_fail_no_run() -> None:
+    """Each is back in time. That the run lacked one of them all the while is not what it is given up for."""
+    made = Cluster(suspect_seconds=100, lost_seconds=200, node_timeout_seconds=5).client()
+    made.join("a", gpu=1, cpu=1).join("b", cpu=4)
+    run = made.submit(program([(kind("train", {"gpu": 1}), ()), (kind("sort", {"cpu": 4}), ())]))
+    made.lose("a")
+    made.wait(4.0)
+    made.lose("b")
+    made.join("a", gpu=1, cpu=1)
+    made.wait(4.0)
+    made.join("b", cpu=4)
+    made.wait(20.0)
+    assert not made.told(RunFailed)
+    made.finish(run)
+
+
+def test_a_run_is_given_up_for_the_node_that_it_waited_for() -> None:
+    """Another one that is away for a moment just then is neither named nor a reason to wait longer."""
+    made = Cluster(suspect_seconds=100, lost_seconds=200, node_timeout_seconds=5).client().join("n1")
+    made.submit(program([(kind("first", node="absent"), ()), (kind("second", max_retries=3), ())]))
+    made.wait(4.0)
+    made.lose("n1")
+    made.wait(1.5)
+    [failed] = made.told(RunFailed)
+    assert failed.code == "NodeTimeout"
+    assert failed.text == "first waits for node 'absent', which is not there; no node is present; waited 5 s"
