@@ -38,7 +38,7 @@ from handoff.messages import PROTOCOL, Ask, Drain, Hello, Refused, Submit, Welco
 from handoff.program import Kind
 from handoff.settings import Settings
 from handoff.transport.link import Link
-from handoff.transport.sessions import SessionClient
+from handoff.transport.session_client import SessionClient
 from handoff.trust.certificates import Identity
 from handoff.trust.secret import Secret
 from handoff.version import VERSION

@@ -29,7 +29,7 @@ from handoff.resources import Amounts, describe
 from handoff.settings import Settings
 from handoff.transport.link import shown
 from handoff.transport.listen import listen
-from handoff.transport.sessions import SessionClient
+from handoff.transport.session_client import SessionClient
 from handoff.trust.certificates import Identity
 from handoff.trust.secret import Secret
 from handoff.version import VERSION

@@ -18,7 +18,8 @@ from handoff.machine import Dropped, Joined, Lost, Received, Resumed
 from handoff.messages import Alive, EndRun, Hello, Progress, Report, Unreachable, Welcome
 from handoff.messages import Refused as RefusedMessage
 from handoff.settings import MIB, WireSettings
-from handoff.transport.sessions import SessionClient, SessionServer
+from handoff.transport.session_client import SessionClient
+from handoff.transport.sessions import SessionServer
 from handoff.trust.certificates import Identity
 from handoff.trust.secret import Secret
 
