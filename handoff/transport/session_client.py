@@ -16,9 +16,11 @@ from handoff.machine import Dropped, Lost, Received, Resumed
 from handoff.messages import Chunk, Message
 from handoff.settings import WireSettings
 from handoff.transport.dial import dial
-from handoff.transport.link import Link
+from handoff.transport.link import Link, shown
 from handoff.transport.sessions import ACKNOWLEDGE_SECONDS, Emit, all_closed, keep
 from handoff.wire.session import Session
+
+UNANSWERED_TURNS = 5             # looks, one every ACKNOWLEDGE_SECONDS, in which nothing of what was said is acknowledged: worth a line
 
 
 class SessionClient:
@@ -172,7 +174,15 @@ class SessionClient:
         self._emit(Lost(COORDINATOR, reason))
 
     async def _acknowledge(self) -> None:
+        """Tell the coordinator how far we are, and people when it does not do so itself: it may stand still with its connection intact."""
+        turns = before = 0
         while True:
             await asyncio.sleep(ACKNOWLEDGE_SECONDS)
-            if self._link is not None and self._session.unsaid_bytes:
+            session = self._session
+            if self._link is not None and session.unsaid_bytes:
                 self._link.acknowledge()
+            is_waiting = self._link is not None and session.kept_bytes and session.acknowledged == before
+            turns, before = turns + 1 if is_waiting else 0, session.acknowledged
+            if turns == UNANSWERED_TURNS:
+                log.warning("coordinator.silent", address=shown(self.address), seconds=turns * ACKNOWLEDGE_SECONDS,
+                            note="connected, but it acknowledges nothing: it stands still, is very busy, or the network is slow")

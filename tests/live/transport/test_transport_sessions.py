@@ -18,6 +18,7 @@ from handoff.machine import Dropped, Joined, Lost, Received, Resumed
 from handoff.messages import Alive, EndRun, Hello, Progress, Report, Unreachable, Welcome
 from handoff.messages import Refused as RefusedMessage
 from handoff.settings import MIB, WireSettings
+from handoff.transport import session_client
 from handoff.transport.session_client import SessionClient
 from handoff.transport.sessions import SessionServer
 from handoff.trust.certificates import Identity
@@ -346,3 +347,24 @@ async def test_no_coordinator_is_an_error_at_the_first_connect() -> None:
         free.bind(("127.0.0.1", 0))
         with pytest.raises(ConnectionLost, match="nothing listens there"):
             await Member(free.getsockname()[1]).session.connect()
+
+
+async def test_a_coordinator_that_stands_still_is_noticed_once(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection stays, and calls wait: at least the log says why. When it goes on, nothing was lost."""
+    monkeypatch.setattr(session_client, "ACKNOWLEDGE_SECONDS", 0.001)
+    server = await cluster.open()
+    node = await cluster.join()
+    assert server._acknowledging is not None
+    server._acknowledging.cancel()      # it says nothing any more, as when its process is stopped
+    node.session.send(report(1))
+    async with asyncio.timeout(10):
+        while "coordinator.silent" not in caplog.text:
+            await asyncio.sleep(0.001)
+    await cluster.noted.until(lambda: cluster.noted.of(Received))
+    server.send(PeerId(1), EndRun(RunId(1)))
+    await node.noted.until(lambda: node.noted.of(Received))
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+    assert caplog.text.count("coordinator.silent") == 1
