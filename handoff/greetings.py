@@ -36,6 +36,7 @@ class Welcome:
     received: int = 0             # the last frame that I have from you
     name: str = ""
     me: PeerId = NOBODY           # who I am, if I know it: a node that was started anew at the same address is another one
+    heartbeat_seconds: float = 0.0  # a node is to give word at least this often, or it counts as silent; 0: as it likes
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class SchedulerSettings:
 class NodeSettings:
     """What a node's brain goes by."""
 
-    heartbeat_seconds: float = 1.0
+    heartbeat_seconds: float = 1.0     # more often where the coordinator would suspect such a node: a third of its suspect_seconds
     batch_seconds: float = 0.003       # predicted work given to one worker in one message
     batch_max: int = 256               # tasks in one message to a worker
     # Ends of short tasks are reported, and outputs sent to the client, this late at most, as long as more of their run is planned here.

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ROWS_AT_ONCE = 2000   # functions of which rows are made in one turn of the loop: a few milliseconds
+HEARTBEATS = 3        # due from a node before it is suspected, whatever its own settings say: one may be late, and another one lost in it
 
 
 class Coordinator:
@@ -77,7 +78,10 @@ class Coordinator:
         )
         recalled = await self._recall()
         self._driver = Driver(self._scheduler, self._perform, Tick(), self._failed)
-        self._sessions = SessionServer(identity, self._settings.wire, emit=self._happened, admit=self._admit, mine=mine)
+        self._sessions = SessionServer(
+            identity, self._settings.wire, emit=self._happened, admit=self._admit, mine=mine,
+            heartbeat_seconds=self._settings.scheduler.suspect_seconds / HEARTBEATS,
+        )
         await self._sessions.listen(self._host, self._port, sock=self._sock)
         log.info("coordinator.listening", host=self._host, port=self.port, cluster=identity.cluster_id, version=VERSION)
         if self._memory is not None:

@@ -54,6 +54,7 @@ class NodeBrain:
         self._endings = Endings(self._state, self._crew, self._answers, self._clocks)
         self._clients: dict[PeerId, None] = {}
         self._heartbeat_at: float | None = None    # None: nobody listens
+        self._heartbeat_seconds = settings.heartbeat_seconds   # more often where the coordinator has less patience
         self._orphaned_at: float | None = None     # when we stop working, while the coordinator is out of reach
         self._deadline: float | None = 0.0         # at once: the first workers are started
 
@@ -106,10 +107,11 @@ class NodeBrain:
             case Resumed(peer) if peer == COORDINATOR:
                 if self._state.me is not None:
                     self._heartbeat_at, self._orphaned_at = now, None
-            case Welcomed(me):
+            case Welcomed(me, seconds):
                 self._void(now)
                 self._state.me = me
-                self._heartbeat_at = now
+                own = self._settings.heartbeat_seconds
+                self._heartbeat_at, self._heartbeat_seconds = now, min(own, seconds) if seconds > 0.0 else own
             case _:
                 pass  # a Tick: its alarm rings in `settle`
 
@@ -251,7 +253,7 @@ class NodeBrain:
             state.effects.extend(Drop(run, tuple(tasks)) for run, tasks in state.drops.items() if tasks)
             state.drops = {}
         if self._heartbeat_at is not None and now >= self._heartbeat_at:
-            self._heartbeat_at = now + self._settings.heartbeat_seconds
+            self._heartbeat_at = now + self._heartbeat_seconds
             state.effects.append(Send(COORDINATOR, self._alive()))
         crew, clocks, wants, stalls = self._crew.deadline, self._clocks.deadline, self._wants.deadline, self._stalls.deadline
         first = None

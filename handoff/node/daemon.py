@@ -188,7 +188,7 @@ class Daemon:
         self._me, self._is_heard = welcome.peer, True
         self._exchange.start_anew()
         log.info("node.joined", name=self._name, peer=welcome.peer, port=self._port, offers=describe(self._capacity))
-        self._driver.post(Welcomed(welcome.peer))
+        self._driver.post(Welcomed(welcome.peer, welcome.heartbeat_seconds))
         if self._is_draining:   # we were forgotten meanwhile, and so was that
             self._session.send(Drain(seconds=self._drain_seconds))
 

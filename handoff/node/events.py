@@ -17,6 +17,7 @@ class Welcomed:
     """The coordinator let us in as `me`; all that came before is void (a resumed session is `Resumed(COORDINATOR)` instead)."""
 
     me: PeerId
+    heartbeat_seconds: float = 0.0   # at most, or it takes us for silent; 0: as we like
 
 
 @dataclass(frozen=True, slots=True)

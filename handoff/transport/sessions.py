@@ -51,9 +51,11 @@ class SessionServer:
     """
 
     def __init__(
-        self, identity: Any, settings: WireSettings, emit: Emit, admit: Callable[[Hello, str, str], Refused | None], mine: Hello
+        self, identity: Any, settings: WireSettings, emit: Emit, admit: Callable[[Hello, str, str], Refused | None], mine: Hello,
+        heartbeat_seconds: float = 0.0,
     ) -> None:
         self._identity, self._settings, self._emit, self._admit, self._mine = identity, settings, emit, admit, mine
+        self._heartbeat_seconds = heartbeat_seconds     # at most, of who is welcomed
         self._peers: dict[PeerId, _Peer] = {}
         self._last = 0
         self._listener: Listener | None = None
@@ -132,7 +134,7 @@ class SessionServer:
         self._last += 1
         link.peer = PeerId(self._last)
         self._peers[link.peer] = _Peer(hello, Session(self._settings.unacknowledged_bytes_max))
-        return Welcome(link.peer, False, 0, self._mine.name)
+        return Welcome(link.peer, False, 0, self._mine.name, heartbeat_seconds=self._heartbeat_seconds)
 
     def _lose_former_life(self, hello: Hello) -> None:
         """A node that begins anew ends the session it had before: its own, or that of its process before a restart."""

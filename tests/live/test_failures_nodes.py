@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from witness import Diary, await_free, block, cluster_with, size_of, step, until, values_on, workers_of
+from witness import PATIENCE_SECONDS, Diary, await_free, block, cluster_with, size_of, step, until, values_on, workers_of
 
 import handoff
 from handoff import DAG, Function, errors
@@ -189,3 +189,11 @@ def test_a_node_that_stops_in_order_hands_its_work_back(
     gate.touch()
     assert run.result(timeout=30)["a"] == "a"
     assert diary.counts() == {"a": 2}
+
+
+def test_a_node_with_rare_heartbeats_is_not_lost_again_and_again(diary: Diary) -> None:
+    """It gives word as often as its coordinator expects: what takes longer than the coordinator's patience runs once."""
+    settings = {"node.heartbeat_seconds": 60, "scheduler.suspect_seconds": 1, "scheduler.lost_seconds": 2}
+    with cluster_with(1, settings, cpus=1, memory=100) as alone, alone.client() as client:
+        assert client.submit(step, diary.path, "slow", seconds=3.0).result(PATIENCE_SECONDS) == "slow"
+    assert diary.lines() == ["slow"]

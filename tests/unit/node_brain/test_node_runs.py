@@ -174,6 +174,17 @@ def test_heartbeats_tell_what_is_free(hand: Any) -> None:
     assert beats[-1] == Alive((("memory", 100_000),), running=2, queued=2)
 
 
+def test_heartbeats_are_as_frequent_as_the_coordinator_needs_them(hand: Any) -> None:
+    """A node of other settings would be silent for too long, be taken for lost, and begin its work again for ever."""
+    node = hand({"cpu": 2}, heartbeat_seconds=6.0)
+    node.happen(Welcomed(PeerId(2), heartbeat_seconds=0.5))
+    node.wait(2.0)
+    assert len(node.said(Alive, COORDINATOR)) == 4
+    node.happen(Welcomed(PeerId(3), heartbeat_seconds=60.0))
+    node.wait(18.0)
+    assert len(node.said(Alive, COORDINATOR)) == 3
+
+
 def test_a_node_works_on_without_its_coordinator(hand: Any) -> None:
     """Within orphan_seconds planned work goes on and is reported; heartbeats rest; a resumed session changes nothing else."""
     node = hand({"cpu": 1}, orphan_seconds=60.0)
