@@ -156,10 +156,9 @@ class Client:
 
     async def attach(self, run_id: int) -> Run:
         """Take over a detached run, perhaps of a client that is gone."""
-        state = blocking.begin_attach(self._core, run_id)
-        lease = Lease(state)
-        await asyncio.shield(asyncio.wrap_future(state.accepted))
-        blocking.finish_attach(state)
+        lease = blocking.begin_attach(self._core, run_id)
+        await asyncio.shield(asyncio.wrap_future(lease.state.accepted))
+        blocking.finish_attach(lease.state)
         return Run(lease)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:

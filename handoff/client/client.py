@@ -17,7 +17,7 @@ from handoff.client.run import Run, wait_over
 from handoff.client.single import SingleCalls
 from handoff.client.state import Graph, Lease, OutputTaker, RunState
 from handoff.client.waiting import check_may_wait
-from handoff.errors import ResultTimeout
+from handoff.errors import ExecutionError, ResultTimeout
 from handoff.graph.dag import DAG
 from handoff.graph.function import Function
 from handoff.graph.options import OPTIONS, options_of
@@ -146,10 +146,9 @@ class Client:
     def attach(self, run_id: int) -> Run:
         """Take over a detached run, perhaps of a client that is gone."""
         check_may_wait(self._core, "a run can't be attached here")
-        state = begin_attach(self._core, run_id)
-        lease = Lease(state)
-        state.accepted.result()
-        finish_attach(state)
+        lease = begin_attach(self._core, run_id)
+        lease.state.accepted.result()
+        finish_attach(lease.state)
         return Run(lease)
 
     # ── single functions ─────────────────────────────────────────────────────
@@ -314,12 +313,19 @@ def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[An
     return Begun(state, len(lowered.program.literals.data) + sum(packed.nbytes for packed in lowered.objects.values()))
 
 
-def begin_attach(core: Core, run_id: int) -> RunState:
-    """Ask for a detached run."""
+def begin_attach(core: Core, run_id: int) -> Lease:
+    """Ask for a detached run, unless it is held here: what comes for it goes to one place."""
     run_id = run_number(run_id)
+    for held in tuple(core.states.values()):
+        if held.run == run_id and held.failure is None and not held.is_former:
+            if held.lease is None:
+                raise ExecutionError(f"run {run_id} can't be attached: this client waits for it, by the future or map that it is")
+            if (lease := held.lease()) is not None:
+                return lease
     state = RunState(core, core.token(), Graph("", (), (), {}), detached=True)
+    state.run = run_id
     core.attach(state, run_id)
-    return state
+    return Lease(state)
 
 
 def finish_attach(state: RunState) -> None:

@@ -61,7 +61,7 @@ class Core:
         self._coordinator_link: Link | None = None         # the last one, which may still be saying goodbye
         self.pid = os.getpid()
         self._brain = ClientBrain(self._settings.client, self._place)
-        self._states: dict[int, RunState] = {}             # by token, until forgotten
+        self.states: dict[int, RunState] = {}             # by token, until forgotten
         self._questions: dict[int, Future[Any]] = {}
         self._tokens = itertools.count(1)
         self._inbox: deque[Callable[[], None]] = deque()   # what other threads want done on the loop's thread
@@ -137,7 +137,7 @@ class Core:
         log.exception("client.failed", error=error)
         self._broken = f"this client can't go on, because of a bug in Handoff: {type(error).__name__}: {error}"
         failure = events.Failure("InvariantViolation", self._broken)
-        for state in list(self._states.values()):
+        for state in list(self.states.values()):
             if not state.over.done():
                 state.finish(None, failure)
         for future in self._questions.values():
@@ -154,8 +154,8 @@ class Core:
         if self._me != NOBODY:
             self._links.forget_all()
             names = dict(self.names())
-            for state in self._states.values():   # new nodes may get the numbers that those had on which it ran
-                state.names = state.names or names
+            for state in self.states.values():
+                state.outlives(names)
         self._me = welcome.peer
         self._coordinator_link = self._session.link
         self._driver.post(events.Welcomed(welcome.peer))
@@ -212,14 +212,14 @@ class Core:
     def submit(self, state: RunState, submit: Submit, *, forget: bool = False) -> None:
         """Start a run; `state` follows it."""
         self.check_open("a run can't be started")
-        self._states[state.token] = state
+        self.states[state.token] = state
         state.released = forget
         self.post(events.Start(submit, forget))
 
     def attach(self, state: RunState, run: int) -> None:
         """Take over a detached run."""
         self.check_open("a run can't be attached")
-        self._states[state.token] = state
+        self.states[state.token] = state
         self.post(events.Attach(state.token, RunId(run)))
 
     def ask(self, topic: str, run: int = 0, kinds: Iterable[Kind] = (), task: int = NOBODY) -> Future[Any]:
@@ -264,7 +264,7 @@ class Core:
     def _release(self, state: RunState) -> None:
         state.released = True
         if state.over.done():
-            self._states.pop(state.token, None)
+            self.states.pop(state.token, None)
         if not state.detached or state.delivered or not state.over.done():
             self._post(events.ForgetRun(state.token))
 
@@ -278,7 +278,7 @@ class Core:
         self._perform_by_type[type(effect)](effect)
 
     def _with(self, token: int, act: Callable[[RunState], Any]) -> None:
-        state = self._states.get(token)
+        state = self.states.get(token)
         if state is not None:
             act(state)
 
@@ -296,47 +296,47 @@ class Core:
             self._links.send(effect.peer, effect.message)
 
     def _assembled(self, effect: events.Assembled) -> None:
-        state = self._states.get(effect.token)
+        state = self.states.get(effect.token)
         if state is not None:
             block = self._links.take(effect.peer, state.run, effect.task)
             if block is not None:
                 state.assembled(effect.task, block)
 
     def _accepted(self, effect: events.RunAccepted) -> None:
-        state = self._states.get(effect.token)
+        state = self.states.get(effect.token)
         if state is not None:
             state.run = effect.run
             if not state.accepted.done():
                 state.accepted.set_result(None)
 
     def _attached(self, effect: events.Attached) -> None:
-        state = self._states.get(effect.token)
+        state = self.states.get(effect.token)
         if state is not None:
             state.run, state.answer = effect.run, effect.data
             if not state.accepted.done():
                 state.accepted.set_result(None)
 
     def _run_over(self, effect: events.RunOver) -> None:
-        state = self._states.get(effect.token)
+        state = self.states.get(effect.token)
         if state is not None:
             state.run = state.run or effect.run
             state.finish(effect.done, effect.failure)
             if state.released and not state.announced:
-                del self._states[effect.token]
+                del self.states[effect.token]
 
     def _progressed(self, effect: events.Progressed) -> None:
-        state = self._states.get(effect.token)
+        state = self.states.get(effect.token)
         if state is not None:
             state.progress = effect.progress
             state.news()
 
     def _printed(self, effect: events.Printed) -> None:
-        state = self._states.get(effect.token)
+        state = self.states.get(effect.token)
         if state is not None:
             show(state, effect.output)
 
     def _upload(self, effect: events.UploadValue) -> None:
-        state = self._states.get(effect.token)
+        state = self.states.get(effect.token)
         if state is not None:
             values = {task: state.graph.objects[task] for task in effect.tasks if task in state.graph.objects}
             if len(values) < len(effect.tasks):  # an attached run: only the client that started it has them
@@ -374,7 +374,7 @@ class Core:
         await asyncio.sleep(0)             # one turn for what was said last, such as a Cancel
         self._driver.stop()
         failure = events.Failure("ConnectionLost", "the client was closed before this was over")
-        for state in list(self._states.values()):
+        for state in list(self.states.values()):
             if not state.over.done():
                 state.finish(None, failure)
         for future in self._questions.values():

@@ -7,6 +7,7 @@ unpickling never runs on the loop's thread.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -57,6 +58,8 @@ class RunState:
         self.corrections: Sequence[Correction] | None = None   # asked for when such a run is over
         self.delivered = False                         # somebody was given the results
         self.released = False                          # nobody holds it any more
+        self.lease: weakref.ref[Lease] | None = None   # what users hold, if they do; a call has its future, a map its iterator
+        self.is_former = False                         # the coordinator is gone that knew it: its number may be that of another run
         self.answer: Any = None                        # when attached: what the coordinator knows of it
         self.run = 0                                   # from Accepted on
         self.accepted: Future[None] = Awaited(core)         # done when accepted, refused, or over
@@ -119,6 +122,10 @@ class RunState:
             for task in list(self._fetches):
                 self.unfetched(task, failure)
         self.news()
+
+    def outlives(self, names: Mapping[int, str]) -> None:
+        """The coordinator that knew it is gone: what runs on the next one, and its nodes, may get the same numbers."""
+        self.is_former, self.names = True, self.names or names
 
     def unfetched(self, task: int, failure: Failure) -> None:
         """A large value can't be had any more."""
@@ -271,6 +278,7 @@ class Lease:
 
     def __init__(self, state: RunState) -> None:
         self.state = state
+        state.lease = weakref.ref(self)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"run {self.state.run} and its results can't be copied or pickled: they belong to this process's connection to the "

@@ -410,7 +410,7 @@ def test_futures_leave_nothing_behind(client: handoff.Client) -> None:
     client.submit(divmod, 1, 0, max_retries=0).exception(20)
     client.submit(sleeper, 30).cancel()
     gc.collect()
-    wait_until(lambda: not client._core._states)
+    wait_until(lambda: not client._core.states)
 
 
 def test_several_threads_share_a_client(client: handoff.Client) -> None:

@@ -240,3 +240,24 @@ def test_one_run_may_fail_beside_another(client: handoff.Client, diary: Diary, t
     running.result(timeout=20)
     assert diary.counts() == {"failed": 1, "good 0": 1, "good 1": 1, "good 2": 1}
     await_free(client)
+
+
+def test_who_attaches_to_a_run_of_their_own_takes_it_from_nobody(client: handoff.Client, diary: Diary, tmp_path: Path) -> None:
+    """Both have it, whoever looks first and whoever lets go first; what a future or a map waits for stays theirs."""
+    for number, detach in enumerate((False, True)):
+        gate = tmp_path / f"gate{number}"
+        dag = DAG()
+        dag.call(step, diary.path, "ran", id="it", gate=str(gate))
+        dag.call(bytes, 3_000_000, id="large")
+        run = client.start(dag, detach=detach)
+        attached = client.attach(run.id)
+        gate.touch()
+        assert attached.result(timeout=10)["it"] == "ran"
+        del attached
+        assert run.result(timeout=10)["large"] == bytes(3_000_000)
+    future = client.submit(step, diary.path, "late", gate=str(tmp_path / "late"))
+    until(lambda: future.run_id)
+    with pytest.raises(errors.ExecutionError, match=f"run {future.run_id} can't be attached: this client waits for it"):
+        client.attach(future.run_id)
+    (tmp_path / "late").touch()
+    assert future.result(timeout=10) == "late"
