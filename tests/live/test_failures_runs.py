@@ -212,9 +212,16 @@ def test_the_urgent_goes_first(client: handoff.Client, diary: Diary, tmp_path: P
 def test_results_come_in_the_order_of_completion(client: handoff.Client, tmp_path: Path) -> None:
     """Not in that of the graph; and each once."""
     dag = DAG()
-    for name, seconds in (("slow", 0.6), ("middle", 0.3), ("quick", 0.0)):
-        dag.call(step, str(tmp_path / "diary"), name, id=name, seconds=seconds)
-    assert [name for name, _ in client.start(dag).as_completed()] == ["quick", "middle", "slow"]
+    names = ["quick", "middle", "slow"]
+    for name in reversed(names):
+        dag.call(step, str(tmp_path / "diary"), name, id=name, gate=str(tmp_path / name))
+    opened = iter(names)
+    (tmp_path / next(opened)).touch()
+    completed = []
+    for name, _ in client.start(dag).as_completed():
+        completed.append(name)
+        (tmp_path / next(opened, "none")).touch()
+    assert completed == names
 
 
 def test_one_run_may_fail_beside_another(client: handoff.Client, diary: Diary, tmp_path: Path) -> None:
