@@ -114,8 +114,7 @@ class ClientBrain:
             self._say(COORDINATOR, submit)
 
     def _attach(self, token: int, run: RunId) -> None:
-        table = self._tables[token] = self._runs[run] = Table(token, detached=True)
-        table.run = run
+        table = self._tables[token] = self._runs[run] = Table(token, run=run, detached=True)
         if self._away:
             self._fail(table, events.Failure("ConnectionLost", self._away))
         else:
@@ -336,6 +335,7 @@ class ClientBrain:
                 self._fail(table, events.Failure("ConnectionLost", self._away))   # what lay on nodes is gone, too
                 table.run = None           # numbers may begin again: that of a former run may be that of a new one
             self._runs, self._collects, self._missed = {}, {}, {}
+            self._effects = [each for each in self._effects if type(each) is not Send]   # of this turn: meant for the former one
             self.peers.clear()
             self._reach.all_broke()
         self.me, self._dropped_at, self._away = me, None, ""

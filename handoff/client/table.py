@@ -31,11 +31,14 @@ class Table:
     __slots__ = ("announced", "born", "cancelled", "detached", "done", "failure", "fetching", "forget", "holders", "is_over", "known",
                  "missing", "moved", "nodes", "others", "run", "state", "token", "uploads", "values_only")
 
-    def __init__(self, token: int, *, forget: bool = False, detached: bool = False, values_only: bool = False, born: int = 0) -> None:
+    def __init__(
+        self, token: int, *, run: RunId | None = None, forget: bool = False, detached: bool = False, values_only: bool = False,
+        born: int = 0,
+    ) -> None:
         self.token = token
         self.values_only = values_only              # nobody waits for word of the run itself, nor for its being forgotten
         self.born = born                            # links that stood before this moment need not be told to collect
-        self.run: RunId | None = None               # from Accepted on
+        self.run = run                              # from Accepted on
         self.state = bytearray()                    # Whereabouts, per task
         self.known = False                          # the columns are filled in (when attaching: after the answer)
         self.missing = 0                            # outputs that are neither here nor announced

@@ -432,6 +432,20 @@ def test_a_run_of_a_former_coordinator_is_not_taken_for_one_of_the_same_number(b
     assert of(bench.results(0), events.Arrived) == [events.Arrived(2, ints([0]), longs([1]), b"\x00")]
 
 
+def test_what_was_about_to_be_said_to_a_former_coordinator_is_not_said_to_the_next_one(bench: Bench) -> None:
+    """It would run what its client was told is lost, with nobody to take the results, and end another one's run of that number."""
+    bench.running()
+    brain = bench.brain
+    brain.take(bench.now, events.Start(Submit(2, "dag", program([True]))))
+    brain.take(bench.now, events.CancelOther(RunId(3), "why"))
+    brain.take(bench.now, events.Welcomed(PeerId(10)))
+    fresh = Submit(4, "dag", program([True]))
+    brain.take(bench.now, events.Start(fresh))
+    effects = brain.settle(bench.now)
+    assert [over.token for over in of(effects, events.RunOver)] == [1, 2]
+    assert [effect.message for effect in of(effects, Send)] == [fresh]
+
+
 def test_a_node_is_not_given_up_for_what_another_of_its_number_did(bench: Bench) -> None:
     """A node of a former coordinator was out of reach for long; the one that has its number now is tried as any other."""
     bench.running()
