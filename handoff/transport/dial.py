@@ -44,8 +44,8 @@ async def dial(
                 link.send(hello)
                 await opening.answered
             except BaseException:
+                link.abort()  # first, since nothing is left to be said, and the caller may end its event loop at once
                 link.close()
-                link.abort()  # nothing is left to be said, and the caller may end its event loop at once
                 raise
             return link
     except TimeoutError:

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from handoff.columns import Blobs, floats, ints, longs
 from handoff.errors import ConfigError, ConnectionLost, ProtocolError, Refused
 from handoff.ids import PeerId, RunId
+from handoff.loop import new_event_loop
 from handoff.messages import Absent, Bye, Chunk, Hello, Message, Plan, Results, Want, Welcome
 from handoff.messages import Refused as RefusedMessage
 from handoff.settings import MIB, WireSettings
@@ -443,3 +445,35 @@ async def test_a_broken_connection_is_told_once(house: House) -> None:
     assert (len(caller.losses), len(house.heard.losses)) == (1, 1)
     assert link.closed and link.farewell is None
     link.send(Want(RunId(1), ints([1])))
+
+
+def test_a_link_that_is_given_up_the_moment_it_is_encrypted_ends_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a client is given new numbers just then: in about half of these, uvloop told people of an error in saying goodbye."""
+    told, made, dialling = list[Any](), Link.connection_made, set[asyncio.Task[Link]]()
+
+    def connection_made(link: Link, transport: asyncio.BaseTransport) -> None:
+        made(link, transport)
+        if link.name == "b":     # not the other end of it
+            dialling.pop().cancel()
+
+    async def give_up(address: tuple[str, int]) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+        for _ in range(20):
+            task = asyncio.create_task(call(address))
+            dialling.add(task)
+            await asyncio.wait([task])
+            assert task.cancelled()
+
+    monkeypatch.setattr(Link, "connection_made", connection_made)
+    house = House()
+    with asyncio.Runner(loop_factory=new_event_loop) as there, asyncio.Runner(loop_factory=new_event_loop) as here:
+        address = there.run(house.open())
+        thread = threading.Thread(target=there.get_loop().run_forever)
+        thread.start()
+        try:
+            here.run(give_up(address))
+        finally:
+            asyncio.run_coroutine_threadsafe(house.close(), there.get_loop()).result(10)
+            there.get_loop().call_soon_threadsafe(there.get_loop().stop)
+            thread.join()
+    assert told == []
