@@ -25,6 +25,7 @@ class Hello:
     address: tuple[str, int] = ("", 0)  # where a node listens for peers; empty host: where I come from
     capacity: Amounts = ()
     labels: tuple[tuple[str, str], ...] = ()
+    coordinator: bytes = b""      # the boot of the one that gave me my number, when talking to a node; empty: none did yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Welcome:
     received: int = 0             # the last frame that I have from you
     name: str = ""
     me: PeerId = NOBODY           # who I am, if I know it: a node that was started anew at the same address is another one
+    coordinator: bytes = b""      # my boot, from a coordinator: its numbers mean nothing to who has theirs from another one
     heartbeat_seconds: float = 0.0  # a node is to give word at least this often, or it counts as silent; 0: as it likes
 
 

@@ -57,7 +57,7 @@ class Core:
         self._settings = settings or Settings()
         self._identity = Identity(secret, "client", description())
         self._boot = os.urandom(16)
-        self._me = NOBODY
+        self._me, self._met = NOBODY, b""                  # our number, and the boot of the coordinator that gave it
         self._coordinator_link: Link | None = None         # the last one, which may still be saying goodbye
         self.pid = os.getpid()
         self._brain = ClientBrain(self._settings.client, self._place)
@@ -147,7 +147,7 @@ class Core:
     def _hello(self) -> Hello:
         return Hello(
             protocol=PROTOCOL, version=VERSION, python=".".join(platform.python_version_tuple()[:2]), role="client",
-            name=self._identity.name, boot=self._boot, pid=os.getpid(), peer=self._me,
+            name=self._identity.name, boot=self._boot, pid=os.getpid(), peer=self._me, coordinator=self._met,
         )
 
     def _welcomed(self, welcome: Welcome) -> None:
@@ -156,7 +156,7 @@ class Core:
             names = dict(self.names())
             for state in self.states.values():
                 state.outlives(names)
-        self._me = welcome.peer
+        self._me, self._met = welcome.peer, welcome.coordinator
         self._coordinator_link = self._session.link
         self._driver.post(events.Welcomed(welcome.peer))
 

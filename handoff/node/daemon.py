@@ -63,7 +63,7 @@ class Daemon:
         self._labels = tuple(sorted((labels or {}).items()))
         self._identity = Identity(secret, "node", name)
         self._boot = os.urandom(16)
-        self._me = NOBODY
+        self._me, self._met = NOBODY, b""        # our number, and the boot of the coordinator that gave it
         self._codes: dict[bytes, bytes] = {}
         self._store = ResultStore()
         self._gpus = gpus_of(capacity) if gpus is None else tuple(gpus)
@@ -180,12 +180,13 @@ class Daemon:
             address=("" if self._host in ("0.0.0.0", "::") else self._host, self._port),
             capacity=self._capacity,
             labels=self._labels,
+            coordinator=self._met,
         )
 
     # ── what happens ────────────────────────────────────────────────────────
 
     def _welcomed(self, welcome: Welcome) -> None:
-        self._me, self._is_heard = welcome.peer, True
+        self._me, self._met, self._is_heard = welcome.peer, welcome.coordinator, True
         self._exchange.start_anew()
         log.info("node.joined", name=self._name, peer=welcome.peer, port=self._port, offers=describe(self._capacity))
         self._driver.post(Welcomed(welcome.peer, welcome.heartbeat_seconds))

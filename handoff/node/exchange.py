@@ -18,7 +18,7 @@ from handoff.errors import HandoffError, LinkError, ProtocolError
 from handoff.ids import PeerId, RunId
 from handoff.log import log
 from handoff.machine import Joined, Lost, Received
-from handoff.messages import Absent, Chunk, DeclineBulk, Hello, Message, OfferBulk, Peers, Results, StopBulk, Want, Welcome
+from handoff.messages import Absent, Chunk, DeclineBulk, Hello, Message, OfferBulk, Peers, Refused, Results, StopBulk, Want, Welcome
 from handoff.node.channels import Channels
 from handoff.node.events import Arrived, Deliver, Stream
 from handoff.node.flows import Flows
@@ -76,9 +76,13 @@ class Exchange:
         """The peer's name; a number for one we were never told of."""
         return self._names.get(peer, f"peer-{peer}")
 
-    def welcome(self, link: Link, hello: Hello) -> Welcome:
-        """Somebody with a certificate of this cluster dialled us."""
-        return Welcome(peer=hello.peer, me=self._hello().peer)
+    def welcome(self, link: Link, hello: Hello) -> Welcome | Refused:
+        """Somebody with a certificate of this cluster dialled us. Who is not with our coordinator yet has the number of somebody else."""
+        mine = self._hello()
+        if hello.coordinator and mine.coordinator and hello.coordinator != mine.coordinator:
+            text = f"{hello.role} {hello.name} has its number from another process of the coordinator than node {mine.name}"
+            return Refused("Refused", f"{text}; one of them is to hear of the later one")
+        return Welcome(peer=hello.peer, me=mine.peer)
 
     def opened(self, link: Link) -> None:
         """A link stands, whoever dialled."""

@@ -134,7 +134,7 @@ class SessionServer:
         self._last += 1
         link.peer = PeerId(self._last)
         self._peers[link.peer] = _Peer(hello, Session(self._settings.unacknowledged_bytes_max))
-        return Welcome(link.peer, False, 0, self._mine.name, heartbeat_seconds=self._heartbeat_seconds)
+        return Welcome(link.peer, name=self._mine.name, coordinator=self._mine.boot, heartbeat_seconds=self._heartbeat_seconds)
 
     def _lose_former_life(self, hello: Hello) -> None:
         """A node that begins anew ends the session it had before: its own, or that of its process before a restart."""

@@ -6,12 +6,13 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from handoff.columns import ints, longs
-from handoff.errors import LinkError
+from handoff.errors import LinkError, Refused
 from handoff.ids import PeerId, RunId
 from handoff.machine import Joined, Lost, Received
 from handoff.messages import Chunk, Hello, Message, Peers, Results, Want
@@ -65,10 +66,11 @@ class House:
         self.exchange = Exchange(identity, SETTINGS, lambda: hello("me", ME), self.store, self._tell)
         self.listener = await listen("127.0.0.1", 0, identity, "node", self.exchange.welcome, self.exchange, SETTINGS)
 
-    async def call(self, name: str = "peer", role: str = "node", peer: PeerId = PEER) -> Link:
+    async def call(self, name: str = "peer", role: str = "node", peer: PeerId = PEER, **said: Any) -> Link:
         """A link from a peer to the node."""
         identity = Identity(SECRET, role, name)
-        link = await dial(("127.0.0.1", self.listener.port), identity, hello(name, peer, role), self, SETTINGS, peer=ME)
+        greeting = replace(hello(name, peer, role), **said)
+        link = await dial(("127.0.0.1", self.listener.port), identity, greeting, self, SETTINGS, peer=ME)
         self.links.append(link)
         return link
 
@@ -254,3 +256,18 @@ async def test_who_is_dialled_under_a_former_number_is_not_told_anything(house: 
         assert not house.told
         house.exchange.send(PEER, Want(RUN, ints([1])))
         assert [event.peer for event in house.of(Lost)] == [PEER]     # nobody told us of it since
+
+
+@pytest.mark.parametrize(("theirs", "is_let_in"), [(b"former", False), (b"mine", True), (b"", True)])
+async def test_who_has_a_number_of_another_coordinator_is_not_let_in(
+    house: House, monkeypatch: pytest.MonkeyPatch, theirs: bytes, is_let_in: bool
+) -> None:
+    """By a former one's number it would get what is for somebody else, whose number it is now, and take it for its own run's."""
+    mine = replace(hello("me", ME), coordinator=b"mine")
+    monkeypatch.setattr(house.exchange, "_hello", lambda: mine)
+    if is_let_in:
+        await house.call(coordinator=theirs)
+        return
+    with pytest.raises(Refused, match="peer has its number from another process of the coordinator than node me"):
+        await house.call(coordinator=theirs)
+    assert not house.told

@@ -68,6 +68,26 @@ def test_a_run_of_before_a_restart_is_lost_and_no_other_is_told_of(house: House)
             again.results["large"]
 
 
+def test_a_client_that_has_not_heard_of_a_restart_gets_nothing_of_other_clients(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes are back before it: with its number, which is another one's now, it was given that one's results for its own."""
+    with monkeypatch.context() as patch:
+        patch.setenv("HANDOFF_WIRE__RECONNECT_SECONDS", str(3 * PATIENCE_SECONDS))
+        patch.setenv("HANDOFF_WIRE__RECONNECT_SECONDS_MAX", str(3 * PATIENCE_SECONDS))
+        patch.setenv("HANDOFF_CLIENT__COORDINATOR_LOST_SECONDS", str(3 * PATIENCE_SECONDS))
+        late = handoff.connect(house.address, secret=house.secret_file)
+    with late:
+        dag = DAG()
+        dag.add(Function("quick", code=abs, extra_args=[-1], node="alpha"))
+        dag.add(Function("slow", code=time.sleep, extra_args=[3 * PATIENCE_SECONDS], node="alpha"))
+        waiting = late.start(dag)
+        assert next(iter(waiting.as_completed())) == ("quick", 1)     # the link stands
+        house.coordinator.kill()
+        house.coordinator.wait()
+        house.start("again", ["handoff.coordinator", "--port", house.address.rpartition(":")[2]])
+        house.said("alpha", "link.refused .*client .* has its number from another process of the coordinator than node alpha")
+        assert not waiting.done()
+
+
 def reset_the_next(listening: socket.socket) -> None:
     """Break a connection whose handshake has begun, as the end of a killed process does."""
     listening.settimeout(PATIENCE_SECONDS)

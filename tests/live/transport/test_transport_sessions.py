@@ -120,7 +120,7 @@ async def test_members_get_ids_that_count_up(cluster: Cluster) -> None:
     node, client = await cluster.join(), await cluster.join(role="client", name="me")
     assert [event.peer for event in cluster.noted.of(Joined)] == [1, 2]
     assert [event.hello.role for event in cluster.noted.of(Joined)] == ["node", "client"]
-    assert node.noted.events == [Welcome(PeerId(1), name="c")]
+    assert node.noted.events == [Welcome(PeerId(1), name="c", coordinator=MINE.boot)]
     node.session.send(report(5))
     cluster.server.send(PeerId(2), Progress(RunId(6), 1, 2, 3))  # type: ignore[union-attr]
     cluster.server.send(PeerId(77), Progress(RunId(6), 1, 2, 3))  # type: ignore[union-attr]
@@ -225,7 +225,8 @@ async def test_a_forgotten_node_joins_anew(cluster: Cluster) -> None:
     await node.noted.until(lambda: len(node.noted.of(Welcome)) == 2)
     assert [event.peer for event in cluster.noted.of(Joined)] == [1, 2]
     assert not cluster.noted.of(Lost)
-    assert node.noted.events == [Welcome(PeerId(1), name="c"), Dropped(COORDINATOR), Welcome(PeerId(2), name="c")]
+    first, second = (Welcome(PeerId(number), name="c", coordinator=MINE.boot) for number in (1, 2))
+    assert node.noted.events == [first, Dropped(COORDINATOR), second]
 
 
 async def test_a_closed_client_is_told_why(cluster: Cluster) -> None:
