@@ -104,8 +104,10 @@ def _front(desk: Desk, run: Run, shape: Shape, bound: int | None) -> Front:
         if front.keys and shape.head() == front.keys[-1]:   # it was queued twice
             shape.pop()
             continue
+        if of.run != number:      # its task numbers mean nothing in the tables of this one
+            break
         count = run.fan_in[task]
-        if of.run != number or not 0 < count <= INPUTS_MAX or run.attempt[task]:
+        if not 0 < count <= INPUTS_MAX or run.attempt[task]:
             break
         if bound is not None and len(front.keys) >= TURN and shape.head() >> 64 > bound:
             break

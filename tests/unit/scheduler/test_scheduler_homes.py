@@ -23,15 +23,23 @@ def stencil(width: int, steps: int) -> Edges:
 
 
 def played(edges: Edges, seconds: float, nodes: int = 2) -> Outcome:
-    """Tasks of a function that nobody knows yet, with results of a few bytes, on nodes of one core."""
-    work = Kind((b"work",), "work", cost=amounts({"cpu": 1}))
+    """How such a run goes on nodes of one core."""
+    return all_played([work(edges, seconds)], nodes)[0]
+
+
+def work(edges: Edges, seconds: float, at: float = 0.0) -> Work:
+    """Tasks of a function that nobody knows yet, with results of a few bytes."""
+    kind = Kind((b"work",), "work", cost=amounts({"cpu": 1}))
     program = Program(
-        ((b"work", 0),), (work,), ints(0 for _ in edges), Blobs.of([b""] * len(edges)), ints(map(len, edges)),
+        ((b"work", 0),), (kind,), ints(0 for _ in edges), Blobs.of([b""] * len(edges)), ints(map(len, edges)),
         ints(each for inputs in edges for each in inputs))
+    return Work(program, array("d", [seconds] * len(edges)), array("Q", [8] * len(edges)), at=at)
+
+
+def all_played(runs: list[Work], nodes: int = 2) -> list[Outcome]:
+    """How these go together."""
     specs = tuple(NodeSpec(f"n{number}", amounts({"cpu": 1, "memory": 8000}), 1.0, (), 0.0, float("inf")) for number in range(nodes))
-    history = Simulator(ClusterSpec(specs, latency=0.0002)).run(
-        Work(program, array("d", [seconds] * len(edges)), array("Q", [8] * len(edges))))
-    return history.runs[0]
+    return Simulator(ClusterSpec(specs, latency=0.0002)).run(*runs).runs
 
 
 def handed_on(edges: Edges, run: Outcome) -> int:
@@ -67,3 +75,11 @@ def test_what_one_node_made_is_taken_everywhere(nodes: int) -> None:
 
     assert max(run.nodes.count(f"n{number}") for number in range(nodes)) < 2.5 * 800 / nodes
     assert run.makespan < 2.5 * 800 * 0.002 / nodes + 0.02
+
+
+def test_runs_of_different_sizes_share_a_function() -> None:
+    """What of another run comes up behind a run's own is known by its number in that run: in a smaller one's tables there is none such."""
+    runs = all_played([work(stencil(3, 2), 0.001), work(stencil(8, 2), 0.001)], nodes=3)
+
+    assert [len(run.nodes) for run in runs] == [6, 16]
+    assert all(all(run.nodes) for run in runs)
