@@ -140,14 +140,16 @@ def test_a_consumer_that_dies_within_a_transfer(cluster: handoff.LocalCluster, c
     await_free(client)
 
 
-def test_a_node_that_joins_gets_work(cluster: handoff.LocalCluster, client: handoff.Client, diary: Diary) -> None:
+def test_a_node_that_joins_gets_work(cluster: handoff.LocalCluster, client: handoff.Client, diary: Diary, tmp_path: Path) -> None:
     """Also when everything had been given to the only other one."""
+    gate = tmp_path / "gate"
     dag = DAG()
     for number in range(60):
-        dag.call(step, diary.path, str(number), id=number, seconds=0.05)
+        dag.call(step, diary.path, str(number), id=number, seconds=0.05, gate=str(gate) if number >= 10 else "")
     run = client.start(dag)
-    diary.wait_for("3")
+    diary.wait_for("10")
     name = cluster.add_node(cpus=2, memory=1000)
+    gate.touch()
     allocations = run.result(timeout=30).allocations
     assert set(allocations.values()) == {"safe", name}
     assert all(count == 1 for count in diary.counts().values())

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handoff.client.story.causes import causes_of, critical_path
@@ -269,6 +269,7 @@ def random_story(seed: int) -> Story:
     return Story("random", tasks, {node: 2.0 for node, _ in places} | {"idle": 3.0})
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9))
 def test_sums_hold_whatever_the_run(seed: int) -> None:
     """Legs add up to the makespan, nodes to makespan times slots; nothing is negative; with nothing changed a replay is what was."""

@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handoff.graph.dag import DAG
@@ -174,6 +174,7 @@ def test_a_known_graph_is_laid_out_without_crossings() -> None:
         assert found.place[source] == pytest.approx(found.place[target])
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(0, 10**6))
 def test_boxes_never_overlap_and_arrows_lead_forward(count: int, seed: int) -> None:
     """Whatever the graph: room between boxes of a layer, bends in each layer between, nothing outside the drawing."""
