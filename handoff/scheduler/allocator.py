@@ -10,7 +10,7 @@ from typing import Protocol
 from handoff.address import is_same_machine
 from handoff.errors import InvariantViolation
 from handoff.ids import NOBODY, RunId
-from handoff.resources import Amounts, describe
+from handoff.resources import GPU_MEMORY, Amounts, describe, is_gpu
 from handoff.scheduler.groups import Group, Option, groups_of
 from handoff.scheduler.inputs import Inputs
 from handoff.scheduler.ledger import Ledger
@@ -306,11 +306,15 @@ class Desk:
     def _penalty(self, group: Group, shape: Shape) -> float:
         """Above 1 for nodes whose scarce resources the task would leave unused."""
         used, wanted = {name for name, _ in shape.need}, self.ledger.ready.wanted
-        penalty = 1.0
+        penalty, of_gpus = 1.0, 0.0
         for name, amount in group.members[0].capacity.items():
             if name and name not in used and name not in ("cpu", "memory"):
-                penalty += (SCARCITY if wanted.get(name) else SPARED) * amount / max(1, self.offered_by_all(name))
-        return penalty
+                part = (SCARCITY if wanted.get(name) else SPARED) * amount / max(1, self.offered_by_all(name))
+                if name == GPU_MEMORY or is_gpu(name):
+                    of_gpus = max(of_gpus, part)      # the same devices, by whatever name: they are left unused once
+                else:
+                    penalty += part
+        return penalty + of_gpus
 
     def nodes_with_room(self, shape: Shape, nodes: Sequence[Node]) -> list[Node]:
         """Those that have room for it now; one that had none is not asked again before it has freed something."""

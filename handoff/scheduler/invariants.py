@@ -54,6 +54,13 @@ def check(ledger: Ledger) -> None:
             if stake.planned != stakes.get(stake):
                 _wrong(f"account {account.key} counts {stake.planned} planned tasks that need {needs}, its shapes {stakes.get(stake)}")
     _check_crowds(ledger)
+    wanted: dict[str, int] = {}
+    for run in ledger.runs.values():
+        for shape, left in zip(run.shapes, run.left, strict=True):
+            for name in shape.eligible.scarce if left else ():
+                wanted[name] = wanted.get(name, 0) + left
+    if ledger.ready.wanted != wanted:
+        _wrong(f"unfinished tasks need {wanted}, but {ledger.ready.wanted} is counted")
     _check_groups(ledger)
     _check_cluster(ledger)
     total = sum(run.total for run in ledger.runs.values() if not run.is_over)

@@ -346,8 +346,7 @@ class Ledger:
     def remake(self, run: Run, task: int) -> None:
         """A result that is needed is nowhere any more: make it again, with those of its ancestors whose results are gone as well."""
         run.has_remade = True
-        again: dict[int, None] = {}
-        wanted = [task]
+        again, wanted = dict[int, None](), [task]
         while wanted:
             each = wanted.pop()
             if each in again or run.state[each] not in (DONE, GONE):
@@ -356,6 +355,7 @@ class Ledger:
             if run.state[each] == DONE:     # it may have been kept for others; a copy too many is dropped
                 self.release_all(run, each)
             run.unmake(each)
+            self.ready.want(run.shapes[run.kind[each]], 1)
             for source in run.inputs_of(each):
                 run.needed[source] += 1
                 if run.state[source] == GONE:

@@ -58,6 +58,9 @@ def add_run(ledger: Ledger, run: Run, plan: following.Columns | None = None) -> 
     ledger.tasks += run.total
     run.shapes = [ledger.ready.shape(kind, run) for kind in run.kinds]
     run.is_counted = any(shape.cluster for shape in run.shapes)
+    for shape, left in zip(run.shapes, run.left, strict=True):
+        if shape.eligible.scarce:
+            ledger.ready.want(shape, left)
     for group in run.groups:
         # What a task changes to later, to be alone or to follow a plan, needs and is pinned to the same.
         kinds = dict.fromkeys([run.kind[task] for task in group])
@@ -131,6 +134,9 @@ def end_run(ledger: Ledger, run: Run) -> None:
     for peer in run.nodes:
         if peer in ledger.nodes:
             ledger.out.send(peer, EndRun(run.run))
+    for shape, left in zip(run.shapes, run.left, strict=True):
+        if left and shape.eligible.scarce:
+            ledger.ready.want(shape, -left)
     for shape, uses in Counter(run.shapes).items() if len(run.shapes) != 1 else ((run.shapes[0], 1),):
         shape.runs -= uses - 1
         ledger.ready.release(shape, run.run, run.total - run.done)

@@ -128,8 +128,8 @@ class Ready:
         self.accounts = Accounts()
         self.now = 0.0                       # of the pass
         self.is_contended = False            # several accounts have tasks that wait
-        self.wanted: dict[str, int] = {}     # resources beside cores and memory: how many shapes need them, and ...
-        self.wants = 0                       # ... how often it changed which do
+        self.wanted: dict[str, int] = {}     # resources beside cores and memory: how many unfinished tasks need them, and ...
+        self.wants = 0                       # ... how often it changed whether any does
         self._next = 0
         self._families: dict[tuple[object, ...], int] = {}        # how many of its functions have shapes of their own
         self._crowds: dict[tuple[object, ...], Crowd] = {}
@@ -171,8 +171,6 @@ class Ready:
             crowd = self._crowd_of(identity, (account.key, only_run, kind.priority, kind.node, kind.where, kind.spread, special), kind, run)
             found = self.shapes[identity] = Shape(identity, self._next, kind, functions, account, self._eligible_for(kind), crowd)
             crowd.members[found] = None
-            if found.eligible.scarce:
-                self._want(found, 1)
             found.family = family
             if family is not None:
                 self._families[family] = self._families.get(family, 0) + 1
@@ -199,13 +197,13 @@ class Ready:
             found.scarce = tuple(dict.fromkeys([name for need in key[0] for name, _ in need if name not in ("cpu", "memory", "")]))
         return found
 
-    def _want(self, shape: Shape, shapes: int) -> None:
-        """So many more shapes, or fewer, need what it needs beside cores and memory."""
+    def want(self, shape: Shape, tasks: int) -> None:
+        """So many more unfinished tasks, or fewer, need what this shape needs beside cores and memory."""
         for name in shape.eligible.scarce:
-            now = self.wanted.pop(name, 0) + shapes
-            if now:
-                self.wanted[name] = now
-            self.wants += now == max(0, shapes)
+            before = self.wanted.pop(name, 0)
+            if before + tasks:
+                self.wanted[name] = before + tasks
+            self.wants += not before or not before + tasks
 
     def release(self, shape: Shape, run: RunId, waiting: int) -> None:
         """This run does not use the shape any more. So many keys of it may be left: they go when they come up, or when they are most."""
@@ -217,8 +215,6 @@ class Ready:
             if not shape.crowd.members:
                 del self._crowds[shape.crowd.key]
                 self._filled.pop(shape.crowd, None)
-            if shape.eligible.scarce:
-                self._want(shape, -1)
             if shape.family is not None:
                 self._families[shape.family] -= 1
                 if not self._families[shape.family]:

@@ -93,6 +93,8 @@ def _mark_done(now: float, ledger: Ledger, run: Run, node: Node, report: Report)
         del node.holding[number, task]
     if len(shapes) == 1:
         left[0] -= len(done)
+        if shapes[0].eligible.scarce:
+            ledger.ready.want(shapes[0], -len(done))
         if held:
             node.give(shapes[0], len(held), True)
         if len(held) < len(done):
@@ -108,6 +110,8 @@ def _mark_done(now: float, ledger: Ledger, run: Run, node: Node, report: Report)
         held_counts[of] = held_counts.get(of, 0) + 1
     for of, count in counts.items():
         left[of] -= count
+        if shapes[of].eligible.scarce:
+            ledger.ready.want(shapes[of], -count)
         from_room = held_counts.get(of, 0)
         if from_room:
             node.give(shapes[of], from_room, True)
