@@ -179,7 +179,7 @@ def _reasons(ledger: Ledger, now: float, run: Run, task: int, candidates: list[d
     """Why it does not run: ["inputs", count, first...], ["paused", until], ["no nodes"], ["nobody can"],
     ["absent", node], ["only", node],
     ["limit", most], ["cluster", what, whether it is kept for others, whether none of its costs does without it],
-    ["room", [node, what, until]...], ["better", node, what, until], ["behind", count], ["taken back"].
+    ["room", [node, what, until]...], ["better", node, what, until, which has room and is spared], ["behind", count], ["taken back"].
     """
     state, shape = run.state[task], run.shapes[run.kind[task]]
     found: list[list[Any]] = []
@@ -216,13 +216,21 @@ def _reasons(ledger: Ledger, now: float, run: Run, task: int, candidates: list[d
     if able and len(full) == len(able):
         found.append(["room", *full[:NODES_MAX]])
     elif state == READY and able and not found:
-        best = min(able, key=lambda each: (each["finish"], each["node"]))
+        best = min(able, key=lambda each: (_weighed(ledger, shape, each), each["node"]))
         if best["room"]:
-            found.append(["better", best["node"], best["room"], best["start"]])
+            first = min(able, key=lambda each: (each["finish"], each["node"]))
+            found.append(["better", best["node"], best["room"], best["start"], "" if first["room"] else first["node"]])
     before = _more_urgent(ledger, run, task, shape) if state == READY else 0
     if before:
         found.append(["behind", before])
     return found
+
+
+def _weighed(ledger: Ledger, shape: Shape, candidate: dict[str, Any]) -> float:
+    """When it would be done there, and what it costs that something scarce which the node has is left unused."""
+    option = shape.eligible.option_of.get(ledger.by_name[candidate["node"]].group)
+    part: float = option.penalty - 1.0 if option is not None else 0.0
+    return float(candidate["finish"] + part * (candidate["finish"] - candidate["start"]))
 
 
 def _more_urgent(ledger: Ledger, run: Run, task: int, shape: Shape) -> int:

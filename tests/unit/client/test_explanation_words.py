@@ -35,3 +35,14 @@ def test_what_is_late_is_not_said_to_run(now: float, state: str, start: str) -> 
     answer = {**ANSWER, "state": state, "node": "n1", "started": 2.0, "now": now, "reasons": [], "pinned": "n1", "beside": 0}
     run: Any = None
     assert explanation_of(run, "f", answer).text.startswith(start)
+
+
+@pytest.mark.parametrize(("spared", "text"), [
+    ("", "it waits for 'b', where it would be done first: cpu (1 needed, 0 free); room opens at about 4.000 s"),
+    ("a", "it waits for 'b': cpu (1 needed, 0 free); room opens at about 4.000 s; 'a' has room, and something beside cores and memory that "
+          "is spared for functions that need it"),
+])
+def test_a_better_node_is_named_with_the_one_that_is_spared(spared: str, text: str) -> None:
+    """It would not be done first there, if it could have the other one."""
+    state: Any = None
+    assert explanation_of(state, "f", {**ANSWER, "reasons": [["better", "b", "cpu (1 needed, 0 free)", 4.0, spared]]}).reasons == [text]

@@ -360,3 +360,12 @@ def test_what_ran_is_explained_after_the_end() -> None:
 
     assert (said["state"], said["seconds"], said["reasons"]) == ("done", 9.0, [])
     assert all(row["finish"] - row["start"] == pytest.approx(10.0, rel=0.1) for row in said["candidates"])
+
+
+def test_a_node_with_room_that_is_spared_for_others_is_named() -> None:
+    """It has a GPU that others need, so a task without any waits a bit for another node: that is said, and not nothing."""
+    made = cluster(a={"cpu": 2, "gpu": 1}, b=ONE)
+    made.submit(told(many(1, kind("train", {"gpu": 1})), 60.0))
+    made.submit(told(many(1, kind("busy", node="b")), 4.0))
+    made.submit(told(many(1, kind("count")), 10.0))
+    assert reasons(made, 0, run=3) == {"better": ["b", "cpu (1 needed, 0 free)", pytest.approx(4.0, abs=0.01), "a"]}
