@@ -178,8 +178,8 @@ def _reason(state: RunState, answer: Any, what: str, *facts: Any) -> str:
         case "better":
             when = f"; room opens at about {seconds(facts[2])} s" if facts[2] > answer["now"] else ""
             if facts[3]:
-                return (f"it waits for {facts[0]!r}: {facts[1]}{when}; {facts[3]!r} has room, and something beside cores and memory that is "
-                        "spared for functions that need it")
+                return (f"it waits for {facts[0]!r}: {facts[1]}{when}; {facts[3]!r} has room, and something beside cores and memory "
+                        "that is spared for functions that need it")
             return f"it waits for {facts[0]!r}, where it would be done first: {facts[1]}{when}"
         case "behind":
             return f"{facts[0]:,} more urgent function{'s are' if facts[0] != 1 else ' is'} ready, of this or other runs"

@@ -59,7 +59,8 @@ def obstacle(
         offered = [by_name[kind.node]] if kind.node else nodes
         if not any(_can_run(node, kind, cluster) for node in offered):
             is_grouped = any(program.kind[task] == index for group in program.groups for task in group)
-            if is_grouped and not any(node.matches(kind.where) for node in offered):
+            if is_grouped and not kind.node and (not any(node.matches(kind.where) for node in offered)
+                                                 or any(_can_run(node, replace(kind, where=()), cluster) for node in offered)):
                 kind = replace(kind, name=_whole_group(kind.name))   # what shares a node asks for all labels that any of it asks for
             return Obstacle("AllocationError", shortage(kind, offered, cluster), index, False)
     if program.groups and not by_name:
@@ -120,20 +121,23 @@ def shortage(kind: Kind, nodes: Sequence[Node], cluster: Semaphores) -> str:
         if others:
             return (f"{kind.name} is pinned to node {kind.node!r}, which its where ({labels}) excludes: that node has {others}. "
                     "Leave out one of the two")
-        return (f"{kind.name} needs {asked} on node {kind.node!r}, which it is pinned to; that node offers {_lacks(kind, nearest[0])}. "
-                "Ask for less, or pin it to another node")
-    listed = ", ".join(f"{node.name!r} ({_lacks(kind, node)})" for node in nearest[:NEAREST_MAX])
+        return (f"{kind.name} needs {asked} on node {kind.node!r}, which it is pinned to; that node offers "
+                f"{_lacks(kind, nearest[0], cluster)}. Ask for less, or pin it to another node")
+    listed = ", ".join(f"{node.name!r} ({_lacks(kind, node, cluster)})" for node in nearest[:NEAREST_MAX])
+    counted = tuple(dict.fromkeys(each for cost in (kind.cost, *kind.alternatives) for each in split(cost)[1]))
+    shared = (f"the whole cluster has {each}" for each in _short_of_shared(counted, cluster))
     unknown = "".join(
-        f"; {each}" for each in (*_unknown_resources(kind, nodes), *_unknown_labels(kind, nodes), *_short_of_shared(kind, cluster)))
+        f"; {each}" for each in (*_unknown_resources(kind, nodes), *_unknown_labels(kind, nodes), *shared))
     where = f" on a node where {labels}" if labels else ""
     return (f"{kind.name} needs {asked}{where}, which no node can ever offer; nearest: {listed}{unknown}. "
             f"Ask for less, start a node that has it{OR_WAIT}")
 
 
-def _lacks(kind: Kind, node: Node) -> str:
+def _lacks(kind: Kind, node: Node, cluster: Semaphores) -> str:
     """What a node has of that of which it has too little, and other labels than those that are asked for."""
     labels = _other_labels(kind, node)
-    short = [_short(split(cost)[0], node) for cost in (kind.cost, *kind.alternatives)]
+    short = [_short(split(cost)[0], node) or ", ".join(_short_of_shared(split(cost)[1], cluster))
+             for cost in (kind.cost, *kind.alternatives)]
     amounts = " or else ".join(short) if all(short) else ""
     return ", ".join(part for part in (amounts, labels) if part) or "not that in one place"
 
@@ -168,11 +172,11 @@ def _unknown_resources(kind: Kind, nodes: Sequence[Node]) -> Iterable[str]:
             yield f"no node has any {name}{_close(name, known)}"
 
 
-def _short_of_shared(kind: Kind, cluster: Semaphores) -> Iterable[str]:
-    for name, amount in dict.fromkeys(each for cost in (kind.cost, *kind.alternatives) for each in split(cost)[1]):
+def _short_of_shared(counted: Amounts, cluster: Semaphores) -> Iterable[str]:
+    for name, amount in counted:
         has = cluster.declared.get(name, 0)
         if has < amount:
-            yield f"the whole cluster has {f'{CLUSTER}{name}={shown(has)}' if has else f'no {CLUSTER}{name}'}"
+            yield f"{CLUSTER}{name}={shown(has)}" if has else f"no {CLUSTER}{name}"
 
 
 def _unknown_labels(kind: Kind, nodes: Sequence[Node]) -> Iterable[str]:

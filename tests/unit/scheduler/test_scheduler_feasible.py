@@ -107,6 +107,22 @@ def test_each_of_several_costs_is_named_when_none_can_be_met() -> None:
     assert "needs gpu=2, tapes=1 or else cpu=3, gpu=2, which" in str(caught.value)
 
 
+def test_a_node_that_could_have_a_cost_but_for_the_whole_cluster_says_what_that_lacks() -> None:
+    """Each node has the core, the cluster has too few licences: not that the node has not all of it in one place."""
+    with pytest.raises(RuntimeError) as caught:
+        cluster({"license": 5}, **HOUSE).submit(many(1, labelled({"cpu": 1, "cluster:license": 6}, others=[{"cpu": 99}])))
+    assert "nearest: 'alpha' (cluster:license=5 or else cpu=" in str(caught.value)
+
+
+def test_labels_that_another_of_the_group_asks_for_are_those_of_the_group() -> None:
+    """There are nodes with that label, but without a GPU: who asked for the GPU did not ask for the label."""
+    two = labelled({"gpu": 1}, where={"zone": "south"})     # joined when the graph was lowered
+    with pytest.raises(RuntimeError) as caught:
+        cluster(a=({"cpu": 2, "gpu": 2}, {"zone": "north"}), b=({"cpu": 3}, {"zone": "south"})).submit(
+            program([(two, ()), (labelled(where={"zone": "south"}), ())], groups=[(0, 1)]))
+    assert "work with what is collocated with it needs gpu=1 on a node where zone=south, which no node can ever offer" in str(caught.value)
+
+
 def test_one_alternative_that_can_be_met_is_enough() -> None:
     """It runs with the one that fits."""
     house = cluster(**HOUSE)
