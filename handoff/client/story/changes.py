@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from math import ceil, inf
+from math import ceil, floor, inf
 from statistics import median
 
 from handoff.client.story.causes import Cause, Leg
@@ -17,6 +17,8 @@ STRAGGLERS_MAX = 3
 STRAGGLES = 1.5              # times the median of its function
 ALIKE_MIN = 4                # tasks of a function from which a median means something
 WORTH = 0.01                 # of the makespan: less is not worth a word
+PART_MIN = 1 / 16             # of a core: what takes less is taken to have so much
+A_WHILE = 0.05               # of a node's busy time: how long it must have held so many cores; starts are known to milliseconds only
 PLACINGS_MAX = 2_000_000     # tasks times nodes: beyond this no schedule is tried with one more node
 
 
@@ -95,23 +97,49 @@ def replay(story: Story, causes: Mapping[int, Cause], seconds: Callable[[Done], 
 
 def _one_more_node(story: Story) -> Iterator[Change]:
     """One more of each size, if the run would be placed anew; where its own limit is no higher than what there is, that helps nothing."""
-    slots = {node: max(1, ceil(cores)) for node, cores in story.cores.items()}
+    part = min([1.0, *(max(PART_MIN, done.slots) for done in story.tasks.values() if done.worker)])   # of a core
+    slots = {node: max(1, floor(max(cores, held) / part + 1e-6)) for node, (cores, held) in _held(story).items()}
     for done in story.tasks.values():
-        slots[done.node] = max(slots.get(done.node, 1), ceil(done.slots))
+        slots[done.node] = max(slots.get(done.node, 1), ceil(done.slots / part - 1e-6))
     if not slots or len(story.tasks) * (len(slots) + 1) > PLACINGS_MAX or 0 < story.limit <= sum(slots.values()):
         return
     tasks, per_byte = list(story.tasks.values()), _seconds_per_byte(story)
     home = {node: place for place, node in enumerate(slots)}
-    before = placed_anew(tasks, list(slots.values()), per_byte, home)
+    before = placed_anew(tasks, list(slots.values()), per_byte, home, part)
     for size in sorted(set(slots.values()), reverse=True)[:2]:
         like = next(node for node, each in slots.items() if each == size)
-        after = placed_anew(tasks, [*slots.values(), size], per_byte, home)
+        cores = max(1, ceil(story.cores.get(like, 0.0)))
+        after = placed_anew(tasks, [*slots.values(), size], per_byte, home, part)
         # What made the run longer than the schedule stays in proportion. Where the schedule is the longer one, it counts as it is: scaled
         # down it could end before the longest chain does.
         then = after * max(1.0, story.makespan / before) if before else story.makespan
-        yield Change(f"one more node like {like} ({size} core{'s' * (size != 1)})", story.makespan - then, then,
+        yield Change(f"one more node like {like} ({cores} core{'s' * (cores != 1)})", story.makespan - then, then,
                      f"all that could run anywhere placed anew with its durations, where each ends first: {before:.3g} s without it, "
                      f"{after:.3g} s with it")
+
+
+def _held(story: Story) -> dict[str, tuple[float, float]]:
+    """Per node, its cores, and how many were held at once for a while: more where functions take memory alone, or nothing."""
+    changes: dict[str, list[tuple[float, float]]] = {node: [] for node in story.cores}
+    for done in story.tasks.values():
+        if done.worker:
+            changes.setdefault(done.node, []).extend([(done.started, done.slots), (done.ended, -done.slots)])
+    found = {}
+    for node, several in changes.items():
+        level = last = 0.0
+        spent: dict[float, float] = {}
+        for when, by in sorted(several):
+            spent[level] = spent.get(level, 0.0) + when - last
+            level, last = round(level + by, 6), when
+        left = A_WHILE * sum([seconds for held, seconds in spent.items() if held])
+        most = 0.0
+        for held in sorted(spent, reverse=True):
+            left -= spent[held]
+            if left < 0.0:
+                most = held
+                break
+        found[node] = (story.cores.get(node, 0.0), most)
+    return found
 
 
 def _seconds_per_byte(story: Story) -> float:
@@ -126,8 +154,10 @@ def _seconds_per_byte(story: Story) -> float:
     return seconds / moved if moved else 0.0
 
 
-def placed_anew(tasks: Sequence[Done], slots: Sequence[int], per_byte: float, home: Mapping[str, int] | None = None) -> float:
-    """The makespan of a list schedule: by the longest way to the end, each task where it can start first.
+def placed_anew(
+    tasks: Sequence[Done], slots: Sequence[int], per_byte: float, home: Mapping[str, int] | None = None, part: float = 1.0,
+) -> float:
+    """The makespan of a list schedule: by the longest way to the end, each task where it can start first. A slot is a `part` of a core.
 
     What is bound stays on its node, whose place among these `home` tells, and starts no sooner than it did: what it waited for there, such
     as a GPU or a licence, is not known here.
@@ -144,7 +174,7 @@ def placed_anew(tasks: Sequence[Done], slots: Sequence[int], per_byte: float, ho
         if not done.worker:
             place[done.task] = (-1, 0.0, 0.0)
             continue
-        wide = max(1, ceil(done.slots))
+        wide = max(1, ceil(done.slots / part - 1e-6))
         best, first = inf, 0
         only = home.get(done.node) if home is not None and done.is_bound else None
         for node, rows in enumerate(free):

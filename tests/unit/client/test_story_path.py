@@ -284,3 +284,13 @@ def test_sums_hold_whatever_the_run(seed: int) -> None:
     assert replay(story, causes, lambda each: each.seconds / 2) <= story.makespan + 1e-9
     assert all(0 < change.saved <= story.makespan + 1e-9 for change in report.changes)
     assert [change.saved for change in report.changes] == sorted((change.saved for change in report.changes), reverse=True)
+
+
+@pytest.mark.parametrize("slots", [0.25, 1.0])
+def test_one_more_node_helps_where_more_ran_at_once_than_there_are_cores(slots: float) -> None:
+    """Sixteen that take a quarter of a core each, or memory alone: eight at a time on two cores, and all at once on two such nodes."""
+    bag = [done(task, task // 8, 1.0, worker=task % 8 + 1, waited=task // 8, slots=slots) for task in range(16)]
+    story = Story("s", bag, {"n1": 2.0})
+    causes = causes_of(story)
+    found = {change.what: change.makespan for change in changes_of(story, causes, critical_path(story, causes))}
+    assert found["one more node like n1 (2 cores)"] == pytest.approx(1.0)
