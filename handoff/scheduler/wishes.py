@@ -24,6 +24,8 @@ def able_nodes(desk: Desk, run: Run, task: int, shape: Shape, inputs: Inputs | N
     if allowed is not None:
         one = ledger.nodes.get(allowed)
         able = [one] if one is not None and one.state == "ready" and one.matches(shape.where) else []
+        if desk.reserved.get(allowed, shape) is not shape and not run.followed and not (run.attempt[task] and run.blocks_planned(task)):
+            return []    # kept for another that has waited long, unless what is planned there, too, waits for this one
         return able if run.followed else ledger.memory.with_room(desk, run, task, shape, inputs, able)
     only = preferred(desk, run, task, shape) if task in run.group or task in run.avoid or shape.spread else None
     if only is not None and desk.reserved:

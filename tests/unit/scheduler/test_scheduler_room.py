@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 from scheduler_story import Cancel, Cluster, Program, floats, kind, many, program
 
+from handoff.program import Kind
 from handoff.resources import amounts
 from handoff.scheduler.bookings import Bookings
 from handoff.scheduler.groups import step_of
@@ -86,13 +89,18 @@ def test_who_waits_for_a_busy_node_is_looked_at_again_when_that_node_is_late() -
     assert cluster.where(0, run=2) == "slow"
 
 
-def test_more_urgent_small_tasks_do_not_take_for_ever_what_a_large_one_waits_for() -> None:
-    """They have the longer way behind them, so they are offered first; after a second the node is kept for the large one."""
-    cluster = Cluster().join("n1", cpu=2).client()
+@pytest.mark.parametrize(("small", "groups"), [
+    (kind("small"), ()), (kind("small", node="n1"), ()), (kind("small"), (range(200),)),
+    (kind("small", {"cpu": 1, "memory": 1}, spread="s"), ()), (kind("small", alternatives=(amounts({"memory": 4}),)), ()),
+])
+def test_more_urgent_small_tasks_do_not_take_for_ever_what_a_large_one_waits_for(small: Kind, groups: Sequence[Sequence[int]]) -> None:
+    """They have the longer way behind them, so they are offered first; after a second the node is kept for the large one: also from
+    those that can run there only."""
+    cluster = Cluster().join("n1", cpu=2, memory=4).client()
     large = (kind("large", {"cpu": 2}), ())
     cluster.submit(told(program([large]), 0.5))
     cluster.done(0, seconds=0.5)        # it was seen, so it is not offered first to teach
-    cluster.submit(told(program([*[(kind("small"), ())] * 200, large]), *[9.0] * 200, 0.5))
+    cluster.submit(told(program([*[(small, ())] * 200, large], groups), *[9.0] * 200, 0.5))
     running = cluster.plans()
     for _ in range(190):
         if 200 in running:
