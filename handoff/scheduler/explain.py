@@ -144,6 +144,8 @@ def _lacks(ledger: Ledger, run: Run, task: int, node: Node) -> str:
                             if name and node.capacity.get(name, 0) < amount]) or "not that in one place"
                  for need, cost in zip(shape.needs, _costs(run, task), strict=True)]
         return f"too small: {' or else '.join(short)}"
+    if task in run.group and not ledger.can_run(run, task, node):
+        return "too small for what has to be on one node with it"
     if node.state != "ready":
         return "it drains" if node.leaves else "it can't be heard"
     if node.peer in run.avoid.get(task, ()):

@@ -369,3 +369,11 @@ def test_a_node_with_room_that_is_spared_for_others_is_named() -> None:
     made.submit(told(many(1, kind("busy", node="b")), 4.0))
     made.submit(told(many(1, kind("count")), 10.0))
     assert reasons(made, 0, run=3) == {"better": ["b", "cpu (1 needed, 0 free)", pytest.approx(4.0, abs=0.01), "a"]}
+
+
+def test_what_waits_for_a_node_for_its_whole_group_says_so() -> None:
+    """A node has room for it, but could never have what is collocated with it: nothing but who is more urgent was said."""
+    made = cluster(a=ONE)
+    made.submit(program([(kind("large", TWO), ()), (kind("small"), ())], groups=[(0, 1)]), wait_for_nodes=True)
+    assert reasons(made, 1) == {"nobody can": []}
+    assert explain(made, 1)["candidates"][0]["lacks"] == "too small for what has to be on one node with it"
