@@ -19,6 +19,7 @@ class Stay:
 
     name: str
     cores: int         # in steps, as amounts are counted
+    memory: int        # likewise
     begin: float
     end: float = inf   # it is there
 
@@ -46,7 +47,7 @@ class Past:
 
     def came(self, node: Node, now: float) -> None:
         """It joined."""
-        self._here[node.peer] = Stay(node.name, node.capacity.get("cpu", 0), now)
+        self._here[node.peer] = Stay(node.name, node.capacity.get("cpu", 0), node.capacity.get("memory", 0), now)
 
     def went(self, peer: int, now: float, runs_since: Iterable[float]) -> None:
         """It is lost, or was drained. What no run has seen that still can be asked for (they began then) is forgotten."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import ceil, floor, inf
-from statistics import median
+from statistics import fmean, median
 
 from handoff.client.story.causes import Cause, Leg
 from handoff.client.story.records import Done, Story
@@ -18,6 +18,7 @@ STRAGGLES = 1.5              # times the median of its function
 ALIKE_MIN = 4                # tasks of a function from which a median means something
 WORTH = 0.01                 # of the makespan: less is not worth a word
 PART_MIN = 1 / 16             # of a core: what takes less is taken to have so much
+SLOTS_MAX = 128              # of a node
 A_WHILE = 0.05               # of a node's busy time: how long it must have held so many cores; starts are known to milliseconds only
 PLACINGS_MAX = 2_000_000     # tasks times nodes: beyond this no schedule is tried with one more node
 
@@ -97,19 +98,23 @@ def replay(story: Story, causes: Mapping[int, Cause], seconds: Callable[[Done], 
 
 def _one_more_node(story: Story) -> Iterator[Change]:
     """One more of each size, if the run would be placed anew; where its own limit is no higher than what there is, that helps nothing."""
-    part = min([1.0, *(max(PART_MIN, done.slots) for done in story.tasks.values() if done.worker)])   # of a core
-    slots = {node: max(1, floor(max(cores, held) / part + 1e-6)) for node, (cores, held) in _held(story).items()}
+    held = _held(story)
+    part = _part(story, max(held.values(), default=0.0))
+    slots = {node: max(1, floor(cores / part + 1e-6)) for node, cores in held.items()}
     for done in story.tasks.values():
         slots[done.node] = max(slots.get(done.node, 1), ceil(done.slots / part - 1e-6))
-    if not slots or len(story.tasks) * (len(slots) + 1) > PLACINGS_MAX or 0 < story.limit <= sum(slots.values()):
+    if not slots or not story.tasks or len(story.tasks) * (len(slots) + 1) > PLACINGS_MAX:
+        return
+    if 0 < story.limit <= sum(slots.values()) * part / fmean([done.slots for done in story.tasks.values()]):
         return
     tasks, per_byte = list(story.tasks.values()), _seconds_per_byte(story)
     home = {node: place for place, node in enumerate(slots)}
-    before = placed_anew(tasks, list(slots.values()), per_byte, home, part)
+    memory = [story.memory.get(node, 0.0) for node in slots]
+    before = placed_anew(tasks, list(slots.values()), per_byte, home, part, memory)
     for size in sorted(set(slots.values()), reverse=True)[:2]:
         like = next(node for node, each in slots.items() if each == size)
         cores = max(1, ceil(story.cores.get(like, 0.0)))
-        after = placed_anew(tasks, [*slots.values(), size], per_byte, home, part)
+        after = placed_anew(tasks, [*slots.values(), size], per_byte, home, part, [*memory, story.memory.get(like, 0.0)])
         # What made the run longer than the schedule stays in proportion. Where the schedule is the longer one, it counts as it is: scaled
         # down it could end before the longest chain does.
         then = after * max(1.0, story.makespan / before) if before else story.makespan
@@ -118,8 +123,18 @@ def _one_more_node(story: Story) -> Iterator[Change]:
                      f"{after:.3g} s with it")
 
 
-def _held(story: Story) -> dict[str, tuple[float, float]]:
-    """Per node, its cores, and how many were held at once for a while: more where functions take memory alone, or nothing."""
+def _part(story: Story, most: float) -> float:
+    """Of a core, so fine that tasks which take less, or are limited by memory, fill a node as they do; `most` cores has the largest."""
+    part = 1.0
+    for done in story.tasks.values():
+        if done.worker:
+            has, cores = story.memory.get(done.node, 0.0), story.cores.get(done.node, 0.0)
+            part = min(part, PART_MIN if has and done.memory / has * cores > done.slots else done.slots)
+    return max(part, PART_MIN, most / SLOTS_MAX)
+
+
+def _held(story: Story) -> dict[str, float]:
+    """Per node, its cores, or how many were held at once for a while: more where functions take memory alone, or nothing."""
     changes: dict[str, list[tuple[float, float]]] = {node: [] for node in story.cores}
     for done in story.tasks.values():
         if done.worker:
@@ -138,7 +153,7 @@ def _held(story: Story) -> dict[str, tuple[float, float]]:
             if left < 0.0:
                 most = held
                 break
-        found[node] = (story.cores.get(node, 0.0), most)
+        found[node] = max(story.cores.get(node, 0.0), most)
     return found
 
 
@@ -156,8 +171,11 @@ def _seconds_per_byte(story: Story) -> float:
 
 def placed_anew(
     tasks: Sequence[Done], slots: Sequence[int], per_byte: float, home: Mapping[str, int] | None = None, part: float = 1.0,
+    memory: Sequence[float] = (),
 ) -> float:
-    """The makespan of a list schedule: by the longest way to the end, each task where it can start first. A slot is a `part` of a core.
+    """The makespan of a list schedule: by the longest way to the end, each task where it can start first.
+
+    A slot is a `part` of a core. Who takes a larger part of a node's `memory` (in MB; 0: not known) than of its cores takes so many slots.
 
     What is bound stays on its node, whose place among these `home` tells, and starts no sooner than it did: what it waited for there, such
     as a GPU or a licence, is not known here.
@@ -174,10 +192,12 @@ def placed_anew(
         if not done.worker:
             place[done.task] = (-1, 0.0, 0.0)
             continue
-        wide = max(1, ceil(done.slots / part - 1e-6))
-        best, first = inf, 0
+        cores = max(1, ceil(done.slots / part - 1e-6))
+        best, first, taken = inf, 0, 0
         only = home.get(done.node) if home is not None and done.is_bound else None
         for node, rows in enumerate(free):
+            has = memory[node] if memory else 0.0
+            wide = max(cores, ceil(done.memory / has * len(rows) - 1e-6)) if has else cores
             if wide > len(rows) or only not in (None, node):
                 continue
             start = rows[0] if wide == 1 else sorted(rows)[wide - 1]
@@ -188,12 +208,12 @@ def placed_anew(
                     where, over, way = place[each]
                     start = max(start, over if where == node else over + way)
             if start < best:
-                best, first = start, node
+                best, first, taken = start, node, wide
         if best == inf:
             continue
-        for _ in range(wide):
+        for _ in range(taken):
             heappop(free[first])
-        for _ in range(wide):
+        for _ in range(taken):
             heappush(free[first], best + done.seconds)
         place[done.task] = (first, best + done.seconds, per_byte * done.nbytes)
         end = max(end, best + done.seconds)

@@ -32,7 +32,8 @@ def story_of(state: RunState, answer: Any) -> Story:
         tasks.append(Done(
             task, name if isinstance(name, str) else repr(name), kind.name, node, worker, started, seconds,
             graph.inputs[starts[task] : starts[task + 1]], nbytes, waited, planned, attempt,
-            slots=slots[task], shared=split(cost)[1], is_bound=bool(kind.node or kind.where or not everywhere.issuperset(dict(cost))),
+            slots=slots[task], memory=dict(cost).get("memory", 0) / SCALE, shared=split(cost)[1],
+            is_bound=bool(kind.node or kind.where or not everywhere.issuperset(dict(cost))),
             is_hidden=task in graph.hidden, is_shared=bool(kind.flags & Flag.ASYNC),
         ))
     vain = [Vain(node, started, seconds, slots[task]) for task, node, started, seconds in answer["vain"]]
@@ -44,7 +45,8 @@ def story_of(state: RunState, answer: Any) -> Story:
     moved = state.done.bytes_moved if state.done is not None else 0
     most = {node: max(stay.cores for stay in several) for node, several in stays.items()}
     return Story(str(graph.dag_id), tasks, most, run=state.run, bytes_moved=moved, is_over=state.over.done(),
-                 shared=answer["shared"], vain=vain, running=running, stays=stays, until=until, limit=answer["limit"])
+                 shared=answer["shared"], vain=vain, running=running, stays=stays, until=until, limit=answer["limit"],
+                 memory=answer["memory"])
 
 
 def _cost(kind: Kind, alternative: int) -> Amounts:
