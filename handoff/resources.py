@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 SCALE = 10_000                        # one unit of any resource, in steps
 STEPS_MAX = 2**53                     # more of anything is a mistake, and would not travel exactly everywhere
 CPUS_MAX = 10_000                     # of one node; more are no machine that there is
+DRIFT = "1e-6"                        # of a step: what 0.7 - 0.4 lacks of 0.3 is no part of a step that was left out
 SHOWN_MAX = 40                        # digits of what is absurd; more are only counted
 Amounts: TypeAlias = tuple[tuple[str, int], ...]  # (name, steps), sorted by name, zero amounts left out
 
@@ -32,7 +33,7 @@ _AMOUNT = re.compile(r"\s*(-?[0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*")
 def amounts(costs: Mapping[str, float | int | str]) -> Amounts:
     """Exact amounts from what a user wrote, such as {"cpu": 0.5, "memory": "2 GiB"}; memory in MB.
 
-    Less than a step counts as one.
+    What is less than a step is left out; less than one step in all counts as one.
 
     Raises ValueError that names the resource when an amount is negative, not a number, not finite, or absurdly large.
     """
@@ -122,7 +123,7 @@ def covers(cost: Amounts, other: Amounts) -> bool:
 
 
 def _steps(name: str, value: float | int | str) -> int:
-    from decimal import ROUND_HALF_EVEN, Decimal  # here, since most programs that import Handoff ask for whole cores
+    from decimal import ROUND_FLOOR, Decimal  # here, since most programs that import Handoff ask for whole cores
 
     said = value
     if not isinstance(value, (str, int, float)):
@@ -150,7 +151,8 @@ def _steps(name: str, value: float | int | str) -> int:
         raise ValueError(f"{what} is absurd; at most {STEPS_MAX // SCALE:,} of anything can be counted")
     if not number:
         return 0
-    return max(1, int((number * SCALE).to_integral_value(ROUND_HALF_EVEN)))   # who asks for a trace of a GPU is not left without one
+    # Down, so that seven sevenths fit into one, and ten of 10 MiB into 100 MiB; who asks for a trace of a GPU is not left without one.
+    return max(1, int((number * SCALE + Decimal(DRIFT)).to_integral_value(ROUND_FLOOR)))
 
 
 def _as_number(value: Any) -> Any:

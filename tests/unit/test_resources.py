@@ -16,7 +16,7 @@ from handoff.resources import SCALE, STEPS_MAX, amounts, costs, describe, offere
 
 @pytest.mark.parametrize(("said", "steps"), [
     (0.1 + 0.2, 3000), (0.1, 1000), ("0.1", 1000), (0.29, 2900), (1.1, 11000), (3, 30000), ("2.5", 25000), (".5", 5000), (1e-4, 1),
-    (1e-9, 1), ("0.00001", 1),
+    (1e-9, 1), ("0.00001", 1), (0.7 - 0.4, 3000), (1 - 0.9, 1000), ("0.99999", 9999), (1 / 6, 1666),
     (123456789.1234, 1234567891234), (0, 0), (0.0, 0), (-0.0, 0), ("0", 0),
 ])
 def test_amounts_do_not_drift(said: Any, steps: int) -> None:
@@ -26,7 +26,7 @@ def test_amounts_do_not_drift(said: Any, steps: int) -> None:
 
 @pytest.mark.parametrize("name", ["memory", "gpu_memory"])
 @pytest.mark.parametrize(("said", "steps"), [
-    ("2 GiB", 21_474_836), ("500MB", 5_000_000), ("1 kb", 10), ("1TiB", 10_995_116_278), (1000, 10_000_000), ("1000", 10_000_000),
+    ("2 GiB", 21_474_836), ("500MB", 5_000_000), ("1 kb", 10), ("1TiB", 10_995_116_277), (1000, 10_000_000), ("1000", 10_000_000),
     ("0.5 gb", 5_000_000),
 ])
 def test_memory_is_in_megabytes_or_a_size(name: str, said: Any, steps: int) -> None:
@@ -39,6 +39,13 @@ def test_every_amount_is_said_as_it_is_read(steps: int) -> None:
     """What is shown to people, read again, is the same amount, as text and as a float of few digits."""
     assert dict(amounts({"x": shown(steps)})).get("x", 0) == steps
     assert Fraction(shown(steps)) == Fraction(steps, SCALE)
+
+
+@given(st.integers(1, 1000))
+def test_equal_parts_of_a_whole_fit_into_it(parts: int) -> None:
+    """Six sixths of a GPU were more than one GPU, and four times 10 MiB more than 40 MiB, by a step for each."""
+    assert dict(amounts({"gpu": 1 / parts}))["gpu"] * parts <= SCALE
+    assert dict(amounts({"memory": "10 MiB"}))["memory"] * parts <= dict(amounts({"memory": f"{10 * parts} MiB"}))["memory"]
 
 
 @given(st.lists(st.decimals(0, 100, places=4, allow_nan=False), max_size=20))
