@@ -90,7 +90,7 @@ def _arguments(id: Hashable, edges: Mapping[Hashable, Mapping[str, Any]]) -> lis
             if not said.get("reference"):
                 others.append(argument)
             continue
-        for each in position if isinstance(position, tuple) else (position,):
+        for each in position if isinstance(position, (tuple, list)) else (position,):   # JSON makes lists of tuples
             if isinstance(each, bool) or not isinstance(each, int) or each < 0:
                 raise InvalidFunction(f"the edge from {source!r} to {id!r} has the position {position!r}, no whole number from 0 on",
                                       function=id)

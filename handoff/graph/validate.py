@@ -102,16 +102,18 @@ def roots(links: Links) -> dict[int, int]:
 def _check_groups(links: Links, root: Mapping[int, int]) -> None:
     """What shares a node can't ask for two different ones."""
     labels: dict[int, dict[str, tuple[str, Function]]] = {}   # per root: what each label has to be, and who says so
+    apart: dict[tuple[int, str], Function] = {}               # per root and group that is to be spread: who is of it
     for place in {**dict.fromkeys(root.values()), **root}:
-        function, leader = links.functions[place], links.functions[root.get(place, place)]
+        function = links.functions[place]
         said = labels.setdefault(root.get(place, place), {})
         for label, value in (function.where or {}).items():
             before, other = said.setdefault(label, (value, function))
             if before != value:
                 raise _wrong(function, f"it runs on the node of {other.id!r}, but asks for {label}={value!r} where that one asks for "
                                        f"{label}={before!r}; no node has both")
-        if function is not leader and function.spread is not None and function.spread == leader.spread:
-            raise _wrong(function, f"it runs on the node of {leader.id!r}, but both are to be spread over different nodes "
+        other = function if function.spread is None else apart.setdefault((root.get(place, place), function.spread), function)
+        if other is not function:
+            raise _wrong(function, f"it runs on the node of {other.id!r}, but both are to be spread over different nodes "
                                    f"(spread={function.spread!r}); leave out one of these")
 
 
@@ -185,7 +187,7 @@ def _check_numbers(function: Function) -> None:
     if timeout is not None and not (_number(timeout) and 0 < timeout < inf):
         raise _wrong(function, f"timeout={timeout!r} is not a number of seconds above 0; for no limit leave it out")
     if not (_whole(priority) and abs(priority) < 2**31):
-        raise _wrong(function, f"priority={priority!r} is not a whole number")
+        raise _wrong(function, f"priority={priority!r} is not a whole number from {1 - 2**31} to {2**31 - 1}")
     if not (_whole(function.parallelism) and function.parallelism >= 1):
         raise _wrong(function, f"parallelism={function.parallelism!r} is not a whole number from 1 on")
     size, wait = function.batch_size, function.batch_timeout

@@ -83,6 +83,8 @@ def test_whether_a_call_is_inline_is_true_or_false(inline: Any) -> None:
     dag.call(add, priority="")  # type: ignore[arg-type]
     with pytest.raises(InvalidFunction, match="priority='' is not a whole number"):
         dag.validate()
+    with pytest.raises(InvalidFunction, match="priority=2147483648 is not a whole number from -2147483647 to 2147483647"):
+        DAG().add(Function("x", code=add, priority=2**31)).validate()
 
 
 def test_references_are_found_at_any_depth() -> None:

@@ -89,6 +89,13 @@ def test_any_graph_with_code_becomes_a_dag() -> None:
     assert (results["placed"], results["added"]) == ([2], [-2])
 
 
+def test_positions_may_have_become_lists_on_their_way() -> None:
+    """A graph that was kept as JSON has lists where there were tuples."""
+    graph = example().to_networkx()
+    graph.edges["a", "twice"]["position"] = [0, 1]
+    assert DAG.from_networkx(graph).functions["twice"].args == ["a", "a"]
+
+
 def broken(**changes: Any) -> networkx.DiGraph:
     """Two nodes and an edge with something wrong."""
     graph = networkx.DiGraph()

@@ -93,6 +93,9 @@ def test_what_shares_a_node_can_not_ask_for_two() -> None:
         graph(Function("a", code=nothing), *followers).validate()
     with pytest.raises(InvalidFunction, match="'b': it runs on the node of 'a', but both are to be spread over different nodes"):
         graph(Function("a", code=nothing, spread="g"), Function("b", code=nothing, node=collocated("a"), spread="g")).validate()
+    followers = [Function(id, code=nothing, node=collocated("a"), spread="g") for id in "bc"]
+    with pytest.raises(InvalidFunction, match="'c': it runs on the node of 'b', but both are to be spread over different nodes"):
+        graph(Function("a", code=nothing), *followers).validate()
 
 
 def test_calls_and_decorators_take_the_same_options() -> None:
