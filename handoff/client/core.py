@@ -44,6 +44,7 @@ from handoff.trust.secret import Secret
 from handoff.version import VERSION
 
 CLOSE_SECONDS = 2.5                  # for saying goodbye to coordinator and nodes
+LINES_SECONDS = 0.5                  # for what functions printed whose values are here; they are a few milliseconds behind
 
 _open: weakref.WeakSet[Core] = weakref.WeakSet()
 
@@ -372,6 +373,8 @@ class Core:
     async def _stop(self) -> None:
         self._take_inbox()
         await asyncio.sleep(0)             # one turn for what was said last, such as a Cancel
+        if ending := [asyncio.wrap_future(state.over) for state in list(self._states.values()) if state.is_ending()]:
+            await asyncio.wait(ending, timeout=LINES_SECONDS)   # printed lines come from the coordinator, before the word of the end
         self._driver.stop()
         failure = events.Failure("ConnectionLost", "the client was closed before this was over")
         for state in list(self.states.values()):

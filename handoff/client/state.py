@@ -209,6 +209,10 @@ class RunState:
         """Whether the value is here or announced."""
         return task in self.announced or task in self._values or self._block(task) is not None
 
+    def is_ending(self) -> bool:
+        """Whether all its values are known, and only the word that it is over is still on its way."""
+        return not self.over.done() and 0 < len(self.graph.outputs) <= len(self.order)
+
     def fetch_all(self) -> list[Future[None]]:
         """Ask for all large values that are not here yet."""
         return [self.fetch(task) for task in list(self.announced)]

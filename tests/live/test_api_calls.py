@@ -190,3 +190,15 @@ def test_output_appears_marked_or_not_at_all(client: handoff.Client, capfd: pyte
     until(lambda: seen("[murmur @ node-2] after\n", "logged 7\n", "complained\n", "printed\n"), lambda: f"all lines in {out!r} {error!r}")
     assert "[talk @ node-1] printed\n" in out
     assert "[talk @ node-1] complained\n" in error and "[talk @ node-1] WARNING theirs.module: logged 7\n" in error
+
+
+def test_what_a_call_printed_is_shown_though_its_client_closes_at_once(
+    cluster: handoff.LocalCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Values come straight from their node, lines by way of the coordinator: these are waited for. Without that, every fourth was lost."""
+    for number in range(30):
+        with cluster.client() as brief:
+            assert brief.submit(print, number).result() is None
+            assert list(brief.map(print, [number])) == [None]
+    shown = [line.split("] ")[1] for line in capsys.readouterr().out.splitlines()]
+    assert shown == [str(number) for number in range(30) for _ in range(2)]
