@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Generator, Hashable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from handoff.client import client as blocking
 from handoff.client.connect import open_core
@@ -25,7 +25,7 @@ from handoff.client.result import RunResult, RunStatus, TaskRecord
 from handoff.client.run import Run as BlockingRun
 from handoff.client.run import result_of, status_of, timeline_of, timeout_text
 from handoff.client.state import Lease, OutputTaker, RunState
-from handoff.client.waiting import check_process
+from handoff.client.waiting import T, check_process
 from handoff.errors import ExecutionError, HandoffError, ResultTimeout
 from handoff.graph.dag import DAG
 from handoff.trust.secret import Secret
@@ -161,10 +161,22 @@ class Client:
         blocking.finish_attach(lease.state)
         return Run(lease)
 
+    @overload
+    def submit(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> asyncio.Future[T]: ...
+    @overload
+    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> asyncio.Future[T]: ...
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
         """Run `function(*args, **kwargs)` somewhere; await the future for its value, cancel it to end the function."""
         return asyncio.wrap_future(blocking.Client(self._core).submit(function, *args, **kwargs))
 
+    @overload
+    def map(
+        self, function: Callable[..., Coroutine[Any, Any, T]], /, *iterables: Iterable[Any], timeout: float | None = None, **options: Any
+    ) -> AsyncIterator[T]: ...
+    @overload
+    def map(
+        self, function: Callable[..., T], /, *iterables: Iterable[Any], timeout: float | None = None, **options: Any
+    ) -> AsyncIterator[T]: ...
     async def map(
         self,
         function: Callable[..., Any],

@@ -5,8 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from handoff.local import LocalCluster
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from handoff.client.planning.plan import Plan
     from handoff.client.result import RunResult
     from handoff.graph.dag import DAG
+
+T = TypeVar("T")
 
 
 class _Embedded:
@@ -63,6 +65,10 @@ def plan(dag: DAG, **options: Any) -> Plan:
     return _embedded.client().plan(dag, **options)
 
 
-def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallFuture:
+@overload
+def submit(function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> CallFuture[T]: ...
+@overload
+def submit(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> CallFuture[T]: ...
+def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallFuture[Any]:
     """Run one function on this machine, in another process; as `Client.submit`."""
     return _embedded.client().submit(function, *args, **kwargs)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from handoff.client.core import Core
 from handoff.client.futures import CallFuture
@@ -16,7 +16,7 @@ from handoff.client.result import RunResult
 from handoff.client.run import Run, wait_over
 from handoff.client.single import SingleCalls
 from handoff.client.state import Graph, Lease, OutputTaker, RunState
-from handoff.client.waiting import check_may_wait
+from handoff.client.waiting import T, check_may_wait
 from handoff.errors import ExecutionError, ResultTimeout
 from handoff.graph.dag import DAG
 from handoff.graph.function import Function
@@ -153,14 +153,26 @@ class Client:
 
     # ── single functions ─────────────────────────────────────────────────────
 
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallFuture:
+    @overload
+    def submit(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> CallFuture[T]: ...
+    @overload
+    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> CallFuture[T]: ...
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallFuture[Any]:
         """Run `function(*args, **kwargs)` somewhere; options such as `cost` are those of `DAG.call`."""
         name, lowered = _single.lower(function, args, kwargs)
         state = new_state(self._core, name, lowered, None, False)
-        future = CallFuture(state)
+        future: CallFuture[Any] = CallFuture(state)
         self._core.submit(state, Submit(state.token, name, lowered.program, values_only=True, body=lowered.body), forget=True)
         return future
 
+    @overload
+    def map(
+        self, function: Callable[..., Coroutine[Any, Any, T]], /, *iterables: Iterable[Any], timeout: float | None = None, **options: Any
+    ) -> Iterator[T]: ...
+    @overload
+    def map(
+        self, function: Callable[..., T], /, *iterables: Iterable[Any], timeout: float | None = None, **options: Any
+    ) -> Iterator[T]: ...
     def map(
         self, function: Callable[..., Any], /, *iterables: Iterable[Any], timeout: float | None = None, **options: Any
     ) -> Iterator[Any]:

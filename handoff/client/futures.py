@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from concurrent.futures import Future, InvalidStateError
-from typing import Any, NoReturn
+from typing import NoReturn, cast
 
 from handoff.client.state import RunState
-from handoff.client.waiting import Awaited
+from handoff.client.waiting import Awaited, T
 from handoff.errors import ResultTimeout
 
 
-class CallFuture(Awaited[Any]):
+class CallFuture(Awaited[T]):
     """The result of one submitted function. Cancelling it ends the function, also while it runs."""
 
     def __init__(self, state: RunState) -> None:
@@ -32,13 +32,13 @@ class CallFuture(Awaited[Any]):
         """The number of the run that it is; 0 until the coordinator accepted it."""
         return self._run_state.run
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> T:
         """The value. Raises FunctionFailed, with the user's exception as its cause; ResultTimeout leaves the function going."""
         try:
             super().result(timeout)
         except TimeoutError:
             raise self._late(timeout) from None
-        return self._run_state.value(self._run_state.graph.outputs[0])
+        return cast(T, self._run_state.value(self._run_state.graph.outputs[0]))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What `result` would raise; None when there is a value."""
@@ -84,6 +84,6 @@ class CallFuture(Awaited[Any]):
     def _settle(self, error: BaseException | None) -> None:
         with contextlib.suppress(InvalidStateError):  # it was cancelled
             if error is None:
-                self.set_result(None)
+                self.set_result(cast(T, None))   # the value itself stays packed until somebody looks at it
             else:
                 self.set_exception(error)
