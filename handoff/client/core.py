@@ -372,6 +372,9 @@ class Core:
 
     async def _stop(self) -> None:
         self._take_inbox()
+        for state in list(self._states.values()):
+            if state.detached and state.delivered:   # who took it can ask for nothing any more; it would stay for ever
+                self._post(events.ForgetRun(state.token))
         await asyncio.sleep(0)             # one turn for what was said last, such as a Cancel
         if ending := [asyncio.wrap_future(state.over) for state in list(self._states.values()) if state.is_ending()]:
             await asyncio.wait(ending, timeout=LINES_SECONDS)   # printed lines come from the coordinator, before the word of the end

@@ -122,6 +122,22 @@ def test_a_detached_run_outlives_its_client(
     assert diary.counts() == {"first": 1, "second": 1}
 
 
+def test_a_detached_run_is_kept_until_somebody_took_its_results(cluster: handoff.LocalCluster, client: handoff.Client) -> None:
+    """Who was given them and leaves lets go of them, though its variables are still there when the client closes: else they stay for ever."""
+    dag = DAG("kept")
+    dag.call(abs, -42, id="value")
+    with cluster.client() as first:
+        begun = first.start(dag, detach=True)
+    with cluster.client() as second:
+        seen = second.attach(begun.id)
+        until(seen.done, lambda: f"{seen} is done")
+    with cluster.client() as third:    # the second one took nothing
+        taken = third.attach(begun.id).result(timeout=10)
+    assert taken["value"] == 42
+    with pytest.raises(errors.ExecutionError, match=f"run {begun.id} is over"):
+        client.attach(begun.id)
+
+
 def test_a_detached_run_that_ended_alone_is_kept(cluster: handoff.LocalCluster, diary: Diary) -> None:
     """Its results wait on the nodes for whoever asks."""
     with cluster.client() as first:
