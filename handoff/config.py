@@ -96,6 +96,9 @@ def _in_file(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _in_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
     for variable, value in environment.items():
+        section, is_setting, _ = variable.removeprefix("HANDOFF_").lower().partition("__")
+        if variable.startswith("HANDOFF_") and is_setting and section not in SECTIONS:
+            raise ConfigError(f"environment variable {variable}: unknown section {section}{_nearest(section, SECTIONS)}")
         for section in SECTIONS:
             start = f"HANDOFF_{section.upper()}_"
             if variable.startswith(start):

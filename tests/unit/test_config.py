@@ -39,6 +39,12 @@ def test_nothing_said_means_the_defaults(place: Path) -> None:
     assert loaded(place, HANDOFF_SECRET_FILE="x", HANDOFF_NODE_OF_MY_OWN="3") == Settings()
 
 
+def test_a_variable_of_no_section_is_refused(place: Path) -> None:
+    """As in a file: a slip of the pen must not leave the default in force, unsaid."""
+    said = refused(place, HANDOFF_SCHEDULR__DRAIN_SECONDS="5")
+    assert said == "environment variable HANDOFF_SCHEDULR__DRAIN_SECONDS: unknown section schedulr; did you mean scheduler?"
+
+
 def test_the_later_wins(place: Path) -> None:
     """A flag is above the environment, that above the directory's file, and that above the user's."""
     user, here = place / "home" / ".config" / "handoff" / "handoff.toml", place / "work" / "handoff.toml"
