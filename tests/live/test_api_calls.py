@@ -196,9 +196,9 @@ def test_what_a_call_printed_is_shown_though_its_client_closes_at_once(
     cluster: handoff.LocalCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Values come straight from their node, lines by way of the coordinator: these are waited for. Without that, every fourth was lost."""
-    for number in range(30):
+    for number in range(20):
         with cluster.client() as brief:
             assert brief.submit(print, number).result() is None
             assert list(brief.map(print, [number])) == [None]
     shown = [line.split("] ")[1] for line in capsys.readouterr().out.splitlines()]
-    assert shown == [str(number) for number in range(30) for _ in range(2)]
+    assert shown == [str(number) for number in range(20) for _ in range(2)]
