@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from witness import PATIENCE_SECONDS, await_file
+from witness import PATIENCE_SECONDS, await_file, step
 
 import handoff
 from handoff import errors
@@ -55,6 +55,14 @@ def pair(sleep: float) -> handoff.DAG:
     dag = handoff.DAG("pair")
     dag.call(sleeper, 0.0, id="quick")
     dag.call(sleeper, sleep, id="slow")
+    return dag
+
+
+def gated(gate: Path) -> handoff.DAG:
+    """The same; the slow one ends when somebody makes the file."""
+    dag = handoff.DAG("gated")
+    dag.call(sleeper, 0.0, id="quick")
+    dag.call(step, str(gate.with_name("diary")), "slow", id="slow", gate=str(gate))
     return dag
 
 
@@ -135,23 +143,27 @@ def test_options_that_make_no_sense_are_named(client: handoff.Client, options: d
         client.execute(pair(0), **options)
 
 
-def test_as_completed_gives_the_quick_one_first(client: handoff.Client) -> None:
+def test_as_completed_gives_the_quick_one_first(client: handoff.Client, tmp_path: Path) -> None:
     """Values come in the order of completion, before the run is over."""
-    run = client.start(pair(0.3))
+    gate = tmp_path / "gate"
+    run = client.start(gated(gate))
     seen = run.as_completed()
     assert next(seen) == ("quick", 0.0)
     assert not run.done()
-    assert list(seen) == [("slow", 0.3)]
+    gate.touch()
+    assert list(seen) == [("slow", "slow")]
     assert run.done()
-    assert run.result().results["slow"] == 0.3
+    assert run.result().results["slow"] == "slow"
 
 
-def test_patience_may_end_before_the_run(client: handoff.Client) -> None:
+def test_patience_may_end_before_the_run(client: handoff.Client, tmp_path: Path) -> None:
     """ResultTimeout, which is a TimeoutError too, leaves the run going."""
-    run = client.start(pair(0.4))
+    gate = tmp_path / "gate"
+    run = client.start(gated(gate))
     with pytest.raises(TimeoutError, match="it goes on"):
         run.result(timeout=0.05)
-    assert run.result(timeout=10).results["slow"] == 0.4
+    gate.touch()
+    assert run.result(timeout=20).results["slow"] == "slow"
 
 
 def test_a_run_that_takes_too_long_is_ended(client: handoff.Client) -> None:
@@ -449,8 +461,8 @@ def test_errors_of_a_map_name_the_item(client: handoff.Client) -> None:
     with pytest.raises(errors.FunctionFailed, match="function 70: ") as caught:
         list(client.map(not_seventy, range(100), max_retries=0))
     assert caught.value.function == 70
-    with pytest.raises(errors.ResultTimeout, match="the result of item 1 is not here in time; the map ends"):
-        list(client.map(sleeper, [0.0, 60.0], timeout=1.5))
+    with pytest.raises(errors.ResultTimeout, match="the result of item 0 is not here in time; the map ends"):
+        list(client.map(sleeper, [60.0, 60.0], timeout=0.2))
 
 
 def test_a_result_that_can_not_be_loaded_is_named(client: handoff.Client) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from witness import PATIENCE_SECONDS, Diary, await_free, block, cluster_with, size_of, step, until, values_on, workers_of
+from witness import PATIENCE_SECONDS, Diary, await_file, await_free, block, cluster_with, mark, size_of, step, until, values_on, workers_of
 
 import handoff
 from handoff import DAG, Function, errors
@@ -143,12 +143,21 @@ def test_a_consumer_that_dies_within_a_transfer(cluster: handoff.LocalCluster, c
 def test_a_node_that_joins_gets_work(cluster: handoff.LocalCluster, client: handoff.Client, diary: Diary, tmp_path: Path) -> None:
     """Also when everything had been given to the only other one."""
     gate = tmp_path / "gate"
+
+    def stay(path: str, number: int, gate: str) -> None:
+        task = handoff.current_task()
+        assert task is not None
+        mark(path, f"{number} on {task.node}")
+        if number > 3:
+            await_file(gate)
+
     dag = DAG()
     for number in range(60):
-        dag.call(step, diary.path, str(number), id=number, seconds=0.05, gate=str(gate) if number >= 10 else "")
+        dag.call(stay, diary.path, number, str(gate), id=number)
     run = client.start(dag)
-    diary.wait_for("10")
+    until(lambda: len(diary.lines()) > 4, lambda: str(diary.lines()))     # it is known to be short, and planned far ahead
     name = cluster.add_node(cpus=2, memory=1000)
+    until(lambda: any(line.endswith(f" on {name}") for line in diary.lines()), lambda: str(diary.lines()))
     gate.touch()
     allocations = run.result(timeout=30).allocations
     assert set(allocations.values()) == {"safe", name}

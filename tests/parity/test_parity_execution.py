@@ -24,6 +24,13 @@ def note(folder: str, name: str, seconds: float = 0.0) -> tuple[float, float]:
     return started, time.time()
 
 
+def meet(folder: str, name: str, other: str) -> tuple[float, float]:
+    """The same; it ends when the other one has begun."""
+    started, _ = note(folder, name)
+    wait_until((Path(folder) / other).exists)
+    return started, time.time()
+
+
 def fails_until(folder: str, attempts: int) -> int:
     """Fails so often before it goes well; counts with files, which survive the worker."""
     count = len(list(Path(folder).iterdir())) + 1
@@ -51,7 +58,7 @@ def all_free(client: handoff.Client) -> bool:
 
 def wait_until(condition: Any) -> None:
     """For what happens soon in other processes."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
@@ -61,8 +68,8 @@ def test_independent_functions_overlap_and_dependents_wait(daemons: Any, tmp_pat
     """The middle of a diamond runs at once, after its input and before its dependent."""
     dag = DAG()
     dag.add(Function("top", code=note, extra_args=[str(tmp_path), "top"]))
-    for side in ("left", "right"):
-        dag.add(Function(side, ["top"], lambda top, *rest: note(*rest), extra_args=[str(tmp_path), side, 0.4]))
+    for side, other in (("left", "right"), ("right", "left")):
+        dag.add(Function(side, ["top"], lambda top, *rest: meet(*rest), extra_args=[str(tmp_path), side, other]))
     dag.add(Function("bottom", ["left", "right"], lambda left, right, *rest: note(*rest), extra_args=[str(tmp_path), "bottom"]))
     results = daemons.execute(dag).results
     assert overlap(results["left"], results["right"])
