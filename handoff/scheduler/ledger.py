@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from heapq import heappush
 from typing import TYPE_CHECKING
 
@@ -343,10 +343,10 @@ class Ledger:
         if run.run in self.memory.promised or run.run in self.memory.freeing:
             self.memory.settle(run, task, 0, False)
 
-    def remake(self, run: Run, task: int) -> None:
-        """A result that is needed is nowhere any more: make it again, with those of its ancestors whose results are gone as well."""
+    def remake(self, run: Run, tasks: Iterable[int]) -> None:
+        """Results that are needed are nowhere any more: make them again, with ancestors that are gone; who takes many is counted once."""
         run.has_remade = True
-        again, wanted = dict[int, None](), [task]
+        again, wanted = dict[int, None](), [*tasks]
         while wanted:
             each = wanted.pop()
             if each in again or run.state[each] not in (DONE, GONE):

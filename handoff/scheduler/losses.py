@@ -68,9 +68,9 @@ def _lose_for(ledger: Ledger, now: float, run: Run, node: Node, reason: str) -> 
         run.state[task] = GONE
         if needed or (run.is_output[run.kind[task]] and run.client is None):
             remake.append(task)
-    for task in remake:
+    if remake:
         run.note_idle(now)
-        ledger.remake(run, task)
+        ledger.remake(run, remake)
     for consumer in moved:
         redo_serializers(ledger, run, consumer)
     for task in planned:
@@ -132,6 +132,7 @@ def redo_serializers(ledger: Ledger, run: Run, consumer: int) -> None:
     """The consumer has to move: what its serializers did was for another node."""
     if run.state[consumer] >= DONE:
         return
+    done = []
     for task in dict.fromkeys(run.inputs_of(consumer)):
         if not run.is_serializer(task):
             continue
@@ -139,7 +140,9 @@ def redo_serializers(ledger: Ledger, run: Run, consumer: int) -> None:
             ledger.take_back(run, task)
             ledger.consider(run, task)
         elif run.state[task] == DONE:
-            ledger.remake(run, task)
+            done.append(task)
+    if done:
+        ledger.remake(run, done)
 
 
 def unreachable(ledger: Ledger, asker: Node, message: Unreachable) -> None:
@@ -149,6 +152,7 @@ def unreachable(ledger: Ledger, asker: Node, message: Unreachable) -> None:
         return
     if run.twins:
         twins.give_up(ledger, run, asker.peer, message.tasks)
+    gone: list[int] = []
     for task in message.tasks:
         if task >= run.total or not any(run.node[each] == asker.peer and run.is_planned(each) for each in run.consumers_of(task)):
             continue   # late news: nobody there waits for it
@@ -157,11 +161,13 @@ def unreachable(ledger: Ledger, asker: Node, message: Unreachable) -> None:
             if run.state[task] == DONE or run.is_planned(task):
                 ledger.out.redirect(asker.peer, run.run, task, run.node[task])   # it has moved already
             continue
-        _leave(ledger, run, task, message.node, asker)
+        _leave(ledger, run, task, message.node, asker, gone)
+    if gone:
+        ledger.remake(run, gone)
 
 
-def _leave(ledger: Ledger, run: Run, task: int, peer: int, asker: Node) -> None:
-    """Have this result made, or taken, elsewhere than on that node."""
+def _leave(ledger: Ledger, run: Run, task: int, peer: int, asker: Node, gone: list[int]) -> None:
+    """Have this result made, or taken, elsewhere than on that node; one that was made is put with those that are `gone`."""
     other = _sure_holder(ledger, run, task, peer) if run.state[task] == DONE else None
     if other is not None:
         _move(ledger, run, task, other)
@@ -177,7 +183,7 @@ def _leave(ledger: Ledger, run: Run, task: int, peer: int, asker: Node) -> None:
         ledger.consider(run, task)
     elif run.state[task] == DONE:
         run.state[task] = GONE
-        ledger.remake(run, task)
+        gone.append(task)
 
 
 def _move_consumers(ledger: Ledger, run: Run, task: int, asker: Node) -> None:
@@ -200,10 +206,9 @@ def _move_consumers(ledger: Ledger, run: Run, task: int, asker: Node) -> None:
 def missing_outputs(ledger: Ledger, now: float, run: Run, tasks: list[int]) -> None:
     """The client did not get these, and their node is gone: make them again, or say who has a copy."""
     tell_where_moved(ledger, run, tasks)
-    for task in tasks:
-        if run.state[task] == GONE and run.is_output[run.kind[task]]:
-            run.note_idle(now)
-            ledger.remake(run, task)
+    if gone := [task for task in tasks if run.state[task] == GONE and run.is_output[run.kind[task]]]:
+        run.note_idle(now)
+        ledger.remake(run, gone)
     see_what_is_unmet(ledger, now, run)    # the node that is gone may be the only one that could make them
 
 

@@ -72,13 +72,13 @@ def nobody_asks_again_after_a_broken_link(patch: pytest.MonkeyPatch) -> None:
 @plant("kills")
 def ancestors_are_not_made_again(patch: pytest.MonkeyPatch) -> None:
     """Only the lost result itself is remade, though what it takes is gone as well."""
-    def shallow(self: Ledger, run: Run, task: int) -> None:
-        if task not in remade:
-            remade[task] = None
+    def shallow(self: Ledger, run: Run, tasks: list[int]) -> None:
+        if new := [task for task in tasks if task not in remade]:
+            remade.update(dict.fromkeys(new))
             inputs_of = Run.inputs_of
             patch.setattr(Run, "inputs_of", lambda *_: ())
             try:
-                original(self, run, task)
+                original(self, run, new)
             finally:
                 patch.setattr(Run, "inputs_of", inputs_of)
     remade: dict[int, None] = {}
