@@ -11,7 +11,6 @@ import atexit
 import contextlib
 import itertools
 import os
-import platform
 import threading
 import weakref
 from collections import deque
@@ -29,19 +28,18 @@ from handoff.client.options import check_drain, run_number
 from handoff.client.output import show
 from handoff.client.state import RunState, closed
 from handoff.client.waiting import PATIENCE_MAX, Awaited, bounded, check_may_wait, check_process
-from handoff.client.who import description
+from handoff.client.who import description, greeting
 from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.log import log
 from handoff.loop import Driver, new_event_loop, this_turn
 from handoff.machine import Close, Dropped, Lost, Received, Resumed, Send, Tick
-from handoff.messages import PROTOCOL, Ask, Drain, Hello, Refused, Submit, Welcome
+from handoff.messages import Ask, Drain, Hello, Refused, Submit, Welcome
 from handoff.program import Kind
 from handoff.settings import Settings
 from handoff.transport.link import Link
 from handoff.transport.session_client import SessionClient
 from handoff.trust.certificates import Identity
 from handoff.trust.secret import Secret
-from handoff.version import VERSION
 
 CLOSE_SECONDS = 2.5                  # for saying goodbye to coordinator and nodes
 LINES_SECONDS = 0.5                  # for what functions printed whose values are here; they are a few milliseconds behind
@@ -76,7 +74,7 @@ class Core:
             events.Available: lambda effect: self._with(effect.token, lambda state: state.available(effect.tasks, effect.sizes)),
             events.RunAccepted: self._accepted,
             events.RunOver: self._run_over,
-            events.Attached: self._attached,
+            events.Attached: self._accepted,
             events.Progressed: self._progressed,
             events.Printed: self._printed,
             events.UploadValue: self._upload,
@@ -146,10 +144,7 @@ class Core:
                 future.set_exception(errors.InvariantViolation(failure.text))
 
     def _hello(self) -> Hello:
-        return Hello(
-            protocol=PROTOCOL, version=VERSION, python=".".join(platform.python_version_tuple()[:2]), role="client",
-            name=self._identity.name, boot=self._boot, pid=os.getpid(), peer=self._me, coordinator=self._met,
-        )
+        return greeting(self._identity.name, self._boot, self._me, self._met)
 
     def _welcomed(self, welcome: Welcome) -> None:
         if self._me != NOBODY:
@@ -303,17 +298,12 @@ class Core:
             if block is not None:
                 state.assembled(effect.task, block)
 
-    def _accepted(self, effect: events.RunAccepted) -> None:
+    def _accepted(self, effect: events.RunAccepted | events.Attached) -> None:
         state = self.states.get(effect.token)
         if state is not None:
             state.run = effect.run
-            if not state.accepted.done():
-                state.accepted.set_result(None)
-
-    def _attached(self, effect: events.Attached) -> None:
-        state = self.states.get(effect.token)
-        if state is not None:
-            state.run, state.answer = effect.run, effect.data
+            if isinstance(effect, events.Attached):
+                state.answer = effect.data
             if not state.accepted.done():
                 state.accepted.set_result(None)
 
@@ -372,11 +362,11 @@ class Core:
 
     async def _stop(self) -> None:
         self._take_inbox()
-        for state in list(self._states.values()):
+        for state in list(self.states.values()):
             if state.detached and state.delivered:   # who took it can ask for nothing any more; it would stay for ever
                 self._post(events.ForgetRun(state.token))
         await asyncio.sleep(0)             # one turn for what was said last, such as a Cancel
-        if ending := [asyncio.wrap_future(state.over) for state in list(self._states.values()) if state.is_ending()]:
+        if ending := [asyncio.wrap_future(state.over) for state in list(self.states.values()) if state.is_ending()]:
             await asyncio.wait(ending, timeout=LINES_SECONDS)   # printed lines come from the coordinator, before the word of the end
         self._driver.stop()
         failure = events.Failure("ConnectionLost", "the client was closed before this was over")
