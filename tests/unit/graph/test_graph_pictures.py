@@ -176,7 +176,6 @@ def test_a_known_graph_is_laid_out_without_crossings() -> None:
 
 @settings(deadline=None)
 @given(st.integers(1, 40), st.integers(0, 10**6))
-@settings(deadline=None)
 def test_boxes_never_overlap_and_arrows_lead_forward(count: int, seed: int) -> None:
     """Whatever the graph: room between boxes of a layer, bends in each layer between, nothing outside the drawing."""
     rng = random.Random(seed)
