@@ -1,4 +1,4 @@
-"""Many equal tasks without inputs: placed in blocks, so that nodes are done with them at about the same time."""
+"""Many equal tasks that take nothing, or all the same small results: placed in blocks, so that nodes are done at about the same time."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from handoff.scheduler.memory import LARGE_BYTES
 from handoff.scheduler.nodes import OVERHEAD_SECONDS
 from handoff.scheduler.queue import LOW
 from handoff.scheduler.ready import Shape
-from handoff.scheduler.runs import READY, Run
+from handoff.scheduler.runs import DONE, READY, Run
 from handoff.scheduler.shares import share_out
 
 UNKNOWN_AHEAD = 2        # tasks of a function never seen that a node gets beyond its room, when work is short in general
 TURN = 16                # tasks of a block that may be less urgent than others that wait
 BLOCK_MIN = 8            # fewer are better looked at one by one
+SHARED_PER_NODE = 4      # results that exist, and that so many tasks for each node take, may as well lie on all nodes
 NODES_PER_TASK = 12      # so many nodes are looked at for a block in the time in which one task is placed by itself
 
 
@@ -33,6 +34,19 @@ def is_worth_it(ledger: Ledger, shape: Shape, bound: int | None) -> bool:
     if count < WELL_KNOWN and shape.ahead > AHEAD_PER_RUN * count:
         return False
     return ledger.foresight.is_short(shape) and ledger.foresight.reach_of(shape.function) > 0.0
+
+
+def takes_what_all_take(ledger: Ledger, run: Run, task: int) -> bool:
+    """Whether it takes nothing, or little that many take: to which node it goes makes no difference then."""
+    if not run.fan_in[task]:
+        return True
+    takers, total = SHARED_PER_NODE * len(ledger.open_nodes), 0
+    starts = run.consumer_starts
+    for each in run.inputs[run.starts[task] : run.starts[task + 1]]:
+        if run.state[each] != DONE or starts[each + 1] - starts[each] < takers:
+            return False
+        total += run.nbytes[each]
+    return total < ledger.rates.small
 
 
 def spread(desk: Desk, run: Run, shape: Shape, bound: int | None) -> int:
@@ -96,7 +110,7 @@ def spread(desk: Desk, run: Run, shape: Shape, bound: int | None) -> int:
 
 
 def _take_block(run: Run, shape: Shape, wanted: int, bound: int | None) -> list[int]:
-    """The next tasks of this run in this shape, all ready and without inputs; at least the one at the head."""
+    """The next tasks of this run in this shape, all ready and with the same inputs, or none; at least the one at the head."""
     keys = shape.pop_many(wanted)
     state, number = run.state, run.run
     last = keys[-1]
@@ -105,7 +119,9 @@ def _take_block(run: Run, shape: Shape, wanted: int, bound: int | None) -> list[
         if last >> 32 == keys[0] >> 32 and state[first : first + len(keys)] == bytes((READY,)) * len(keys) and len(run.shapes) == 1:
             return list(range(first, first + len(keys)))   # the usual case of many: one piece of the table, nothing stale
     tasks: list[int] = []
-    before = -1
+    before, head = -1, keys[0] & LOW
+    fan_in, inputs, starts = run.fan_in, run.inputs, run.starts
+    taken = inputs[starts[head] : starts[head + 1]] if run.linked else ()
     for place, key in enumerate(keys):
         task = key & LOW
         if key >> 32 & LOW != number or (bound is not None and place >= TURN and key >> 64 > bound):
@@ -113,7 +129,7 @@ def _take_block(run: Run, shape: Shape, wanted: int, bound: int | None) -> list[
             break
         if state[task] != READY or key == before or run.shapes[run.kind[task]] is not shape:
             continue
-        if run.fan_in[task] or task in run.avoid:
+        if fan_in[task] != len(taken) or task in run.avoid or (taken and inputs[starts[task] : starts[task + 1]] != taken):
             shape.put_back(keys[place:])
             break
         before = key

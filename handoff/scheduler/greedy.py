@@ -83,8 +83,7 @@ class Greedy:
             return False
         options = desk.options_for(shape)
         aside: list[int] = []
-        ledger = desk.ledger
-        placed, again = 0, False
+        ledger, placed, again = desk.ledger, 0, False
         opened: list[Node | None] | None = None    # per option, a node with room, as long as nothing is placed
         alone = 0                                  # so many of the next are to be looked at by themselves
         turn = TURN if ledger.foresight.is_short(shape) and not ledger.following else 1
@@ -95,11 +94,12 @@ class Greedy:
             if placed >= (turn if shape.is_tried else 1) and (
                 (bound is not None and shape.head() >> 64 > bound) or desk.is_behind(shape)
             ):
-                shape.is_tried = True
-                again = True
+                shape.is_tried = again = True
                 break
             is_plain = wishes_nothing(run, shape)
-            if is_plain and not alone and run.fan_in[task] > 1 and shape.priority >= self._left and homes.is_worth_it(ledger, run, shape):
+            is_free = is_plain and blocks.takes_what_all_take(ledger, run, task)
+            is_front = is_plain and not (is_free or alone) and run.fan_in[task] > 1 and shape.priority >= self._left
+            if is_front and homes.is_worth_it(ledger, run, shape):
                 count, alone, wait = homes.place(desk, run, shape, bound)
                 placed += count
                 aside += wait
@@ -108,7 +108,7 @@ class Greedy:
                 opened = None if count else opened
                 continue
             alone -= alone > 0
-            if is_plain and not run.fan_in[task] and blocks.is_worth_it(ledger, shape, bound):
+            if is_free and blocks.is_worth_it(ledger, shape, bound):
                 count = blocks.spread(desk, run, shape, bound)
                 placed += count
                 if not count:

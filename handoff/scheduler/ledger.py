@@ -164,10 +164,7 @@ class Ledger:
 
     def plan(self, now: float, run: Run, task: int, node: Node, held: bool, there: float = 0.0, alternative: int = 0,
              usual: float | None = None) -> None:
-        """Give this task to this node, at this one of its costs; its inputs are `there` at that time.
-
-        `usual` are the seconds that it should take at usual speed, for who knows them already.
-        """
+        """Give this task to this node, at this one of its costs; its inputs are `there` then, and it takes so many `usual` seconds."""
         peer = node.peer
         shape = run.shapes[run.kind[task]]
         run.state[task] = HELD if held else AHEAD
@@ -238,7 +235,7 @@ class Ledger:
         self.out.plan(node, run, (task,))
 
     def plan_block(self, now: float, run: Run, tasks: Sequence[int], node: Node, held: bool) -> None:
-        """Give many equal tasks without inputs to this node. They are in its order and all ready."""
+        """Give many equal tasks to this node. They are in its order, all ready, and take nothing, or all the same small results."""
         count, peer = len(tasks), node.peer
         run.topped_up = now
         shape = run.shapes[run.kind[tasks[0]]]
@@ -276,6 +273,9 @@ class Ledger:
                     run.started[task] = until
         if run.linked:
             unplanned, starts, consumers = run.unplanned, run.consumer_starts, run.consumers
+            for each in run.inputs_of(first):
+                if where[each] != peer and peer not in (others := run.copies.setdefault(each, [])) and run.ran.get(each) != peer:
+                    others.append(peer)
             for task in tasks:
                 for each in consumers[starts[task] : starts[task + 1]]:
                     if state[each] >= DONE:
