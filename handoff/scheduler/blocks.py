@@ -36,10 +36,15 @@ def is_worth_it(ledger: Ledger, shape: Shape, bound: int | None) -> bool:
     return ledger.foresight.is_short(shape) and ledger.foresight.reach_of(shape.function) > 0.0
 
 
-def takes_what_all_take(ledger: Ledger, run: Run, task: int) -> bool:
-    """Whether it takes nothing, or little that many take: to which node it goes makes no difference then."""
+def takes_what_all_take(ledger: Ledger, run: Run, task: int, shape: Shape) -> bool:
+    """Whether it takes nothing, or little that many take: to which node it goes makes no difference then.
+
+    Of a function that ran seldom, what it takes is placed one by one, as early as it can be: a block waits for what is known of it.
+    """
     if not run.fan_in[task]:
         return True
+    if shape.function.count < WELL_KNOWN:
+        return False
     takers, total = SHARED_PER_NODE * len(ledger.open_nodes), 0
     starts = run.consumer_starts
     for each in run.inputs[run.starts[task] : run.starts[task + 1]]:

@@ -97,7 +97,7 @@ class Greedy:
                 shape.is_tried = again = True
                 break
             is_plain = wishes_nothing(run, shape)
-            is_free = is_plain and blocks.takes_what_all_take(ledger, run, task)
+            is_free = is_plain and blocks.takes_what_all_take(ledger, run, task, shape)
             is_front = is_plain and not (is_free or alone) and run.fan_in[task] > 1 and shape.priority >= self._left
             if is_front and homes.is_worth_it(ledger, run, shape):
                 count, alone, wait = homes.place(desk, run, shape, bound)

@@ -95,10 +95,11 @@ def test_what_is_large_or_taken_by_few_is_looked_at_one_by_one(takers: int, nbyt
     cluster = learned()
     run = cluster.submit(broadcast(takers))
     ledger = cluster.scheduler.ledger
-    assert not takes_what_all_take(ledger, ledger.runs[run], 1)     # it does not exist yet
+    table = ledger.runs[run]
+    assert not takes_what_all_take(ledger, table, 1, table.shapes[1])     # it does not exist yet
     make(cluster, run, nbytes=nbytes)
 
-    assert takes_what_all_take(ledger, ledger.runs[run], 1) is expected
+    assert takes_what_all_take(ledger, table, 1, table.shapes[1]) is expected
 
 
 def test_different_inputs_are_no_block() -> None:
@@ -110,3 +111,14 @@ def test_different_inputs_are_no_block() -> None:
     cluster.finish(run, seconds=0.0001)
 
     assert cluster.scheduler.ledger.runs[run].is_over
+
+
+def test_what_takes_them_for_the_first_time_is_looked_at_one_by_one() -> None:
+    """How long it runs is not known, so it is bound as early as such a task may be, not as a block would be."""
+    cluster = Cluster().join("n1", cpu=1).client()
+    run = cluster.submit(broadcast(60))
+    make(cluster, run)
+    ledger = cluster.scheduler.ledger
+    table = ledger.runs[run]
+
+    assert not takes_what_all_take(ledger, table, 1, table.shapes[1])
