@@ -328,16 +328,17 @@ def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[An
 def begin_attach(core: Core, run_id: int) -> Lease:
     """Ask for a detached run, unless it is held here: what comes for it goes to one place."""
     run_id = run_number(run_id)
-    for held in tuple(core.states.values()):
-        if held.run == run_id and held.failure is None and not held.is_former:
-            if held.lease is None:
-                raise ExecutionError(f"run {run_id} can't be attached: this client waits for it, by the future or map that it is")
-            if (lease := held.lease()) is not None:
-                return lease
-    state = RunState(core, core.token(), Graph("", (), (), {}), detached=True)
-    state.run = run_id
-    core.attach(state, run_id)
-    return Lease(state)
+    with core.attaching:
+        for held in tuple(core.states.values()):
+            if held.run == run_id and held.failure is None and not held.is_former:
+                if held.lease is None:
+                    raise ExecutionError(f"run {run_id} can't be attached: this client waits for it, by the future or map that it is")
+                if (lease := held.lease()) is not None:
+                    return lease
+        state = RunState(core, core.token(), Graph("", (), (), {}), detached=True)
+        state.run = run_id
+        core.attach(state, run_id)
+        return Lease(state)
 
 
 def finish_attach(state: RunState) -> None:

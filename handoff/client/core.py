@@ -60,9 +60,10 @@ class Core:
         self._coordinator_link: Link | None = None         # the last one, which may still be saying goodbye
         self.pid = os.getpid()
         self._brain = ClientBrain(self._settings.client, self._place)
-        self.states: dict[int, RunState] = {}             # by token, until forgotten
+        self.states: dict[int, RunState] = {}              # by token, until forgotten
         self._questions: dict[int, Future[Any]] = {}
         self._tokens = itertools.count(1)
+        self.attaching = threading.Lock()                  # who looks whether a run is held here, and takes it over if not
         self._inbox: deque[Callable[[], None]] = deque()   # what other threads want done on the loop's thread
         self._waking = False
         self._closed = False
@@ -129,7 +130,7 @@ class Core:
                 raise
             # Nobody said why: it may have been ended in the midst of our handshake, which only a second look tells from a wrong secret.
             await asyncio.sleep(self._settings.wire.reconnect_seconds)
-            await self._session.connect(patience)
+            await self._session.connect()
 
     def _failed(self, error: Exception) -> None:
         """The brain has a bug: whoever waits here is told, rather than left waiting."""
@@ -301,7 +302,7 @@ class Core:
     def _accepted(self, effect: events.RunAccepted | events.Attached) -> None:
         state = self.states.get(effect.token)
         if state is not None:
-            state.run = effect.run
+            state.run, state.is_former, state.names = effect.run, False, {}     # it may have been asked for before this coordinator came
             if isinstance(effect, events.Attached):
                 state.answer = effect.data
             if not state.accepted.done():

@@ -16,6 +16,7 @@ UNKNOWN_AHEAD = 2        # tasks of a function never seen that a node gets beyon
 TURN = 16                # tasks of a block that may be less urgent than others that wait
 BLOCK_MIN = 8            # fewer are better looked at one by one
 SHARED_PER_NODE = 4      # results that exist, and that so many tasks for each node take, may as well lie on all nodes
+INPUTS_MAX = 16          # what takes more is looked at by itself
 NODES_PER_TASK = 12      # so many nodes are looked at for a block in the time in which one task is placed by itself
 
 
@@ -43,7 +44,7 @@ def takes_what_all_take(ledger: Ledger, run: Run, task: int, shape: Shape) -> bo
     """
     if not run.fan_in[task]:
         return True
-    if shape.function.count < WELL_KNOWN:
+    if shape.function.count < WELL_KNOWN or run.fan_in[task] > INPUTS_MAX:
         return False
     takers, total = SHARED_PER_NODE * len(ledger.open_nodes), 0
     starts = run.consumer_starts

@@ -26,7 +26,7 @@ def magnitude(need: Amounts) -> Amounts:
 class Crowd:
     """Some shapes, and which of them are looked at in this pass."""
 
-    __slots__ = ("_heads", "_turns", "is_cut", "is_stale", "key", "members", "shown")
+    __slots__ = ("_turns", "is_cut", "is_stale", "key", "members", "shown", "waiting")
 
     def __init__(self, key: tuple[object, ...]) -> None:
         self.key = key
@@ -34,7 +34,7 @@ class Crowd:
         self.shown: list[Shape] = []        # looked at in this pass
         self.is_cut = False                 # not all with tasks are
         self.is_stale = True                # the order of the others has to be found anew
-        self._heads: list[tuple[int, int, Shape]] = []    # a heap of the others, some of them several times
+        self.waiting: list[tuple[int, int, Shape]] = []    # a heap of the others, some of them several times
         self._turns: list[Shape] = []       # those whose turn to be looked at, however urgent, is to come
 
     def open(self) -> list[Shape]:
@@ -50,12 +50,12 @@ class Crowd:
             return shown
         for shape in before:
             shape.listed = False
-        if self.is_stale:
+        if self.is_stale or len(self.waiting) > 2 * len(members):
             self.is_stale = False
             for shape in members:
                 shape.listed = False
-            self._heads = [(shape.first(), shape.number, shape) for shape in members if len(shape)]
-            heapify(self._heads)
+            self.waiting = [(shape.first(), shape.number, shape) for shape in members if len(shape)]
+            heapify(self.waiting)
         else:
             for shape in before:
                 self.note(shape)
@@ -71,7 +71,7 @@ class Crowd:
     def note(self, shape: Shape) -> None:
         """It has tasks, or a more urgent one than before."""
         if len(shape) and not self.is_stale:
-            heappush(self._heads, (shape.first(), shape.number, shape))
+            heappush(self.waiting, (shape.first(), shape.number, shape))
 
     def may_show(self, shape: Shape) -> bool:
         """Whether it is looked at in this pass: it has just got tasks, in its midst."""
@@ -82,7 +82,7 @@ class Crowd:
 
     def one_more(self) -> Shape | None:
         """The most urgent one that is not looked at yet: another has run out of tasks."""
-        heads = self._heads
+        heads = self.waiting
         while heads:
             first, number, shape = heappop(heads)
             if shape.listed or not len(shape):
@@ -99,7 +99,7 @@ class Crowd:
     def knows(self, shape: Shape) -> bool:
         """Whether it comes up in some pass, as long as it has tasks."""
         is_next = len(self.members) <= SHOWN or self.is_stale or shape in self.shown
-        return is_next or any(of is shape and first <= shape.first() for first, _, of in self._heads)
+        return is_next or any(of is shape and first <= shape.first() for first, _, of in self.waiting)
 
     def _turn(self) -> None:
         if not self._turns:

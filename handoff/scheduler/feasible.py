@@ -72,7 +72,7 @@ def obstacle(
         pinned = next((kind.node for kind in members if kind.node), "")
         offered = [by_name[pinned]] if pinned in by_name else [] if pinned else nodes
         if offered and not any(all(_can_run(node, kind, cluster) for kind in members) for node in offered):
-            index = program.kind[group[0]]
+            index = next(program.kind[task] for task in group if program.kind[task] in kinds)
             several = list(islice(product(*[(kind.cost, *kind.alternatives) for kind in members]), COSTS_MAX))
             first, *others = dict.fromkeys(map(_most, several))
             what = _whole_group(program.kinds[index].name)

@@ -92,7 +92,7 @@ def timeline(ledger: Ledger, run: Run, now: float) -> dict[str, Any]:
         "until": until,
         "stays": [[stay.name, max(0.0, run.seconds_at(stay.begin)), min(until, run.seconds_at(stay.end)), stay.cores / SCALE]
                   for stay in stays],
-        "memory": {stay.name: stay.memory / SCALE for stay in stays},
+        "memory": {stay.name: stay.memory / SCALE for stay in sorted(stays, key=lambda stay: stay.memory)},   # of a name, the largest
         "took": [list(each) for each in {**run.took, **run.choices}.items()],     # tasks that took, or take, another of their costs
         "running": _running(ledger, run, now),
         "shared": dict(ledger.cluster.declared), "limit": run.max_concurrency,

@@ -20,7 +20,8 @@ WORTH = 0.01                 # of the makespan: less is not worth a word
 PART_MIN = 1 / 16             # of a core: what takes less is taken to have so much
 SLOTS_MAX = 128              # of a node
 A_WHILE = 0.05               # of a node's busy time: how long it must have held so many cores; starts are known to milliseconds only
-PLACINGS_MAX = 2_000_000     # tasks times nodes: beyond this no schedule is tried with one more node
+PLACINGS_MAX = 2_000_000     # tasks times nodes: beyond this no schedule is tried with one more node; ...
+PARTS_EFFORT = 8             # ... where tasks take parts of cores, each of these costs so much more
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,8 @@ def _one_more_node(story: Story) -> Iterator[Change]:
     slots = {node: max(1, floor(cores / part + 1e-6)) for node, cores in held.items()}
     for done in story.tasks.values():
         slots[done.node] = max(slots.get(done.node, 1), ceil(done.slots / part - 1e-6))
-    if not slots or not story.tasks or len(story.tasks) * (len(slots) + 1) > PLACINGS_MAX:
+    effort = len(story.tasks) * (len(slots) + 1) * (PARTS_EFFORT if part < 1.0 else 1)
+    if not slots or not story.tasks or effort > PLACINGS_MAX:
         return
     if 0 < story.limit <= sum(slots.values()) * part / fmean([done.slots for done in story.tasks.values()]):
         return

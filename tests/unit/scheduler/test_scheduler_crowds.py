@@ -144,3 +144,17 @@ def test_whatever_happens_every_task_comes_up(monkeypatch: pytest.MonkeyPatch, s
     cluster.wait(1.0)
 
     assert not cluster.scheduler.ledger.ready.shapes
+
+
+def test_what_waits_long_beside_a_stream_of_others_takes_no_more_memory() -> None:
+    """Each pass looks at some of them again, and forgets that it did."""
+    cluster = Cluster().join("n1", cpu=4, memory=1_000).join("n2", cpu=1, memory=100).client()
+    cluster.submit(program([(kind("long", {"cpu": 1, "memory": 600.0}), ())]))
+    run = cluster.submit(measured(100))
+    crowd = cluster.scheduler.ledger.runs[run].shapes[0].crowd
+    for _ in range(200):
+        quick = cluster.submit(program([(kind("quick", {"cpu": 1}, node="n2"), ())]))
+        cluster.done(0, run=quick)
+        cluster.hear("client", Forget(quick))
+
+    assert len(crowd.members) == 100 and len(crowd.waiting) <= 220

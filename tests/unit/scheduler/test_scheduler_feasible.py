@@ -365,3 +365,21 @@ def test_a_run_is_given_up_for_the_node_that_it_waited_for() -> None:
     [failed] = made.told(RunFailed)
     assert failed.code == "NodeTimeout"
     assert failed.text == "first waits for node 'absent', which is not there; no node is present; waited 5 s"
+
+
+def test_a_run_is_given_up_for_a_group_of_which_some_are_done() -> None:
+    """No node can have the rest of it together: however many come that could have one each."""
+    made = Cluster(suspect_seconds=100, lost_seconds=200, node_timeout_seconds=5).client().join("all", cpu=1, gpu=1, tapes=1)
+    costs = ({"cpu": 1}, {"cpu": 1, "gpu": 1}, {"cpu": 1, "tapes": 1})
+    kinds = [kind(f"part {number}", cost, max_retries=3) for number, cost in enumerate(costs)]
+    made.submit(program([(each, ()) for each in kinds], groups=[(0, 1, 2)]))
+    made.join("with gpu", cpu=1, gpu=1).join("with tapes", cpu=1, tapes=1)
+    made.done(0, seconds=1.0)
+    made.lose("all")
+    for number in range(3):
+        made.wait(1.0)
+        made.join(f"other-{number}", cpu=1)
+    made.wait(3.0)
+
+    [failed] = made.told(RunFailed)
+    assert failed.text.endswith("; waited 5 s")

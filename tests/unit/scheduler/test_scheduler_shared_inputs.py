@@ -17,14 +17,14 @@ def broadcast(takers: int, sources: int = 1) -> Program:
     return program(made + [(kind("take"), tuple(range(sources)))] * takers)
 
 
-def learned(nodes: int = 2) -> Cluster:
+def learned(nodes: int = 2, seconds: float = 0.0001) -> Cluster:
     """A cluster that knows such functions to be short."""
     cluster = Cluster()
     for number in range(nodes):
         cluster.join(f"n{number}", cpu=1)
     cluster.client()
     run = cluster.submit(broadcast(40))
-    cluster.finish(run, seconds=0.0001)
+    cluster.finish(run, seconds=seconds)
     cluster.hear("client", Forget(run))
     return cluster
 
@@ -105,12 +105,17 @@ def test_what_is_large_or_taken_by_few_is_looked_at_one_by_one(takers: int, nbyt
 def test_different_inputs_are_no_block() -> None:
     """Two results that many take: each block takes one of them, and both are taken by all that should."""
     made = [(kind("made", flags=0), ()), (kind("made", flags=0), ())]
-    cluster = learned()
-    run = cluster.submit(program(made + [(kind("take"), (number % 2,)) for number in range(200)]))
+    cluster = learned(6, seconds=0.002)
+    run = cluster.submit(program(made + [(kind("take"), (number % 2,)) for number in range(1000)]))
     make(cluster, run, 2)
-    cluster.finish(run, seconds=0.0001)
 
-    assert cluster.scheduler.ledger.runs[run].is_over
+    table = cluster.scheduler.ledger.runs[run]
+    planned = list(table.tasks_in(AHEAD))
+    assert len({table.node[task] for task in planned}) == 6
+    for task in planned:
+        [taken] = table.inputs_of(task)
+        assert table.node[task] in (table.node[taken], *table.copies.get(taken, ()))
+    cluster.finish(run, seconds=0.0001)
 
 
 def test_what_takes_them_for_the_first_time_is_looked_at_one_by_one() -> None:
