@@ -7,7 +7,7 @@ from counted import calls_in
 from scheduler_story import Cluster, Forget, Received, Report, floats, ints, kind, longs, program
 
 from handoff.program import Program
-from handoff.scheduler.blocks import takes_what_all_take
+from handoff.scheduler.blocks import INPUTS_MAX, takes_what_all_take
 from handoff.scheduler.runs import AHEAD, DONE
 
 
@@ -127,3 +127,15 @@ def test_what_takes_them_for_the_first_time_is_looked_at_one_by_one() -> None:
     table = ledger.runs[run]
 
     assert not takes_what_all_take(ledger, table, 1, table.shapes[1])
+
+
+def test_what_takes_very_many_is_looked_at_by_itself() -> None:
+    """Each pass would go through all of them."""
+    cluster = learned()
+    run = cluster.submit(broadcast(60, INPUTS_MAX + 1))
+    make(cluster, run, INPUTS_MAX + 1)
+    ledger = cluster.scheduler.ledger
+    table, taker = ledger.runs[run], INPUTS_MAX + 1
+
+    assert table.fan_in[taker] == INPUTS_MAX + 1
+    assert not takes_what_all_take(ledger, table, taker, table.shapes[1])

@@ -1,0 +1,65 @@
+"""Runs that a client holds or takes over: one place for each, whoever asks, and whichever coordinator came meanwhile."""
+
+from __future__ import annotations
+
+import os
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from handoff.client import events
+from handoff.client.client import begin_attach
+from handoff.client.core import Core
+from handoff.client.state import Graph, RunState
+from handoff.errors import ExecutionError
+from handoff.ids import RunId
+
+
+class Desk(SimpleNamespace):
+    """What runs need of a core; nothing is said to anybody."""
+
+    def __init__(self) -> None:
+        super().__init__(states={}, attaching=threading.Lock(), pid=os.getpid(), thread=threading.current_thread(), asked=[])
+
+    def token(self) -> int:
+        """A new one."""
+        return len(self.states) + 1
+
+    def attach(self, state: RunState, run: int) -> None:
+        """Whoever looks meanwhile whether the run is held here has to wait."""
+        assert self.attaching.locked()
+        self.states[state.token] = state
+        self.asked.append(run)
+
+    def release(self, state: RunState) -> None:
+        """Nobody holds it any more."""
+
+
+def test_a_run_is_asked_for_once() -> None:
+    """The second who attaches has it together with the first."""
+    core: Any = Desk()
+    first = begin_attach(core, 5)
+
+    assert begin_attach(core, 5) is first and core.asked == [5]
+
+
+def test_what_a_future_waits_for_is_not_attached() -> None:
+    """Its values go to the future."""
+    core: Any = Desk()
+    state = core.states[1] = RunState(core, 1, Graph("", (), (), {}))
+    state.run = 5
+
+    with pytest.raises(ExecutionError, match="this client waits for it"):
+        begin_attach(core, 5)
+
+
+def test_a_run_that_the_next_coordinator_accepted_is_none_of_the_former() -> None:
+    """It was asked for before that one came, and heard by it."""
+    core: Any = Desk()
+    state = core.states[1] = RunState(core, 1, Graph("", (), (), {}))
+    state.outlives({3: "gone"})
+    Core._accepted(core, events.RunAccepted(1, RunId(7)))
+
+    assert (state.run, state.is_former, state.names) == (7, False, {})
