@@ -9,12 +9,12 @@ from __future__ import annotations
 from functools import partial
 from heapq import heappush
 
-from handoff.scheduler import blocks, following, homes, starvation
+from handoff.scheduler import blocks, chains, following, homes, starvation
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.bookings import Bookings
 from handoff.scheduler.choices import serve_choices
 from handoff.scheduler.groups import Eligible, Option
-from handoff.scheduler.inputs import Inputs, fetch, inputs_of
+from handoff.scheduler.inputs import BETA, Inputs, fetch, inputs_of
 from handoff.scheduler.leaning import leaning_of, may_lean
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.queue import LOW
@@ -22,7 +22,6 @@ from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import WAITING, Run
 from handoff.scheduler.wishes import able_nodes, home_of_object, needs_room, wishes_nothing
 
-BETA = 2.0               # what a transfer costs the others on the same links, in transfers
 PATIENCE = 64            # tasks that may wait for a certain node before the rest of a shape is looked at otherwise;
 PATIENCE_MIN = 8         # so many of each shape in any case
 TURN = 16                # short tasks that a shape may place before a more urgent one is looked at
@@ -106,6 +105,10 @@ class Greedy:
                 if len(aside) >= max(PATIENCE - self._kept, PATIENCE_MIN):
                     break
                 opened = None if count else opened
+                continue
+            is_link = is_plain and run.fan_in[task] == 1 and shape.priority >= self._left
+            if is_link and (count := chains.place(desk, run, task, shape, bound)):
+                placed, opened = placed + count, None
                 continue
             alone -= alone > 0
             if is_free and blocks.is_worth_it(ledger, shape, bound):
@@ -249,7 +252,7 @@ class Greedy:
                 if score >= best_score:
                     continue
                 if inputs is not None:
-                    score = self._finish(desk, node, start, spent, inputs)
+                    score = inputs.finish(ledger, node, start, spent)
                 if lean is not None:
                     score += lean.against(node, spent)
                 if score < best_score:
@@ -273,7 +276,7 @@ class Greedy:
             if score >= best_score and lean is None:
                 continue
             if inputs is not None:
-                score = self._finish(desk, node, start, spent, inputs)
+                score = inputs.finish(ledger, node, start, spent)
             if lean is not None:
                 score += lean.against(node, spent)
             if score < best_score:
@@ -300,11 +303,6 @@ class Greedy:
             # If it takes longer, another one may be better.
             self._again = min(self._again, best_start + ledger.foresight.round_trip - hearing)
         return KEPT if has_room else FULL
-
-    def _finish(self, desk: Desk, node: Node, start: float, spent: float, inputs: Inputs) -> float:
-        """When it would be done there, the cost of its transfers for others included."""
-        arrival, moving = inputs.arrival(desk.ledger, node)
-        return (arrival if arrival > start else start) + spent + BETA * moving
 
     def _spill(self, now: float, desk: Desk, shape: Shape, options: list[Option]) -> None:
         """So many wait for better nodes that the last of them had better take what is free: begin with the least urgent."""
@@ -386,7 +384,7 @@ class Greedy:
                 start = max(start, self._booked.room_at(node, need, now))
             start = max(start, soon)
             spent = seconds / node.speed
-            score = start + spent if is_home or inputs is None else self._finish(desk, node, start, spent, inputs)
+            score = start + spent if is_home or inputs is None else inputs.finish(ledger, node, start, spent)
             if lean is not None:
                 score += lean.against(node, spent)
             if score < best_score:

@@ -55,7 +55,7 @@ def place(desk: Desk, run: Run, shape: Shape, bound: int | None) -> tuple[int, i
     front = _front(desk, run, shape, bound)
     if not front.keys:
         return 0, 1, []
-    nodes = _able(desk, shape, front.homes)
+    nodes = able(desk, shape, front.homes)
     is_few = len(desk.nodes) <= NODES_MAX
     if is_few:
         nodes.update((node.peer, node) for node in desk.nodes_for(shape))
@@ -134,7 +134,7 @@ def _front(desk: Desk, run: Run, shape: Shape, bound: int | None) -> Front:
     return front
 
 
-def _able(desk: Desk, shape: Shape, homes: list[int]) -> dict[int, Node]:
+def able(desk: Desk, shape: Shape, homes: list[int]) -> dict[int, Node]:
     """Those of these nodes that may have such tasks."""
     option_of, found = desk.option_of(shape), {}
     for peer in dict.fromkeys(homes):

@@ -7,6 +7,7 @@ from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import DONE, Run
 
+BETA = 2.0               # what a transfer costs the others on the same links, in transfers
 INPUTS_MAX = 16          # inputs whose links are looked at one by one, the largest; of more, only the bytes
 
 
@@ -29,6 +30,11 @@ class Inputs:
     def when(self, ledger: Ledger, node: Node) -> float:
         """When all of them could be there."""
         return self.arrival(ledger, node)[0]
+
+    def finish(self, ledger: Ledger, node: Node, start: float, spent: float) -> float:
+        """When a task that starts then, or when they are there, would be done there, the cost of its transfers for others included."""
+        arrival, moving = self.arrival(ledger, node)
+        return (arrival if arrival > start else start) + spent + BETA * moving
 
     def arrival(self, ledger: Ledger, node: Node) -> tuple[float, float]:
         """When all of them could be on that node, by what its links have promised already; and the seconds that moving alone takes."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from array import array
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,6 +55,18 @@ def test_the_schedulers_brain_makes_few_calls_for_a_task(nodes: int, calls_max: 
     calls = calls_in(lambda: cluster.run(wide(TASKS), seconds, 10)) / TASKS
 
     assert calls <= calls_max
+
+
+def test_links_of_a_chain_take_few_calls() -> None:
+    """They are placed many at a time, each where the one before is."""
+    cluster = room("paper").PaperCluster(2)
+    seconds = array("d", [0.00002]) * TASKS
+    cluster.forget(cluster.run(wide(TASKS), seconds, 10))      # the function is known
+    chain = replace(wide(TASKS), fan_in=array("I", [0] + [1] * (TASKS - 1)), inputs=array("I", range(TASKS - 1)))
+
+    calls = calls_in(lambda: cluster.run(chain, seconds, 10)) / TASKS
+
+    assert calls <= 1.75     # counted: 1.57; looked at one by one, 35
 
 
 @pytest.mark.parametrize(("sources", "calls_max"), [
