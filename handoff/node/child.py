@@ -28,9 +28,10 @@ def main() -> None:
     sys.path[:0] = [path for path in os.environ.get("HANDOFF_SYS_PATH", "").split(os.pathsep) if path and path not in sys.path]
     sys.modules["__main__"] = types.ModuleType("__main__")  # user code that asks for it must not find this file
 
-    from handoff.node.child_serve import Worker, protect
+    from handoff.node.child_serve import Worker, keep_freed_memory, protect
 
     protect()
+    keep_freed_memory()
     marker_fd = int(options["--marker"])
     worker = Worker(sock, map_marker(marker_fd))
     worker.capture()

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from handoff.node.current import CurrentTask
-from handoff.node.shared_memory import SharedValue, map_readonly
+from handoff.node.shared_memory import SMALL_BYTES, SharedValue
 from handoff.wire.values import unpack, unpack_code
 
 SCALE = 10_000                    # steps in one of anything, as in handoff.resources
@@ -36,13 +36,36 @@ class Kind(NamedTuple):
     is_timed: bool
 
 
+class LargeInput:
+    """A value in shared memory that tasks take: mapped, or copied, which is cheaper, where it is small and taken once."""
+
+    __slots__ = ("_value", "_view", "_was_copied")
+
+    def __init__(self, value: SharedValue) -> None:
+        self._value: SharedValue | None = value      # until it is mapped
+        self._view: memoryview | None = None
+        self._was_copied = False
+
+    def look(self) -> bytes | memoryview:
+        """Its bytes. Several threads may ask at once."""
+        value = self._value
+        if self._view is None and value is not None:
+            if value.nbytes <= SMALL_BYTES and not self._was_copied:
+                self._was_copied = True
+                return value.look()
+            self._view = value.view()
+            self._value = None
+        assert self._view is not None
+        return self._view
+
+
 class Library:
     """Code and mapped values that the node gave to this worker. The node keeps count, and says what to forget."""
 
     def __init__(self) -> None:
         self._codes: dict[bytes, bytes] = {}
         self._functions: dict[bytes, Callable[..., Any]] = {}
-        self._mapped: dict[int, memoryview] = {}
+        self._large: dict[int, LargeInput] = {}
 
     def keep_code(self, digest: bytes, data: bytes) -> None:
         """Keep it; it is loaded when it is first called."""
@@ -55,17 +78,17 @@ class Library:
             self._functions.pop(digest, None)
 
     def map(self, serial: int, nbytes: int, fd: int) -> None:
-        """Map a large value of the node."""
-        self._mapped[serial] = map_readonly(fd, nbytes)
+        """Keep a large value of the node, whose descriptor is ours from now on."""
+        self._large[serial] = LargeInput(SharedValue(fd, nbytes))
 
     def unmap(self, serials: list[int]) -> None:
         """Forget these; the memory stays as long as something in this process still uses it."""
         for serial in serials:
-            self._mapped.pop(serial, None)
+            self._large.pop(serial, None)
 
-    def value(self, given: bytes | int | None) -> bytes | memoryview | None:
+    def value(self, given: bytes | int | None) -> bytes | LargeInput | None:
         """The packed value that the node gave, or named."""
-        return self._mapped.get(given) if isinstance(given, int) else given
+        return self._large.get(given) if isinstance(given, int) else given
 
     def function(self, digest: bytes, name: str, here: str) -> Callable[..., Any]:
         """The callable of this code; NotLoadable when that fails."""
@@ -186,6 +209,8 @@ class Batch:
         for reference in self._references[start : start + self._fan_in[index]]:
             own = reference < self.count
             packed = self.made.get(reference) if own else self._given[reference - self.count]
+            if type(packed) is LargeInput:
+                packed = packed.look()
             if packed is None and own:
                 raise InputMissing(f"an input of {kind.name} is not there: task {self.tasks[reference]} of this batch failed")
             if packed is None:

@@ -20,6 +20,8 @@ from handoff.node.shared_memory import SharedValue
 
 GATHER_SECONDS = 0.0005       # results are gathered this long: below what anybody waits for, far above a system call
 LINE_SECONDS = 0.02           # the same for printed lines, which only people wait for
+LARGE_BYTES = 1024 * 1024     # a value in shared memory is sent at once from this size on, ...
+LARGE_MAX = 32                # ... or as the last of so many
 LINES_MAX = 200               # in one frame, which stays far below pipe.ANSWER_BYTES_MAX
 TEND_SECONDS = 0.005          # how often the helper looks, while there is something to see
 TEND_SECONDS_MAX = 0.1        # and when there is not
@@ -32,10 +34,11 @@ class Outbox:
         self._sock, self._leave = sock, leave  # leave: called when there is nobody to speak to any more
         self._lock = threading.Lock()         # whoever holds it sends; appending needs no lock
         # Columns of the results not yet sent. Appended in this order, so that the last one tells how many are complete.
-        self.values: list[bytes] = []
+        self.values: list[bytes | SharedValue] = []
         self.seconds = array("d")
         self.ended = array("d")
         self.flushed = 0.0                    # when, on the monotonic clock
+        self._large = self._large_sent = 0    # how many of them are in shared memory: counted by the main thread, by whoever sends
         self._batch = 0
         self._first = 0                       # index of the first result in the columns
         self._lines: list[tuple[int, int, str, str]] = []  # run, task, stream, text
@@ -62,48 +65,45 @@ class Outbox:
     def skip(self) -> None:
         """The task at hand will have no entry in the columns: send those before it, and go on behind it."""
         with self._lock:
-            self._send(self._gathered())
+            self._send(*self._gathered())
             self._first += 1
 
-    def large(self, value: SharedValue, seconds: float, ended: float) -> None:
-        """The result of the task at hand, which is large."""
-        with self._lock:
-            said = [RESULTS, self._batch, self._first + len(self.ended), [value.nbytes], _doubles(seconds), _doubles(ended)]
-            self._send(self._gathered())
-            self._first += 1
-            self._send(frame(said, 1), [value])
+    def is_due(self, value: SharedValue) -> bool:
+        """Count a value that is about to be appended; whether it had better be sent now."""
+        self._large += 1
+        return value.nbytes >= LARGE_BYTES or self._large - self._large_sent >= LARGE_MAX
 
     def flush(self) -> None:
         """Send everything gathered."""
         with self._lock:
-            self._send(self._gathered())
+            self._send(*self._gathered())
 
     # ── everything else ─────────────────────────────────────────────────────
 
     def say(self, said: Any, values: Sequence[SharedValue] = ()) -> None:
         """Send this, behind everything gathered."""
         with self._lock:
-            gathered = self._gathered()
+            gathered, large = self._gathered()
             if values:
-                self._send(gathered)
+                self._send(gathered, large)
                 self._send(frame(said, len(values)), values)
             else:
-                self._send(gathered + frame(said))
+                self._send(gathered + frame(said), large)
 
     def line(self, run: int, task: int, stream: str, text: str) -> None:
         """A printed line. Never waits for a lock: it may be printed by a finalizer that runs while this very thread is sending."""
         self._lines.append((run, task, stream, text))
         if time.monotonic() - self._lines_flushed > LINE_SECONDS and self._lock.acquire(blocking=False):
             try:
-                self._send(self._gathered())
+                self._send(*self._gathered())
             finally:
                 self._lock.release()
         else:
             self._call_helper()
 
-    def _gathered(self) -> bytes:
-        """Frames of all that waits, lines first, so that the node still knows their tasks. Only with the lock."""
-        data = b""
+    def _gathered(self) -> tuple[bytes, list[SharedValue]]:
+        """Frames of all that waits, lines first, so that the node still knows their tasks; and what of it is large. With the lock."""
+        data, large = b"", []
         while self._lines:
             lines = self._lines[:LINES_MAX]
             del self._lines[: len(lines)]
@@ -112,12 +112,17 @@ class Outbox:
             self._lines_flushed = time.monotonic()
         count = len(self.ended)
         if count:
-            said = [RESULTS, self._batch, self._first, self.values[:count], self.seconds[:count].tobytes(), self.ended[:count].tobytes()]
-            data += frame(said)
+            values: list[Any] = self.values[:count]
+            if self._large != self._large_sent:
+                large = [value for value in values if type(value) is SharedValue]
+                values = [value.nbytes if type(value) is SharedValue else value for value in values]
+                self._large_sent += len(large)
+            said = [RESULTS, self._batch, self._first, values, self.seconds[:count].tobytes(), self.ended[:count].tobytes()]
+            data += frame(said, len(large))
             del self.values[:count], self.seconds[:count], self.ended[:count]
             self._first += count
             self.flushed = time.monotonic()
-        return data
+        return data, large
 
     def _send(self, data: bytes, values: Sequence[SharedValue] = ()) -> None:
         if not data:
@@ -163,7 +168,3 @@ class Outbox:
         self._lock = threading.Lock()
         self._lines.clear()
         self._sock.close()
-
-
-def _doubles(value: float) -> bytes:
-    return array("d", (value,)).tobytes()

@@ -19,7 +19,8 @@ from handoff.wire.values import describe_exception, explain_unpicklable, pack_ex
 
 GATHER_BYTES = 16 * 1024  # a result of this size is sent at once
 _NONE = pack_plain(None)
-_SIMPLE = frozenset({bool, int, float, str, bytes})  # a shorter way for what most short tasks return
+_SIMPLE = frozenset({bool, int, float, str, bytes})  # a shorter way for what most short tasks return,
+_SIZED = frozenset({str, bytes})                     # unless it is so large that this would be for nothing
 
 
 class NotPicklable(HandoffError):
@@ -30,7 +31,8 @@ def pack_value(value: Any, inline_bytes: int) -> bytes | SharedValue:
     """A result as it leaves the worker; NotPicklable, or what writing a large one raises."""
     if value is None:
         return _NONE
-    if type(value) in _SIMPLE:
+    kind = type(value)
+    if kind in _SIMPLE and not (kind in _SIZED and len(value) > inline_bytes):
         data = pack_plain(value)
         if len(data) <= inline_bytes:
             return data
@@ -152,15 +154,12 @@ class Runner:
             if index in consumed:
                 batch.keep(index, data)
             ended = monotonic()
-            if type(data) is SharedValue:
-                outbox.large(data, ended - started, ended)
-                data = None
-                started = monotonic()
-                continue
+            is_due = outbox.is_due(data) if type(data) is SharedValue else len(data) > GATHER_BYTES
             add_value(data)
             add_seconds(ended - started)
             add_ended(ended)
-            if ended - outbox.flushed > GATHER_SECONDS or len(data) > GATHER_BYTES:
+            data = None
+            if is_due or ended - outbox.flushed > GATHER_SECONDS:
                 outbox.flush()
                 started = monotonic()
             else:

@@ -24,6 +24,7 @@ from handoff.node.pipe import FRAME_BYTES_MAX, Frame, FrameReader
 
 INLINE_BYTES = 64 * 1024      # until SETUP says otherwise
 OUTPUT_BYTES = 1024 * 1024    # a second, likewise
+KEPT_BYTES = 8 * 1024 * 1024  # blocks up to this size are made of memory that was freed before, and not of fresh pages
 OOM_SCORE = 500               # when memory runs out, the kernel shall take a worker and not the node
 _PR_SET_PDEATHSIG = 1
 
@@ -75,7 +76,6 @@ class Worker:
         elif what == MAP:
             for serial, nbytes, descriptor in zip(said[1], said[2], descriptors, strict=True):
                 self._library.map(serial, nbytes, descriptor)
-                os.close(descriptor)
         elif what == UNMAP:
             self._library.unmap(said[1])
         elif what == FORGET_CODE:
@@ -101,6 +101,15 @@ class Worker:
             sys.stdout, sys.stderr = self._streams    # one that ran here before may have left a file there, or nothing
             self._surroundings.restore()
             self._runner.run(batch)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what tasks free, up to twice this size, for the next ones.
+
+    By default it gives all but 128 kB back, and takes it again page by page. One block of this size that is freed tells it that blocks of
+    this size come and go (glibc: see M_MMAP_THRESHOLD in mallopt(3)). None of its pages is touched: bytes of zeros come as they are.
+    """
+    bytes(KEPT_BYTES)
 
 
 def _origin() -> tuple[int, int] | None:

@@ -180,7 +180,7 @@ class Exchange:
                 return
             if link.closed:
                 return
-        view = memoryview(value) if isinstance(value, bytes) else value.view()
+        view = memoryview(value if isinstance(value, bytes) else value.look())
         total, step = len(view), self._settings.chunk_bytes
         for offset in range(0, total, step):
             link.send(Chunk(run, task, offset, total, view[offset : offset + step]))
@@ -217,7 +217,10 @@ class Exchange:
             self._channels.forget(key)
             if self._store.get(*key) is not None:
                 return None  # we have it: let the rest pass by
-            self._incoming[key] = _Incoming(link, self._store.receive(chunk.run, chunk.task, chunk.total))
+            # What comes in one piece is read into plain memory, and written to where it stays: each page of a mapping would be a fault.
+            is_whole = nbytes == chunk.total
+            place = memoryview(bytearray(nbytes)) if is_whole else self._store.receive(chunk.run, chunk.task, chunk.total)
+            self._incoming[key] = _Incoming(link, place)
             self._flows.begin(link.peer)
         incoming = self._expected(link, chunk)
         return incoming.view[chunk.offset : chunk.offset + nbytes] if incoming is not None else None
@@ -250,7 +253,10 @@ class Exchange:
                     self._flows.moved(link.peer, len(body))
                     if incoming.filled == total:
                         self._end((run, task))
-                        if self._store.received(run, task):  # else it was dropped meanwhile
+                        if len(body) == total:
+                            self._store.put_whole(run, task, incoming.view)
+                            self._arrived(link.peer, run, task, total)
+                        elif self._store.received(run, task):  # else it was dropped meanwhile
                             self._arrived(link.peer, run, task, total)
             case OfferBulk():
                 self._channels.offered(link.peer, message)

@@ -24,7 +24,7 @@ CANCEL = 7       # [batch, index]: cancel this coroutine
 # worker -> node
 READY = 16       # []
 RESULTS = 17     # [batch, first index, values, seconds "d", ended "d"]: consecutive tasks; a value is bytes, or the size of
-                 #  a large one, alone in its frame, beside its descriptor
+                 #  a large one, whose descriptor is beside the frame, in their order
 SCATTERED = 18   # [batch, indices "I", values, seconds "d", ended "d"]: the same for tasks that end in any order
 BROKE = 19       # [batch, index, cause, type, text, traceback, seconds, body]; a cause of messages.Failed, or
                  #  "cancelled", or "skipped": it takes the result of an earlier task of the batch, which failed

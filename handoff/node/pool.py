@@ -264,10 +264,10 @@ class WorkerPool:
                 batch.open[index] = 0
             tasks, attempts = tuple(batch.tasks[index] for index in indices), tuple(batch.attempts[index] for index in indices)
         if descriptors:
-            if count != 1 or len(descriptors) != 1:
-                raise ProtocolError("more than one large value came at once")
-            values = [adopt(descriptors.pop(), values[0])]
-        elif set(map(type, values)) != {bytes}:
+            if [type(value) for value in values].count(int) != len(descriptors):
+                raise ProtocolError("not as many large values as descriptors")
+            values = [adopt(descriptors.pop(0), value) if type(value) is int else value for value in values]
+        if not values or not {bytes, SharedValue}.issuperset(map(type, values)):
             raise ProtocolError("a value is not bytes")
         durations, when = array("d", seconds), array("d", ended)
         if not len(durations) == len(when) == len(tasks) == count:

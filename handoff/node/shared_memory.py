@@ -21,6 +21,7 @@ _BYTES_PER_WRITE = 1 << 30                               # the kernel takes just
 _RESERVED_MAX = 1024                                    # descriptors kept free of values, for links, workers and what is on its way;
 _RESERVED_SHARE = 4                                      # a quarter where there are few
 _COPIED_BYTES_MAX = 64 * 1024 * 1024                     # of larger values, memory runs out before descriptors do
+SMALL_BYTES = 256 * 1024                                 # of a value up to this size, a copy costs less than a mapping and its page faults
 _serials = itertools.count(1)
 
 
@@ -41,6 +42,12 @@ class SharedValue:
             view = map_readonly(self.fd, self.nbytes)
             self._view = weakref.ref(view)
         return view
+
+    def look(self) -> bytes | memoryview:
+        """The bytes to be read once: a copy of a small value, which is cheaper; else as `view`."""
+        if self.nbytes > SMALL_BYTES or (self._view is not None and self._view() is not None):
+            return self.view()
+        return os.pread(self.fd, self.nbytes, 0)
 
     def __len__(self) -> int:
         return self.nbytes
@@ -86,7 +93,7 @@ def empty_shared(nbytes: int) -> SharedValue:
         os.ftruncate(fd, nbytes)
         return value
     except (OSError, ValueError, OverflowError) as error:
-        raise MemoryError(f"no room for a value of {nbytes:,} bytes on this node: {error}") from error
+        raise no_room(nbytes, error) from error
 
 
 def map_writable(value: SharedValue) -> memoryview:
@@ -94,7 +101,12 @@ def map_writable(value: SharedValue) -> memoryview:
     try:
         return memoryview(mmap.mmap(value.fd, value.nbytes))
     except (OSError, ValueError, OverflowError) as error:
-        raise MemoryError(f"no room for a value of {value.nbytes:,} bytes on this node: {error}") from error
+        raise no_room(value.nbytes, error) from error
+
+
+def no_room(nbytes: int, error: Exception) -> MemoryError:
+    """What is raised where a value can't be kept."""
+    return MemoryError(f"no room for a value of {nbytes:,} bytes on this node: {error}")
 
 
 def with_few_descriptors(value: SharedValue) -> SharedValue | bytes:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from handoff.ids import RunId
-from handoff.node.shared_memory import SharedValue, empty_shared, map_writable, seal_received, with_few_descriptors
+from handoff.node.shared_memory import SharedValue, empty_shared, map_writable, no_room, seal_received, with_few_descriptors, write_shared
 
 Value: TypeAlias = bytes | SharedValue
 
@@ -85,6 +85,14 @@ class ResultStore:
         self.resident_bytes -= value.nbytes
         self.put(run, task, value)
         return True
+
+    def put_whole(self, run: RunId, task: int, data: memoryview) -> None:
+        """Keep a large value that arrived in one piece; MemoryError when there is no room."""
+        try:
+            value = write_shared((data,), len(data))
+        except OSError as error:
+            raise no_room(len(data), error) from error
+        self.put(run, task, value)
 
     def abort(self, run: RunId, task: int) -> None:
         """The value will not arrive: free its memory."""

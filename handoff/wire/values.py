@@ -62,6 +62,8 @@ def pack(value: Any) -> Packed:
 
 def pack_result(value: Any) -> Packed:
     """The same for a worker's result: tries the fast pickle first, which is right there, since `__main__` is not the user's."""
+    if type(value) is bytes and len(value) >= _LARGE_BYTES:
+        return _bytes_in_place(value)
     if type(value) in _PLAIN:
         data = pickle.dumps(value, 5)
         return Packed(len(data), (data,))
@@ -118,6 +120,12 @@ def is_plain(value: Any, depth: int = 3) -> bool:
 def _padding(at: int, length: int) -> int:
     """How many bytes lie between `at` and the start of a buffer of this length."""
     return -at % (_LARGE_ALIGNMENT if length >= _LARGE_BYTES else _SMALL_ALIGNMENT)
+
+
+def _bytes_in_place(value: bytes) -> Packed:
+    """The pickle of bytes, not copied: what pickle writes, but for frames, which are optional (opcodes: see pickletools)."""
+    head = b"\x80\x05B" + struct.pack("<I", len(value)) if len(value) < 1 << 32 else b"\x80\x05\x8e" + struct.pack("<Q", len(value))
+    return Packed(len(head) + len(value) + 1, (head, value, b"."))
 
 
 def _block(data: bytes, buffers: list[pickle.PickleBuffer]) -> Packed:

@@ -148,6 +148,21 @@ async def test_without_room_the_link_ends_and_the_value_can_come_again(house: Ho
     assert value is not None and not isinstance(value, bytes) and value.view() == BIG
 
 
+async def test_a_value_in_one_piece_is_kept_once(house: House) -> None:
+    """It lies in sealed memory, and what comes of it again passes by."""
+    link = await house.call()
+    for _ in range(2):
+        link.send(Chunk(RUN, 1, 0, len(BIG), BIG))
+    link.send(Results(RUN, ints([2]), longs([3]), b"abc"))
+    await house.until(lambda: len(house.of(Arrived)) == 2)
+    assert house.of(Arrived) == [Arrived(PEER, RUN, (1,), (len(BIG),)), Arrived(PEER, RUN, (2,), (3,))]
+    value = house.store.get(RUN, 1)
+    assert isinstance(value, shared_memory.SharedValue) and value.look() == BIG
+    with pytest.raises(OSError, match="not permitted"):
+        os.pwrite(value.fd, b"other", 0)
+    assert house.store.resident_bytes == len(BIG) + 3
+
+
 async def test_a_value_that_was_dropped_on_its_way_did_not_arrive(house: House) -> None:
     """What is dropped while it comes passes by: neither told nor kept; the values behind it come as ever."""
     link = await house.call()
@@ -202,17 +217,19 @@ async def test_clients_that_left_are_forgotten(house: House) -> None:
     assert not house.exchange._names and not house.exchange._links and not house.exchange._streams
 
 
-async def test_a_value_that_can_not_be_mapped_ends_the_link(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("size", "role"), [(64 * KIB, "node"), (512 * KIB, "client")])
+async def test_a_value_that_can_not_be_looked_at_ends_the_link(
+    house: House, monkeypatch: pytest.MonkeyPatch, size: int, role: str,
+) -> None:
     """What can't be sent now is not left unanswered: the peer finds its link broken, and asks again."""
-    value = shared_memory.empty_shared(64 * KIB)
-    shared_memory.map_writable(value)[:] = BIG
-    house.store.put(RUN, 1, value)
+    house.store.put(RUN, 1, shared_memory.empty_shared(size))
 
     def exhausted(*_: Any) -> memoryview:
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr(shared_memory, "map_readonly", exhausted)
-    await house.call()
+    monkeypatch.setattr(shared_memory.os, "pread", exhausted)
+    await house.call(role=role)
     await house.until(lambda: house.of(Joined))
     house.exchange.stream(Stream(PEER, RUN, 1))
     await house.until(lambda: house.losses)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import pickle
 import subprocess
 import sys
 import threading
@@ -325,3 +326,15 @@ def test_an_endless_value_is_explained() -> None:
     assert "nested too deeply" in explained(deep)
     while deep != 1:  # so that it is taken apart without recursion
         deep = deep[0]
+
+
+@pytest.mark.parametrize("size", [4096, 100_000])
+def test_bytes_of_a_result_are_not_copied(size: int) -> None:
+    """They stand in the block as they are, between what makes a pickle of them."""
+    value = bytes(range(256)) * (size // 256) + b"end"
+    packed = pack_result(value)
+
+    assert any(part is value for part in packed.parts)
+    assert packed.nbytes == sum(map(len, packed.parts))
+    assert unpack(packed.join()) == value
+    assert pickle.loads(packed.join()) == value

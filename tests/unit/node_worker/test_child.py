@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import mmap
+import os
 import socket
 import threading
 from array import array
@@ -16,6 +17,7 @@ import pytest
 
 from handoff.graph.calls import Call, Slot
 from handoff.node import current
+from handoff.node.child_batch import LargeInput
 from handoff.node.child_serve import Worker
 from handoff.node.current import current_task
 from handoff.node.phrases import (
@@ -35,7 +37,7 @@ from handoff.node.phrases import (
 )
 from handoff.node.pipe import ANSWER_BYTES_MAX, FrameReader, frame, send_descriptors
 from handoff.node.process import WorkerProcess, ended, worker_environment
-from handoff.node.shared_memory import adopt, write_shared
+from handoff.node.shared_memory import SMALL_BYTES, adopt, write_shared
 from handoff.wire.values import pack, pack_code, unpack
 
 VARIADIC, AS_LIST, TREE = 0, 1, 2
@@ -85,7 +87,7 @@ class Bench:
             said, descriptors = self.hear()
             assert said[0] == RESULTS, said
             assert said[2] == len(found)
-            found += [unpack(adopt(descriptors.pop(), said[3][0]).view() if descriptors else each) for each in said[3]]
+            found += [unpack(adopt(descriptors.pop(0), each).view() if type(each) is int else each) for each in said[3]]
         return found
 
 
@@ -125,11 +127,39 @@ def test_a_large_result_travels_as_memory(bench: Bench) -> None:
     """What is over the limit of SETUP is a size and a descriptor; later tasks of the batch read the same memory."""
     bench.say(SETUP, 100, 1 << 20)
     bench.batch(1, lambda *xs: b"y" * 50 if xs else b"x" * 200, (None, ()), (None, (0,)))
-    said, (descriptor,) = bench.hear()
-    assert said[:3] == [RESULTS, 1, 0]
-    assert unpack(adopt(descriptor, said[3][0]).view()) == b"x" * 200
     said, descriptors = bench.hear()
-    assert (said[2], unpack(said[3][0]), descriptors) == (1, b"y" * 50, [])
+    assert said[:3] == [RESULTS, 1, 0]
+    assert type(said[3][0]) is int
+    assert len(descriptors) == 1
+    bench.heard.insert(0, (said, descriptors))
+    assert bench.values(2) == [b"x" * 200, b"y" * 50]
+
+
+def test_a_small_shared_input_is_mapped_when_it_is_taken_again() -> None:
+    """A copy for the first who takes it; the others look at one mapping, which costs no memory of the worker's own."""
+    packed = pack(b"v" * 5000).join()
+    value = LargeInput(write_shared([packed], len(packed)))
+    first, second, third = value.look(), value.look(), value.look()
+
+    assert type(first) is bytes
+    assert type(second) is memoryview
+    assert third is second
+    assert unpack(first) == unpack(second) == b"v" * 5000
+
+
+def test_a_large_shared_input_is_never_copied() -> None:
+    """It is mapped at once, and its descriptor is given back for that of the mapping."""
+    packed = pack(b"v" * SMALL_BYTES).join()
+    held = write_shared([packed], len(packed))
+    fd = held.fd
+    value = LargeInput(held)
+    del held
+    view = value.look()
+
+    assert type(view) is memoryview
+    assert unpack(view) == b"v" * SMALL_BYTES
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
 
 
 def test_mapped_values_are_used_until_they_are_unmapped(bench: Bench) -> None:
