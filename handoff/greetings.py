@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from handoff.columns import Floats, Ints, Longs, floats, ints, longs
 from handoff.ids import NOBODY, PeerId, RunId
+from handoff.record import record
 from handoff.resources import Amounts
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hello:
     """Who I am. The first frame on every connection."""
 
@@ -28,7 +29,7 @@ class Hello:
     coordinator: bytes = b""      # the boot of the one that gave me my number, when talking to a node; empty: none did yet
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Welcome:
     """You are in; nothing before this counts as connected."""
 
@@ -41,7 +42,7 @@ class Welcome:
     heartbeat_seconds: float = 0.0  # a node is to give word at least this often, or it counts as silent; 0: as it likes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Refused:
     """You are not in, or what you asked (token) is not done; `code` names an error class of `handoff.errors`."""
 
@@ -54,14 +55,14 @@ class Refused:
 DRAINED = "drained"   # the reason with which a coordinator takes leave of a node that it was told to drain
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bye:
     """I leave now and do not come back."""
 
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Alive:
     """A heartbeat; from a node with what is free now. Carries acknowledgements when nothing else does."""
 
@@ -75,7 +76,7 @@ class Alive:
     moved_seconds: Floats = field(default_factory=floats)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OfferBulk:
     """Large values for you come over a connection of their own: open it to me, with this. See `transport/bulk.py`."""
 
@@ -85,7 +86,7 @@ class OfferBulk:
     piece_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeclineBulk:
     """That connection will not come: send large values over this one."""
 
@@ -93,7 +94,7 @@ class DeclineBulk:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StopBulk:
     """I do not want the rest of this value, which you are sending me."""
 

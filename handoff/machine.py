@@ -6,16 +6,16 @@ calls `handle`, and performs the effects in their order. The same events give th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from handoff.ids import PeerId
 from handoff.messages import Hello, Message
+from handoff.record import record
 
 # ── what can happen to any brain ────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Joined:
     """A peer finished its handshake for the first time; `hello` says who it is."""
 
@@ -23,7 +23,7 @@ class Joined:
     hello: Hello
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Received:
     """A message arrived, in the order in which its sender sent it; on sessions exactly once, even across reconnects."""
 
@@ -31,21 +31,21 @@ class Received:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Dropped:
     """The connection of a session broke; the peer may still come back within its resume window."""
 
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Resumed:
     """A dropped session is attached again; nothing that was said was lost."""
 
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lost:
     """The peer is gone for good (a session ended), or a plain link to it broke or could not be opened."""
 
@@ -53,7 +53,7 @@ class Lost:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tick:
     """The brain's own deadline has passed."""
 
@@ -61,7 +61,7 @@ class Tick:
 # ── what any brain can ask for ──────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Send:
     """Say this to that peer. To a node that is not connected, the shell dials first; a failure comes back as `Lost`."""
 
@@ -69,7 +69,7 @@ class Send:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Close:
     """Forget this peer: its connection ends, and it must join anew."""
 
@@ -77,7 +77,7 @@ class Close:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Note:
     """Tell people, in the log: brains do not write it themselves."""
 

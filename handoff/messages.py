@@ -6,13 +6,14 @@ Code and values travel as raw bytes in `body`, never parsed by coordinator or no
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias, Union
 
 from handoff.columns import Blobs, Body, Floats, Ints, Longs, floats, ints
 from handoff.greetings import Alive, Bye, DeclineBulk, Hello, OfferBulk, Refused, StopBulk, Welcome
 from handoff.ids import NO_RUN, NOBODY, PeerId, RunId
 from handoff.program import Kind, Program
+from handoff.record import record
 
 # ── client -> coordinator ───────────────────────────────────────────────────
 
@@ -20,7 +21,7 @@ from handoff.program import Kind, Program
 WEIGHT_MIN, WEIGHT_MAX = 1e-6, 1e6    # of a run; beyond, shares could not be told apart
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Submit:
     """Run this. Answered by Accepted or Refused under the same token."""
 
@@ -40,7 +41,7 @@ class Submit:
     body: Body = b""              # code, in the order of program.codes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cancel:
     """End this run now."""
 
@@ -48,14 +49,14 @@ class Cancel:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Forget:
     """I am done with this run: its results may go."""
 
     run: RunId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Missing:
     """These outputs did not reach me and their node is gone: make them again."""
 
@@ -63,7 +64,7 @@ class Missing:
     tasks: Ints
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ask:
     """A question about the state of things.
 
@@ -78,7 +79,7 @@ class Ask:
     names: tuple[str, ...] = ()   # for "outlook": of each kind, its name
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Drain:
     """This node is to take no new work and to leave when nothing needs it any more; also from a node, about itself (name empty)."""
 
@@ -90,7 +91,7 @@ class Drain:
 # ── coordinator -> client ───────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Accepted:
     """The run exists; nothing is lost from here on. Also from a node, before the first values of a run that may not wait for the word."""
 
@@ -98,7 +99,7 @@ class Accepted:
     run: RunId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Answer:
     """What was asked, as plain data (dicts with string keys, lists, numbers, strings)."""
 
@@ -106,7 +107,7 @@ class Answer:
     data: Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Peers:
     """Nodes that may be talked to: to clients and nodes, before the first message that needs them, all known or new ones."""
 
@@ -115,7 +116,7 @@ class Peers:
     addresses: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Placed:
     """These nodes (new ones since the last time) work for the run: collect your outputs there."""
 
@@ -123,7 +124,7 @@ class Placed:
     nodes: Ints
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Upload:
     """Put the values of these object tasks on these nodes."""
 
@@ -132,7 +133,7 @@ class Upload:
     nodes: Ints
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Progress:
     """How far a run is."""
 
@@ -143,7 +144,7 @@ class Progress:
     waits_for: str = ""           # why nothing moves, when nothing does
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NodeGone:
     """A node is lost; ask for what you still miss from it with Missing."""
 
@@ -151,7 +152,7 @@ class NodeGone:
     node: PeerId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunDone:
     """Every task is done. `nodes`: per task, where it ran (a peer id)."""
 
@@ -160,7 +161,7 @@ class RunDone:
     bytes_moved: int = 0          # from node to node, for this run
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunFailed:
     """The run is over without a result: one function is exhausted, or something it needs is not there."""
 
@@ -175,7 +176,7 @@ class RunFailed:
     body: Body = b""              # the pickled exception, if it survives pickling
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Output:
     """What user code printed or logged: worker -> node -> coordinator -> client."""
 
@@ -198,7 +199,7 @@ def foremost(urgency: float) -> float:
     return urgency // PRIORITY_WEIGHT * PRIORITY_WEIGHT + RANK_MAX
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Plan:
     """Do these, in this order of urgency, as their inputs arrive and their costs fit."""
 
@@ -222,7 +223,7 @@ class Plan:
     body: Body = b""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Recall:
     """Give back those of these tasks that have not started."""
 
@@ -231,7 +232,7 @@ class Recall:
     attempts: Ints
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Abandon:
     """These attempts are of no use any more: end them if they run, give them back if they do not; nothing is reported of them."""
 
@@ -240,7 +241,7 @@ class Abandon:
     attempts: Ints
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Redirect:
     """These results come from these nodes instead: ask there. (To a client: outputs of lost nodes, of which these have copies.)"""
 
@@ -249,7 +250,7 @@ class Redirect:
     nodes: Ints
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Release:
     """Nobody needs these results any more."""
 
@@ -257,14 +258,14 @@ class Release:
     tasks: Ints
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EndRun:
     """The run is over: kill what runs of it, forget all of it."""
 
     run: RunId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DropCode:
     """Forget this code; it will be sent again if it is needed again."""
 
@@ -274,7 +275,7 @@ class DropCode:
 # ── node -> coordinator ─────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Report:
     """These are done and their results are kept here. At most one per run and turn of the loop."""
 
@@ -289,7 +290,7 @@ class Report:
     waited: Floats = field(default_factory=floats)  # seconds from when its inputs were here to its start
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Failed:
     """One attempt failed. `cause`: "exception", "timeout", "crash", "unpicklable" (result), "unloadable" (code or arguments)."""
 
@@ -304,7 +305,7 @@ class Failed:
     body: Body = b""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Recalled:
     """These were given back; they did not start."""
 
@@ -313,7 +314,7 @@ class Recalled:
     attempts: Ints
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unreachable:
     """These inputs can't be had from that node: I could not talk to it for as long as the settings allow, or it says it has none."""
 
@@ -325,7 +326,7 @@ class Unreachable:
 # ── node <-> node, client <-> node ──────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Want:
     """Send me these results as soon as they exist. Asking twice is harmless."""
 
@@ -333,14 +334,14 @@ class Want:
     tasks: Ints
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Collect:
     """Client to node: send me every output of this run that you have or come to have."""
 
     run: RunId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Results:
     """Here they are, back to back in the body. Client to node: the values of uploaded objects."""
 
@@ -350,7 +351,7 @@ class Results:
     body: Body = b""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Announce:
     """These outputs exist here but are large: ask with Want when you need them."""
 
@@ -359,7 +360,7 @@ class Announce:
     sizes: Longs
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Chunk:
     """A piece of one large value, in order of offset; the value is there when offset + len(body) == total."""
 
@@ -370,7 +371,7 @@ class Chunk:
     body: Body = b""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Absent:
     """I do not have these results and shall not get them."""
 

@@ -5,24 +5,24 @@ A run is named by its `token` (given by this client, at once) until and after th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from handoff.columns import Body, Ints, Longs
 from handoff.ids import PeerId, RunId
 from handoff.messages import Ask, Drain, Output, Progress, RunDone, Submit
+from handoff.record import record
 
 # ── events ──────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Welcomed:
     """The coordinator let us in as `me`. Said again: it does not know us any more, and all that came before is void."""
 
     me: PeerId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Start:
     """Submit this; `submit.token` is new. With `forget`, the run is given up as soon as it is over and nothing of it lies elsewhere."""
 
@@ -30,7 +30,7 @@ class Start:
     forget: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Attach:
     """Take over a detached run under this new token."""
 
@@ -38,7 +38,7 @@ class Attach:
     run: RunId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Question:
     """Say this, under the token that it carries, to the coordinator; answered by `Answered`, or by `Unanswered`."""
 
@@ -46,7 +46,7 @@ class Question:
     of: int | None = None     # the token of the run of this client that it is about
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CancelRun:
     """End this run now; answered by `RunOver` unless it was over already."""
 
@@ -54,7 +54,7 @@ class CancelRun:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CancelOther:
     """End a run that this client may never have seen."""
 
@@ -62,14 +62,14 @@ class CancelOther:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ForgetRun:
     """Nobody here asks for anything of this run any more. One that is not over goes on, and is forgotten when it is over."""
 
     token: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fetch:
     """Someone needs the value of this announced output now."""
 
@@ -80,7 +80,7 @@ class Fetch:
 # ── effects ─────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunAccepted:
     """The run exists, under this id."""
 
@@ -88,7 +88,7 @@ class RunAccepted:
     run: RunId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Attached:
     """A detached run is ours again; `data` is the coordinator's answer (function ids, outputs, state)."""
 
@@ -97,7 +97,7 @@ class Attached:
     data: Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Arrived:
     """These values are here for the first time, back to back in the body, in the order in which they came."""
 
@@ -107,7 +107,7 @@ class Arrived:
     body: Body
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Assembled:
     """All chunks of this value have come from this peer, and it was not here yet."""
 
@@ -117,7 +117,7 @@ class Assembled:
     nbytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Available:
     """These outputs exist but are large; `Fetch` brings one here."""
 
@@ -126,7 +126,7 @@ class Available:
     sizes: Longs
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UploadValue:
     """Send the values of these object tasks to that node."""
 
@@ -136,7 +136,7 @@ class UploadValue:
     tasks: Ints
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Progressed:
     """How far a run is."""
 
@@ -144,7 +144,7 @@ class Progressed:
     progress: Progress
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Printed:
     """User code printed these lines."""
 
@@ -152,7 +152,7 @@ class Printed:
     output: Output
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Failure:
     """Why a run, a question or a fetch has no result: an error class of `handoff.errors`, and what RunFailed says."""
 
@@ -166,7 +166,7 @@ class Failure:
     body: Body = b""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunOver:
     """The run ended: with `done` when every output is here or announced, else with `failure`. Said once for each run."""
 
@@ -176,7 +176,7 @@ class RunOver:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Answered:
     """What was asked, as plain data."""
 
@@ -184,7 +184,7 @@ class Answered:
     data: Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unanswered:
     """The question has no answer, for this reason."""
 
@@ -192,7 +192,7 @@ class Unanswered:
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unfetched:
     """This value can't be had any more, for this reason."""
 

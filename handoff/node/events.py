@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from handoff.columns import Body
 from handoff.ids import PeerId, RunId, WorkerId
 from handoff.program import Kind
+from handoff.record import record
 from handoff.resources import Amounts
 
 # ── events ──────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Welcomed:
     """The coordinator let us in as `me`; all that came before is void (a resumed session is `Resumed(COORDINATOR)` instead)."""
 
@@ -20,14 +19,14 @@ class Welcomed:
     heartbeat_seconds: float = 0.0   # at most, or it takes us for silent; 0: as we like
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkerReady:
     """A worker process that was asked for with Spawn is warm and waits for work."""
 
     worker: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkerGone:
     """A worker process ended. `running`: the tasks that were executing in it at that moment, known for certain."""
 
@@ -36,7 +35,7 @@ class WorkerGone:
     running: tuple[tuple[RunId, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Started:
     """The call of a timed task begins: its code and inputs are loaded, and its time runs from now."""
 
@@ -45,7 +44,7 @@ class Started:
     task: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finished:
     """These tasks ended well in this worker, in this order; their values are in the store."""
 
@@ -58,7 +57,7 @@ class Finished:
     ended: tuple[float, ...]                  # on the node's monotonic clock
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Broke:
     """One task failed in this worker, which is fine and goes on with its next one. Fields as in messages.Failed.
 
@@ -78,7 +77,7 @@ class Broke:
     body: Body = b""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HandedBack:
     """This worker has not begun these, and will not: what it was given before counts for nothing, as far as they go."""
 
@@ -87,7 +86,7 @@ class HandedBack:
     tasks: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Arrived:
     """Values from a peer (or uploaded by a client) are complete in the store."""
 
@@ -100,14 +99,14 @@ class Arrived:
 # ── effects ─────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Spawn:
     """Start a worker process under this id; answered by WorkerReady or WorkerGone."""
 
     worker: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Kill:
     """End this worker process now (SIGKILL); answered by WorkerGone with this reason."""
 
@@ -115,7 +114,7 @@ class Kill:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Execute:
     """Give these tasks of one run to a worker: one after the other, or at once where a kind is ASYNC.
 
@@ -136,7 +135,7 @@ class Execute:
     tries: tuple[int, ...] = ()               # the attempts as user code is told of them; () where they are the same
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CancelTask:
     """Cancel this coroutine in its worker; answered by Broke(cause="cancelled") or, if it won't end, nothing."""
 
@@ -145,14 +144,14 @@ class CancelTask:
     task: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HandBack:
     """Take from this worker all that it was given so far and has not begun; answered by HandedBack, once for each such task."""
 
     worker: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Deliver:
     """Send these small values to the peer, as one Results message (the shell puts the bytes in)."""
 
@@ -161,7 +160,7 @@ class Deliver:
     tasks: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stream:
     """Send this large value to the peer in chunks, with back-pressure."""
 
@@ -170,7 +169,7 @@ class Stream:
     task: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Drop:
     """Free these values."""
 
@@ -178,7 +177,7 @@ class Drop:
     tasks: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DropRun:
     """Free every value of this run, and end what is being sent or received of it."""
 
