@@ -21,13 +21,14 @@ def place(desk: Desk, run: Run, task: int, shape: Shape, bound: int | None) -> i
     """Place the task at the head and the links that follow it; how many, 0 where it had better be looked at otherwise."""
     ledger, now = desk.ledger, desk.now
     function, foresight = shape.function, ledger.foresight
-    if function.count < WELL_KNOWN or run.attempt[task] or not run.is_next_link(task) or not homes.is_worth_it(ledger, run, shape):
-        return 0
     before = run.inputs[run.starts[task]]
-    if before in run.copies or run.nbytes[before] >= ledger.rates.small:
+    peer = run.node[before]
+    node = ledger.nodes.get(peer)
+    if node is None or (shape.node and node.name != shape.node) or function.count < WELL_KNOWN or not run.is_next_link(task):
         return 0
-    node = homes.able(desk, shape, [run.node[before]]).get(run.node[before])
-    if node is None:
+    if run.attempt[task] or before in run.copies or run.nbytes[before] >= ledger.rates.small or not homes.is_worth_it(ledger, run, shape):
+        return 0
+    if peer not in homes.able(desk, shape, [peer]):
         return 0
     seconds = (ledger.estimates.seconds(function) + OVERHEAD_SECONDS) / node.speed
     there = now if run.state[before] == DONE else max(now, run.ends_at(before) + run.submitted)
