@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import mmap
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 from handoff.address import seen_from_here
+from handoff.client.room import room_for
 from handoff.errors import ConnectionLost, HandoffError, LinkError, ProtocolError
 from handoff.ids import PeerId, RunId
 from handoff.log import log
@@ -22,7 +21,6 @@ from handoff.trust.certificates import Identity
 from handoff.wire.values import Packed
 
 GOODBYE_SECONDS = 1.0
-MAPPED_BYTES = 256 * 1024            # from here on a value gets pages of its own, which go back to the system when it dies
 
 
 class _Incoming:
@@ -134,7 +132,7 @@ class NodeLinks(Handler):
     def destination(self, link: Link, message: Chunk, nbytes: int) -> memoryview | None:
         """Where a chunk is to be read into, straight from the socket."""
         if message.offset == 0:
-            self._incoming[link.peer, message.run, message.task] = _Incoming(_room(message.total))
+            self._incoming[link.peer, message.run, message.task] = _Incoming(room_for(message.total))
         incoming = self._expected(link, message)
         return incoming.room[message.offset : message.offset + nbytes] if incoming is not None else None
 
@@ -212,13 +210,6 @@ async def ended(link: Link) -> None:
     except TimeoutError:
         link.abort()
         await link.wait_closed()
-
-
-def _room(total: int) -> memoryview:
-    if total >= MAPPED_BYTES:
-        with contextlib.suppress(OSError):  # a process has only so many mappings (65,530), and a client may hold more values
-            return memoryview(mmap.mmap(-1, total))
-    return memoryview(bytearray(total))
 
 
 def _pieces(packed: Packed, step: int) -> Iterator[tuple[memoryview, ...]]:
