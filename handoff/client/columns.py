@@ -9,9 +9,9 @@ from handoff.columns import Blobs, Floats, floats, ints, longs
 from handoff.program import Flag, Kind, Program
 from handoff.wire.values import Packed, pack
 
-OBJECT_BYTES = 1024 * 1024           # literals over this size are put on a node instead of being sent through the coordinator
+OBJECT_BYTES = 128 * 1024            # literals over this size are put on a node instead of being sent through the coordinator
 SHARED_BYTES = 64 * 1024             # so are literals over this size that several functions take,
-LITERALS_BYTES_MAX = 16 * OBJECT_BYTES  # and all over it once literals make up this much of the submission,
+LITERALS_BYTES_MAX = 16 * 1024 * 1024   # and all over it once literals make up this much of the submission,
 FEW_BYTES = 1024                     # and all over this size once they make up twice as much: a message has room for four times as much
 UNKNOWN = -1.0                       # in a column of expectations: nothing is said of this task
 
