@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from handoff.errors import ProtocolError
+from handoff.ids import NOBODY
 from handoff.messages import (
     Abandon,
     Alive,
@@ -79,7 +80,9 @@ def check_fit(message: Message, body_bytes: int) -> None:
                     raise ProtocolError(f"Report has {name} below 0, above {SECONDS_MAX:.0e}, or that are no number")
             if not 0 <= message.fetched_bytes <= BYTES_MAX or sum(message.nbytes) > BYTES_MAX * count:
                 raise ProtocolError(f"Report has results, or what was fetched, of fewer bytes than 0, or more than {BYTES_MAX:.0e}")
-        case Chunk(_, _, offset, total):
+        case Chunk(_, task, offset, total):
+            if not 0 <= task < NOBODY:     # elsewhere tasks travel in columns, which hold no others
+                raise ProtocolError(f"Chunk is of task {task}, which there can't be")
             if not 0 <= offset <= offset + body_bytes <= total:
                 raise ProtocolError(f"Chunk has {body_bytes} bytes from {offset} of a value of {total}")
         case Plan():

@@ -78,6 +78,8 @@ def test_what_fits_is_let_through() -> None:
     (Results(RUN, TWO, longs([1, 2])), 4, "Results announces 3 bytes and has 4"),
     (Chunk(RUN, 1, -1, 5), 1, "Chunk has 1 bytes from -1 of a value of 5"),
     (Chunk(RUN, 1, 3, 5), 3, "Chunk has 3 bytes from 3 of a value of 5"),
+    (Chunk(RUN, -1, 0, 5), 5, "Chunk is of task -1, which there can't be"),
+    (Chunk(RUN, 1 << 32, 0, 5), 5, "Chunk is of task 4294967296"),
     (plan(kind=ONE), 0, "Plan has columns of different lengths"),
     (plan(literals=Blobs.of([b"a"])), 0, "1 literals"),
     (plan(fan_in=TWO), 0, "1 inputs of 3"),
