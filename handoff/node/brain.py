@@ -202,10 +202,10 @@ class NodeBrain:
         if dropped:
             self._state.drop(run, dropped)
 
-    def _end(self, now: float, run: RunId) -> None:
+    def _end(self, now: float, run: RunId, is_over: bool = True) -> None:
         """The run is over: what runs of it is ended, all of it is forgotten."""
         self._answers.forget(run)
-        self._state.forget(run)
+        self._state.forget(run, is_over)
         self._state.effects.append(DropRun(run))
         for worker in list(self._crew.workers.values()):
             if worker.is_killed or not any(batch.run == run for batch in worker.batches):
@@ -219,7 +219,7 @@ class NodeBrain:
 
     def _forget_strangers(self, now: float) -> None:
         for run in self._state.strangers_beyond():
-            self._end(now, run)
+            self._end(now, run, is_over=False)   # it may come to be, or all that come may have lower numbers
 
     def _void(self, now: float) -> None:
         """All that came before counts for nothing: stop, free everything, and wait to be welcome."""

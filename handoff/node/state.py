@@ -60,13 +60,14 @@ class State:
         """Whether the run has ended here. Runs count upward, so one below all that we remember, and without a table, has."""
         return run not in self.runs and (run in self._ended or run < self._ended_below)
 
-    def forget(self, run: RunId) -> Table | None:
-        """Remove the run's table, and remember that it is over."""
+    def forget(self, run: RunId, is_over: bool = True) -> Table | None:
+        """Remove the run's table, and remember that it is over, if it is: of one that only strangers spoke of, that is not known."""
         table = self.runs.pop(run, None)
         self._strangers.pop(run, None)
         self.drops.pop(run, None)
         self.reporting.pop(run, None)
-        self._ended[run] = None
+        if is_over:
+            self._ended[run] = None
         if len(self._ended) > ENDED_MAX:
             oldest = next(iter(self._ended))
             del self._ended[oldest]

@@ -70,7 +70,7 @@ class Wants:
         table = self._state.runs.get(run)
         if table is None:
             return
-        gone = [task for task in tasks if table.asked.get(task) == peer]
+        gone = [task for task in dict.fromkeys(tasks) if table.asked.get(task) == peer]   # it may say one twice
         for task in gone:
             del table.asked[task]
             self._turn_away(table, task)
