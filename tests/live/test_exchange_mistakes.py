@@ -13,7 +13,7 @@ import pytest
 
 from handoff.columns import ints, longs
 from handoff.errors import LinkError, Refused
-from handoff.ids import PeerId, RunId
+from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Joined, Lost, Received
 from handoff.messages import Chunk, Hello, Message, Peers, Results, Want
 from handoff.node import shared_memory
@@ -288,3 +288,29 @@ async def test_who_has_a_number_of_another_coordinator_is_not_let_in(
     with pytest.raises(Refused, match="peer has its number from another process of the coordinator than node me"):
         await house.call(coordinator=theirs)
     assert not house.told
+
+
+@pytest.mark.parametrize(("claimed", "role", "complaint"), [
+    (COORDINATOR, "client", "says that it is peer 0, a number that no client has"),
+    (NOBODY, "node", "says that it is peer 4294967295, a number that no node has"),
+    (ME, "node", "says that it is peer 1, and that is node me"),
+    (PEER, "client", "says that it is peer 2, and that is node peer"),
+    (PeerId(3), "client", "says that it is peer 3, and that is client first"),
+])
+async def test_who_says_that_it_is_somebody_else_is_not_let_in(house: House, claimed: PeerId, role: str, complaint: str) -> None:
+    """It would get what is for that one; its end would be taken for that one's, and that of the coordinator would void all runs here."""
+    house.exchange.learn(Peers(ints([PEER]), ("peer",), (("127.0.0.1", 1),)))
+    await house.call("first", "client", PeerId(3))
+    await house.until(lambda: house.of(Joined))
+    with pytest.raises(Refused, match=complaint):
+        await house.call("second", role, claimed)
+    assert len(house.told) == 1 and list(house.exchange._links) == [3]
+
+
+async def test_two_clients_of_one_name_are_not_one(house: House) -> None:
+    """Clients of one process are called the same; a second link of the same one is its own."""
+    await house.call("twin", "client", PeerId(3), boot=b"a" * 16)
+    with pytest.raises(Refused, match="says that it is peer 3, and that is client twin, another process or another connection of it"):
+        await house.call("twin", "client", PeerId(3), boot=b"b" * 16)
+    await house.call("twin", "client", PeerId(3), boot=b"a" * 16)
+    await house.until(lambda: len(house.of(Joined)) == 2)
