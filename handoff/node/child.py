@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 import sys
 import types
 
@@ -26,6 +27,7 @@ def main() -> None:
         os._exit(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the client, which then cancels the run
     sys.path[:0] = [path for path in os.environ.get("HANDOFF_SYS_PATH", "").split(os.pathsep) if path and path not in sys.path]
+    sys.path += own_directory()
     sys.modules["__main__"] = types.ModuleType("__main__")  # user code that asks for it must not find this file
 
     from handoff.node.child_serve import Worker, keep_freed_memory, protect
@@ -37,6 +39,14 @@ def main() -> None:
     worker.capture()
     worker.serve()
     leave()
+
+
+def own_directory() -> list[str]:
+    """Where the node was started, since modules of a project may lie there; after all others, and not where anybody may put some."""
+    try:
+        return [] if os.stat(".").st_mode & stat.S_IWOTH else [os.getcwd()]
+    except OSError:  # it was removed
+        return []
 
 
 def map_marker(fd: int) -> memoryview:

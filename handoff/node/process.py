@@ -41,7 +41,8 @@ class WorkerProcess:
             os.ftruncate(marker, MARKER_BYTES)
             self._marker = memoryview(mmap.mmap(marker, MARKER_BYTES)).cast("Q")
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "handoff.node.child", "--fd", str(theirs.fileno()), "--marker", str(marker)],
+                # -P: else a file socket.py in the working directory, which may be /tmp, would be taken for the standard module.
+                [sys.executable, "-P", "-m", "handoff.node.child", "--fd", str(theirs.fileno()), "--marker", str(marker)],
                 pass_fds=(theirs.fileno(), marker),
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # what is printed past Python goes to the node's stderr, its log

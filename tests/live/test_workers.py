@@ -556,6 +556,30 @@ async def test_what_is_taken_back_from_a_worker_does_not_run_there(house: House,
     assert await house.result(count) == 3
 
 
+@pytest.mark.parametrize(("mode", "found"), [(0o755, "mine"), (0o777, "No module named 'own_module'")])
+async def test_the_working_directory_is_the_last_to_look_for_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, found: str,
+) -> None:
+    """A file there is never taken for a standard module; and where anybody may put files, as in /tmp, none is taken for any."""
+    for name in ("socket", "types", "ctypes", "logging"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not the real one')")
+    (tmp_path / "own_module.py").write_text("word = 'mine'")
+    tmp_path.chmod(mode)
+    monkeypatch.chdir(tmp_path)
+
+    def look() -> str:
+        try:
+            return str(__import__("own_module").word)
+        except ModuleNotFoundError as error:
+            return str(error)
+
+    house = House()
+    await house.spawn()
+    house.call(look)
+    assert await house.result() == found
+    await house.pool.close()
+
+
 async def test_a_worker_that_can_not_start_is_reported() -> None:
     """A worker that ends before it is ready gives WorkerGone."""
     house = House()
