@@ -44,7 +44,7 @@ def main() -> None:
 def own_directory() -> list[str]:
     """Where the node was started, since modules of a project may lie there; after all others, and not where anybody may put some."""
     try:
-        return [] if os.stat(".").st_mode & stat.S_IWOTH else [os.getcwd()]
+        return [] if os.stat(".").st_mode & stat.S_IWOTH else [os.getcwd()]  # noqa: PTH109, PTH116 - pathlib takes long to load
     except OSError:  # it was removed
         return []
 
