@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -22,6 +23,9 @@ from handoff.errors import ConfigError
 from handoff.settings import ABOVE_ZERO, IN_ORDER, Settings
 
 FILE = "handoff.toml"
+CLEAR = "wire.unencrypted_values"
+NUMBER_MAX = 1e15                    # seconds, bytes and counts beyond are a slip of the pen, and overflow somewhere
+SHOWN_MAX = 40                       # digits of such a number
 SECTIONS: dict[str, type[Any]] = get_type_hints(Settings)
 SETTINGS: dict[str, type[Any]] = {  # "node.batch_max" -> int
     f"{section}.{name}": kind for section, of in SECTIONS.items() for name, kind in get_type_hints(of).items()
@@ -82,7 +86,7 @@ def _in_file(path: Path) -> Iterator[tuple[str, Any]]:
         tables = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of a number with thousands of digits, of thousands of brackets
         raise ConfigError(f"{path} is not TOML: {error}") from None
     for section, table in tables.items():
         if section not in SECTIONS:
@@ -91,7 +95,18 @@ def _in_file(path: Path) -> Iterator[tuple[str, Any]]:
             raise ConfigError(f"{path}: {section} is a section; write [{section}] and its settings below")
         for name, value in table.items():
             key = _known(f"{section}.{name}", str(path))
-            yield key, _converted(key, value, str(path))
+            converted = _converted(key, value, str(path))
+            if key == CLEAR and converted:
+                _check_owner(path)
+            yield key, converted
+
+
+def _check_owner(path: Path) -> None:
+    """What takes protection away must not be said by whoever can put a file where a daemon is started, such as /tmp."""
+    status = path.stat()
+    if status.st_uid not in (os.getuid(), 0) or status.st_mode & stat.S_IWOTH:
+        whose = "anybody may write to it" if status.st_mode & stat.S_IWOTH else f"it belongs to user id {status.st_uid}, not to you"
+        raise ConfigError(f"{path}: {CLEAR} counts in a file of your own only, and {whose}; say it with --unencrypted-values")
 
 
 def _in_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
@@ -137,11 +152,13 @@ def _converted(key: str, value: object, where: str) -> Any:
         except ValueError:
             made = None
     elif isinstance(value, bool) is (kind is bool) and isinstance(value, (int, float) if kind is float else kind):
-        made = kind(value)
+        made = value
     if made is None:
         raise ConfigError(f"{where}: {key} = {value!r} is not {wanted}")
-    if kind in (int, float) and (made < 0 or not math.isfinite(made)):
+    if kind in (int, float) and not 0 <= made < math.inf:   # NaN is not, either
         raise ConfigError(f"{where}: {key} = {value!r} must be zero or more, and finite")
+    if kind in (int, float) and made > NUMBER_MAX:
+        raise ConfigError(f"{where}: {key} = {str(value)[:SHOWN_MAX]}... is absurd; at most {NUMBER_MAX:.0e} makes sense anywhere")
     if key in ABOVE_ZERO and made == 0:
         raise ConfigError(f"{where}: {key} = {value!r} must be more than zero")
-    return made
+    return kind(made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -92,8 +93,9 @@ def test_a_broken_file_is_named(place: Path) -> None:
     file = place / "work" / "handoff.toml"
     file.write_text("[node\n")
     assert refused(place).startswith(f"{file} is not TOML: ") and "line 1" in refused(place)
-    file.write_bytes(b"\xff")
-    assert f"{file} is not TOML" in refused(place)
+    for text in (b"\xff", b"[node]\nbatch_max = " + b"1" * 5000, b"[node]\nbatch_max = " + b"[" * 5000):
+        file.write_bytes(text)
+        assert f"{file} is not TOML" in refused(place)
 
 
 @pytest.mark.parametrize(("overrides", "environment", "said"), [
@@ -103,6 +105,9 @@ def test_a_broken_file_is_named(place: Path) -> None:
     ({"node.batch_max": "-1"}, {}, "--set: node.batch_max = '-1' must be zero or more, and finite"),
     ({"wire.chunk_bytes": "0"}, {}, "--set: wire.chunk_bytes = '0' must be more than zero"),
     ({"node.heartbeat_seconds": "nan"}, {}, "--set: node.heartbeat_seconds = 'nan' must be zero or more, and finite"),
+    ({"node.batch_max": "1" * 400}, {}, f"--set: node.batch_max = {'1' * 40}... is absurd; at most 1e+15 makes sense anywhere"),
+    ({"node.heartbeat_seconds": 10**400}, {},
+     f"--set: node.heartbeat_seconds = 1{'0' * 39}... is absurd; at most 1e+15 makes sense anywhere"),
     ({"node.heartbeet_seconds": "1"}, {}, "--set: unknown setting node.heartbeet_seconds; did you mean node.heartbeat_seconds?"),
     ({}, {"HANDOFF_NODE_BATCH_MAX": ""}, "environment variable HANDOFF_NODE_BATCH_MAX: node.batch_max = '' is not a whole number"),
     ({}, {"HANDOFF_NODE__BATCH": "1"},
@@ -131,6 +136,25 @@ def test_settings_that_contradict_each_other_are_named(place: Path, low: str, hi
     assert refused(place, {low: most + 1}) == (
         f"settings {low} = {most + 1} and {high} = {most} contradict each other: {low} must not be larger")
     loaded(place, {low: most})
+
+
+def test_values_in_the_clear_are_nobody_elses_to_allow(place: Path) -> None:
+    """A node that is started in a directory where others may write, such as /tmp, does not send values in the clear because one of them
+    says so; what weakens nothing is taken from there, as ever.
+    """
+    file = place / "work" / "handoff.toml"
+    file.write_text("[wire]\nunencrypted_values = true\n")
+    assert loaded(place).wire.unencrypted_values
+    file.chmod(0o666)
+    assert refused(place) == (f"{file}: wire.unencrypted_values counts in a file of your own only, and anybody may write to it; "
+                              "say it with --unencrypted-values")
+    file.write_text("[wire]\nunencrypted_values = false\nhalf_open_max = 3\n")
+    assert loaded(place).wire.half_open_max == 3
+    if os.getuid() == 0:
+        file.write_text("[wire]\nunencrypted_values = true\n")
+        file.chmod(0o644)
+        os.chown(file, 1, 1)
+        assert "it belongs to user id 1, not to you" in refused(place)
 
 
 def test_a_directory_that_was_removed_has_no_settings(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
