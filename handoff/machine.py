@@ -54,6 +54,15 @@ class Lost:
 
 
 @record
+class Unsaid:
+    """What a brain wanted to be said to that peer was not, and will not be: it is more than a message may hold."""
+
+    peer: PeerId
+    message: Message
+    reason: str
+
+
+@record
 class Tick:
     """The brain's own deadline has passed."""
 

@@ -284,10 +284,12 @@ class Core:
             try:
                 self._session.send(effect.message)
             except errors.ProtocolError as error:
-                if not isinstance(effect.message, Submit):
+                if not isinstance(effect.message, (Submit, Ask, Drain)):
                     raise
-                text = (f"the graph is too large to be sent: {error}. Its many small arguments are what is large: read data where it is "
-                        "used, let functions share one large argument, or split the graph")
+                text = f"the question is too large to be asked: {error}"
+                if isinstance(effect.message, Submit):
+                    text = (f"the graph is too large to be sent: {error}. Its many small arguments are what is large: read data where it "
+                            "is used, let functions share one large argument, or split the graph")
                 self._driver.post(Received(COORDINATOR, Refused("ProtocolError", text, effect.message.token)))
         else:
             self._links.send(effect.peer, effect.message)

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from handoff.address import is_loopback
+from handoff.coordinator.shortened import shortened
 from handoff.errors import HandoffError, InvariantViolation, ProtocolError
 from handoff.ids import PeerId
 from handoff.log import log
 from handoff.loop import Driver
-from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick
-from handoff.messages import PROTOCOL, Accepted, Answer, Hello, Message, Refused, RunDone, RunFailed, Submit
+from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick, Unsaid
+from handoff.messages import PROTOCOL, Accepted, Hello, Message, Refused, RunDone, RunFailed, Submit
 from handoff.resources import Amounts, describe
 from handoff.scheduler import learned
 from handoff.scheduler.allocator import Allocator
@@ -221,11 +222,14 @@ class Coordinator:
     def _send(self, peer: PeerId, message: Message) -> None:
         try:
             self._sessions.send(peer, message)
-        except ProtocolError as error:
-            if not isinstance(message, Answer):
-                raise
-            # The timeline of millions of tasks exceeds what one message may hold. Who asks too much must not be the end of all runs.
-            self._sessions.send(peer, Refused("ProtocolError", f"the answer is too large to be sent: {error}", message.token))
+        except (ProtocolError, OverflowError) as error:   # such as the timeline of millions of tasks, or a name of megabytes
+            name = self._here[peer].name if peer in self._here else ""
+            log.warning("message.too_large", peer=peer, name=name, reason=error)
+            instead = shortened(message, str(error))
+            if instead is not None:
+                self._sessions.send(peer, instead)
+            else:
+                self._driver.post(Unsaid(peer, message, str(error)))
 
     def _leave(self, peer: PeerId) -> str:
         """The name of who is not in any more; it is free for another."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from handoff.messages import Progress, RunDone, RunFailed
+from handoff.ids import NO_RUN, PeerId
+from handoff.messages import Message, Plan, Progress, RunDone, RunFailed
 from handoff.scheduler import lifetimes, views
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.runs import Run
@@ -55,6 +56,15 @@ def fail(ledger: Ledger, now: float, run: Run, failed: RunFailed) -> None:
     if run.detach:     # its client may be gone, or have let go of it; else it says Forget when it has heard this
         ledger.past.keep_failure(failed, views.attached(run, "failed"))
     end(ledger, now, run, "cancelled" if failed.code == "RunCancelled" else "failed")
+
+
+def leave_unsaid(ledger: Ledger, now: float, peer: PeerId, message: Message, reason: str) -> None:
+    """That peer was not told something of a run, since it is too much for one message: the run can't go on without it."""
+    node, run = ledger.nodes.get(peer), ledger.runs.get(getattr(message, "run", NO_RUN))
+    if node is not None and isinstance(message, Plan):
+        node.codes.difference_update([digest for digest, _ in message.codes])   # it did not get them
+    if run is not None:
+        fail(ledger, now, run, RunFailed(run.run, "ProtocolError", f"the run is too large to be told of: {reason}; split the graph"))
 
 
 def end(ledger: Ledger, now: float, run: Run, state: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from handoff.greetings import DRAINED
 from handoff.ids import PeerId, RunId
-from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send
+from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Unsaid
 from handoff.messages import (
     Accepted,
     Alive,
@@ -33,7 +33,7 @@ from handoff.scheduler import draining, following, lifetimes, losses, retries, s
 from handoff.scheduler.allocator import Allocator, Desk
 from handoff.scheduler.answers import answer
 from handoff.scheduler.clients import Client
-from handoff.scheduler.endings import complete, end, fail, run_out_of_time, tell_progress
+from handoff.scheduler.endings import complete, end, fail, leave_unsaid, run_out_of_time, tell_progress
 from handoff.scheduler.greedy import Greedy
 from handoff.scheduler.invariants import check
 from handoff.scheduler.ledger import Ledger
@@ -93,6 +93,8 @@ class Scheduler:
                 self._resume(now, peer)
             case Lost(peer, reason):
                 self._lose(now, peer, reason)
+            case Unsaid(peer, message, reason):
+                leave_unsaid(self.ledger, now, peer, message, reason)
 
     def settle(self, now: float) -> list[Send | Close | Note]:
         """Do what is due, place what can be placed, say what is to be said."""

@@ -108,10 +108,7 @@ class Link(asyncio.BufferedProtocol):
         header, body = codec.encode(message)
         body_bytes = sum(map(len, body)) if body else 0
         if len(header) > self._settings.header_bytes_max or body_bytes > self._settings.body_bytes_max:
-            raise ProtocolError(
-                f"{type(message).__name__} has {len(header)} + {body_bytes} bytes (header + body), more than"
-                f" {self._settings.header_bytes_max} + {self._settings.body_bytes_max}; send large values as chunks"
-            )
+            raise too_large(message, len(header), body_bytes, self._settings)
         session = self.session
         if session is None:
             if not self.closed:
@@ -348,6 +345,14 @@ class Link(asyncio.BufferedProtocol):
             self._handler.lost(self, reason)
         else:
             self._gone(self, reason)
+
+
+def too_large(message: Message, header_bytes: int, body_bytes: int, settings: WireSettings) -> ProtocolError:
+    """What is wrong with a message that the other side would not take."""
+    return ProtocolError(
+        f"{type(message).__name__} has {header_bytes} + {body_bytes} bytes (header + body), more than"
+        f" {settings.header_bytes_max} + {settings.body_bytes_max}; send large values as chunks"
+    )
 
 
 def tune(sock: socket.socket) -> None:

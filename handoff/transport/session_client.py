@@ -68,7 +68,7 @@ class SessionClient:
         if self._link is not None:
             self._link.send(message)
         else:
-            keep(self._session, message)
+            keep(self._session, message, self._settings)
         if self._session.is_lost:
             self._end(f"{self._session.kept_bytes} bytes are unacknowledged, more than the settings allow")
 

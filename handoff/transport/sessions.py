@@ -16,7 +16,7 @@ from handoff.ids import PeerId
 from handoff.machine import Dropped, Joined, Lost, Received, Resumed
 from handoff.messages import Chunk, Message
 from handoff.settings import WireSettings
-from handoff.transport.link import Link
+from handoff.transport.link import Link, too_large
 from handoff.transport.listen import Listener, listen
 from handoff.transport.versions import check_versions
 from handoff.wire import codec
@@ -79,14 +79,14 @@ class SessionServer:
         self._acknowledging = asyncio.create_task(self._acknowledge(), name="handoff-acknowledge")
 
     def send(self, peer: PeerId, message: Message) -> None:
-        """Say this to that peer, now or as soon as it is back. Who is forgotten is told nothing."""
+        """Say this to that peer, now or as soon as it is back; ProtocolError when it is too large. Who is forgotten is told nothing."""
         entry = self._peers.get(peer)
         if entry is None:
             return
         if entry.link is not None:
             entry.link.send(message)
         else:
-            keep(entry.session, message)
+            keep(entry.session, message, self._settings)
         if entry.session.is_lost:
             self._lose(peer, f"{entry.session.kept_bytes} bytes are unacknowledged, more than the settings allow")
 
@@ -225,10 +225,13 @@ class SessionServer:
                     entry.link.acknowledge()
 
 
-def keep(session: Session, message: Message) -> None:
-    """Say it when there is a connection again."""
+def keep(session: Session, message: Message, settings: WireSettings) -> None:
+    """Say it when there is a connection again. Raises ProtocolError for what is too large to be said, as a link does."""
     header, body = codec.encode(message)
-    session.keep(header, body, len(header) + sum(map(len, body)))
+    body_bytes = sum(map(len, body))
+    if len(header) > settings.header_bytes_max or body_bytes > settings.body_bytes_max:
+        raise too_large(message, len(header), body_bytes, settings)
+    session.keep(header, body, len(header) + body_bytes)
 
 
 async def all_closed(links: list[Link]) -> None:

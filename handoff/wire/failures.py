@@ -17,7 +17,7 @@ def describe_exception(error: BaseException) -> tuple[str, str, str]:
 
     Never raises; each text has at most `TEXT_MAX` characters.
     """
-    return _type_name(error), _cut(_message(error)), _cut(_traceback(error))
+    return _cut(_type_name(error)), _cut(_message(error)), _cut(_traceback(error))
 
 
 def _type_name(error: BaseException) -> str:

@@ -187,3 +187,8 @@ def test_groups_are_described_whole() -> None:
     traceback = describe_exception(raised(ExceptionGroup("both", [ValueError("one"), KeyError("two")])))[2]
     assert "ValueError: one" in traceback
     assert "KeyError: 'two'" in traceback
+
+
+def test_a_very_long_type_name_is_cut() -> None:
+    """As every text is: it travels twice, in a sentence and by itself."""
+    assert len(describe_exception(type("E" * 10_000_000, (Exception,), {})())[0]) <= TEXT_MAX

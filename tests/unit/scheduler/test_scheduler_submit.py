@@ -9,7 +9,8 @@ from scheduler_story import Ask, Cluster, Forget, Refused, RunDone, RunFailed, S
 
 from handoff.columns import floats, longs
 from handoff.ids import RunId
-from handoff.messages import Accepted, Answer, Cancel, EndRun, Output, Placed, Progress, Report
+from handoff.machine import Unsaid
+from handoff.messages import Accepted, Answer, Cancel, DropCode, EndRun, Output, Placed, Plan, Progress, Report
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.first_fit import FirstFit
 
@@ -333,3 +334,30 @@ def test_a_submit_of_an_unknown_peer_is_not_heard() -> None:
     assert not cluster.told(Accepted) and cluster.last == []
 
 
+
+
+def test_a_run_of_which_a_peer_could_not_be_told_fails_alone() -> None:
+    """A plan is more than a message may hold: that run ends with a sentence, the other goes on, and gets the code that never came."""
+    cluster = ready().join("n2")
+    run = cluster.submit(many(4))
+    plan = next(message for name, message in cluster.last if isinstance(message, Plan) and name == "n1")
+    cluster.do(Unsaid(cluster.peers["n1"], plan, "Plan has 9 bytes"))
+    assert cluster.told(RunFailed, "client") == [
+        RunFailed(run, "ProtocolError", "the run is too large to be told of: Plan has 9 bytes; split the graph")]
+
+    other = cluster.submit(many(4))
+    assert [bool(message.codes) for message in cluster.last_plans()] == [True, False]
+    cluster.do(Unsaid(cluster.peers["n1"], DropCode((b"x",)), "DropCode has 9 bytes"))     # of no run
+    cluster.finish(other)
+    assert cluster.told(RunDone, "client")
+
+
+def test_code_that_was_not_told_is_told_with_the_next_plan() -> None:
+    """Another run has the same code, so it is not dropped: the node must not be thought to have it."""
+    cluster = ready()
+    first = cluster.submit(many(1))
+    plan = cluster.last_plans()[0]
+    cluster.submit(many(1))
+    cluster.do(Unsaid(cluster.peers["n1"], plan, "Plan has 9 bytes"))
+    assert [message.run for message in cluster.told(EndRun, "n1")] == [first]
+    assert [message.codes for message in cluster.last_plans()] == [plan.codes]
