@@ -12,15 +12,21 @@ import msgpack
 from handoff.errors import ProtocolError
 
 
+TEXT_ERRORS = "surrogatepass"    # users name things as they like
+
+
 def pack(data: Any) -> bytes:
     """The bytes of lists, dicts, strings, bytes and numbers."""
-    return msgpack.packb(data, use_bin_type=True)  # type: ignore[no-any-return]
+    try:
+        return msgpack.packb(data, use_bin_type=True)  # type: ignore[no-any-return]
+    except UnicodeEncodeError:  # a lone surrogate, in the name of a function or the like: slower, as `codec` does it
+        return msgpack.packb(data, use_bin_type=True, unicode_errors=TEXT_ERRORS)  # type: ignore[no-any-return]
 
 
 def unpack(data: bytes | bytearray | memoryview) -> Any:
     """What `pack` was given, with lists for tuples; ProtocolError for anything that is not such bytes."""
     try:
-        return msgpack.unpackb(data, raw=False, strict_map_key=False, ext_hook=_no_extension)
+        return msgpack.unpackb(data, raw=False, strict_map_key=False, ext_hook=_no_extension, unicode_errors=TEXT_ERRORS)
     except (ValueError, TypeError, RecursionError, MemoryError, msgpack.UnpackException) as error:
         raise ProtocolError(f"not plain data: {type(error).__name__}: {error}") from error
 

@@ -186,6 +186,16 @@ async def test_any_callable_runs(house: House, code: Any) -> None:
     assert abs(finished.ended[0] - time.monotonic()) < 60
 
 
+async def test_a_function_may_be_called_anything(house: House) -> None:
+    """Also after a file whose name is no text: it runs, and is told of when it fails."""
+    def odd() -> None:
+        raise ValueError("here")
+
+    odd.__qualname__ = "reads \udcff<script>\n"
+    house.call(odd)
+    assert (await house.broken()).text == "here"
+
+
 async def test_a_module_function_and_a_closure_run(house: House) -> None:
     """Functions of modules come by name, closures by value; keyword arguments arrive."""
     offset = 10

@@ -51,6 +51,11 @@ def test_frames_survive_any_cutting(said: list[Any], cuts: list[int]) -> None:
             reader.read()
 
 
+def test_a_name_with_a_lone_surrogate_survives() -> None:
+    """As functions have that are called after files; a node that could not say it to its worker would end, and so would the next one."""
+    assert unpack(pack(["f of \udcff.txt", 1, b"x", "plain"])) == ["f of \udcff.txt", 1, b"x", "plain"]
+
+
 def test_descriptors_belong_to_their_frames(pair: tuple[socket.socket, socket.socket]) -> None:
     """Each frame gets the descriptors that were sent with it; those that nobody takes are closed."""
     ours, theirs = pair
