@@ -127,7 +127,7 @@ def _check_trees(ledger: Ledger, run: Run) -> None:
                 _wrong(f"{where}: peer {peer} serves {active} nodes, and is not listed so")
             if peer == tree.home:
                 continue
-            planned = sum(run.node[each] == peer and run.is_planned(each) for each in run.consumers_of(value))
+            planned = sum(run.node[each] == peer and run.is_planned(each) for each in dict.fromkeys(run.consumers_of(value)))
             if holder.planned != planned or not (planned or holder.is_sure):
                 _wrong(f"{where}: {holder.planned} tasks on peer {peer} are said to take it, {planned} do")
             if peer not in ledger.nodes or peer not in run.copies.get(value, ()):

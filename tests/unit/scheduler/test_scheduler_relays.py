@@ -66,6 +66,18 @@ def test_small_values_come_from_their_maker() -> None:
         assert not cluster.scheduler.ledger.runs[RunId(1)].trees
 
 
+def test_who_takes_a_value_twice_takes_it_once() -> None:
+    """As two arguments of one function: the books about who takes it hold, also while it runs."""
+    cluster = Cluster().client()
+    for number in range(4):
+        cluster.join(f"n{number}")
+    takers = [(kind(f"take {number}", node=f"n{number}"), (0, 0)) for number in range(1, 4)]
+    cluster.submit(program([(kind("make", node="n0", flags=0), ()), *takers]))
+    cluster.done(0, nbytes=LARGE)     # all books are checked
+    assert cluster.scheduler.ledger.runs[RunId(1)].trees
+    cluster.done(1, 2, 3)
+
+
 def test_the_sources_that_functions_are_told_are_the_makers() -> None:
     """Whom to ask stands beside where a value was made, which user code may want to know."""
     cluster = broadcast(6)
