@@ -11,7 +11,6 @@ import msgpack
 
 from handoff.errors import ProtocolError
 
-
 TEXT_ERRORS = "surrogatepass"    # users name things as they like
 
 
