@@ -276,7 +276,8 @@ class Run:
         check_process(state.core, "results can't be waited for here")
 
         def wake() -> None:
-            loop.call_soon_threadsafe(happened.set)
+            with contextlib.suppress(RuntimeError):   # the loop is closed, and whoever read here has never come back
+                loop.call_soon_threadsafe(happened.set)
 
         state.watchers.append(wake)
         try:

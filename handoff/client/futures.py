@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from concurrent.futures import Future, InvalidStateError
 from typing import NoReturn, cast
 
 from handoff.client.state import RunState
 from handoff.client.waiting import Awaited, T
 from handoff.errors import ResultTimeout
+from handoff.log import log
 
 
 class CallFuture(Awaited[T]):
@@ -82,8 +82,12 @@ class CallFuture(Awaited[T]):
         self._settle(fetched.exception())
 
     def _settle(self, error: BaseException | None) -> None:
-        with contextlib.suppress(InvalidStateError):  # it was cancelled
+        try:
             if error is None:
                 self.set_result(cast(T, None))   # the value itself stays packed until somebody looks at it
             else:
                 self.set_exception(error)
+        except InvalidStateError:  # it was cancelled
+            pass
+        except BaseException as left:  # `sys.exit` in a callback would end the thread of the connection
+            log.warning("callback.lost", error=repr(left))

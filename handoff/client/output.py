@@ -32,5 +32,5 @@ def show(state: RunState, output: Output) -> None:
             if lines and target is not None:
                 target.write("".join(lines))
                 target.flush()
-    except Exception as error:  # a closed stream or a user's callable must not end the connection
+    except BaseException as error:  # a closed stream or a user's callable, `sys.exit` in it included, must not end the connection
         log.warning("output.lost", error=repr(error))
