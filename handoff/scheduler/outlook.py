@@ -49,7 +49,7 @@ def _steps(amounts: Amounts) -> dict[str, int]:
 
 def function(estimates: Estimates, codes: Codes, name: str) -> dict[str, Any]:
     """One function. "by_input": where its time goes with the size of what it takes, [bits of the bytes taken, seconds]."""
-    found = estimates.look(codes or (name.encode(),), name)
+    found = estimates.look(codes or (name.encode(errors="surrogatepass"),), name)
     sizes = sorted((bits, mean.seconds) for bits, mean in found.sizes.items() if is_apart(mean, found))
     return {
         "name": name, "count": found.count, "seconds": estimates.seconds(found), "spread": found.spread, "nbytes": estimates.nbytes(found),

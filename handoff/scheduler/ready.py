@@ -155,7 +155,7 @@ class Ready:
         only_run, account = run.run if run.max_concurrency or run.following is not None else 0, self.accounts.of(run)
         special = kind.flags & (Flag.OBJECT | Flag.SERIALIZER | Flag.ALONE)
         placed = (account.key, only_run, kind.priority, kind.cost, kind.alternatives, kind.node, kind.where, kind.spread, special)
-        codes = kind.codes or (kind.name.encode(),)
+        codes = kind.codes or (kind.name.encode(errors="surrogatepass"),)
         found, family = self.shapes.get((codes, placed)), None
         if found is None and kind.family:
             family = (kind.family, placed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from scheduler_story import Ask, Cluster, Forget, Refused, RunDone, RunFailed, Submit, chain, ints, kind, many, program
+from scheduler_story import Ask, Cluster, Flag, Forget, Refused, RunDone, RunFailed, Submit, chain, ints, kind, many, program
 
 from handoff.columns import floats, longs
 from handoff.ids import RunId
@@ -361,3 +361,11 @@ def test_code_that_was_not_told_is_told_with_the_next_plan() -> None:
     cluster.do(Unsaid(cluster.peers["n1"], plan, "Plan has 9 bytes"))
     assert [message.run for message in cluster.told(EndRun, "n1")] == [first]
     assert [message.codes for message in cluster.last_plans()] == [plan.codes]
+
+
+def test_what_calls_no_code_may_be_named_anything() -> None:
+    """Such as a value that a client brings: it goes by its name, in a submission as in a question, and a name may be no text."""
+    cluster = ready()
+    cluster.submit(program([(kind("of \udcff", flags=Flag.OBJECT | Flag.OUTPUT), ())]))
+    cluster.hear("client", Ask(3, "outlook", codes=((),), names=("of \udcff",)))
+    assert cluster.told(Answer)[0].data["functions"][0]["name"] == "of \udcff"
