@@ -55,10 +55,12 @@ def read(path: str | os.PathLike[str], scale: float = 1.0, byte_scale: float = 1
     codes = {each.function: Busy(each.function) for each in tasks}
     dag = DAG(name or Path(path).stem)
     for task in tasks:
-        seconds, nbytes = task.seconds * scale, int(task.nbytes * byte_scale)
+        seconds, nbytes = task.seconds * scale, task.nbytes * byte_scale
+        if not max(seconds, nbytes) < math.inf:
+            raise InvalidDAG(f"{path}: at this scale, task {task.id!r} takes {seconds:g} seconds and makes {nbytes:g} bytes; scale less")
         dag.add(Function(
-            task.id, task.needs, codes[task.function], [seconds, nbytes, spin], argument_inclusion="as_list",
-            cost={"cpu": task.cpus, "memory": task.megabytes}, expected_seconds=seconds, expected_bytes=float(nbytes),
+            task.id, task.needs, codes[task.function], [seconds, int(nbytes), spin], argument_inclusion="as_list",
+            cost={"cpu": task.cpus, "memory": task.megabytes}, expected_seconds=seconds, expected_bytes=float(int(nbytes)),
         ))
     try:
         order = check(dag).order

@@ -147,6 +147,8 @@ def test_a_scale_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
         DAG.from_wfformat(tmp_path / "none.json", scale=-1)
     with pytest.raises(InvalidDAG, match="byte_scale='x'"):
         DAG.from_wfformat(tmp_path / "none.json", byte_scale="x")  # type: ignore[arg-type]
+    with pytest.raises(InvalidDAG, match=r"at this scale, task .* and makes inf bytes; scale less"):
+        read(tmp_path, new(), byte_scale=1e308)
 
 
 def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
