@@ -48,7 +48,7 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
             return
         case "attach" if ask.run in ledger.past.failed:
             failed, data = ledger.past.failed[ask.run]
-            ledger.out.send(peer, Answer(ask.token, data))
+            ledger.out.send(peer, _attached(ask.token, data))
             ledger.out.send(peer, failed)
             return
     if data is None:
@@ -72,7 +72,7 @@ def attach(ledger: Ledger, now: float, peer: PeerId, run: Run, token: int) -> No
             ledger.out.send(run.client, RunFailed(run.run, "ExecutionError", f"run {run.run} was taken over by another client"))
     run.client = peer
     ledger.clients[peer].runs[run.run] = None
-    ledger.out.send(peer, Answer(token, views.attached(run)))
+    ledger.out.send(peer, _attached(token, views.attached(run)))
     living = [node for node in run.nodes if node in ledger.nodes]
     run.placed = set(living)
     ledger.out.introduce_to_client(peer, living)
@@ -85,3 +85,7 @@ def attach(ledger: Ledger, now: float, peer: PeerId, run: Run, token: int) -> No
     if run.is_over:
         say_done(ledger, run)
     ledger.touch(run)
+
+
+def _attached(token: int, data: dict[str, Any]) -> Answer:
+    return Answer(token, {**data, "outputs": list(data["outputs"])})

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
+from handoff.columns import Ints
 from handoff.messages import RunFailed
 from handoff.scheduler.nodes import Node
+from handoff.settings import MIB
 
 RUNS_MAX = 1000      # that are over and forgotten, but still listed; and detached ones that failed
+FAILED_BYTES_MAX = 64 * MIB   # what is kept of the latter: names and outputs of a million tasks are some ten megabytes
 STAYS_MAX = 10_000   # of nodes that are gone; of more the first are forgotten
 
 
@@ -29,7 +33,8 @@ class Past:
 
     def __init__(self) -> None:
         self.runs: dict[int, dict[str, object]] = {}   # one line each
-        self.failed: dict[int, tuple[RunFailed, dict[str, object]]] = {}   # detached ones that nobody was told of: for who attaches later
+        self.failed: dict[int, tuple[RunFailed, dict[str, Any]]] = {}   # detached ones that nobody was told of: for who attaches later
+        self._failed_bytes = 0                         # what these take, about
         self._here: dict[int, Stay] = {}               # by peer
         self._over: list[Stay] = []                    # in the order of their ends
 
@@ -39,11 +44,18 @@ class Past:
         if len(self.runs) > RUNS_MAX:
             del self.runs[next(iter(self.runs))]
 
-    def keep_failure(self, failed: RunFailed, attached: dict[str, object]) -> None:
-        """A detached run failed: with what a client is told that attaches, until one has heard of it."""
+    def keep_failure(self, failed: RunFailed, attached: dict[str, Any]) -> None:
+        """A detached run failed: with what a client is told that attaches, until one has heard of it, or too much is kept."""
         self.failed[failed.run] = (failed, attached)
-        if len(self.failed) > RUNS_MAX:
-            del self.failed[next(iter(self.failed))]
+        self._failed_bytes += _nbytes(failed, attached)
+        while len(self.failed) > RUNS_MAX or (self._failed_bytes > FAILED_BYTES_MAX and len(self.failed) > 1):
+            self.forget_failure(next(iter(self.failed)))
+
+    def forget_failure(self, run: int) -> None:
+        """Somebody has heard of it, or its place is needed."""
+        kept = self.failed.pop(run, None)
+        if kept is not None:
+            self._failed_bytes -= _nbytes(*kept)
 
     def came(self, node: Node, now: float) -> None:
         """It joined."""
@@ -61,3 +73,8 @@ class Past:
     def during(self, begin: float, end: float) -> list[Stay]:
         """Who was there then, or for a part of it."""
         return [stay for stay in (*self._over, *self._here.values()) if stay.begin <= end and stay.end > begin]
+
+
+def _nbytes(failed: RunFailed, attached: dict[str, Any]) -> int:
+    outputs: Ints = attached["outputs"]
+    return sum(map(len, (failed.text, failed.traceback, failed.body, attached["ids"], attached["name"]))) + len(outputs) * outputs.itemsize

@@ -209,7 +209,7 @@ class Scheduler:
             case Submit():
                 self._submit(now, peer, message)
             case Forget(number):
-                ledger.past.failed.pop(number, None)
+                ledger.past.forget_failure(number)
                 run = ledger.runs.get(number)
                 if run is not None and run.client in (peer, None):
                     end(self.ledger, now, run, "done" if run.is_over else "cancelled")

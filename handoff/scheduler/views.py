@@ -59,8 +59,8 @@ def state_of(run: Run) -> str:
 
 
 def attached(run: Run, state: str = "") -> dict[str, Any]:
-    """What a client needs to know to take over a run."""
-    return {"name": run.name, "ids": run.ids, "total": run.total, "outputs": list(run.outputs()), "state": state or state_of(run)}
+    """What a client needs to know to take over a run; the outputs as a column, which takes little where it is kept."""
+    return {"name": run.name, "ids": run.ids, "total": run.total, "outputs": run.outputs(), "state": state or state_of(run)}
 
 
 def graph(run: Run) -> dict[str, list[Any]]:

@@ -11,6 +11,7 @@ from handoff.columns import floats, longs
 from handoff.ids import RunId
 from handoff.machine import Unsaid
 from handoff.messages import Accepted, Answer, Cancel, DropCode, EndRun, Output, Placed, Plan, Progress, Report
+from handoff.scheduler import past
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.first_fit import FirstFit
 
@@ -369,3 +370,26 @@ def test_what_calls_no_code_may_be_named_anything() -> None:
     cluster.submit(program([(kind("of \udcff", flags=Flag.OBJECT | Flag.OUTPUT), ())]))
     cluster.hear("client", Ask(3, "outlook", codes=((),), names=("of \udcff",)))
     assert cluster.told(Answer)[0].data["functions"][0]["name"] == "of \udcff"
+
+
+def test_of_detached_runs_that_failed_only_so_much_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody may ever ask for them, and each of them may have a million tasks: those that were kept for longest make room."""
+    monkeypatch.setattr(past, "FAILED_BYTES_MAX", 10_000)
+    cluster = Cluster().join("n1")
+    runs = []
+    for number in range(5):
+        cluster.client(f"c{number}")
+        runs.append(cluster.submit(many(1000, kind(max_retries=0)), f"c{number}", detach=True, ids=b"i" * 500))
+        cluster.lose(f"c{number}")
+        cluster.fail(0, run=runs[-1])
+    kept = cluster.scheduler.ledger.past
+    assert list(kept.failed) == runs[3:]     # 4,500 bytes each, and a sentence
+
+    cluster.client("late")
+    cluster.hear("late", Ask(1, "attach", runs[0]))
+    assert "is over (failed), and nothing else of it is kept" in cluster.told(Refused)[0].text
+    cluster.hear("late", Ask(2, "attach", runs[4]))
+    assert cluster.told(Answer)[0].data["outputs"] == list(range(1000)) and cluster.told(RunFailed)[0].run == runs[4]
+    for run in runs:
+        cluster.hear("late", Forget(run))
+    assert not kept.failed and kept._failed_bytes == 0
