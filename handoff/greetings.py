@@ -53,6 +53,7 @@ class Refused:
 
 
 DRAINED = "drained"   # the reason with which a coordinator takes leave of a node that it was told to drain
+STOPS = "the coordinator was stopped"   # ... and of everybody when it is stopped itself, perhaps to be started again
 
 
 @record

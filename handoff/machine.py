@@ -46,6 +46,14 @@ class Resumed:
 
 
 @record
+class Ended:
+    """The peer ended the session in order, and may come back to a fresh one: what was not answered never is. `Dropped` follows."""
+
+    peer: PeerId
+    reason: str
+
+
+@record
 class Lost:
     """The peer is gone for good (a session ended), or a plain link to it broke or could not be opened."""
 

@@ -10,13 +10,14 @@ from typing import Any
 
 from handoff import messages
 from handoff.client import events
+from handoff.client.absence import Absence
 from handoff.client.forgets import Forgets
 from handoff.client.questions import Questions
 from handoff.client.reach import RESTARTED, Reach, out_of_reach
 from handoff.client.table import ANNOUNCED, MISSING, Table, by_node, nbytes_of, part_of
 from handoff.columns import Ints, Longs, ints, longs
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
-from handoff.machine import Dropped, Joined, Lost, Received, Resumed, Send, Tick
+from handoff.machine import Dropped, Ended, Joined, Lost, Received, Resumed, Send, Tick
 from handoff.settings import ClientSettings
 
 
@@ -25,14 +26,12 @@ class ClientBrain:
 
     def __init__(self, settings: ClientSettings, coordinator: str = "it") -> None:
         self.settings = settings
-        self._coordinator = coordinator                    # its address, for people
         self.me = NOBODY
         self.peers: dict[PeerId, tuple[str, tuple[str, int]]] = {}  # node -> its name and address
         self._tables: dict[int, Table] = {}                # by token, until forgotten
         self._runs: dict[RunId, Table] = {}                # the same, from Accepted on
         self._questions = Questions()
-        self._dropped_at: float | None = None              # since when the coordinator is away
-        self._away = ""                                    # why new runs fail at once; empty: they do not
+        self._absence = Absence(settings.coordinator_lost_seconds, coordinator)   # an address, for people
         self._reach = Reach(settings)
         self._collects: dict[tuple[PeerId, RunId], None] = {}
         self._missed: dict[tuple[PeerId, RunId], None] = {}  # nodes whose values overtook the word that the run exists
@@ -42,9 +41,7 @@ class ClientBrain:
     @property
     def deadline(self) -> float | None:
         """When a node is asked again, or the coordinator is given up."""
-        moments = [self._reach.deadline, self._forgets.deadline]
-        if self._dropped_at is not None and not self._away:
-            moments.append(self._dropped_at + self.settings.coordinator_lost_seconds)
+        moments = [self._reach.deadline, self._forgets.deadline, self._absence.deadline]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def handle(self, now: float, event: Any) -> list[Any]:
@@ -89,12 +86,14 @@ class ClientBrain:
             case Joined(peer, _):
                 self._reach.found(peer)
             case Dropped(_):
-                self._dropped_at = now
+                self._absence.begin(now)
             case Resumed(_):
-                self._dropped_at, self._away = None, ""
+                self._effects += self._absence.end()
+            case Ended(_, reason):
+                self._give_up(self._absence.after(reason))
             case Lost(peer, reason):
                 if peer == COORDINATOR:
-                    self._give_up(f"the coordinator is gone: {reason or 'it left'} ({self._coordinator})")
+                    self._give_up(f"the coordinator is gone: {reason or 'it left'} ({self._absence.place})")
                 else:
                     self._reach.broke(peer)
                     self._node_lost(now, peer, reason)
@@ -107,28 +106,28 @@ class ClientBrain:
         submit = event.submit
         table = self._tables[submit.token] = Table(
             submit.token, forget=event.forget, detached=submit.detach, values_only=submit.values_only, born=self._reach.moment())
-        if self._away:
-            self._fail(table, events.Failure("ConnectionLost", self._away))
+        if self._absence.why:
+            self._fail(table, events.Failure("ConnectionLost", self._absence.why))
         else:
             table.expect_program(submit.program)
-            self._say(COORDINATOR, submit)
+            self._effects += self._absence.asked(submit)
 
     def _attach(self, token: int, run: RunId) -> None:
         table = self._tables[token] = self._runs[run] = Table(token, run=run, detached=True)
-        if self._away:
-            self._fail(table, events.Failure("ConnectionLost", self._away))
+        if self._absence.why:
+            self._fail(table, events.Failure("ConnectionLost", self._absence.why))
         else:
             self._say(COORDINATOR, messages.Ask(token, "attach", run))
 
     def _ask(self, question: messages.Ask | messages.Drain, of: int | None) -> None:
-        table, why = self._tables.get(of) if of is not None else None, self._away
+        table, why = self._tables.get(of) if of is not None else None, self._absence.why
         if of is not None and (table is None or table.run is None):   # now its number may be that of another run
             why = f"the coordinator that knew this run is gone: {RESTARTED}"
         if why:
             self._effects.append(events.Unanswered(question.token, events.Failure("ConnectionLost", why)))
         else:
             self._questions.add(question.token)
-            self._say(COORDINATOR, question)
+            self._effects += self._absence.asked(question)
 
     def _cancel(self, token: int, reason: str) -> None:
         table = self._tables.get(token)
@@ -147,7 +146,7 @@ class ClientBrain:
             table.forget = True           # it may have effects that somebody wants: it goes on, and is forgotten when it is over
             return
         self._drop(table)
-        if table.is_over and table.run is not None and not self._away:
+        if table.is_over and table.run is not None and not self._absence.why:
             self._say(COORDINATOR, messages.Forget(table.run))
 
     def _fetch(self, token: int, task: int) -> None:
@@ -277,8 +276,6 @@ class ClientBrain:
                 self._effects += table.follow(run)
                 if gone:
                     self._say(COORDINATOR, messages.Missing(run, ints(gone)))
-            case _:
-                pass
         self._look_whether_over(table)
 
     def _announced(self, table: Table, run: RunId, peer: PeerId, tasks: Ints, sizes: Longs) -> None:
@@ -316,7 +313,7 @@ class ClientBrain:
             self._effects.append(events.Unfetched(table.token, task, failure))
         table.fetching.clear()
         table.nodes.clear()
-        if (table.forget or table.detached) and table.run is not None and not self._away:
+        if (table.forget or table.detached) and table.run is not None and not self._absence.why:
             self._say(COORDINATOR, messages.Forget(table.run))   # a detached one's failure is kept there until somebody has heard of it
         if table.forget or table.run is None:
             self._drop(table)
@@ -330,19 +327,22 @@ class ClientBrain:
 
     def _welcomed(self, me: PeerId) -> None:
         if self.me != NOBODY:
-            self._give_up(f"the coordinator does not know this client any more: {RESTARTED}")
-            for table in list(self._tables.values()):
-                self._fail(table, events.Failure("ConnectionLost", self._away))   # what lay on nodes is gone, too
+            why, held = f"the coordinator does not know this client any more: {RESTARTED}", self._absence.held
+            for table in [table for table in self._tables.values() if table.token not in held]:
+                self._fail(table, events.Failure("ConnectionLost", why))   # what lay on nodes is gone, too
                 table.run = None           # numbers may begin again: that of a former run may be that of a new one
+            self._effects += self._questions.void(events.Failure("ConnectionLost", why), held)
+            self._forgets.void()
             self._runs, self._collects, self._missed = {}, {}, {}
             self._effects = [each for each in self._effects if type(each) is not Send]   # of this turn: meant for the former one
             self.peers.clear()
             self._reach.all_broke()
-        self.me, self._dropped_at, self._away = me, None, ""
+        self.me = me
+        self._effects += self._absence.end()
 
     def _give_up(self, reason: str) -> None:
         """Nothing more comes from the coordinator about anything that was asked of it."""
-        self._away = reason
+        self._absence.give_up(reason)
         self._forgets.void()
         failure = events.Failure("ConnectionLost", reason)
         for table in list(self._tables.values()):
@@ -365,9 +365,8 @@ class ClientBrain:
             self._fail(table, events.Failure("ConnectionLost", text, node=name))
 
     def _tick(self, now: float) -> None:
-        if self._dropped_at is not None and not self._away and now >= self._dropped_at + self.settings.coordinator_lost_seconds:
-            seconds = f"{self.settings.coordinator_lost_seconds:g} s"
-            self._give_up(f"the coordinator is gone: no connection to {self._coordinator} for {seconds}; is it still running there?")
+        if why := self._absence.too_long(now):
+            self._give_up(why)
         for peer in self._reach.due(now):
             for table in list(self._runs.values()):
                 if table.needs(peer):

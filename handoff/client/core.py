@@ -32,7 +32,7 @@ from handoff.client.who import description, greeting
 from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.log import log
 from handoff.loop import Driver, new_event_loop, this_turn
-from handoff.machine import Close, Dropped, Lost, Received, Resumed, Send, Tick
+from handoff.machine import Close, Dropped, Ended, Lost, Received, Resumed, Send, Tick
 from handoff.messages import Ask, Drain, Hello, Refused, Submit, Welcome
 from handoff.program import Kind
 from handoff.settings import Settings
@@ -161,6 +161,8 @@ class Core:
         match event:
             case Dropped():
                 log.warning("coordinator.dropped", address=self._place)
+            case Ended():
+                log.warning("coordinator.stopped", address=self._place, note="what it was to do is lost; trying to reach it again")
             case Resumed():
                 self._coordinator_link = self._session.link
                 log.info("coordinator.resumed", address=self._place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from handoff.client.events import Answered, Failure, Unanswered
@@ -28,10 +29,11 @@ class Questions:
         """The coordinator does not answer this one; nothing when it was no question."""
         return [Unanswered(token, failure)] if self._is_ended(token) else []
 
-    def void(self, failure: Failure) -> list[Unanswered]:
-        """Nobody answers any of them."""
-        tokens, self._open = self._open, {}
-        return [Unanswered(token, failure) for token in tokens]
+    def void(self, failure: Failure, spared: Container[int] = ()) -> list[Unanswered]:
+        """Nobody answers any of them, but those that nobody was asked yet."""
+        void = [token for token in self._open if token not in spared]
+        self._open = {token: None for token in self._open if token in spared}
+        return [Unanswered(token, failure) for token in void]
 
     def _is_ended(self, token: int) -> bool:
         if token not in self._open:

@@ -86,7 +86,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "handoff coordinato
     said = options(arguments, prog)
     listening = socket.socket(fileno=said.listen_fd) if said.listen_fd is not None else None
     return serve(said, lambda settings, secret: Coordinator(
-        settings, secret, said.host, said.port, listening, said.allocator, said.cluster, state_directory(said, secret)), create_secret=True)
+        settings, secret, said.host, said.port, listening, said.allocator, said.cluster, state_directory(said, secret),
+        is_embedded=said.lifeline_fd is not None), create_secret=True)
 
 
 def state_directory(said: argparse.Namespace, secret: Secret) -> Path | None:

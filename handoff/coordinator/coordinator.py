@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from handoff.address import is_loopback
 from handoff.coordinator.shortened import shortened
 from handoff.errors import HandoffError, InvariantViolation, ProtocolError
+from handoff.greetings import STOPS
 from handoff.ids import PeerId
 from handoff.log import log
 from handoff.loop import Driver
@@ -52,9 +53,11 @@ class Coordinator:
         allocator: Allocator | None = None,
         cluster: Amounts = (),
         state: Path | None = None,
+        is_embedded: bool = False,
     ) -> None:
         self._settings, self._secret = settings, secret
         self._host, self._port, self._sock = host, port, sock
+        self._farewell = "its cluster ends with the program that it was for" if is_embedded else STOPS
         self._scheduler = Scheduler(settings.scheduler, allocator, cluster=cluster)
         self._state = state                   # the directory in which what was learned is kept; None: nowhere
         self._memory: Memory | None = None
@@ -99,7 +102,7 @@ class Coordinator:
         """Until `stop`; then everything is closed. Raises InvariantViolation when it ended because of a bug of its own."""
         await self._stopped.wait()
         self._driver.stop()
-        await self._sessions.close_all()
+        await self._sessions.close_all(self._farewell)
         await self._end_memory()
         log.info("coordinator.stopped")
         if self._failure is not None:

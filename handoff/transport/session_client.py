@@ -9,10 +9,10 @@ from typing import Any
 
 from handoff.errors import ConnectionLost, LinkError, ProtocolError
 from handoff.errors import Refused as RefusedError
-from handoff.greetings import DRAINED, Hello, Welcome
+from handoff.greetings import DRAINED, STOPS, Hello, Welcome
 from handoff.ids import COORDINATOR, NOBODY
 from handoff.log import log
-from handoff.machine import Dropped, Lost, Received, Resumed
+from handoff.machine import Dropped, Ended, Lost, Received, Resumed
 from handoff.messages import Chunk, Message
 from handoff.settings import WireSettings
 from handoff.transport.dial import dial
@@ -26,9 +26,10 @@ UNANSWERED_TURNS = 5             # looks, one every ACKNOWLEDGE_SECONDS, in whic
 class SessionClient:
     """A node's or client's side of its session with the coordinator.
 
-    Events are about COORDINATOR: Received, Dropped when the connection breaks, Resumed when it is back and nothing was lost, and Lost when
-    it will not be back: refused, or it said goodbye to a client. `on_welcome` is called for each fresh session: the first one, and one that
-    the coordinator began because it did not know us any more (what was said before is void then).
+    Events are about COORDINATOR: Received, Dropped when the connection breaks, Resumed when it is back and nothing was lost, Ended before
+    Dropped when it said that it is stopped, and Lost when it will not be back: refused, or it said goodbye to this client alone.
+    `on_welcome` is called for each fresh session: the first one, and one that the coordinator began because it did not know us any more
+    (what was said before is void then).
     """
 
     def __init__(
@@ -133,10 +134,12 @@ class SessionClient:
             return
         self._link = None
         if link.farewell is not None or link.violation is not None:
-            if self._identity.role != "node" or link.farewell == DRAINED:
+            if link.farewell == DRAINED or (self._identity.role != "node" and link.farewell != STOPS):
                 self._end(link.farewell or reason)
                 return
-            self._me, self._session = NOBODY, Session(self._settings.unacknowledged_bytes_max)  # a forgotten node joins anew
+            self._me, self._session = NOBODY, Session(self._settings.unacknowledged_bytes_max)  # who is forgotten joins anew
+            if link.farewell == STOPS:
+                self._emit(Ended(COORDINATOR, STOPS))
         log.info("session.dropped", reason=reason)
         self._emit(Dropped(COORDINATOR))
         if not self._is_over:

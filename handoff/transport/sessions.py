@@ -11,9 +11,9 @@ import socket
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from handoff.greetings import Hello, Refused, Welcome
+from handoff.greetings import STOPS, Hello, Refused, Welcome
 from handoff.ids import PeerId
-from handoff.machine import Dropped, Joined, Lost, Received, Resumed
+from handoff.machine import Dropped, Ended, Joined, Lost, Received, Resumed
 from handoff.messages import Chunk, Message
 from handoff.settings import WireSettings
 from handoff.transport.link import Link, too_large
@@ -22,7 +22,7 @@ from handoff.transport.versions import check_versions
 from handoff.wire import codec
 from handoff.wire.session import Session
 
-Event: TypeAlias = Joined | Received | Dropped | Resumed | Lost
+Event: TypeAlias = Joined | Received | Dropped | Resumed | Ended | Lost
 Emit: TypeAlias = Callable[[Event], None]
 
 ACKNOWLEDGE_SECONDS = 1.0        # what came is acknowledged at least this often
@@ -101,7 +101,7 @@ class SessionServer:
         entry = self._peers.get(peer)
         return entry.host if entry is not None else ""
 
-    async def close_all(self, reason: str = "the coordinator stops") -> None:
+    async def close_all(self, reason: str = STOPS) -> None:
         """Say goodbye to everyone and stop listening."""
         links = [entry.link for entry in self._peers.values() if entry.link is not None]
         for peer in list(self._peers):

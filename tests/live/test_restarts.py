@@ -40,6 +40,14 @@ def nodes_are_back(client: handoff.Client) -> set[str]:
         time.sleep(0.05)
 
 
+def slow_dag() -> DAG:
+    """Something that is done at once, and something that is not."""
+    dag = DAG()
+    dag.add(Function("quick", code=abs, extra_args=[-1], node="alpha"))
+    dag.add(Function("slow", code=time.sleep, extra_args=[3 * PATIENCE_SECONDS], node="alpha"))
+    return dag
+
+
 def test_a_run_of_before_a_restart_is_lost_and_no_other_is_told_of(house: House) -> None:
     """By its old number the new coordinator would tell of a new run; what the client has of it stays true."""
     with handoff.connect(house.address, secret=house.secret_file) as client:
@@ -68,6 +76,21 @@ def test_a_run_of_before_a_restart_is_lost_and_no_other_is_told_of(house: House)
             again.results["large"]
 
 
+def test_a_planned_restart_is_waited_for(house: House) -> None:
+    """SIGTERM: what runs is lost, and said to be so at once; what is asked for before the next one is there waits for it."""
+    with handoff.connect(house.address, secret=house.secret_file) as client:
+        running = client.start(slow_dag())
+        next(iter(running.as_completed()))
+        house.coordinator.terminate()
+        with pytest.raises(errors.ConnectionLost, match="the coordinator was stopped, and what it was to do is lost"):
+            running.result(PATIENCE_SECONDS)
+        house.coordinator.wait(PATIENCE_SECONDS)
+        early = client.submit(abs, -3)
+        house.start("again", ["handoff.coordinator", "--port", house.address.rpartition(":")[2]])
+        assert early.result(PATIENCE_SECONDS) == 3
+        assert nodes_are_back(client) == {"alpha", "beta"}
+
+
 def test_a_client_that_has_not_heard_of_a_restart_gets_nothing_of_other_clients(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nodes are back before it: with its number, which is another one's now, it was given that one's results for its own."""
     with monkeypatch.context() as patch:
@@ -76,10 +99,7 @@ def test_a_client_that_has_not_heard_of_a_restart_gets_nothing_of_other_clients(
         patch.setenv("HANDOFF_CLIENT__COORDINATOR_LOST_SECONDS", str(3 * PATIENCE_SECONDS))
         late = handoff.connect(house.address, secret=house.secret_file)
     with late:
-        dag = DAG()
-        dag.add(Function("quick", code=abs, extra_args=[-1], node="alpha"))
-        dag.add(Function("slow", code=time.sleep, extra_args=[3 * PATIENCE_SECONDS], node="alpha"))
-        waiting = late.start(dag)
+        waiting = late.start(slow_dag())
         assert next(iter(waiting.as_completed())) == ("quick", 1)     # the link stands
         house.coordinator.kill()
         house.coordinator.wait()

@@ -13,8 +13,9 @@ import pytest
 
 from handoff.columns import floats, ints, longs
 from handoff.errors import ConnectionLost, Refused
+from handoff.greetings import STOPS
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
-from handoff.machine import Dropped, Joined, Lost, Received, Resumed
+from handoff.machine import Dropped, Ended, Joined, Lost, Received, Resumed
 from handoff.messages import Alive, EndRun, Hello, Progress, Report, Unreachable, Welcome
 from handoff.messages import Refused as RefusedMessage
 from handoff.settings import MIB, WireSettings
@@ -232,10 +233,25 @@ async def test_a_forgotten_node_joins_anew(cluster: Cluster) -> None:
 async def test_a_closed_client_is_told_why(cluster: Cluster) -> None:
     """A client does not come back by itself after a goodbye."""
     client = await cluster.join(role="client", name="me")
-    await cluster.server.close_all("the coordinator stops")  # type: ignore[union-attr]
+    await cluster.server.close_all("its cluster ends")  # type: ignore[union-attr]
     await client.noted.until(lambda: client.noted.of(Lost))
-    assert client.noted.of(Lost) == [Lost(COORDINATOR, "the coordinator stops")]
+    assert client.noted.of(Lost) == [Lost(COORDINATOR, "its cluster ends")]
     client.session.send(report(1))
+
+
+@pytest.mark.parametrize("role", ["client", "node"])
+async def test_a_coordinator_that_is_stopped_is_dialled_until_it_is_started_again(cluster: Cluster, role: str) -> None:
+    """It may be a planned restart: what was said is void, and the next process is joined anew."""
+    member = await cluster.join(role=role, name="me")
+    server = cluster.server
+    assert server is not None
+    port = server.port
+    await server.close_all()
+    await member.noted.until(lambda: member.noted.of(Dropped))
+    assert member.noted.events[1:] == [Ended(COORDINATOR, STOPS), Dropped(COORDINATOR)]
+    await cluster.open(port)
+    await member.noted.until(lambda: len(member.noted.of(Welcome)) == 2)
+    assert not member.noted.of(Lost)
 
 
 @pytest.mark.parametrize("heard", [0, 3])
