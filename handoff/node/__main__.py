@@ -64,10 +64,12 @@ def capacity(said: argparse.Namespace) -> tuple[Amounts, tuple[Gpu, ...]]:
             if name in asked:
                 raise ConfigError(f"--resource {name}={amount}: the amount of {name} is said twice")
             asked[name] = amount
-    try:
-        offer = dict(offered({name: _number(amount) for name, amount in asked.items()}))
-    except ValueError as error:
-        raise ConfigError(f"can't offer {error}") from None
+    offer: dict[str, int] = {}
+    for name, amount in asked.items():
+        try:
+            offer.update(offered({name: _number(amount)}))
+        except ValueError as error:
+            raise ConfigError(f"{_option(name)}{amount}: {error}") from None
     found = Detected((), ()) if {"cpu", "memory", "gpu"} <= asked.keys() else detect()
     for name, steps in found.capacity:
         if name in ("cpu", "memory") and name not in asked:
@@ -101,6 +103,11 @@ def _gpus(offer: dict[str, int], asked: Mapping[str, str], detected: tuple[Gpu, 
     devices = dict(enumerate(os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")))   # those that this node may use, if that is said
     made = gpus_of(tuple(sorted(offer.items())))
     return tuple(replace(gpu, device=devices.get(index, "").strip() or gpu.device) for index, gpu in enumerate(made))
+
+
+def _option(name: str) -> str:
+    """How the amount of this is said."""
+    return {"cpu": "--cpus ", "memory": "--memory ", "gpu": "--gpus "}.get(name, f"--resource {name}=")
 
 
 def labels_of(said: argparse.Namespace) -> dict[str, str]:

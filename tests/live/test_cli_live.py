@@ -262,8 +262,8 @@ def test_a_second_node_of_the_same_name_is_refused(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize(("arguments", "said"), [
     (["--coordinator", "a b"], "handoff-node: --coordinator 'a b' is not an address"),
-    (["--cpus", "-1"], "handoff-node: can't offer cpu=-1.0 is negative; an amount is zero or more"),
-    (["--memory", "lots"], "handoff-node: can't offer memory='lots' is not an amount; write a number or a size such as \"2 GiB\""),
+    (["--cpus", "-1"], "handoff-node: --cpus -1: cpu=-1.0 is negative; an amount is zero or more"),
+    (["--memory", "lots"], "handoff-node: --memory lots: memory='lots' is not an amount; write a number or a size such as \"2 GiB\""),
     (["--resource", "x"], "handoff-node: argument --resource: 'x' is not NAME=VALUE"),
     (["--cpus", "1", "--resource", "cpu=2"], "handoff-node: --resource cpu=2: the amount of cpu is said twice"),
     (["--name", ""], "handoff-node: --name '': a name has 1 to 64 printable characters"),
