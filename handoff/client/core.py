@@ -123,14 +123,7 @@ class Core:
         self._session = SessionClient(
             self.address, self._identity, self._settings.wire, self._hello, emit=self._happened, on_welcome=self._welcomed
         )
-        try:
-            await self._session.connect(patience)
-        except errors.Refused as error:
-            if error.code:
-                raise
-            # Nobody said why: it may have been ended in the midst of our handshake, which only a second look tells from a wrong secret.
-            await asyncio.sleep(self._settings.wire.reconnect_seconds)
-            await self._session.connect()
+        await self._session.connect(patience)
 
     def _failed(self, error: Exception) -> None:
         """The brain has a bug: whoever waits here is told, rather than left waiting."""

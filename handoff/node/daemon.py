@@ -11,7 +11,7 @@ from typing import Any
 
 from handoff.address import is_loopback, seen_from_here
 from handoff.columns import floats, ints, longs
-from handoff.errors import ConnectionLost, HandoffError, Refused
+from handoff.errors import ConnectionLost, HandoffError
 from handoff.greetings import DRAINED
 from handoff.ids import COORDINATOR, NOBODY, RunId
 from handoff.log import log
@@ -37,7 +37,6 @@ from handoff.version import VERSION
 DRAIN_SECONDS = 30.0             # from SIGTERM to the end, while somebody still needs what is here
 DRAIN_GRACE_SECONDS = 2.0        # the coordinator ends a drain; without a word from it so long after its end, or without it, we do
 AWAITED_SECONDS = 5.0            # one line in the log this often, while the coordinator is not there yet
-HUNG_UP_MAX = 3                  # times that nobody says why: it may have been ended in the midst of our handshake, and come again
 
 
 class Daemon:
@@ -103,18 +102,13 @@ class Daemon:
 
     async def _join(self) -> None:
         """Wait for a coordinator that is not there yet: machines boot in any order."""
-        pause, told, hung_up = self._settings.wire.reconnect_seconds, 0.0, 0
+        pause, told = self._settings.wire.reconnect_seconds, 0.0
         loop = asyncio.get_running_loop()
         while True:
             try:
                 await self._session.connect()
                 return
-            except Refused as error:
-                hung_up += 1
-                if error.code or hung_up > HUNG_UP_MAX:
-                    raise
             except ConnectionLost as error:
-                hung_up = 0
                 if loop.time() >= told:
                     told = loop.time() + AWAITED_SECONDS
                     log.warning("coordinator.awaited", address=shown(self._coordinator), reason=str(error), note="trying again")

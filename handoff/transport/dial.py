@@ -99,7 +99,9 @@ class _Opening:
                 ssl_handshake_timeout=settings.handshake_seconds, ssl_shutdown_timeout=SHUTDOWN_SECONDS,
             )
         except OSError as error:  # ssl.SSLError is one
-            raise self._rejected(error.reason if isinstance(error, ssl.SSLError) and error.reason else str(error)) from None
+            if isinstance(error, ssl.SSLError) and error.reason:
+                raise self._rejected(error.reason) from None
+            raise self._hung_up(str(error) or type(error).__name__) from None
         if self._role and link.role and link.role != self._role:
             raise Refused(f"{self._place} is a {link.role} ({link.name}), not a {self._role}; check the address", code="Refused")
         if self._name and link.name and link.name != self._name:
@@ -123,15 +125,19 @@ class _Opening:
 
     def gone(self, link: Link, reason: str) -> None:
         """The connection ended before that."""
-        self._fail(self._rejected(reason))
+        self._fail(self._rejected(reason) if "SSL" in reason else self._hung_up(reason))
 
     def _fail(self, error: Exception) -> None:
         if not self.answered.done():
             self.answered.set_exception(error)
             self.answered.exception()  # whether or not somebody still waits for it
 
-    def _rejected(self, why: str) -> Refused:
+    def _rejected(self, why: str, said: str = "rejected:") -> Refused:
         return Refused(
-            f"{self._place} rejected: wrong secret, expired certificate, or not a Handoff coordinator ({why});"
+            f"{self._place} {said} wrong secret, expired certificate, or not a Handoff coordinator ({why});"
             " compare `handoff secret show` on both machines, and their clocks"
         )
+
+    def _hung_up(self, why: str) -> Refused:
+        """Its word for why may be lost on the way; or it had none, since it was killed just then."""
+        return self._rejected(why, "hung up during the handshake: it was ended just now, or")

@@ -21,6 +21,7 @@ from handoff.transport.sessions import ACKNOWLEDGE_SECONDS, Emit, all_closed, ke
 from handoff.wire.session import Session
 
 UNANSWERED_TURNS = 5             # looks, one every ACKNOWLEDGE_SECONDS, in which nothing of what was said is acknowledged: worth a line
+HUNG_UP_MAX = 3                  # times that nobody says why we are not welcome, before we ask once more and believe it
 
 
 class SessionClient:
@@ -57,7 +58,7 @@ class SessionClient:
 
     async def connect(self, patience_seconds: float = 0.0) -> Welcome:
         """Dial for the first time, for so long, or as the settings say. Raises Refused or ConnectionLost; later breaks are mended."""
-        link = await self._dial(replace(self._settings, handshake_seconds=max(self._settings.handshake_seconds, patience_seconds)))
+        link = await self._dial_first(replace(self._settings, handshake_seconds=max(self._settings.handshake_seconds, patience_seconds)))
         self._acknowledging = asyncio.create_task(self._acknowledge(), name="handoff-acknowledge")
         assert link.welcome is not None
         return link.welcome
@@ -93,6 +94,17 @@ class SessionClient:
             await all_closed([link])
 
     # ── the connection ──────────────────────────────────────────────────────
+
+    async def _dial_first(self, settings: WireSettings) -> Link:
+        """Who hangs up without a word may have been ended in mid-handshake; only another look tells that from a wrong secret."""
+        for _ in range(HUNG_UP_MAX):
+            try:
+                return await self._dial(settings)
+            except RefusedError as error:
+                if error.code:
+                    raise
+            await asyncio.sleep(settings.reconnect_seconds)
+        return await self._dial(settings)
 
     async def _dial(self, settings: WireSettings) -> Link:
         hello = replace(self._hello(), peer=self._me, received=self._session.received)

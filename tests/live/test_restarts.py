@@ -135,14 +135,16 @@ def test_a_node_outlives_a_coordinator_that_ends_in_the_midst_of_its_handshake(t
         house.stop()
 
 
-def test_a_client_that_connects_while_its_coordinator_is_killed_is_told_so(tmp_path: Path) -> None:
-    """The handshake was cut short: that nobody is there is the truth, and that the secret is wrong is not."""
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_client_that_connects_while_its_coordinator_is_killed_is_told_so(tmp_path: Path, times: int) -> None:
+    """The handshake was cut short, or several in a row: that nobody is there is the truth, and that the secret is wrong is not."""
     secret = create_file(tmp_path / "secret")
     with socket.socket() as dying, ThreadPoolExecutor(1) as one:
         dying.bind(("127.0.0.1", 0))
         dying.listen()
         connecting = one.submit(handoff.connect, f"127.0.0.1:{dying.getsockname()[1]}", secret=secret)
-        reset_the_next(dying)
+        for _ in range(times):
+            reset_the_next(dying)
         dying.close()
         with pytest.raises(errors.ConnectionLost, match="nothing listens there"):
             connecting.result(PATIENCE_SECONDS)

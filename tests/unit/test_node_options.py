@@ -80,7 +80,8 @@ def test_memory_of_gpus_can_be_said_alone() -> None:
                                           "with handoff coordinator --resource license=2"),
     (["--resource", "cpu=2", "--cpus", "1"], "--resource cpu=2: the amount of cpu is said twice"),
     (["--cpus", "0"], "--cpus 0: cpu=0.0: nothing can run on none of it; say how much there is, or leave it out"),
-    (["--resource", "license=0"], "--resource license=0: license=0.0: nothing can run on none of it; say how much there is, or leave it out"),
+    (["--resource", "license=0"], "--resource license=0: license=0.0: nothing can run on none of it; "
+                                  "say how much there is, or leave it out"),
     (["--cpus", "-1"], "--cpus -1: cpu=-1.0 is negative; an amount is zero or more"),
     (["--memory", "1e30"], "--memory 1e30: memory=1e+30 is absurd; at most 900,719,925,474 of anything can be counted"),
 ])
