@@ -15,13 +15,9 @@ class Absence:
     def __init__(self, patience_seconds: float, place: str) -> None:
         self._patience, self.place = patience_seconds, place
         self.why = ""                                # what is asked for now fails at once, for this reason; empty: it does not
-        self._since: float | None = None
+        self.deadline: float | None = None           # when the coordinator is given up
+        self._is_now = False
         self._held: dict[int, Submit | Ask | Drain] = {}   # by token, in order; nobody has heard of these yet
-
-    @property
-    def deadline(self) -> float | None:
-        """When the coordinator is given up."""
-        return None if self._since is None or self.why else self._since + self._patience
 
     @property
     def held(self) -> Container[int]:
@@ -30,11 +26,11 @@ class Absence:
 
     def begin(self, now: float) -> None:
         """There is no connection any more."""
-        self._since, self.why = now, ""
+        self._is_now, self.why, self.deadline = True, "", now + self._patience
 
     def asked(self, message: Submit | Ask | Drain) -> list[Send]:
         """What to say now. What means the same to a coordinator that was started anew, as no number of a run does, waits for one."""
-        if self._since is None or (isinstance(message, Ask) and message.run != NO_RUN):
+        if not self._is_now or (isinstance(message, Ask) and message.run != NO_RUN):
             return [Send(COORDINATOR, message)]
         self._held[message.token] = message
         return []
@@ -51,11 +47,11 @@ class Absence:
 
     def give_up(self, why: str) -> None:
         """What waits is not said any more."""
-        self.why = why
+        self.why, self.deadline = why, None
         self._held.clear()
 
     def end(self) -> list[Send]:
         """The connection stands: what is to be said now."""
-        self._since, self.why = None, ""
+        self._is_now, self.why, self.deadline = False, "", None
         held, self._held = self._held, {}
         return [Send(COORDINATOR, message) for message in held.values()]
