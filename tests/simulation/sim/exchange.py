@@ -79,8 +79,7 @@ class Exchange:
     def _not_opened(self, peer: PeerId) -> Callable[[str], None]:
         session = self._session
         def failed(reason: str) -> None:
-            if session == self._session:
-                self._unsent.pop(peer, None)
+            if session == self._session and self._unsent.pop(peer, None) is not None:
                 self.process.post(Lost(peer, reason))
         return failed
 
@@ -167,6 +166,8 @@ class Exchange:
             self._links.setdefault(message.peer, []).append(end)
             end.send(self.letters.write(Welcome(message.peer, me=self.hello().peer)))
             self.process.post(Joined(message.peer, message))
+            for letter in self._unsent.pop(message.peer, ()):   # whatever becomes of the link that is being dialled
+                end.send(letter)
             return
         if isinstance(message, Welcome) and message.me not in (end.dialled, NOBODY):
             end.close()

@@ -172,7 +172,8 @@ class Sim:
                     for token in client.jobs:
                         client.run(client.forget, token)
             self.oracles.moved_at = self.clock.now
-            self._until(self._all_quiet, self.clock.now + QUIET_SECONDS, "something is still held")
+            limit = max(self.clock.now + QUIET_SECONDS, self._bound())   # detached runs work on when their clients are gone
+            self._until(self._all_quiet, limit, "something is still held")
             self._look_over()
         except Exception as error:
             raise SimulationFailed(self._story(error)) from error
