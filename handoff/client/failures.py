@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import linecache
+import re
+from collections.abc import Callable, Hashable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from handoff import errors
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from handoff.client.state import RunState
 
 NO_TASK = 0xFFFFFFFF
+_FRAME = re.compile(r'([ |+-]*)File "([^"\0]+)", line (\d{1,9})\b')
 
 
 def error_of(failure: Failure, function: Callable[[int], Hashable]) -> errors.HandoffError:
@@ -39,10 +43,25 @@ def forgotten(what: str, state: RunState, error: errors.ExecutionError) -> error
 
 def _function_failed(failure: Failure, name: Hashable, text: str) -> errors.FunctionFailed:
     error = errors.FunctionFailed(text, function=name, node=failure.node, attempt=failure.attempt, type=failure.type)
-    remote = errors.RemoteTraceback(failure.traceback) if failure.traceback else None
+    remote = errors.RemoteTraceback(with_lines(failure.traceback)) if failure.traceback else None
     body = b"".join(failure.body) if isinstance(failure.body, tuple) else bytes(failure.body)
     cause = unpack_exception(body) if body else None
     if cause is not None:
         cause.__cause__ = remote
     error.__cause__ = cause if cause is not None else remote
     return error
+
+
+def with_lines(traceback: str) -> str:
+    """The traceback of a node with the lines of code that came from here by value: the node does not have them."""
+    return "\n".join(_with_lines(traceback.split("\n")))
+
+
+def _with_lines(lines: list[str]) -> Iterator[str]:
+    for line, following in pairwise([*lines, ""]):
+        yield line
+        frame = _FRAME.match(line)
+        if frame is not None and not following.startswith(f"{frame[1]}  "):
+            linecache.checkcache(frame[2])
+            if source := linecache.getline(frame[2], int(frame[3])).strip():
+                yield f"{frame[1]}  {source}"

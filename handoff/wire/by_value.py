@@ -6,11 +6,12 @@ import functools
 import io
 import pickle
 import sys
+import threading
 import typing
 import weakref
 from collections import ChainMap
 from collections.abc import Callable, Hashable, Iterator
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 import cloudpickle
@@ -21,6 +22,24 @@ _SCRIPT = "__mp_main__"              # what multiprocessing calls the script in 
 def dumps(value: Any, take: Callable[[pickle.PickleBuffer], Any] | None = None) -> bytes:
     """The pickle of a value; `take` gets its buffers."""
     return _dumped(_Pickler, value, take)
+
+
+def dumps_code(code: Callable[..., Any]) -> tuple[bytes, list[str]]:
+    """The pickle of a callable, which is the same wherever its files lie, and these files: `loads_code` puts them back."""
+    before, _files.written = getattr(_files, "written", None), {}
+    try:
+        return dumps(code), list(_files.written)
+    finally:
+        _files.written = before
+
+
+def loads_code(data: bytes | memoryview, files: list[str]) -> Any:
+    """The callable; tracebacks name these files. Raises what importing its modules raises."""
+    _files.read = files
+    try:
+        return pickle.loads(data)
+    finally:
+        _files.read = ()
 
 
 def dumps_error(error: BaseException) -> bytes:
@@ -49,6 +68,20 @@ def _name_of(value: Any, qualname: str) -> str | None:
     for step in qualname.split("."):
         at = getattr(at, step, None)
     return qualname if at is value else None
+
+
+_files = threading.local()           # of the code that this thread writes or reads just now
+_reduce_code_nowhere = cloudpickle.Pickler.dispatch_table[CodeType]    # cloudpickle leaves out the file
+
+
+def _reduce_code(code: CodeType) -> Any:
+    file, written = code.co_filename, getattr(_files, "written", None)
+    return _located, (file if written is None else written.setdefault(file, len(written)), *_reduce_code_nowhere(code))
+
+
+def _located(file: str | int, make: Callable[..., CodeType], parts: tuple[Any, ...]) -> CodeType:
+    """The code of this file, or of that one of those that came with the pickle."""
+    return make(*parts).replace(co_filename=file if isinstance(file, str) else _files.read[file])
 
 
 def _reduce_cached(cached: Any) -> Any:
@@ -81,6 +114,7 @@ def _reduce_weak(weak: Any) -> Any:
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no types
     dispatch_table: typing.ClassVar[Any] = ChainMap(
         {
+            CodeType: _reduce_code,
             type(functools.cache(len)): _reduce_cached,
             functools.cached_property: _reduce_cached_property,         # in Python 3.11 it holds a lock
             typing.NewType: _reduce_new_type,

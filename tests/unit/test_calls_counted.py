@@ -102,7 +102,7 @@ def test_code_is_pickled_once_for_each_function(monkeypatch: pytest.MonkeyPatch)
         pickled.append(value)
         return dumps(value, *options)
 
-    monkeypatch.setattr("handoff.wire.values.dumps", counted)
+    monkeypatch.setattr("handoff.wire.by_value.dumps", counted)
     lowered = lower(dag)
 
     assert pickled == [first, second]

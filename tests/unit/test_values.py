@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from handoff.wire.values import (
     Packed,
     digest,
+    digest_of_code,
     explain_unpicklable,
+    files_of_code,
     pack,
     pack_code,
     pack_plain,
@@ -32,6 +34,36 @@ plain_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner), max_leaves=20)
 array_shapes = st.lists(st.tuples(st.sampled_from(["u1", "i4", "f8", "c16"]), st.integers(0, 3000)), max_size=6)
+
+
+def test_code_that_goes_by_value_keeps_its_file() -> None:
+    """So do functions in it and bound to it, which may be of others; also code among values. What goes by name needs none."""
+    scope: dict[str, Any] = {}
+    exec(compile("def helper(x):\n    return 1 / x", "/elsewhere/\udce9.py", "exec"), scope)
+    helper = scope["helper"]
+
+    def outer(x: float) -> Any:
+        return (lambda: helper(x))
+
+    packed = pack_code(outer)
+    assert files_of_code(packed) == [__file__, "/elsewhere/\udce9.py"]
+    found = unpack_code(packed)
+    inner = found(0)
+    assert {found.__code__.co_filename, inner.__code__.co_filename} == {__file__}
+    assert inner.__closure__[0].cell_contents.__code__.co_filename == "/elsewhere/\udce9.py"
+    assert unpack(pack([outer]).join())[0].__code__.co_filename == __file__
+    assert files_of_code(pack_code(abs)) == []
+
+
+def test_code_has_one_digest_wherever_it_lies() -> None:
+    """As long as it is the same: each cell of a notebook is in another file in each session."""
+    made = []
+    for file, line in (("/a.py", "x"), ("/b.py", "x"), ("/b.py", "2 * x")):
+        scope: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(f"def f(x): return {line}", file, "exec"), scope)
+        made.append(pack_code(scope["f"]))
+    first, moved, changed = map(digest_of_code, made)
+    assert first == moved != changed and made[0] != made[1]
 
 
 @settings(max_examples=60, deadline=None)
