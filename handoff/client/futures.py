@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, InvalidStateError
 from typing import NoReturn, cast
 
+from handoff.client.run import waits_text
 from handoff.client.state import RunState
 from handoff.client.waiting import Awaited, T
 from handoff.errors import ResultTimeout
@@ -62,7 +63,8 @@ class CallFuture(Awaited[T]):
         return True
 
     def _late(self, timeout: float | None) -> ResultTimeout:
-        return ResultTimeout(f"{self._run_state.graph.dag_id!r} is not over after {timeout:g} s; it goes on")
+        state = self._run_state
+        return ResultTimeout(f"{state.graph.dag_id!r} is not over after {timeout:g} s{waits_text(state)}; it goes on")
 
     def _look(self) -> None:
         """Something is new, on the loop's thread. The value counts as soon as it is here: that its run is over is heard later."""

@@ -156,13 +156,18 @@ def wait_over(state: RunState, timeout: float | None) -> None:
         raise ResultTimeout(timeout_text(state, timeout)) from None
 
 
+def waits_text(state: RunState) -> str:
+    """What it waits for, where it does, for a person whose patience ended."""
+    progress = state.progress
+    return f"; it waits: {progress.waits_for}" if progress is not None and progress.waits_for else ""
+
+
 def timeout_text(state: RunState, timeout: float | None) -> str:
     """What a person is told whose patience ended."""
     progress = state.progress
-    waits = f"; it waits: {progress.waits_for}" if progress is not None and progress.waits_for else ""
     done = ""
     if progress is not None:
-        done = f" ({progress.done} of {progress.total} function{'s' * (progress.total != 1)} done{waits})"
+        done = f" ({progress.done} of {progress.total} function{'s' * (progress.total != 1)} done{waits_text(state)})"
     return f"run {state.run} of {state.graph.dag_id!r} is not over after {timeout:g} s{done}; it goes on" if timeout is not None else ""
 
 
@@ -199,7 +204,8 @@ def wait_known(state: RunState, task: int, deadline: float | None) -> None:
                 state.raise_if_failed()
             check_may_wait(state.core, "results can't be waited for here")
             if not happened.wait(None if deadline is None else bounded(max(0.0, deadline - time.monotonic()))):
-                raise ResultTimeout(f"the result of item {state.name_of(task)!r} is not here in time; the map ends, and what runs for it")
+                raise ResultTimeout(f"the result of item {state.name_of(task)!r} is not here in time{waits_text(state)}; "
+                                    "the map ends, and what runs for it")
             happened.clear()
     finally:
         state.watchers.remove(happened.set)

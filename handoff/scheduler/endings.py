@@ -10,8 +10,8 @@ from handoff.scheduler.runs import Run
 
 
 def tell_progress(ledger: Ledger, now: float, run: Run) -> None:
-    """Say how far it is, but not too often."""
-    if run.progress_due or run.values_only:
+    """Say how far it is, but not too often. Of a single call nobody would look at it, unless it waits for what is not there."""
+    if run.progress_due or (run.values_only and not run.unmet and not run.progress_said[2]):
         return
     if now < run.progress_at + ledger.settings.progress_seconds:   # added as below: a difference could round below it for ever
         run.progress_due = True

@@ -9,6 +9,7 @@ from queue import Queue
 from typing import Any
 
 import pytest
+from witness import PATIENCE_SECONDS
 
 import handoff
 from handoff import errors
@@ -102,3 +103,14 @@ def test_endless_patience_is_for_ever(cluster: handoff.LocalCluster) -> None:
         assert client.submit(abs, -1).result(float("inf")) == 1
         assert client.start(one()).result(1e30)["one"] == 1
         assert list(client.map(abs, [-1, -2], timeout=1e12)) == [1, 2]
+
+
+def test_whose_patience_ends_is_told_what_a_single_call_waits_for(client: handoff.Client) -> None:
+    """A node that is not there, say: nothing else would tell of it before it is given up."""
+    future = client.submit(abs, -1, node="nowhere")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while "it waits" not in (told := str(answer_of(lambda: future.result(0.05)))):
+        assert time.monotonic() < deadline, told
+    assert told == ("'abs' is not over after 0.05 s; it waits: abs waits for node 'nowhere', which is not there; present: 'node-1'; "
+                    "it goes on")
+    assert future.cancel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler_story import Accepted, Cluster, Forget, Plan, RunDone, RunFailed, Submit, many
+from scheduler_story import Accepted, Cluster, Forget, Plan, RunDone, RunFailed, Submit, kind, many
 
 from handoff.messages import Ask, NodeGone, Peers, Placed, Progress
 from handoff.scheduler.outbox import LATER_SECONDS
@@ -88,6 +88,18 @@ def test_nobody_is_told_of_progress() -> None:
     cluster = started()
     cluster.wait(5.0)
     assert not cluster.told(Progress)
+
+
+def test_a_call_that_waits_for_what_is_not_there_says_so() -> None:
+    """Once, and again when it is there: whoever waits for the value is told what for when his patience ends."""
+    cluster = started()
+    cluster.hear("client", Submit(7, "pinned", many(1, kind(node="n9")), values_only=True, body=b"work"))
+    cluster.wait(1.0)
+    cluster.wait(5.0)
+    cluster.join("n9")
+    cluster.wait(5.0)
+    said = [message.waits_for for _, message in cluster.said if isinstance(message, Progress) and message.run == 3]
+    assert said == ["work waits for node 'n9', which is not there; present: 'n1', 'n2'", ""]
 
 
 def test_a_client_that_leaves_before_it_was_told_leaves_nothing_behind() -> None:
