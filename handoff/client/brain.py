@@ -17,7 +17,7 @@ from handoff.client.reach import RESTARTED, Reach, out_of_reach
 from handoff.client.table import ANNOUNCED, MISSING, Table, by_node, nbytes_of, part_of
 from handoff.columns import Ints, Longs, ints, longs
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
-from handoff.machine import Dropped, Ended, Joined, Lost, Received, Resumed, Send, Tick
+from handoff.machine import Close, Dropped, Ended, Joined, Lost, Received, Resumed, Send, Tick
 from handoff.settings import ClientSettings
 
 
@@ -367,6 +367,7 @@ class ClientBrain:
     def _tick(self, now: float) -> None:
         if why := self._absence.too_long(now):
             self._give_up(why)
+            self._effects.append(Close(COORDINATOR, why))    # or what was given up would go on for nobody, if it was only asleep
         for peer in self._reach.due(now):
             for table in list(self._runs.values()):
                 if table.needs(peer):

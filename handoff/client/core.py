@@ -82,7 +82,7 @@ class Core:
             events.Answered: self._answered,
             events.Unanswered: self._unanswered,
             events.Unfetched: lambda effect: self._with(effect.token, lambda state: state.unfetched(effect.task, effect.failure)),
-            Close: lambda effect: None,
+            Close: lambda effect: self._session.begin_anew(effect.reason),
         }
         self._loop = new_event_loop()
         self.thread = threading.Thread(target=self._main, name="handoff-client", daemon=True)

@@ -74,6 +74,19 @@ class SessionClient:
         if self._session.is_lost:
             self._end(f"{self._session.kept_bytes} bytes are unacknowledged, more than the settings allow")
 
+    def begin_anew(self, reason: str) -> None:
+        """What was said is of no use any more: have a fresh session, as soon as there is a connection. The former one is left."""
+        if self._is_over:
+            return
+        self._me, self._session = NOBODY, Session(self._settings.unacknowledged_bytes_max)
+        link, self._link = self._link, None
+        if link is not None:
+            link.close(reason, bye=True)
+            self._emit(Dropped(COORDINATOR))
+        if self._redialling is not None:
+            self._redialling.cancel()      # it may have told who we were
+        self._redialling = asyncio.create_task(self._redial(), name="handoff-redial")
+
     async def drain(self) -> None:
         """Wait until more may be said without piling it up here."""
         if self._link is not None:

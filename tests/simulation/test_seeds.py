@@ -23,6 +23,7 @@ ONCE_FAILED = [
     (30085, "vanish"), (40235, "kills"), (43045, "kills"), (43216, "vanish"), (43839, "everything"), (46029, "everything"),
     (46329, "everything"), (48865, "kills"), (51055, "kills"), (52099, "everything"), (53714, "pauses"), (70, "kills"), (60039, "late"),
     (700223, "lost-stragglers"), (900268, "everything"), (900440, "everything"),
+    (1304679, "cuts"), (1304801, "everything"), (1320007, "halts"),
 ]
 
 

@@ -16,7 +16,7 @@ from handoff.errors import ConnectionLost, Refused
 from handoff.greetings import STOPS
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Dropped, Ended, Joined, Lost, Received, Resumed
-from handoff.messages import Alive, EndRun, Hello, Progress, Report, Unreachable, Welcome
+from handoff.messages import Alive, EndRun, Forget, Hello, Progress, Report, Unreachable, Welcome
 from handoff.messages import Refused as RefusedMessage
 from handoff.settings import MIB, WireSettings
 from handoff.transport import session_client
@@ -252,6 +252,23 @@ async def test_a_coordinator_that_is_stopped_is_dialled_until_it_is_started_agai
     await cluster.open(port)
     await member.noted.until(lambda: len(member.noted.of(Welcome)) == 2)
     assert not member.noted.of(Lost)
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+async def test_a_client_that_begins_anew_leaves_its_former_session(cluster: Cluster, is_connected: bool) -> None:
+    """What it said is void, whether the connection stands or not; the coordinator gets to know a new client."""
+    client = await cluster.join(role="client", name="me")
+    if not is_connected:
+        client.break_off()
+        await client.noted.until(lambda: client.noted.of(Dropped))
+        client.session.send(Forget(RunId(1)))
+    client.session.begin_anew("given up")
+    await client.noted.until(lambda: len(client.noted.of(Welcome)) == 2)
+    client.session.send(Forget(RunId(2)))
+    await cluster.noted.until(lambda: runs(cluster.noted))
+    assert runs(cluster.noted) == [2] and not client.noted.of(Resumed)
+    assert [event.peer for event in cluster.noted.of(Joined)] == [1, 2]
+    assert cluster.noted.of(Lost) == ([Lost(PeerId(1), "given up")] if is_connected else [])
 
 
 @pytest.mark.parametrize("heard", [0, 3])

@@ -8,8 +8,8 @@ from handoff.client import events
 from handoff.client.brain import ClientBrain
 from handoff.columns import ints, longs
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
-from handoff.machine import Received, Send
-from handoff.messages import PROTOCOL, Chunk, Drain, Hello, Missing, Peers, Results
+from handoff.machine import Close, Received, Send
+from handoff.messages import PROTOCOL, Chunk, Drain, Hello, Missing, Peers, Results, Welcome
 from sim.exchange import Exchange
 from sim.oracles import Bug
 from sim.process import Process
@@ -27,6 +27,7 @@ class Client(Process):
     def __init__(self, stage: Stage, name: str) -> None:
         super().__init__(stage, name, ClientBrain(stage.options.settings.client))
         self.me: PeerId = NOBODY
+        self.met = b""                # the boot of the coordinator that let it in
         self.jobs: dict[int, Job] = {}
         self.over: dict[int, events.RunOver] = {}
         self.has_been_away = False    # so long that the coordinator took it for gone
@@ -61,12 +62,13 @@ class Client(Process):
         self.post(events.Question(Drain(name, DRAIN_TOKEN)))
 
     def _greeting(self) -> Hello:
-        return Hello(PROTOCOL, "0", "3", "client", self.host, self._hello.boot, peer=self.me)
+        return Hello(PROTOCOL, "0", "3", "client", self.host, self._hello.boot, peer=self.me, coordinator=self.met)
 
-    def _welcomed(self, me: PeerId) -> None:
+    def _welcomed(self, welcome: Welcome) -> None:
         self.has_been_away |= self.me != NOBODY
-        self.me = me
-        self.post(events.Welcomed(me))
+        self.me, self.met = welcome.peer, welcome.coordinator
+        self.exchange.start_anew()
+        self.post(events.Welcomed(welcome.peer))
         waiting, self._waiting = self._waiting, []
         for job in waiting:
             self.submit(job)
@@ -114,6 +116,8 @@ class Client(Process):
             case events.Available(token, tasks):
                 for task in tasks:
                     self.clock.after(self.lots.choice((0.0, 0.1, 5.0)), self.run, self.post, events.Fetch(token, task))
+            case Close():
+                self.session.begin_anew()
             case events.UploadValue(peer, token, run, tasks):
                 self._upload(peer, self.jobs[token], run, list(tasks))
             case events.RunOver(token):

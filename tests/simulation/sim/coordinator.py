@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from handoff.greetings import DRAINED
+from handoff.greetings import DRAINED, STOPS
 from handoff.machine import Close, Joined, Lost, Note, Received, Send
 from handoff.messages import Drain, Report, RunDone
 from handoff.scheduler.scheduler import Scheduler
@@ -14,17 +14,30 @@ from sim.process import Process
 from sim.sessions import SessionServer
 from sim.stage import Stage
 
+LIVES = 1000          # numbers of runs and peers in each of its lives: the real ones begin anew, but here they tell what was seen apart
+
 
 class Coordinator(Process):
-    """There is one, and it does not die."""
+    """There is one at a time. The next one, in a later `life`, knows nothing of what was before it."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, life: int = 0) -> None:
         options = stage.options
-        super().__init__(stage, "coordinator", Scheduler(options.settings.scheduler, options.allocator()))
-        self.sessions = self.acceptor = SessionServer(self, self._heard)
+        super().__init__(stage, "coordinator", Scheduler(options.settings.scheduler, options.allocator(), first_run=LIVES * life + 1))
+        self.life = life
+        self.sessions = self.acceptor = SessionServer(self, self._heard, stage.boot(), LIVES * life + 1)
         stage.network.listen(self)
         self._is_overdue = False
         self.start()
+
+    def stop(self) -> None:
+        """SIGTERM: it says so to everybody, and ends."""
+        self.sessions.close_all(STOPS)
+        self.kill()
+
+    def kill(self, silently: bool = False) -> None:
+        """It ends, and with it all that it knew."""
+        super().kill(silently)
+        self.oracles.all_forgotten()
 
     def _heard(self, event: Any) -> None:
         match event:

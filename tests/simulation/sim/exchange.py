@@ -162,6 +162,10 @@ class Exchange:
 
     def _met(self, end: End, message: Message) -> None:
         if isinstance(message, Hello):
+            mine = self.hello().coordinator
+            if message.coordinator and mine and message.coordinator != mine:   # it has the number of somebody else
+                end.close()
+                return
             end.facts, end.slowness = message.peer, self.process.options.link_seconds
             self._links.setdefault(message.peer, []).append(end)
             end.send(self.letters.write(Welcome(message.peer, me=self.hello().peer)))

@@ -14,10 +14,10 @@ class Fault:
     """One thing that goes wrong."""
 
     at: float
-    kind: str          # "reset", "cut", "cut-one-way", "pause", "kill", "vanish", "join", "kill-client", "drain", "terminate"
+    kind: str          # "reset", "cut", "cut-one-way", "pause", "kill", "vanish", "join", "kill-client", "drain", "terminate", "restart"
     subject: str       # a host
     other: str = ""    # for cuts: the host at the other end
-    seconds: float = 0.0  # how long it lasts; for kills and drains: until the node comes back
+    seconds: float = 0.0  # how long it lasts; for kills, drains and restarts: until it comes back
 
 
 def draw_faults(lots: Random, options: Options, jobs: list[Job]) -> list[Fault]:
@@ -47,6 +47,11 @@ def draw_faults(lots: Random, options: Options, jobs: list[Job]) -> list[Fault]:
                 case "pauses":
                     seconds = lots.choice((0.1, 1.0, 4.0, 12.0)) * lots.uniform(0.5, 1.5)
                     plan.append(Fault(at, "pause", lots.choice(everyone[1:]), seconds=seconds))
+                case "halts":
+                    plan.append(Fault(at, "pause", "coordinator", seconds=lots.choice((0.1, 1.0, 4.0, 12.0)) * lots.uniform(0.5, 1.5)))
+                case "restarts":
+                    kind = "restart" if lots.random() < 0.5 else "kill"
+                    plan.append(Fault(at, kind, "coordinator", seconds=lots.choice((0.0, 0.5, 3.0, 12.0))))
                 case "drains":
                     kind = "drain" if lots.random() < 0.5 else "terminate"
                     plan.append(Fault(at, kind, lots.choice(hosts), seconds=lots.choice((0.2, 2.0, 15.0))))

@@ -7,7 +7,7 @@ from typing import Any
 
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Close, Received, Send
-from handoff.messages import PROTOCOL, Abandon, Drain, DropCode, EndRun, Hello, Peers, Plan, Unreachable
+from handoff.messages import PROTOCOL, Abandon, Drain, DropCode, EndRun, Hello, Peers, Plan, Unreachable, Welcome
 from handoff.node.brain import NodeBrain
 from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Execute, HandBack, Kill, Spawn, Stream, Welcomed
 from handoff.resources import Amounts
@@ -29,6 +29,7 @@ class Node(Process):
         self.store: dict[tuple[RunId, int], bytes] = {}
         self.codes: dict[bytes, bytes] = {}
         self.me: PeerId = NOBODY
+        self.met = b""                           # the boot of the coordinator that let it in
         self.ended: dict[RunId, float] = {}
         self.abandoned: dict[tuple[RunId, int, int], float] = {}
         self.returns_after = 1.0                 # when it has left in order
@@ -43,10 +44,11 @@ class Node(Process):
         self.session.connect()
 
     def _greeting(self) -> Hello:
-        return Hello(PROTOCOL, "0", "3", "node", self.host, self.hello.boot, peer=self.me, address=(self.host, 1))
+        return Hello(PROTOCOL, "0", "3", "node", self.host, self.hello.boot, peer=self.me, address=(self.host, 1), coordinator=self.met)
 
-    def _welcomed(self, me: PeerId) -> None:
-        self.me = me
+    def _welcomed(self, welcome: Welcome) -> None:
+        me = welcome.peer
+        self.me, self.met = me, welcome.coordinator
         self.exchange.start_anew()
         self.oracles.node_is(self, me)
         self.post(Welcomed(me))

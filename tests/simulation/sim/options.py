@@ -30,6 +30,9 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "hasty-drains": ("drains", "hasty", "relays", "kills", "pauses", "resets"),
     "broadcasts": ("broadcasts", "joins", "mishaps", "resets"),
     "lost-broadcasts": ("broadcasts", "kills", "vanish", "apart", "drains", "mishaps"),
+    "halts": ("halts", "pauses", "kills", "resets"),
+    "restarts": ("restarts", "mishaps", "resets"),
+    "lost-restarts": ("restarts", "halts", "drains", "kills", "cuts", "client_kills", "joins"),
     "everything": ("mishaps", "resets", "cuts", "pauses", "kills", "vanish", "joins", "client_kills"),
 }
 HARMLESS = {"mishaps", "resets", "joins", "late", "relays", "stragglers", "broadcasts"}  # no node is ever lost by these
@@ -97,7 +100,7 @@ def draw_options(seed: int, profile: str | None = None) -> Options:
         offers=offers,
         joiners=joiners,
         clients=lots.choice((1, 1, 2)),
-        jobs=lots.choice((1, 1, 2, 3)),
+        jobs=lots.choice((1, 1, 2, 3)) + (4 if "restarts" in faults else 0),   # some for each of its lives
         tasks_max=lots.choice((8, 20, 40)) if "stragglers" not in faults else 60,
         fault_seconds=lots.choice((2.0, 10.0, 30.0)),
         delay_seconds=lots.choice((0.0001, 0.0005, 0.01)),

@@ -105,6 +105,12 @@ class Oracles:
         for watch in self.watches.values():
             watch.losses += 1
 
+    def all_forgotten(self) -> None:
+        """The coordinator has ended: whatever it counted on is void."""
+        for peer in self.node_peers:
+            self.forgotten(peer)
+        self.ended.update(dict.fromkeys(self.watches))
+
     def heard(self, peer: PeerId, message: Message) -> None:
         """The coordinator was told of attempts."""
         self.attempts.heard(message)

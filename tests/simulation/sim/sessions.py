@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from handoff.greetings import DRAINED
+from handoff.greetings import DRAINED, STOPS
 from handoff.ids import COORDINATOR, NOBODY, PeerId
-from handoff.machine import Dropped, Joined, Lost, Received, Resumed
+from handoff.machine import Dropped, Ended, Joined, Lost, Received, Resumed
 from handoff.messages import Bye, Hello, Message, Refused, Welcome
 from sim.network import End
 from sim.numbering import Frame, Numbering
@@ -26,11 +26,11 @@ class Kept:
 class SessionServer:
     """The coordinator's shell: who is in, resuming, and the probe when a node's connection breaks."""
 
-    def __init__(self, process: Process, heard: Callable[[Any], None]) -> None:
-        self.process, self.heard = process, heard
+    def __init__(self, process: Process, heard: Callable[[Any], None], boot: bytes, first: int) -> None:
+        self.process, self.heard, self.boot = process, heard, boot
         self.network, self.letters = process.stage.network, process.stage.letters
         self.kept: dict[PeerId, Kept] = {}
-        self._next = 1
+        self._next = first
 
     def send(self, peer: PeerId, message: Message) -> None:
         """Say it, now or after a reconnect."""
@@ -46,6 +46,11 @@ class SessionServer:
         if kept is not None and kept.end is not None:
             kept.end.send(self.letters.write(Bye(reason)))
             kept.end.close()
+
+    def close_all(self, reason: str) -> None:
+        """Say goodbye to all."""
+        for peer in list(self.kept):
+            self.close(peer, reason)
 
     # ── what connections say ────────────────────────────────────────────────
 
@@ -100,7 +105,7 @@ class SessionServer:
         self._next += 1
         kept = self.kept[peer] = Kept(hello, Numbering())
         kept.end, end.facts = end, peer
-        end.send(self.letters.write(Welcome(peer)))
+        end.send(self.letters.write(Welcome(peer, coordinator=self.boot)))
         self.heard(Joined(peer, hello))
 
     def _probe(self, peer: PeerId, kept: Kept) -> None:
@@ -122,7 +127,7 @@ class SessionClient:
     """A node's or client's shell: dials, dials again with growing pauses, resumes."""
 
     def __init__(
-        self, process: Process, hello: Hello, heard: Callable[[Any], None], welcomed: Callable[[PeerId], None],
+        self, process: Process, hello: Hello, heard: Callable[[Any], None], welcomed: Callable[[Welcome], None],
         drained: Callable[[], None] | None = None,
     ) -> None:
         self.process, self.hello, self.heard, self.welcomed, self.drained = process, hello, heard, welcomed, drained
@@ -144,6 +149,15 @@ class SessionClient:
         frame = self._numbering.wrap(self.letters.write(message))
         if self._end is not None:
             self._end.send(frame)
+
+    def begin_anew(self) -> None:
+        """What was said is void."""
+        self.me, self._numbering = NOBODY, Numbering()
+        for end in [end for end in self.process.ends if end.handler is self]:    # one that is being dialled, too
+            if end is self._end:
+                end.send(self.letters.write(Bye("begins anew")))
+            end.close()
+            self.broke(end, "begins anew")
 
     def close(self) -> None:
         """Leave for good."""
@@ -168,10 +182,13 @@ class SessionClient:
             return
         elif not isinstance(frame, Frame):  # a goodbye: the coordinator has forgotten us
             end.close()
-            if self.letters.read(frame).reason == DRAINED and self.drained is not None:
+            reason = self.letters.read(frame).reason
+            if reason == DRAINED and self.drained is not None:
                 self.drained()
-            else:
-                self.broke(end, "goodbye")
+                return
+            if reason == STOPS:
+                self.heard(Ended(COORDINATOR, reason))
+            self.broke(end, "goodbye")
         elif self._numbering.unwrap(frame):
             self.heard(Received(COORDINATOR, self.letters.read(frame.letter)))
 
@@ -189,7 +206,7 @@ class SessionClient:
         else:
             self._numbering = Numbering()
             self.me = answer.peer
-            self.welcomed(answer.peer)
+            self.welcomed(answer)
 
     def broke(self, end: End, reason: str) -> None:
         """The connection is gone."""

@@ -62,7 +62,8 @@ class Sim:
             self.clients[name] = Client(self.stage, name)
         trouble = 0.15 if "mishaps" in options.faults else 0.0
         for number in range(1, options.jobs + 1):
-            at = lots.workload.choice((0.0, 0.3, 1.0)) + lots.workload.random() * options.fault_seconds * 0.3
+            spread = 1.5 if "restarts" in options.faults else 0.3
+            at = lots.workload.choice((0.0, 0.3, 1.0)) + lots.workload.random() * options.fault_seconds * spread
             client, tasks = lots.workload.randrange(options.clients), lots.workload.randint(1, options.tasks_max)
             job = (
                 draw_broadcast(lots.workload, number, list(options.offers), client=client, at=at, trouble=trouble)
@@ -80,6 +81,9 @@ class Sim:
         self.faults = draw_faults(lots.faults, options, self.jobs)
         for fault in self.faults:
             self.clock.at(fault.at, self._strike, fault)
+
+    def _start_coordinator(self) -> None:
+        self.coordinator = Coordinator(self.stage, self.coordinator.life + 1)
 
     def _start_node(self, offer: Offer) -> None:
         before = self.nodes.get(offer.name)
@@ -110,6 +114,10 @@ class Sim:
                     process.freeze()
                     self._frozen_until[process] = max(until, self._frozen_until.get(process, 0.0))
                     self.clock.at(until, self._thaw, process)
+            case "restart" | "kill" if fault.subject == "coordinator":
+                if self.coordinator.alive:
+                    (self.coordinator.stop if fault.kind == "restart" else self.coordinator.kill)()
+                    self.clock.at(until, self._start_coordinator)
             case "kill" | "vanish":
                 node = self.nodes.get(fault.subject)
                 if node is not None and node.alive:

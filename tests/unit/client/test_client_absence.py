@@ -7,7 +7,7 @@ from test_client_brain import Bench, of, program, sent
 from handoff.client import events
 from handoff.greetings import STOPS
 from handoff.ids import COORDINATOR, PeerId, RunId
-from handoff.machine import Dropped, Ended, Lost, Resumed, Send
+from handoff.machine import Close, Dropped, Ended, Lost, Resumed, Send
 from handoff.messages import Accepted, Ask, Cancel, Drain, Submit
 
 
@@ -29,6 +29,17 @@ def test_a_stopped_coordinator_ends_what_it_did_at_once_and_is_waited_for() -> N
     effects = bench.tell(events.Welcomed(PeerId(1)))
     assert effects == [Send(COORDINATOR, Submit(3, "dag", program([True])))]
     assert of(bench.hear(COORDINATOR, Accepted(3, RunId(1))), events.RunAccepted)
+
+
+def test_a_coordinator_that_was_given_up_is_left() -> None:
+    """It may only have been asleep: what was given up here would go on there for nobody, and its results would stay."""
+    bench = Bench().running()
+    bench.tell(Dropped(COORDINATOR))
+    effects = bench.wait(10.1)
+    assert of(effects, events.RunOver) and [each.peer for each in of(effects, Close)] == [COORDINATOR]
+    bench.tell(events.ForgetRun(1))
+    assert bench.tell(events.Welcomed(PeerId(11))) == []
+    assert sent(start(bench, 2), Submit)
 
 
 def test_a_stopped_coordinator_that_does_not_come_back_is_given_up() -> None:
