@@ -46,3 +46,19 @@ def test_large_values_come_from_other_nodes_than_their_makers() -> None:
     sims = [Sim(seed, "broadcasts", checks=False).run() for seed in range(2000, 2030)]
 
     assert sum(sim.oracles.relayed for sim in sims) > 30
+
+
+def test_detached_runs_are_taken_over_when_their_clients_are_killed() -> None:
+    """Most end well with somebody else, who gets all values, those that the first client had included."""
+    sims = [Sim(seed, "heirs", checks=False).run() for seed in range(3000, 3030)]
+
+    heirs = [client for sim in sims for name, client in sim.clients.items() if name.endswith("heir")]
+    assert sum(over.done is not None for heir in heirs for over in heir.over.values()) >= 8
+
+
+def test_runs_are_done_by_coordinators_that_were_started_again() -> None:
+    """Stopped or killed in mid-run: what is asked for later is done by the next one, by nodes that were there before."""
+    sims = [Sim(seed, "restarts", checks=False).run() for seed in range(4000, 4020)]
+
+    later = [over for sim in sims for client in sim.clients.values() for over in client.over.values() if over.run > 1000]
+    assert sum(over.done is not None for over in later) >= 20

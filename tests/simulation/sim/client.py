@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from handoff.client import events
@@ -18,6 +19,7 @@ from sim.stage import Stage
 from sim.workload import Job
 
 UPLOAD_INLINE_BYTES = 300
+HEIR_TOKENS = 500_000       # of runs that are taken over, above those that were begun
 DRAIN_TOKEN = 1_000_000     # above those of runs
 
 
@@ -32,7 +34,7 @@ class Client(Process):
         self.over: dict[int, events.RunOver] = {}
         self.has_been_away = False    # so long that the coordinator took it for gone
         self.forgotten: dict[int, None] = {}
-        self._waiting: list[Job] = []
+        self.waiting: list[tuple[Callable[[Job], None], Job]] = []   # what the user wants, as soon as there is a connection
         self._whole: dict[tuple[PeerId, int, int], bytes] = {}
         self._pieces: dict[tuple[PeerId, int, int], bytearray] = {}
         self._hello = Hello(PROTOCOL, "0", "3", "client", name, stage.boot())
@@ -44,13 +46,23 @@ class Client(Process):
     def submit(self, job: Job) -> None:
         """The user starts a run, as soon as there is a connection."""
         if self.me == NOBODY:
-            self._waiting.append(job)
+            self.waiting.append((self.submit, job))
             return
         self.jobs[job.submit.token] = job
         self.oracles.submitted(self, job)
         self.post(events.Start(job.submit))
         if job.cancel_after is not None:
             self.clock.after(job.cancel_after, self.run, self.post, events.CancelRun(job.submit.token, "the user changed their mind"))
+
+    def attach(self, job: Job) -> None:
+        """The user takes over the detached run of a client that is gone."""
+        if self.me == NOBODY:
+            self.waiting.append((self.attach, job))
+            return
+        token = HEIR_TOKENS + job.submit.token
+        self.jobs[token] = job
+        self.oracles.attached(self, token, job)
+        self.post(events.Attach(token, RunId(job.run)))
 
     def forget(self, token: int) -> None:
         """The user lets go of the results."""
@@ -69,9 +81,9 @@ class Client(Process):
         self.me, self.met = welcome.peer, welcome.coordinator
         self.exchange.start_anew()
         self.post(events.Welcomed(welcome.peer))
-        waiting, self._waiting = self._waiting, []
-        for job in waiting:
-            self.submit(job)
+        waiting, self.waiting = self.waiting, []
+        for ask, job in waiting:
+            ask(job)
 
     def _heard(self, event: Any) -> None:
         if isinstance(event, Received) and isinstance(event.message, Peers):
@@ -119,7 +131,10 @@ class Client(Process):
             case Close():
                 self.session.begin_anew()
             case events.UploadValue(peer, token, run, tasks):
-                self._upload(peer, self.jobs[token], run, list(tasks))
+                if token >= HEIR_TOKENS:   # only who began it has them
+                    self.post(events.CancelRun(token, "a value that was uploaded is lost"))
+                else:
+                    self._upload(peer, self.jobs[token], run, list(tasks))
             case events.RunOver(token):
                 self.over[token] = effect
                 self.oracles.run_over(self, effect)

@@ -59,7 +59,7 @@ def draw_faults(lots: Random, options: Options, jobs: list[Job]) -> list[Fault]:
                     plan.append(Fault(at, "kill", lots.choice(hosts), seconds=lots.choice((0.2, 2.0, 15.0))))
                 case "vanish":
                     plan.append(Fault(at, "vanish", lots.choice(hosts), seconds=lots.choice((1.0, 12.0, 20.0))))
-                case "client_kills" if lots.random() < 0.4:
+                case "client_kills" if lots.random() < 0.4 or "heirs" in options.faults:
                     plan.append(Fault(at, "kill-client", lots.choice(clients)))
                 case _:
                     pass

@@ -33,6 +33,8 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "halts": ("halts", "pauses", "kills", "resets"),
     "restarts": ("restarts", "mishaps", "resets"),
     "lost-restarts": ("restarts", "halts", "drains", "kills", "cuts", "client_kills", "joins"),
+    "heirs": ("heirs", "client_kills", "resets", "mishaps"),
+    "heirs-of-losses": ("heirs", "client_kills", "kills", "vanish", "drains", "restarts"),
     "everything": ("mishaps", "resets", "cuts", "pauses", "kills", "vanish", "joins", "client_kills"),
 }
 HARMLESS = {"mishaps", "resets", "joins", "late", "relays", "stragglers", "broadcasts"}  # no node is ever lost by these

@@ -55,6 +55,7 @@ class Watch:
     losses: int = 0                                            # nodes lost, results unreachable: each may repeat a task
     missing: Counter[int] = field(default_factory=Counter)     # times the client asked again for it, or for what takes it
     over: RunOver | None = None
+    may_be_unknown: bool | None = None                         # once it was taken over: whether there may have been nothing to take over
 
 
 class Oracles:
@@ -121,6 +122,13 @@ class Oracles:
     def submitted(self, client: Client, job: Job) -> None:
         """A user started a run."""
         self.jobs[client.host, job.submit.token] = (client, job)
+
+    def attached(self, client: Client, token: int, job: Job) -> None:
+        """A user takes over a run: all that its former client got comes again."""
+        self.jobs[client.host, token] = (client, job)
+        watch = self.watches[RunId(job.run)]
+        watch.may_be_unknown = RunId(job.run) in self.ended or "restarts" in self.options.faults
+        watch.received, watch.over = {}, None
 
     def accepted(self, client: Client, token: int, run: RunId) -> None:
         """It has an id."""
@@ -398,5 +406,9 @@ class Oracles:
                 sure(job.impossible or (self.departures.draining and not job.submit.wait_for_nodes), text)
             case "ConnectionLost":
                 sure(self.options.has_losses, text)
+            case "ResultLost":   # who began it has it, and is gone
+                sure(watch.may_be_unknown is not None and len(job.program.object_tasks) and self.options.has_losses, text)
+            case "ExecutionError":
+                sure(watch.may_be_unknown, text)
             case _:
                 raise Bug(text)

@@ -74,6 +74,9 @@ class Sim:
             )
             if "stragglers" in options.faults:
                 let_straggle(lots.workload, job)
+            if "heirs" in options.faults:
+                detach = lots.workload.random() < 0.8
+                job.submit = replace(job.submit, detach=detach, values_only=not detach and job.submit.values_only)
             if lots.workload.random() < 0.08:
                 job.cancel_after = lots.workload.random() * 3
             self.jobs.append(job)
@@ -128,9 +131,21 @@ class Sim:
             case "join":
                 self._start_node(self.offers[fault.subject])
             case "kill-client":
-                self.clients[fault.subject].kill()
+                client = self.clients[fault.subject]
+                has_heir = client.alive and "heirs" in self.options.faults
+                client.kill()
+                if has_heir:
+                    self._inherit(client)
             case _:
                 raise ValueError(fault.kind)
+
+    def _inherit(self, dead: Client) -> None:
+        """Another client takes over what it left, some time later."""
+        lots = self.lots.faults
+        heir = self.clients[f"{dead.host}-heir"] = Client(self.stage, f"{dead.host}-heir")
+        for job in dead.jobs.values():
+            if job.submit.detach and job.run:
+                self.clock.after(lots.choice((0.0, 0.5, 8.0)) * lots.random(), heir.run, heir.attach, job)
 
     def _drain(self, fault: Fault, until: float) -> None:
         """A client asks for it, or the node itself; it comes back some time after it has left."""
@@ -216,7 +231,7 @@ class Sim:
             client = self.clients[f"client-{job.client}"]
             if client.alive and job.submit.token not in client.over:
                 return False
-        return all(not client.alive or client.brain.idle for client in self.clients.values())
+        return all(not client.alive or (client.brain.idle and not client.waiting) for client in self.clients.values())
 
     def _all_quiet(self) -> bool:
         return not self._left_over()
