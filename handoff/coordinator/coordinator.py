@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from handoff.address import is_loopback
+from handoff.coordinator.runlog import RunLog
 from handoff.coordinator.shortened import shortened
 from handoff.errors import HandoffError, InvariantViolation, ProtocolError
 from handoff.greetings import STOPS
@@ -21,7 +22,7 @@ from handoff.ids import PeerId
 from handoff.log import log
 from handoff.loop import Driver
 from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick, Unsaid
-from handoff.messages import PROTOCOL, Accepted, Hello, Message, Refused, RunDone, RunFailed, Submit
+from handoff.messages import PROTOCOL, Hello, Message, Refused, Submit
 from handoff.resources import Amounts, describe
 from handoff.scheduler import learned
 from handoff.scheduler.allocator import Allocator
@@ -66,7 +67,7 @@ class Coordinator:
         self._stopped = asyncio.Event()
         self._failure: Exception | None = None
         self._here: dict[PeerId, Hello] = {}  # who is in
-        self._asked: dict[tuple[PeerId, int], dict[str, Any]] = {}  # runs that were submitted and not answered, as the log has them
+        self._runs = RunLog()
 
     async def start(self) -> None:
         """Listen. Raises ConfigError when the port is taken or the address is not ours."""
@@ -196,23 +197,13 @@ class Coordinator:
             case Resumed(peer):
                 log.info("peer.resumed", peer=peer, name=self._here[peer].name)
             case Received(peer, Submit() as submit):
-                client = self._here[peer].name if peer in self._here else ""
-                self._asked[peer, submit.token] = {"name": submit.name, "tasks": len(submit.program.kind), "client": client}
+                self._runs.asked(peer, submit, self._here[peer].name if peer in self._here else "")
         self._driver.post(event)
 
     def _perform(self, effect: Any) -> None:
         match effect:
             case Send(peer, message):
-                match message:
-                    case Accepted(token, run):
-                        log.info("run.accepted", run=run, **self._asked.pop((peer, token), {}))
-                    case Refused(code, text, token) if (asked := self._asked.pop((peer, token), None)) is not None:
-                        log.warning("run.refused", **asked, error=code, text=text)
-                    case RunDone(run):
-                        log.info("run.done", run=run, tasks=len(message.nodes), bytes_moved=message.bytes_moved)
-                    case RunFailed(run):
-                        node, attempt = message.node, message.attempt
-                        log.warning("run.failed", run=run, error=message.code, text=message.text, node=node, attempt=attempt)
+                self._runs.said(peer, message)
                 self._send(peer, message)
             case Close(peer, reason):
                 log.warning("peer.forgotten", peer=peer, name=self._leave(peer), reason=reason)
@@ -237,6 +228,5 @@ class Coordinator:
     def _leave(self, peer: PeerId) -> str:
         """The name of who is not in any more; it is free for another."""
         hello = self._here.pop(peer, None)
-        for asked in [asked for asked in self._asked if asked[0] == peer]:
-            del self._asked[asked]
+        self._runs.left(peer)
         return hello.name if hello is not None else ""
