@@ -72,7 +72,8 @@ def given_inputs(links: Links, inputs: Mapping[Hashable, Any] | None) -> Mapping
 
 def nested_too_deeply(function: Function) -> InvalidFunction:
     """The error of a function for whose call Python's stack is too small."""
-    return _wrong(function, "inline functions are nested too deeply in it, or one of its arguments holds a reference and itself")
+    return _wrong(function, "inline functions are nested too deeply in it, or one of its arguments holds a reference and itself; "
+                            "in a long chain of inline functions, let one in a hundred be a regular one")
 
 
 def roots(links: Links) -> dict[int, int]:
