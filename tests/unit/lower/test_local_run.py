@@ -138,7 +138,7 @@ def test_inline_functions_that_are_nested_too_deeply_are_told_as_on_a_cluster() 
 
     assert execute_local(nested(50, deeper)).results["end"] == 51
     for run in (execute_local, lower):
-        with pytest.raises(InvalidFunction, match=r"'end': inline functions are nested too deeply in it, or .*; .* let one in a hundred be a"):
+        with pytest.raises(InvalidFunction, match=r"'end': inline functions are nested too deeply in it, or .*; .* let one in a hundred"):
             run(nested(1000, deeper))
     with pytest.raises(FunctionFailed, match="in attempt 4: RecursionError"):
         execute_local(nested(50, endless))
