@@ -23,8 +23,13 @@ RANK_GROWTH = 1.5            # ranks are worked out anew when so many times as m
 RANK_OFTEN_MAX = 20_000      # in runs of at most so many tasks; in larger ones at every fourfold
 
 
-def judged(ledger: Ledger, now: float, number: RunId, peer: PeerId, submit: Submit) -> tuple[Run, bool] | Refused:
-    """The run that a submission asks for, its code kept, and whether the nodes have all that it needs; or why there is none."""
+def judged(
+    ledger: Ledger, now: float, number: RunId, peer: PeerId, submit: Submit, *, are_coming: bool = False
+) -> tuple[Run, bool] | Refused:
+    """The run that a submission asks for, its code kept, and whether the nodes have all that it needs; or why there is none.
+
+    What they lack is waited for where more nodes `are_coming`, as after a restart of the coordinator.
+    """
     program, most = submit.program, ledger.settings.tasks_max
     total = len(program.kind)
     if ledger.tasks + total > most:
@@ -41,7 +46,7 @@ def judged(ledger: Ledger, now: float, number: RunId, peer: PeerId, submit: Subm
         return Refused("ProtocolError", str(wrong), submit.token)
     nodes = [node for node in ledger.nodes.values() if not node.leaves]
     found = obstacle(program, [index for index, left in enumerate(run.left) if left], nodes, ledger.cluster)
-    may_wait = submit.wait_for_nodes or not nodes
+    may_wait = submit.wait_for_nodes or not nodes or are_coming
     if found is not None and (found.is_final or not (found.is_absence or may_wait)):
         ledger.codes.release(program.codes)
         return Refused(found.code, found.text, submit.token, program.kind.index(found.kind))

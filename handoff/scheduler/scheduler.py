@@ -60,6 +60,7 @@ class Scheduler:
         self.ledger.ready.is_whole = not isinstance(self.allocator, Greedy)
         self._next_run = first_run
         self._silence = Silence(settings)
+        self._coming_until: float | None = None   # from when the first comes whom a former process let in: other nodes are on their way
 
     # ── the shape of a brain ────────────────────────────────────────────────
 
@@ -232,7 +233,7 @@ class Scheduler:
 
     def _submit(self, now: float, peer: PeerId, submit: Submit) -> None:
         ledger, number = self.ledger, RunId(self._next_run)
-        judged = lifetimes.judged(ledger, now, number, peer, submit)
+        judged = lifetimes.judged(ledger, now, number, peer, submit, are_coming=now < (self._coming_until or 0.0))
         if isinstance(judged, Refused):
             ledger.out.send(peer, judged)
             return
@@ -252,6 +253,8 @@ class Scheduler:
 
     def _join(self, now: float, peer: PeerId, hello: Hello) -> None:
         ledger = self.ledger
+        if hello.coordinator and self._coming_until is None:
+            self._coming_until = now + self.settings.lost_seconds
         if hello.role != "node":
             client = ledger.clients[peer] = Client(peer, hello.name, hello.address[0])
             ledger.client_knows[peer] = client.knows

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from scheduler_story import Cluster, RunFailed, kind, many, program
+from scheduler_story import Cluster, Plan, RunFailed, kind, many, program
 
 from handoff.ids import RunId
+from handoff.messages import Alive
 from handoff.program import Flag, Kind
 from handoff.resources import amounts
 from handoff.scheduler import views
@@ -383,3 +384,26 @@ def test_a_run_is_given_up_for_a_group_of_which_some_are_done() -> None:
 
     [failed] = made.told(RunFailed)
     assert failed.text.endswith("; waited 5 s")
+
+
+def test_after_a_restart_of_the_coordinator_nodes_are_waited_for() -> None:
+    """Who was let in by the former process is back: what only another node can do is no mistake, as long as that may be on its way."""
+    made = Cluster(node_timeout_seconds=2.0, lost_seconds=10.0).join("client", "client", former=b"former").join("alpha")
+    made.submit(many(1, labelled({"gpu": 1})))
+    made.join("beta", offers={"gpu": 1})
+    assert made.told(Plan, "beta")
+    for _ in range(11):
+        made.wait(1.0)
+        for name in ("alpha", "beta"):
+            made.hear(name, Alive())
+    with pytest.raises(RuntimeError, match="no node can ever offer"):
+        made.submit(many(1, labelled({"gpu": 2})))
+
+
+def test_a_node_that_does_not_come_back_after_a_restart_is_given_up() -> None:
+    """With the same sentence, a little later."""
+    made = Cluster(node_timeout_seconds=2.0, lost_seconds=10.0).join("client", "client", former=b"former").join("alpha")
+    made.submit(many(1, labelled({"gpu": 1})))
+    made.wait(2.1)
+    failed = made.told(RunFailed)[0]
+    assert failed.code == "AllocationError" and "no node can ever offer" in failed.text and failed.text.endswith("; waited 2 s")
