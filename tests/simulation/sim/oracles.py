@@ -129,7 +129,8 @@ class Oracles:
         watch = self.watches[RunId(job.run)]
         watch.may_be_unknown = RunId(job.run) in self.ended or "restarts" in self.options.faults
         watch.received, watch.over = {}, None
-        self.attempts.upset()   # what was lost with its node is made again for the heir, though the first one may have got it
+        self.attempts.upset()   # what was lost with its node is made again for the heir, though the first one may have got it,
+        watch.losses += any(peer in self.lost for peer in self.node_peers)   # ... and what that takes
 
     def accepted(self, client: Client, token: int, run: RunId) -> None:
         """It has an id."""
