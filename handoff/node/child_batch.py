@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 from array import array
 from collections.abc import Callable, Mapping
 from itertools import accumulate
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from handoff.node.current import CurrentTask
 from handoff.node.shared_memory import SMALL_BYTES, SharedValue
+from handoff.wire.failures import LINES_ELSEWHERE
 from handoff.wire.values import files_of_code, unpack, unpack_code
 
 SCALE = 10_000                    # steps in one of anything, as in handoff.resources
@@ -100,8 +100,7 @@ class Library:
                 raise NotLoadable(f"the code of {name} is not on node {here}")
             try:
                 found = self._functions[digest] = unpack_code(data)
-                for file in files_of_code(data):   # what has that name here may be another version: its client has the lines
-                    linecache.cache[file] = (0, None, [], file)
+                LINES_ELSEWHERE.update(dict.fromkeys(files_of_code(data)))
             except BaseException as error:
                 raise NotLoadable(why_not(f"the code of {name}", error, here)) from error
         return found

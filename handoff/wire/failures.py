@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import linecache
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import sep
 from pathlib import Path
 
@@ -10,6 +13,9 @@ TEXT_MAX = 64 * 1024                 # characters; of longer texts the head and 
 
 _OURS = f"{Path(__file__).resolve().parent.parent}{sep}"  # frames of files under here say nothing about the user's code
 _PICKLERS = f"{sep}cloudpickle{sep}"                       # nor do these
+
+# Files of code that came by value. What has such a name here may be another version of it: the client, which has the lines, fills them in.
+LINES_ELSEWHERE: dict[str, None] = {}
 
 
 def describe_exception(error: BaseException) -> tuple[str, str, str]:
@@ -36,11 +42,27 @@ def _message(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     try:
-        told = traceback.TracebackException.from_exception(error, compact=True)
-        _hide_our_frames(told)
-        return "".join(told.format())
+        with _without_lines():
+            told = traceback.TracebackException.from_exception(error, compact=True)
+            _hide_our_frames(told)
+            return "".join(told.format())
     except BaseException as second:  # a user's __str__, __repr__ or __notes__; or a stack that is nearly used up
         return f"{_type_name(error)}: {_message(error)}\n(its traceback could not be written: {type(second).__name__})\n"
+
+
+@contextmanager
+def _without_lines() -> Iterator[None]:
+    """For a moment only: user code may look for its source, too."""
+    before = {file: linecache.cache.get(file) for file in LINES_ELSEWHERE}
+    linecache.cache.update((file, (0, None, [], file)) for file in before)
+    try:
+        yield
+    finally:
+        for file, entry in before.items():
+            if entry is not None:
+                linecache.cache[file] = entry
+            else:
+                linecache.cache.pop(file, None)
 
 
 def _hide_our_frames(told: traceback.TracebackException) -> None:

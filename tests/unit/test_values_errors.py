@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from subprocess import CalledProcessError
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from handoff.graph.calls import Call, Frame
-from handoff.wire.failures import TEXT_MAX
+from handoff.wire.failures import LINES_ELSEWHERE, TEXT_MAX
 from handoff.wire.values import describe_exception, pack_exception, unpack_exception
 
 
@@ -192,3 +193,18 @@ def test_groups_are_described_whole() -> None:
 def test_a_very_long_type_name_is_cut() -> None:
     """As every text is: it travels twice, in a sentence and by itself."""
     assert len(describe_exception(type("E" * 10_000_000, (Exception,), {})())[0]) <= TEXT_MAX
+
+
+def test_lines_of_code_that_came_by_value_are_the_clients_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of that name on the node may be another version. Nobody else who looks for source misses any."""
+    def fails() -> None:
+        raise ValueError("no")
+
+    monkeypatch.setitem(LINES_ELSEWHERE, __file__, None)
+    with pytest.raises(ValueError, match="no") as caught:
+        fails()
+    told = describe_exception(caught.value)[2]
+    assert f'File "{__file__}"' in told and "in fails" in told and "raise ValueError" not in told
+    assert inspect.getsource(fails).endswith('raise ValueError("no")\n')
+    monkeypatch.delitem(LINES_ELSEWHERE, __file__)
+    assert '    raise ValueError("no")\n' in describe_exception(caught.value)[2]
