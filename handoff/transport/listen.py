@@ -130,7 +130,11 @@ class Listener:
         reason, is_taken = "", False
         try:
             async with asyncio.timeout(self._settings.handshake_seconds):
-                if self._bulk is not None and await _first_byte(sock) == MAGIC[:1]:
+                first = await _first_byte(sock)
+                if not first:   # a coordinator that looks whether we are there, or whoever else does
+                    log.debug("link.probed", address=address)
+                    return
+                if self._bulk is not None and first == MAGIC[:1]:
                     await self._bulk(sock)
                     is_taken = True
                     return

@@ -239,6 +239,16 @@ async def test_silence_is_hung_up_on(house: House, said: Callable[[], list[str]]
     assert "said nothing useful within 0.3 s" in await logged(said, "link.refused")
 
 
+async def test_who_only_looks_whether_we_are_there_is_no_stranger(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """So does a coordinator whose connection to a node broke: that it was a peer with another secret was not true."""
+    address = await house.open()
+    with caplog.at_level(logging.DEBUG, logger="handoff"):
+        _, writer = await asyncio.open_connection(*address)
+        writer.close()
+        await logged(lambda: [record.getMessage() for record in caplog.records], "link.probed")
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 async def test_garbage_inside_tls_is_refused(house: House, said: Callable[[], list[str]]) -> None:
     """Also a member of the cluster has to introduce itself first."""
     address = await house.open()
