@@ -11,7 +11,7 @@ from handoff.client.family import family_of
 from handoff.errors import NotSerializable
 from handoff.graph.function import name_of
 from handoff.wire.failures import without_our_frames
-from handoff.wire.values import digest, digest_of_code, pack_code, unpicklable_part
+from handoff.wire.values import digest, pack_named, unpicklable_part
 
 
 class Code(NamedTuple):
@@ -37,14 +37,14 @@ class CodeTable:
         if known is not None:
             return known[0]
         try:
-            data = pack_code(code)
+            data, name = pack_named(code)
         except Exception as error:
             path, reason = unpicklable_part(code, error, "")
             raise NotSerializable(
                 f"{function!r}: {role} ({name_of(code)}) can't be sent to a node: {f'{path}: ' if path else ''}{reason}. "
                 "Make it inside the function, or pass as an argument what it is made from",
                 function=function, path=path) from without_our_frames(error)
-        entry = Code(digest_of_code(data), name_of(code), is_async(code), family_of(code))
+        entry = Code(name, name_of(code), is_async(code), family_of(code))
         self.bytes.setdefault(entry.digest, data)
         self._known[id(code)] = entry, code
         self._families[entry.digest] = entry.family

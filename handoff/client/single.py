@@ -18,7 +18,7 @@ from handoff.graph.dag import DAG
 from handoff.graph.options import options_of
 from handoff.graph.references import may_hold, references_in
 from handoff.program import Program
-from handoff.wire.values import digest_of_code, pack, pack_code
+from handoff.wire.values import pack, pack_named
 
 TEMPLATES_MAX = 256                  # code that travels by value is new each time it captures something new
 _LITERALS = [each.name for each in fields(Program)].index("literals")
@@ -58,7 +58,7 @@ class SingleCalls:
         if literal is None:
             return _as_graph(function, args, kwargs)
         try:
-            key = (digest_of_code(pack_code(function)), function.__name__, function.__qualname__, is_async(function))
+            key = (pack_named(function)[1], function.__name__, function.__qualname__, is_async(function))
         except Exception:
             return _as_graph(function, args, kwargs)  # which explains what is wrong
         template, options = self._templates.get(key), options_of(function)

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from handoff.node.current import CurrentTask
 from handoff.node.shared_memory import SMALL_BYTES, SharedValue
-from handoff.wire.failures import LINES_ELSEWHERE
-from handoff.wire.values import files_of_code, unpack, unpack_code
+from handoff.wire.values import unpack, unpack_code
 
 SCALE = 10_000                    # steps in one of anything, as in handoff.resources
 VARIADIC, AS_LIST, TREE = 0, 1, 2  # the numbers of program.Form, which a worker does without to start sooner
@@ -100,7 +99,6 @@ class Library:
                 raise NotLoadable(f"the code of {name} is not on node {here}")
             try:
                 found = self._functions[digest] = unpack_code(data)
-                LINES_ELSEWHERE.update(dict.fromkeys(files_of_code(data)))
             except BaseException as error:
                 raise NotLoadable(why_not(f"the code of {name}", error, here)) from error
         return found

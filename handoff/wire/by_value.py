@@ -10,7 +10,7 @@ import threading
 import typing
 import weakref
 from collections import ChainMap
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -24,22 +24,23 @@ def dumps(value: Any, take: Callable[[pickle.PickleBuffer], Any] | None = None) 
     return _dumped(_Pickler, value, take)
 
 
-def dumps_code(code: Callable[..., Any]) -> tuple[bytes, list[str]]:
-    """The pickle of a callable, which is the same wherever its files lie, and these files: `loads_code` puts them back."""
-    before, _files.written = getattr(_files, "written", None), {}
+def dumps_code(code: Callable[..., Any]) -> tuple[bytes, bytes]:
+    """The pickle of a callable, and what of it is the same wherever the files lie that tracebacks name: cells have others each time."""
+    before, _files.seen = getattr(_files, "seen", None), {}
     try:
-        return dumps(code), list(_files.written)
+        data = dumps(code)
+        return data, _without(_files.seen, data) if _files.seen else data
     finally:
-        _files.written = before
+        _files.seen = before
 
 
-def loads_code(data: bytes | memoryview, files: list[str]) -> Any:
-    """The callable; tracebacks name these files. Raises what importing its modules raises."""
-    _files.read = files
-    try:
-        return pickle.loads(data)
-    finally:
-        _files.read = ()
+def _without(files: Iterable[str], data: bytes) -> bytes:
+    data = data[_FRAME_BYTES:]     # the length of what follows
+    for file in files:
+        name = file.encode(errors="surrogatepass")
+        head = b"\x8c" + len(name).to_bytes(1, "little") if len(name) < 256 else b"X" + len(name).to_bytes(4, "little")
+        data = data.replace(head + name, b"")
+    return data
 
 
 def dumps_error(error: BaseException) -> bytes:
@@ -70,18 +71,18 @@ def _name_of(value: Any, qualname: str) -> str | None:
     return qualname if at is value else None
 
 
-_files = threading.local()           # of the code that this thread writes or reads just now
+_files = threading.local()           # `seen`: those of the code that this thread writes just now
+_FRAME_BYTES = 11                    # with which a pickle begins
 _reduce_code_nowhere = cloudpickle.Pickler.dispatch_table[CodeType]    # cloudpickle leaves out the file
+_FILE = _reduce_code_nowhere(_dumped.__code__)[1].index("<dynamic-code>")
 
 
 def _reduce_code(code: CodeType) -> Any:
-    file, written = code.co_filename, getattr(_files, "written", None)
-    return _located, (file if written is None else written.setdefault(file, len(written)), *_reduce_code_nowhere(code))
-
-
-def _located(file: str | int, make: Callable[..., CodeType], parts: tuple[Any, ...]) -> CodeType:
-    """The code of this file, or of that one of those that came with the pickle."""
-    return make(*parts).replace(co_filename=file if isinstance(file, str) else _files.read[file])
+    make, parts = _reduce_code_nowhere(code)
+    file, seen = code.co_filename, getattr(_files, "seen", None)
+    if seen is not None:
+        seen[file] = None
+    return make, (*parts[:_FILE], file, *parts[_FILE + 1 :])
 
 
 def _reduce_cached(cached: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,6 @@ TEXT_MAX = 64 * 1024                 # characters; of longer texts the head and 
 
 _OURS = f"{Path(__file__).resolve().parent.parent}{sep}"  # frames of files under here say nothing about the user's code
 _PICKLERS = f"{sep}cloudpickle{sep}"                       # nor do these
-
-# Files of code that came by value. What has such a name here may be another version of it: the client, which has the lines, fills them in.
-LINES_ELSEWHERE: dict[str, None] = {}
 
 
 def describe_exception(error: BaseException) -> tuple[str, str, str]:
@@ -42,7 +40,7 @@ def _message(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     try:
-        with _without_lines():
+        with _without_lines(error):
             told = traceback.TracebackException.from_exception(error, compact=True)
             _hide_our_frames(told)
             return "".join(told.format())
@@ -51,9 +49,12 @@ def _traceback(error: BaseException) -> str:
 
 
 @contextmanager
-def _without_lines() -> Iterator[None]:
-    """For a moment only: user code may look for its source, too."""
-    before = {file: linecache.cache.get(file) for file in LINES_ELSEWHERE}
+def _without_lines(error: BaseException) -> Iterator[None]:
+    """What has the name of a file from which code came by value may be another version of it here: the client fills in the lines.
+
+    For a moment only: user code may look for its source, too.
+    """
+    before = {file: linecache.cache.get(file) for file in _files_elsewhere(error)}
     linecache.cache.update((file, (0, None, [], file)) for file in before)
     try:
         yield
@@ -63,6 +64,23 @@ def _without_lines() -> Iterator[None]:
                 linecache.cache[file] = entry
             else:
                 linecache.cache.pop(file, None)
+
+
+def _files_elsewhere(error: BaseException) -> Iterator[str]:
+    """The files of frames whose globals are no module's of this process."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        for frame, _ in traceback.walk_tb(each.__traceback__):
+            name = frame.f_globals.get("__name__")
+            module = sys.modules.get(name) if isinstance(name, str) else None
+            if getattr(module, "__dict__", None) is not frame.f_globals:
+                yield frame.f_code.co_filename
+        group = each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+        waiting += [other for other in (each.__cause__, each.__context__, *group) if other is not None]
 
 
 def _hide_our_frames(told: traceback.TracebackException) -> None:

@@ -16,19 +16,17 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from handoff.wire.by_value import as_here, dumps, dumps_code, dumps_error, loads_code
+from handoff.wire.by_value import as_here, dumps, dumps_code, dumps_error
 from handoff.wire.failures import describe_exception
 from handoff.wire.unpicklable import find_unpicklable
 
 __all__ = [
-    "Packed", "as_here", "describe_exception", "digest", "digest_of_code", "explain_unpicklable", "files_of_code", "pack", "pack_code",
-    "pack_exception", "pack_plain", "pack_result", "unpack", "unpack_code", "unpack_exception", "unpicklable_part",
+    "Packed", "as_here", "describe_exception", "digest", "explain_unpicklable", "pack", "pack_code", "pack_exception", "pack_named",
+    "pack_plain", "pack_result", "unpack", "unpack_code", "unpack_exception", "unpicklable_part",
 ]
 
 _MARK = b"HV"
 _HEAD = struct.Struct("<2sHIQ")
-_CODE_MARK = b"HC"
-_CODE_HEAD = struct.Struct("<2sI")
 _LARGE_BYTES = 4096                  # a buffer from this size on starts on a cache line (and vector instructions like it);
 _LARGE_ALIGNMENT = 64
 _SMALL_ALIGNMENT = 16                # a thousand tiny arrays in one value should not be mostly padding
@@ -160,40 +158,24 @@ def _laid_out(head: bytes, views: list[memoryview]) -> Iterator[bytes | memoryvi
 # ── code ────────────────────────────────────────────────────────────────────
 
 
-# By name, code is a plain pickle. By value: "HC" u32:length of the files | files, each ended by a zero | pickle. The files are where its
-# lines are to be found, for tracebacks; they are no part of what it is: a notebook gives each cell another one in each session.
-
-
 def pack_code(code: Callable[..., Any]) -> bytes:
     """A callable as bytes: by name where a module of its own has it, by value from `__main__`, lambdas and closures."""
-    data, files = dumps_code(code)
-    if not files:
-        return data
-    named = "".join(f"{file}\0" for file in files).encode(errors="surrogatepass")
-    return b"".join((_CODE_HEAD.pack(_CODE_MARK, len(named)), named, data))
+    return dumps_code(code)[0]
 
 
-def unpack_code(data: bytes) -> Any:
+def pack_named(code: Callable[..., Any]) -> tuple[bytes, bytes]:
+    """The same, and its digest, which does not depend on where the files of its lines are."""
+    data, essence = dumps_code(code)
+    return data, digest(essence)
+
+
+def unpack_code(data: bytes | bytearray | memoryview) -> Any:
     """The callable. Raises what importing its modules raises, such as ModuleNotFoundError."""
-    return loads_code(memoryview(data)[_start_of_code(data) :], files_of_code(data))
-
-
-def files_of_code(data: bytes) -> list[str]:
-    """Where its lines are to be found, if it goes by value."""
-    return data[_CODE_HEAD.size : _start_of_code(data)].decode(errors="surrogatepass").split("\0")[:-1]
-
-
-def digest_of_code(data: bytes) -> bytes:
-    """The name of code, made from its content, wherever its files lie."""
-    return digest(memoryview(data)[_start_of_code(data) :])
-
-
-def _start_of_code(data: bytes) -> int:
-    return _CODE_HEAD.size + int(_CODE_HEAD.unpack_from(data)[1]) if data.startswith(_CODE_MARK) else 0
+    return pickle.loads(data)
 
 
 def digest(data: bytes | bytearray | memoryview) -> bytes:
-    """A name of 16 bytes, made from the content."""
+    """The name of code: 16 bytes made from its content."""
     return blake2b(data, digest_size=16).digest()
 
 
