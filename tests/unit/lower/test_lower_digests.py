@@ -77,6 +77,17 @@ def test_two_client_processes_call_code_the_same(tmp_path: Path) -> None:
     assert len({digest for _, digest in first}) == len(first)
 
 
+def test_code_is_the_same_wherever_its_file_lies(tmp_path: Path) -> None:
+    """What was learned of a script holds for a copy of it in another directory; only its tracebacks tell them apart."""
+    found = []
+    for name in ("one", "another"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "library.py").write_text(MODULE)
+        (tmp_path / name / "main.py").write_text(MAIN)
+        found.append(digests(tmp_path / name, 1))
+    assert found[0][:-3] == found[1][:-3]
+
+
 def test_code_that_no_two_processes_call_the_same_keeps_its_name(tmp_path: Path) -> None:
     """A set has another order in each process, and a class that goes by value another identity. The name is the same, and what was
     learned of a function of this name is where the next one begins."""
