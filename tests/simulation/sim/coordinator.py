@@ -22,7 +22,7 @@ class Coordinator(Process):
 
     def __init__(self, stage: Stage, life: int = 0) -> None:
         options = stage.options
-        super().__init__(stage, "coordinator", Scheduler(options.settings.scheduler, options.allocator(), first_run=LIVES * life + 1))
+        super().__init__(stage, "coordinator", Scheduler(options.settings.scheduler, options.allocator(), LIVES * life + 1))
         self.life = life
         self.sessions = self.acceptor = SessionServer(self, self._heard, stage.boot(), LIVES * life + 1)
         stage.network.listen(self)
