@@ -224,6 +224,11 @@ class Desk:
         self.is_stuck |= self.holds_back and not self.ledger.memory.freeing
         return self.is_stuck and not was_stuck
 
+    def is_idle_for(self, shape: Shape) -> bool:
+        """Whether a node that could hold it has room for it now, and nothing ahead."""
+        nodes = (option.open_node(shape.need, self.reserved, shape) for option in self.options_for(shape))
+        return any(node is not None and not node.queue and node.lanes[0] <= self.now for node in nodes)
+
     def is_full(self, run: Run) -> bool:
         """Whether it has as many tasks on nodes as it may have at once."""
         return bool(run.max_concurrency) and run.room() <= 0

@@ -71,6 +71,10 @@ class Foresight:
             return self.horizon    # it can't be bound to the wrong node
         return self.reach_of(function)
 
+    def is_early(self, function: Function) -> bool:
+        """Whether its tasks may be bound before there is room for them."""
+        return self.reach_of(function) > 0.0
+
     def _is_short_so_far(self, function: Function) -> bool:
         """Whether a new function was short as often as it ran, or everything else was. If it is not, what was bound is taken back."""
         every = self.estimates.all

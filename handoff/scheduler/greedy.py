@@ -11,6 +11,7 @@ from heapq import heappush
 
 from handoff.scheduler import blocks, chains, following, homes, starvation
 from handoff.scheduler.allocator import Desk
+from handoff.scheduler.blocks import UNKNOWN_AHEAD
 from handoff.scheduler.bookings import Bookings
 from handoff.scheduler.choices import serve_choices
 from handoff.scheduler.groups import Eligible, Option
@@ -29,7 +30,6 @@ HOLDERS_MAX = 3          # nodes that hold inputs and are looked at, those with 
 LITTLE = 0.1             # ... unless moving all would take less than this part of the task's time: then only the first
 OTHERS_SECONDS = 0.05    # after which others of a crowd have their turn to be looked at, though nothing happened, while a core is free; ...
 OTHERS_PART = 0.1        # ... or after this part of the time for which nothing was placed
-UNKNOWN_AHEAD = 2        # tasks of a function never seen that a node gets beyond its room, when work is short in general
 
 PLACED, KEPT, FULL, GONE = range(4)   # what became of a task that was looked at: FULL if nobody has room for any like it
 
@@ -51,8 +51,7 @@ class Greedy:
 
     def allocate(self, now: float, desk: Desk) -> None:
         """Serve the shapes in order of urgency until nothing more has room."""
-        self._left = -(1 << 63)
-        self._again = float("inf")
+        self._left, self._again = -(1 << 63), float("inf")
         starvation.keep_for_starved(now, desk)
         self._serve_all(now, desk)
         while starvation.let_go(desk) or desk.gets_stuck():
@@ -129,8 +128,7 @@ class Greedy:
             is_in_turn = not run.followed or following.is_in_turn(now, ledger, run, task)
             became = self._place(now, desk, run, task, shape, options, opened) if is_in_turn else FULL
             if became == PLACED:
-                placed += 1
-                opened = None
+                placed, opened = placed + 1, None
             elif became != GONE:
                 aside.append(key)
                 if run.followed and is_in_turn:
@@ -149,6 +147,8 @@ class Greedy:
             shape.is_tried, self._placed_at = True, now
         if not again and not len(shape):
             ledger.ready.run_out(shape)
+        elif not placed and shape.crowd.is_mixed and desk.is_idle_for(shape):
+            ledger.ready.pass_by(shape)
         starvation.watch(now, desk, shape, placed)
         return again
 

@@ -45,7 +45,7 @@ class Ledger:
         self.links = Links(settings.bandwidth_bytes_per_second)
         self.allocator = ""                    # what places tasks, for people
         self.memory = Memory(self)             # what large results take, and will take
-        self.ready = Ready(self.estimates)
+        self.ready = Ready(self.estimates, self.foresight.is_early)
         self.codes = CodeStore()
         self.nodes: dict[int, Node] = {}
         self.by_name: dict[str, Node] = {}

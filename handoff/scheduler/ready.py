@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from handoff.ids import RunId
 from handoff.program import Flag, Kind
 from handoff.resources import GPU, SCALE, Amounts, is_gpu, split
-from handoff.scheduler.crowds import Crowd, magnitude
+from handoff.scheduler.crowds import Crowd, Crowds, Gang, magnitude
 from handoff.scheduler.estimates import Estimates, Function
 from handoff.scheduler.fairness import Account, Accounts
 from handoff.scheduler.groups import Eligible
@@ -66,13 +66,13 @@ class Shape(Queue):
     """The queue of tasks that are alike to the allocator: equal costs, labels, spread, priority, pin and function."""
 
     __slots__ = (
-        "account", "ahead", "blocked_since", "cleared", "cluster", "cost", "crowd", "eligible", "family", "function", "functions", "gone",
-        "gone_keys", "held", "identity", "is_told", "is_tried", "listed", "need", "needs", "node", "number", "priority", "runs",
+        "account", "ahead", "blocked_since", "cleared", "cluster", "cost", "crowd", "eligible", "family", "function", "functions", "gang",
+        "gone", "gone_keys", "held", "identity", "is_told", "is_tried", "listed", "need", "needs", "node", "number", "priority", "runs",
         "spread", "stake", "where",
     )
 
     def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, functions: list[Function], account: Account,
-                 eligible: Eligible, crowd: Crowd) -> None:
+                 eligible: Eligible) -> None:
         super().__init__()
         self.identity = identity
         self.number = number                # in order of appearance: the last tie-break
@@ -97,7 +97,8 @@ class Shape(Queue):
         self.is_tried = False               # something of it was placed
         self.is_told = False                # a run that uses it tells how long its tasks will take
         self.listed = False                 # looked at in this pass
-        self.crowd = crowd                  # those that differ from it in how much they need alone, and little in that
+        self.gang: Gang                     # those that are nearly like it, and ...
+        self.crowd: Crowd                   # ... of these, the ones of which a pass looks at a few
         self.eligible = eligible            # which nodes could ever hold it: shared with all shapes of equal needs, labels and pin
         self.blocked_since: float | None = None  # its head has not found room since then
         self.cleared: int | None = None          # the node that is being cleared for it
@@ -118,7 +119,8 @@ class Shape(Queue):
 class Ready:
     """All shapes, and in which order they are offered."""
 
-    def __init__(self, estimates: Estimates) -> None:
+    def __init__(self, estimates: Estimates, is_early: Callable[[Function], bool]) -> None:
+        """`is_early` tells whether what is known of a function allows to plan its tasks ahead."""
         self.estimates = estimates
         self.shapes: dict[tuple[object, ...], Shape] = {}
         self.is_whole = False                # each pass looks at every shape, however many are nearly alike
@@ -132,17 +134,13 @@ class Ready:
         self.wants = 0                       # ... how often it changed whether any does
         self._next = 0
         self._families: dict[tuple[object, ...], int] = {}        # how many of its functions have shapes of their own
-        self._crowds: dict[tuple[object, ...], Crowd] = {}
-        self._filled: dict[Crowd, None] = {}                      # those of which some shape may have tasks
+        self._crowds = Crowds(is_early)
+        self.mixed = self._crowds.mixed      # functions of which `learned` has to be told
         self._eligible: dict[tuple[object, ...], Eligible] = {}   # kept when their shapes go: the next run often has equal ones
 
     def is_idle(self, nodes: Collection[Node]) -> bool:
         """Nothing waits for a place, and nothing is planned ahead, on any of all nodes, that might be better elsewhere."""
-        for crowd in self._filled:
-            for shape in crowd.members:
-                if shape.stack or shape.heap:
-                    return False
-        return not self.is_ahead(nodes)
+        return self._crowds.is_empty() and not self.is_ahead(nodes)
 
     def is_ahead(self, nodes: Collection[Node]) -> bool:
         """Whether anything is planned ahead, on any of all nodes."""
@@ -168,9 +166,13 @@ class Ready:
             for number in range(len(kind.alternatives)):
                 functions.append(self.estimates.of((*codes, b"%d" % (number + 1)), f"{kind.name} with its cost {number + 2}"))
             identity = (codes, placed)
-            crowd = self._crowd_of(identity, (account.key, only_run, kind.priority, kind.node, kind.where, kind.spread, special), kind, run)
-            found = self.shapes[identity] = Shape(identity, self._next, kind, functions, account, self._eligible_for(kind), crowd)
-            crowd.members[found] = None
+            found = self.shapes[identity] = Shape(identity, self._next, kind, functions, account, self._eligible_for(kind))
+            found.is_told = bool(run.told)
+            # Where a task has a choice, or needs what the whole cluster shares, or follows a plan, each shape is looked at by itself.
+            is_alone = self.is_whole or kind.alternatives or counted_of(kind) or run.following is not None
+            like = identity if is_alone else (account.key, only_run, kind.node, kind.where, special, magnitude(found.need))
+            for shape in self._crowds.join(found, like, (codes, kind.priority, kind.spread)):
+                self._offer(shape)
             found.family = family
             if family is not None:
                 self._families[family] = self._families.get(family, 0) + 1
@@ -178,14 +180,10 @@ class Ready:
         found.is_told |= bool(run.told)
         return found
 
-    def _crowd_of(self, identity: tuple[object, ...], placed: tuple[object, ...], kind: Kind, run: Run) -> Crowd:
-        """Where a task has a choice, or needs what the whole cluster shares, or follows a plan, each shape is looked at by itself."""
-        is_alone = self.is_whole or kind.alternatives or counted_of(kind) or run.following is not None
-        key = identity if is_alone else (identity[0], placed, magnitude(needs_of(kind)[0]))
-        found = self._crowds.get(key)
-        if found is None:
-            found = self._crowds[key] = Crowd(key)
-        return found
+    def learned(self, function: Function) -> None:
+        """More is known of it."""
+        for shape in self._crowds.learned(function):
+            self._offer(shape)
 
     def _eligible_for(self, kind: Kind) -> Eligible:
         key = (needs_of(kind), kind.where, kind.node)
@@ -211,10 +209,7 @@ class Ready:
         if not shape.runs:
             shape.clear()
             del self.shapes[shape.identity]
-            del shape.crowd.members[shape]
-            if not shape.crowd.members:
-                del self._crowds[shape.crowd.key]
-                self._filled.pop(shape.crowd, None)
+            self._crowds.leave(shape)
             if shape.family is not None:
                 self._families[shape.family] -= 1
                 if not self._families[shape.family]:
@@ -246,7 +241,7 @@ class Ready:
 
     def _offer(self, shape: Shape) -> None:
         crowd = shape.crowd
-        self._filled[crowd] = None
+        self._crowds.filled[crowd] = None
         if crowd.may_show(shape):
             shape.listed = True
             heappush(self.heads, self._entry(shape))
@@ -260,7 +255,7 @@ class Ready:
         self.offered = waiting = []
         self.is_cut = False
         empty = []
-        for crowd in self._filled:
+        for crowd in self._crowds.filled:
             shown = crowd.open()
             for shape in shown:
                 shape.settle()
@@ -269,7 +264,7 @@ class Ready:
             if not shown:
                 empty.append(crowd)
         for crowd in empty:
-            del self._filled[crowd]
+            del self._crowds.filled[crowd]
         accounts = {shape.account: None for shape in waiting} if len(waiting) > 1 else {}
         self.is_contended = len(accounts) > 1
         for account in accounts if self.is_contended else ():
@@ -295,12 +290,22 @@ class Ready:
 
     def may_come_up(self, shape: Shape) -> bool:
         """Whether some pass looks at it: while it has tasks, one must."""
-        return shape.crowd in self._filled and shape.crowd.knows(shape)
+        return shape.crowd in self._crowds.filled and shape.crowd.knows(shape)
 
     def run_out(self, shape: Shape) -> None:
         """It has no more tasks: another one of its crowd comes up."""
         shape.listed = False
         if shape.crowd.is_cut:
-            another = shape.crowd.one_more()
-            if another is not None:
-                heappush(self.heads, self._entry(another))
+            self._show_another(shape.crowd)
+
+    def pass_by(self, shape: Shape) -> None:
+        """It can't use the room that there is: another one of its crowd may."""
+        crowd = shape.crowd
+        if crowd.is_cut and crowd.more:
+            crowd.more -= 1
+            self._show_another(crowd)
+
+    def _show_another(self, crowd: Crowd) -> None:
+        another = crowd.one_more()
+        if another is not None:
+            heappush(self.heads, self._entry(another))

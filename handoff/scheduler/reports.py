@@ -167,7 +167,7 @@ def _follow(ledger: Ledger, run: Run, done: list[int]) -> None:
 
 def _learn(ledger: Ledger, run: Run, node: Node, done: list[int], report: Report) -> None:
     """Take in how long it took and how large it became; objects and serializers of other people's data teach nothing about time."""
-    estimates, speed = ledger.estimates, node.speed
+    estimates, ready, speed = ledger.estimates, ledger.ready, node.speed
     several: dict[tuple[int, int], list[int]] = {}
     if len(run.shapes) == 1 and not run.took:
         several = {(0, 0): done}
@@ -184,6 +184,8 @@ def _learn(ledger: Ledger, run: Run, node: Node, done: list[int], report: Report
         if not function.met.issuperset(workers) and len(function.met) < MET_MAX:
             tasks = _learn_first(estimates, function, run, node, tasks, report)
             if not tasks:
+                if function in ready.mixed:
+                    ready.learned(function)
                 continue
         sample = estimates.sample(function, tasks) if len(tasks) > 1 else tasks
         seconds = [run.seconds[task] * speed for task in sample]
@@ -197,6 +199,8 @@ def _learn(ledger: Ledger, run: Run, node: Node, done: list[int], report: Report
             for task, spent in zip(sample, seconds, strict=True):
                 function.observe_sized(spent, run.input_bytes(task))
         estimates.observe(function, seconds, [run.nbytes[task] for task in sample])
+        if function in ready.mixed:
+            ready.learned(function)
 
 
 def _learn_first(estimates: Estimates, function: Function, run: Run, node: Node, tasks: list[int], report: Report) -> list[int]:

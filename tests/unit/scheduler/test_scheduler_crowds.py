@@ -6,7 +6,7 @@ import random
 
 import pytest
 from counted import calls_in
-from scheduler_story import Cluster, Forget, Received, Report, floats, ints, kind, longs, program
+from scheduler_story import Cluster, Forget, Received, Report, floats, ints, kind, longs, many, program
 
 from handoff.program import Program
 from handoff.scheduler import crowds
@@ -21,11 +21,26 @@ def measured(count: int, least: float = 650.0, step: float = 0.5) -> Program:
     return program([(kind("measured", {"cpu": 1, "memory": each}), ()) for each in several])
 
 
+def of_its_own(what: str, count: int) -> Program:
+    """Each with this of its own: code, a priority, or a group to spread."""
+    kinds = {
+        "memory": lambda number: kind("measured", {"cpu": 1, "memory": 650.0 + 0.2 * number}),
+        "code": lambda number: kind(f"function {number}"),
+        "priority": lambda number: kind("work", priority=number * 7919 % count),
+        "spread": lambda number: kind("replica", spread=f"group {number}"),
+    }
+    return program([(kinds[what](number), ()) for number in range(count)])
+
+
+WHAT = ["memory", "code", "priority", "spread"]
+
+
+@pytest.mark.parametrize("what", WHAT)
 @pytest.mark.parametrize("seconds", [0.001, 1.0])
-def test_all_run_and_nothing_is_left(seconds: float) -> None:
+def test_all_run_and_nothing_is_left(seconds: float, what: str) -> None:
     """Whether they are planned ahead or late."""
     cluster = Cluster().join("n1", cpu=4, memory=8_000).join("n2", cpu=4, memory=4_000).client()
-    run = cluster.submit(measured(300))
+    run = cluster.submit(of_its_own(what, 300))
     ready = cluster.scheduler.ledger.ready
     assert len(ready.shapes) == 300
 
@@ -36,13 +51,14 @@ def test_all_run_and_nothing_is_left(seconds: float) -> None:
     assert not ready.shapes and ready.is_idle(cluster.scheduler.ledger.nodes.values())
 
 
+@pytest.mark.parametrize("what", WHAT)
 @pytest.mark.parametrize("limit", [0, 1])
 @pytest.mark.parametrize("seconds", [0.001, 1.0])
-def test_a_pass_does_not_go_through_all_of_them(seconds: float, limit: int) -> None:
+def test_a_pass_does_not_go_through_all_of_them(seconds: float, limit: int, what: str) -> None:
     """The end of one of many costs as much as of few, with a limit of the run's own, too."""
     def calls(count: int) -> int:
         cluster = Cluster().join("n1", cpu=1, memory=1_000).client()
-        run = cluster.submit(measured(count, step=0.2), max_concurrency=limit)
+        run = cluster.submit(of_its_own(what, count), max_concurrency=limit)
         for _ in range(12):
             [task, *_] = cluster.scheduler.ledger.runs[run].tasks_in(HELD, AHEAD)
             cluster.done(task, run=run, seconds=seconds)
@@ -51,6 +67,53 @@ def test_a_pass_does_not_go_through_all_of_them(seconds: float, limit: int) -> N
         return calls_in(lambda: cluster.scheduler.handle(cluster.now, Received(cluster.peers["n1"], report)), "scheduler")
 
     assert calls(800) < 1.2 * calls(200)
+
+
+def test_what_nothing_is_left_of_is_not_gone_through() -> None:
+    """All of many shapes are with nodes, and reports come in one by one."""
+    def calls(count: int) -> int:
+        cluster = Cluster().join("n1", cpu=count, memory=1_000).client()
+        run = cluster.submit(of_its_own("code", count))
+        cluster.done(0, run=run, seconds=1.0)
+        report = Report(run, ints([1]), ints([cluster.attempt(1, run)]), longs([8]), floats([1.0]), floats([0.0]))
+        return calls_in(lambda: cluster.scheduler.handle(cluster.now, Received(cluster.peers["n1"], report)), "scheduler/queue.py")
+
+    assert calls(800) == calls(100)
+
+
+def test_short_ones_are_planned_ahead_though_many_never_seen_wait_for_room() -> None:
+    """What is mixed is mixed with its like: a function that turns out to be short is not hidden behind those that need room."""
+    cluster = Cluster().join("n1", cpu=1).client()
+    cluster.finish(cluster.submit(many(40, kind("short"))))
+    others = [(kind(f"function {number}"), ()) for number in range(100)]
+    run = cluster.submit(program([(kind("source", flags=0), ()), *[(kind("short"), (0,))] * 50, *others]))
+
+    assert len([*cluster.scheduler.ledger.runs[run].tasks_in(AHEAD)]) > 10
+
+
+def test_what_turns_out_to_be_short_is_no_longer_with_those_that_need_room() -> None:
+    """As soon as it ran a few times."""
+    cluster = Cluster().join("n1", cpu=120).client()
+    run = cluster.submit(program([*[(kind("short"), ())] * 100, *[(kind(f"function {number}"), ()) for number in range(100)]]))
+    table = cluster.scheduler.ledger.runs[run]
+    short, *others = table.shapes
+    assert all(shape.crowd is short.crowd for shape in others)
+    cluster.done(*[task for task in table.tasks_in(HELD) if task < 100], run=run)
+
+    assert short.crowd is not others[0].crowd
+    assert len(short) and cluster.scheduler.ledger.ready.may_come_up(short)
+
+
+def test_groups_that_are_spread_do_not_keep_others_from_nodes_that_they_leave_free() -> None:
+    """Of many groups the most urgent have run on all nodes but a busy one: what is less urgent takes the others."""
+    cluster = Cluster().join("n1", cpu=1).join("n2", cpu=100).client()
+    half = [(kind("replica", spread=f"group {number}", priority=1), ()) for number in range(20)]
+    others = [(kind("replica", spread=f"group {number}"), ()) for number in range(20, 120)]
+    run = cluster.submit(program(half + half + others))
+    table = cluster.scheduler.ledger.runs[run]
+    cluster.wait(0.2)
+
+    assert sum(table.node[task] == cluster.peers["n2"] for task in table.tasks_in(HELD)) == 100
 
 
 def test_one_pass_places_as_many_as_there_is_room_for() -> None:
@@ -119,6 +182,7 @@ def test_a_still_cluster_is_looked_at_less_and_less_often() -> None:
 def test_whatever_happens_every_task_comes_up(monkeypatch: pytest.MonkeyPatch, seed: int, shown: int) -> None:
     """Invariants are checked after each event: nodes come and go, tasks fail, runs begin and are let go of."""
     monkeypatch.setattr(crowds, "SHOWN", shown)
+    monkeypatch.setattr(crowds, "APART", 2)
     draw = random.Random(seed)
     cluster = Cluster().client()
     runs = []
@@ -129,7 +193,8 @@ def test_whatever_happens_every_task_comes_up(monkeypatch: pytest.MonkeyPatch, s
         tasks = []
         for task in range(draw.randint(1, 40)):
             inputs = sorted(draw.sample(range(task), min(task, draw.choice([0, 0, 1, 2]))))
-            tasks.append((kind(draw.choice("ab"), {"cpu": 1, "memory": draw.uniform(400, 900)}), tuple(inputs)))
+            wishes = {"spread": draw.choice(["", "", "group"]), "priority": draw.choice([0, 0, 1])} if number > 5 else {}
+            tasks.append((kind(draw.choice("abcd"), {"cpu": 1, "memory": draw.uniform(400, 900)}, **wishes), tuple(inputs)))
         if number % 2:
             runs.append(cluster.submit(program(tasks)))
         for run in runs:
