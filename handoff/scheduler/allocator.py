@@ -242,7 +242,7 @@ class Desk:
         """The same with those that are kept free for others now."""
         eligible = shape.eligible
         if eligible.able_of != self.ledger.open_version:
-            eligible.able = [node for node in self.nodes if (not shape.node or node.name == shape.node) and node.can_run(shape)]
+            eligible.able = [node for node in self._named(shape) if node.can_run(shape)]
             eligible.able_of = self.ledger.open_version
             eligible.full = {}
         return eligible.able
@@ -259,9 +259,7 @@ class Desk:
         """The groups of nodes that could ever hold it and may have it."""
         eligible = shape.eligible
         if eligible.options_of != self.ledger.open_version:
-            able = dict.fromkeys([
-                node for node in self.nodes
-                if (not shape.node or node.name == shape.node) and node.matches(shape.where) and node.can_hold(shape.need)])
+            able = dict.fromkeys([node for node in self._named(shape) if node.matches(shape.where) and node.can_hold(shape.need)])
             groups = self.ledger.groups
             if shape.node:
                 groups = [Group([node], listed=False) for node in able]
@@ -307,6 +305,13 @@ class Desk:
     def is_offered(self, run: Run, task: int, shape: Shape) -> bool:
         """Whether a key that lies in its queue still means anything."""
         return run.state[task] == READY and run.shapes[run.kind[task]] is shape
+
+    def _named(self, shape: Shape) -> list[Node]:
+        """The open nodes; of what is pinned its own, if that is open."""
+        if not shape.node:
+            return self.nodes
+        node = self.ledger.by_name.get(shape.node)
+        return [node] if node is not None and node.state == "ready" else []
 
     def _penalty(self, group: Group, shape: Shape) -> float:
         """Above 1 for nodes whose scarce resources the task would leave unused."""

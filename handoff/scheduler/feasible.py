@@ -49,9 +49,10 @@ def obstacle(
         if counted and not any(map(cluster.can_ever, counted)):
             return Obstacle("AllocationError", _undeclared(kind, counted, cluster), index, False, True)
         if kind.node and kind.node not in by_name:
-            how = "draining" if kind.node in leaving else "not there"
-            text = f"{kind.name} waits for node {kind.node!r}, which is {how}; {_present(nodes)}"
-            absent = absent or Obstacle("NodeTimeout", text, index, True)
+            if absent is None:      # there may be a thousand nodes to come, and as many to name
+                how = "draining" if kind.node in leaving else "not there"
+                text = f"{kind.name} waits for node {kind.node!r}, which is {how}; {_present(nodes)}"
+                absent = Obstacle("NodeTimeout", text, index, True)
             continue
         if not nodes and leaving:
             text = f"{kind.name} needs {describe(split(kind.cost)[0])}, and every node that is here drains: {', '.join(map(repr, leaving))}"

@@ -271,7 +271,7 @@ class Scheduler:
         if ledger.leaving:
             draining.ask_back_again(ledger)
         self._silence.heard(now)
-        see_what_is_unmet_everywhere(self.ledger, now)
+        see_what_is_unmet_everywhere(ledger, now, is_one_more=len(ledger.nodes) > len(ledger.leaving) + 1)
         self.ledger.is_changed = self.ledger.is_regrouped = True
 
     def _hear(self, now: float, node: Node) -> None:

@@ -11,10 +11,11 @@ from handoff.scheduler.runs import DELAYED, READY, WAITING, Run
 WAITED = "; waited "     # what follows it is for who did wait
 
 
-def see_what_is_unmet_everywhere(ledger: Ledger, now: float) -> None:
-    """A node came or went: look at all runs."""
+def see_what_is_unmet_everywhere(ledger: Ledger, now: float, is_one_more: bool = False) -> None:
+    """A node came or went: look at all runs. When it is one more beside others, only those that lack something may see a difference."""
     for run in list(ledger.runs.values()):
-        see_what_is_unmet(ledger, now, run)
+        if run.unmet or run.unmet_since or not is_one_more:
+            see_what_is_unmet(ledger, now, run)
 
 
 def see_what_is_unmet(ledger: Ledger, now: float, run: Run) -> None:
