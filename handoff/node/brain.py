@@ -20,6 +20,7 @@ from handoff.node.endings import Endings
 from handoff.node.events import Arrived, Broke, Drop, DropRun, Finished, HandedBack, Started, Welcomed, WorkerGone, WorkerReady
 from handoff.node.gpus import Gpu
 from handoff.node.invariants import check
+from handoff.node.overtime import Overtime
 from handoff.node.plans import Plans
 from handoff.node.reports import Reports
 from handoff.node.stalls import Stalls
@@ -50,8 +51,9 @@ class NodeBrain:
         self._reports = Reports(self._state, self._answers)
         self._plans = Plans(self._state, self._wants, self._reports)
         self._stalls = Stalls(self._state, self._crew)
-        self._starter = Starter(self._state, self._crew, self._wants, self._clocks, self._stalls)
-        self._endings = Endings(self._state, self._crew, self._answers, self._clocks)
+        self._overtime = Overtime(self._state, self._crew)
+        self._starter = Starter(self._state, self._crew, self._wants, self._clocks, self._stalls, self._overtime)
+        self._endings = Endings(self._state, self._crew, self._answers, self._clocks, self._overtime)
         self._clients: dict[PeerId, None] = {}
         self._heartbeat_at: float | None = None    # None: nobody listens
         self._heartbeat_seconds = settings.heartbeat_seconds   # more often where the coordinator has less patience
@@ -256,7 +258,7 @@ class NodeBrain:
             self._heartbeat_at = now + self._heartbeat_seconds
             state.effects.append(Send(COORDINATOR, self._alive()))
         crew, clocks, wants, stalls = self._crew.deadline, self._clocks.deadline, self._wants.deadline, self._stalls.deadline
-        first = None
+        first = self._overtime.deadline
         for alarm in (self._heartbeat_at, self._orphaned_at, crew, clocks, wants, stalls, self._reports.deadline):
             if alarm is not None and (first is None or alarm < first):
                 first = alarm
@@ -273,6 +275,7 @@ class NodeBrain:
             self._endings.out_of_time(now, batch)
         self._wants.retry(now)
         self._stalls.look(now)
+        self._overtime.look(now)
 
     def _alive(self) -> Alive:
         running = sum(len(worker.batches) if worker.is_asyncio else bool(worker.batches) for worker in self._crew.workers.values())

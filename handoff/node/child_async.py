@@ -71,7 +71,7 @@ class Coroutines:
         has_failed = True
         try:
             called, args, keywords = batch.call(index)
-            if batch.is_timed:
+            if batch.kind(index).is_timed:
                 self._outbox.say([STARTED, batch.number, index])
             value = called(*args, **keywords)
             if asyncio.iscoroutine(value) or hasattr(value, "__await__"):

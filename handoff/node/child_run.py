@@ -12,7 +12,7 @@ from handoff.node.child_cuda import leave_if_broken
 from handoff.node.child_outbox import GATHER_SECONDS, Outbox
 from handoff.node.child_output import Output, printable
 from handoff.node.current import CurrentTask
-from handoff.node.phrases import BROKE, HANDED_BACK, STARTED
+from handoff.node.phrases import BROKE, HANDED_BACK
 from handoff.node.shared_memory import SharedValue, write_shared
 from handoff.wire.failures import without_our_frames
 from handoff.wire.values import describe_exception, explain_unpicklable, pack_exception, pack_plain, pack_result, unpack
@@ -92,7 +92,7 @@ class Runner:
     def run(self, batch: Batch) -> None:
         """Every task of the batch that is not a coroutine."""
         marker, outbox = self._marker, self._outbox
-        marker[1] = 0
+        marker[3] = marker[1] = 0
         marker[0] = batch.number
         self._batch = batch
         outbox.begin(batch.number, batch.count)
@@ -108,7 +108,7 @@ class Runner:
         marker, outbox, output, monotonic = self._marker, self._outbox, self._output, time.monotonic
         add_value, add_seconds, add_ended = outbox.values.append, outbox.seconds.append, outbox.ended.append
         consumed, plain, literals, inline_bytes = batch.consumed, batch.plain, batch.literals, self.inline_bytes
-        mixed, number = batch.has_coroutines, batch.number
+        mixed, number, timed, nanoseconds = batch.has_coroutines, batch.number, batch.is_timed, time.monotonic_ns
         function: Any = None
         value: Any = None
         args: Any = None
@@ -119,6 +119,8 @@ class Runner:
             if mixed and batch.kind(index).is_async:
                 outbox.skip()
                 continue
+            if timed:
+                marker[3] = 0   # before the index: at no moment does it seem that this one began when the last one did
             marker[1] = index
             if marker[2] >= number:     # only now: the node believes that we begin what the marker names
                 outbox.say([HANDED_BACK, number, index])
@@ -126,11 +128,13 @@ class Runner:
             try:
                 if plain and function is not None and literals[index]:
                     args, keywords = unpack(literals[index])
+                    if timed:
+                        marker[3] = nanoseconds()
                     value = function(*args, **keywords)
                 else:
                     called, args, keywords = batch.call(index)
-                    if batch.is_timed:
-                        outbox.say([STARTED, batch.number, index])
+                    if timed:
+                        marker[3] = nanoseconds()
                     value = called(*args, **keywords)
                     function = called
                 if type(value) is CoroutineType:  # a plain function that hands on what a coroutine function gave it

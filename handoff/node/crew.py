@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 from handoff.ids import RunId, WorkerId
 from handoff.node.claims import Claims
 from handoff.node.events import Kill, Spawn
 from handoff.node.lanes import Lane
-from handoff.node.tables import Mode
 from handoff.resources import SCALE, Amounts, is_gpu
 from handoff.settings import NodeSettings
 
@@ -34,14 +33,17 @@ class Batch:
     left: int                        # tasks that have not ended
     seconds: float                   # predicted; infinite when unknown
     is_chained: bool = False         # some take what others of the same batch make
-    due: float = 0.0                 # when the time of its task is over, once that has started
+    patience: float = inf            # the shortest timeout among its tasks, coroutines aside
+    due: float = 0.0                 # when the time of its coroutine is over, once that has started
     cancelled: str = ""              # why we asked a coroutine to end: "timeout", "the run is over", or endings.ABANDONED
 
 
 class Worker:
     """One process. While it has batches, it holds one claim of their cost."""
 
-    __slots__ = ("batches", "claim", "gpus", "has_finished", "heard", "id", "is_asyncio", "is_killed", "is_ready", "is_stalled", "open")
+    __slots__ = (
+        "batches", "claim", "gpus", "has_finished", "heard", "id", "is_asyncio", "is_killed", "is_ready", "is_stalled", "loading", "open",
+    )
 
     def __init__(self, number: WorkerId, is_asyncio: bool, gpus: tuple[int, ...] | None) -> None:
         self.id = number
@@ -54,6 +56,7 @@ class Worker:
         self.is_stalled = False                                # it was asked to hand back what it has not begun, and nothing came since
         self.claim: Lane | None = None                         # whose cost it holds; the asyncio worker's batches hold their own
         self.batches: dict[Batch, None] = {}
+        self.loading: tuple[Batch, int, float] | None = None   # a timed task that was seen to load its code and inputs, and since when
         self.open: dict[tuple[RunId, int], Batch] = {}         # the asyncio worker's tasks
 
 
@@ -260,7 +263,7 @@ class Crew:
         for batch in worker.batches:
             seconds += batch.seconds
         count = len(worker.batches)
-        if lane.mode is Mode.BATCHED and not worker.is_stalled and ((count < 2 and seconds <= most) or (count < 16 and seconds < most / 4)):
+        if lane.is_batched and not worker.is_stalled and ((count < 2 and seconds <= most) or (count < 16 and seconds < most / 4)):
             lane.hungry[worker.id] = worker
         else:
             lane.hungry.pop(worker.id, None)

@@ -19,7 +19,7 @@ from handoff.loop import Driver
 from handoff.machine import Close, Dropped, Lost, Note, Received, Resumed, Send, Tick
 from handoff.messages import PROTOCOL, Alive, Drain, DropCode, Hello, Message, Output, Peers, Plan, Welcome
 from handoff.node.brain import NodeBrain
-from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Execute, HandBack, Kill, Spawn, Stream, Welcomed, WorkerGone
+from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Execute, HandBack, Kill, Look, Spawn, Stream, Welcomed, WorkerGone
 from handoff.node.exchange import Exchange
 from handoff.node.gpus import Gpu, gpus_of
 from handoff.node.pool import WorkerPool
@@ -268,6 +268,8 @@ class Daemon:
                 self._pool.kill(worker, reason)
             case HandBack(worker):
                 self._pool.hand_back(worker)
+            case Look(worker):
+                self._pool.look(worker)
             case CancelTask():
                 self._pool.cancel(effect)
             case Note(level, event, fields):

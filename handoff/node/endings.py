@@ -11,8 +11,10 @@ from handoff.node.answers import Answers
 from handoff.node.clocks import Clocks
 from handoff.node.crew import Batch, Crew, Worker
 from handoff.node.events import Broke, CancelTask, Finished, HandedBack, Started, WorkerGone
+from handoff.node.overtime import Overtime
 from handoff.node.state import State
-from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, TARGET, TEACHES, Handling, Table
+from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, TARGET, TEACHES, Handling, Mode, Table
+from handoff.program import Flag
 
 ABANDONED = "another attempt at it was quicker"
 UNSEEN_DEATHS_MAX = 3  # workers that died with this task first in line, though none was seen to run: then it is blamed
@@ -21,8 +23,8 @@ UNSEEN_DEATHS_MAX = 3  # workers that died with this task first in line, though 
 class Endings:
     """Believes a worker only about what it holds now."""
 
-    def __init__(self, state: State, crew: Crew, answers: Answers, clocks: Clocks) -> None:
-        self._state, self._crew, self._answers, self._clocks = state, crew, answers, clocks
+    def __init__(self, state: State, crew: Crew, answers: Answers, clocks: Clocks, overtime: Overtime) -> None:
+        self._state, self._crew, self._answers, self._clocks, self._overtime = state, crew, answers, clocks, overtime
 
     # ── what workers say ────────────────────────────────────────────────────
 
@@ -121,7 +123,7 @@ class Endings:
         if stale:
             self._requeue(table, event.task)
         elif batch.cancelled:
-            self._out_of_time(table, event.task, batch)
+            self._give_up(table, event.task, batch, is_loaded=batch.due > 0.0)
         else:
             self._fail(table, event.task, event.cause if event.cause != "cancelled" else "exception", event)
         if batch.is_chained and batch.left:
@@ -150,6 +152,15 @@ class Endings:
         running = dict.fromkeys(event.running)
         if not running and not worker.is_asyncio:
             self._suspect(batches, running)
+        for run, task in running:   # what is to blame is told first: where it ends the run, that is why
+            table = self._state.runs.get(run)
+            batch = None if table is None else table.given.get(task)
+            if table is not None and batch in batches:
+                del table.given[task]
+                if _is_stale(table, task, batch):
+                    self._requeue(table, task)
+                else:
+                    self._crash(table, task, f"the worker process that ran {_name(table, task)} died: {event.reason}")
         self._strip(batches, event.reason, running)
 
     def _suspect(self, batches: dict[Batch, None], running: dict[tuple[RunId, int], None]) -> None:
@@ -164,20 +175,28 @@ class Endings:
                     return
 
     def started(self, now: float, event: Started) -> None:
-        """A timed task is loaded, and runs: its time counts from now."""
+        """A coroutine is loaded, and runs; or another task that has a timeout does, and may have done so for too long."""
         table = self._state.runs.get(event.run)
         batch = table.given.get(event.task) if table is not None else None
-        if table is None or batch is None or batch.worker.id != event.worker or batch.due:
+        if table is None or batch is None or batch.worker.id != event.worker:
             return
-        timeout = table.plans[event.task][HANDLING].kind.timeout
-        if timeout > 0:
-            batch.due = now + timeout
+        kind = table.plans[event.task][HANDLING].kind
+        if kind.timeout <= 0.0:
+            return
+        if not kind.flags & Flag.ASYNC:
+            due = self._overtime.due(now, batch, event, kind.timeout)
+            if due > now:
+                self._overtime.by(due)
+            else:
+                self._expire(table, event.task, batch, event.when is not None)
+        elif not batch.due and event.when is not None:
+            batch.due = event.when + kind.timeout
             self._clocks.set(batch.due, batch)
 
     # ── what we decide ──────────────────────────────────────────────────────
 
     def out_of_time(self, now: float, batch: Batch) -> None:
-        """A task has had all its time. A coroutine is asked to end, and killed with its worker if it does not."""
+        """A coroutine has had all its time: it is asked to end, and killed with its worker if it does not."""
         worker = batch.worker
         if worker.is_killed or worker.id not in self._crew.workers or (batch.due > now and not batch.cancelled):
             return
@@ -202,9 +221,11 @@ class Endings:
                 self._state.withdraw(table, task)
             elif batch.worker.is_asyncio:
                 self.cancel(now, batch, ABANDONED)
-            else:
-                batch.cancelled = ABANDONED   # it is alone in its batch, as all that may be abandoned are
-                self.kill(batch.worker, ABANDONED)
+            else:   # what else its worker has may be begun again without harm: all that may be abandoned is of that kind
+                self._crew.kill(batch.worker, ABANDONED)
+                del table.given[task]
+                self._state.withdraw(table, task)
+                self._strip(batch.worker.batches, ABANDONED)
 
     def cancel(self, now: float, batch: Batch, reason: str) -> None:
         """Ask a coroutine to end; if it does not, its worker is killed."""
@@ -215,29 +236,42 @@ class Endings:
     def kill(self, worker: Worker, reason: str) -> None:
         """End a worker; what it was asked to do and may still be done goes to others."""
         self._crew.kill(worker, reason)
-        self._strip(worker.batches, reason, {})
+        self._strip(worker.batches, reason)
 
     # ── what follows ────────────────────────────────────────────────────────
 
-    def _strip(self, batches: dict[Batch, None], reason: str, running: dict[tuple[RunId, int], None]) -> None:
-        """Take everything out of a dead worker's hands."""
+    def _strip(self, batches: dict[Batch, None], reason: str, running: dict[tuple[RunId, int], None] | None = None) -> None:
+        """Take everything out of a dead worker's hands. `running`: what executed in it; None: not known, since it is being killed."""
+        begun_of = _begun(batches, running)
         for batch in batches:
             batch.left = 0
             table = self._state.runs.get(batch.run)
             if table is None:
                 continue
-            for task, attempt in zip(batch.tasks, batch.attempts, strict=True):
+            begun = begun_of[batch] if batch.lane.mode is Mode.ONCE else 0
+            for place, task in enumerate(batch.tasks):
                 if table.given.get(task) is not batch:
                     continue
                 del table.given[task]
-                if table.plans[task][ATTEMPT] != attempt:
+                if table.plans[task][ATTEMPT] != batch.attempts[place]:
                     self._requeue(table, task)
                 elif batch.cancelled:
-                    self._out_of_time(table, task, batch)
-                elif (batch.run, task) in running:
-                    self._crash(table, task, reason)
+                    self._give_up(table, task, batch, is_loaded=batch.due > 0.0)
+                elif place < begun:
+                    what = f"{_name(table, task)}, which may not run again (max_retries=0), may have begun there"
+                    self._crash(table, task, f"its worker ended ({reason}), and {what}")
                 else:
                     self._requeue(table, task)
+
+    def _expire(self, table: Table, task: int, batch: Batch, is_loaded: bool) -> None:
+        """This one runs for too long: its worker is ended, and what else that has goes to others."""
+        self._crew.kill(batch.worker, "timeout")
+        del table.given[task]
+        if _is_stale(table, task, batch):
+            self._requeue(table, task)
+        else:
+            self._give_up(table, task, batch, is_loaded)
+        self._strip(batch.worker.batches, "timeout")
 
     def _leave(self, table: Table, task: int, batch: Batch) -> None:
         """The task is in no worker's hands any more."""
@@ -264,17 +298,17 @@ class Endings:
         self._state.withdraw(table, task)
         self._send(Failed(event.run, task, event.attempt, cause, event.type, event.text, event.traceback, event.seconds, event.body))
 
-    def _crash(self, table: Table, task: int, reason: str) -> None:
+    def _crash(self, table: Table, task: int, text: str) -> None:
         entry = self._state.withdraw(table, task)
-        text = f"the worker process that ran {entry[HANDLING].kind.name} died: {reason}"
         self._send(Failed(table.run, task, entry[ATTEMPT], "crash", "", text))
 
-    def _out_of_time(self, table: Table, task: int, batch: Batch) -> None:
+    def _give_up(self, table: Table, task: int, batch: Batch, is_loaded: bool) -> None:
+        """It has had all its time, or that for loading it; or is a coroutine that was abandoned."""
         entry = self._state.withdraw(table, task)
         if batch.cancelled == ABANDONED:
             return
         kind = entry[HANDLING].kind
-        if batch.due:
+        if is_loaded:
             text = f"{kind.name} ran longer than its timeout of {kind.timeout:g} s and was ended"
         else:
             limit = self._state.settings.load_seconds
@@ -296,3 +330,25 @@ class Endings:
             if batch is not None and batch.left:
                 batch.left = 0
                 self._crew.take_back(batch)
+
+
+def _is_stale(table: Table, task: int, batch: Batch) -> bool:
+    """Whether it was planned once more since it was given: then that attempt is still to be made."""
+    return table.plans[task][ATTEMPT] != batch.attempts[batch.tasks.index(task)]
+
+
+def _name(table: Table, task: int) -> str:
+    return table.plans[task][HANDLING].kind.name
+
+
+def _begun(batches: dict[Batch, None], running: dict[tuple[RunId, int], None] | None) -> dict[Batch, int]:
+    """How many tasks of each batch, from its first on, may have begun: all goes in order, and what ended may not have been told."""
+    found: dict[Batch, int] = {}
+    is_behind = running is None
+    for batch in reversed(batches):
+        if not is_behind and running is not None:
+            found[batch] = max((place + 1 for place, task in enumerate(batch.tasks) if (batch.run, task) in running), default=0)
+            is_behind = found[batch] > 0
+        else:
+            found[batch] = len(batch.tasks)
+    return found

@@ -37,11 +37,14 @@ class WorkerGone:
 
 @record
 class Started:
-    """The call of a timed task begins: its code and inputs are loaded, and its time runs from now."""
+    """A timed task is in its call: its code and inputs are loaded, and its time runs. Said of coroutines as they begin; of others when
+    we Look, since they run one after the other: then it is what executes now.
+    """
 
     worker: WorkerId
     run: RunId
     task: int
+    when: float | None                        # on the node's monotonic clock; None: its code and inputs are still being loaded
 
 
 @record
@@ -112,6 +115,13 @@ class Kill:
 
     worker: WorkerId
     reason: str
+
+
+@record
+class Look:
+    """Say what this worker executes, coroutines aside, and since when: answered by Started, or not at all when it executes nothing."""
+
+    worker: WorkerId
 
 
 @record

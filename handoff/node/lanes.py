@@ -27,10 +27,12 @@ class Lane:
     first. A task that is gone since (recalled, its run ended) is skipped when it comes to the front.
     """
 
-    __slots__ = ("bypassed", "cost", "count", "current", "fresh", "granted", "held", "hungry", "mode", "strips")
+    __slots__ = ("bypassed", "cost", "count", "current", "fresh", "granted", "held", "hungry", "is_batched", "is_timed", "mode", "strips")
 
     def __init__(self, cost: Amounts, granted: Amounts, mode: Mode) -> None:
         self.cost, self.mode = cost, mode          # what is claimed on this node
+        self.is_batched = mode.is_batched
+        self.is_timed = False                      # some kind that was ever here has a timeout
         self.granted = granted                     # what the function is told that it got: the cluster's part as well
         self.count = 0                             # tasks that are still ready
         self.bypassed = 0                          # how often the first was overtaken by a claim that kept from it what it needs

@@ -14,7 +14,7 @@ UNMAP = 5        # [serials]
 BATCH = 6        # [batch, run, node's name, tasks "I", attempts "I", kinds, kind per task "I" or b"" when there is one kind,
                  #  literals or [] when all are empty, fan_in "I" or b"" when there are no inputs, references "I", given, names,
                  #  cost, gpus, devices]
-                 #   kinds: [[digests, form, is_async, name, is_timed], ...]
+                 #   kinds: [[digests, form, is_async, name, is_timed], ...]; of timed ones it is written down when their call begins
                  #   a reference below the number of tasks is the result of that earlier task of the batch; others index `given`
                  #   given: bytes of a small value, the serial of a mapped one, None for one that is not there
                  #   names: {index: [target's name, [names of each input's source]]} for those who may ask
@@ -29,11 +29,12 @@ SCATTERED = 18   # [batch, indices "I", values, seconds "d", ended "d"]: the sam
 BROKE = 19       # [batch, index, cause, type, text, traceback, seconds, body]; a cause of messages.Failed, or
                  #  "cancelled", or "skipped": it takes the result of an earlier task of the batch, which failed
 OUTPUT = 20      # [runs, tasks "I", streams, texts]
-STARTED = 21     # [batch, index]: said of timed tasks when their code and inputs are loaded, and the call begins
+STARTED = 21     # [batch, index]: said of timed coroutines when their code and inputs are loaded, and the call begins
 HANDED_BACK = 22  # [batch, index]: this task of it and those behind it were not begun, and will not be
 
 CUDA_BROKEN_STATUS = 86   # a worker exits with it when nothing on a GPU can succeed in it any more
 
-# The marker, memory shared with the node, three numbers "Q": batch (0 when idle) and index of the task that executes now, written by the
-# worker before it looks at the third, written by the node: of batches up to this number nothing more is to be begun.
-MARKER_BYTES = 24
+# The marker, memory shared with the node, four numbers "Q": batch (0 when idle) and index of the task that executes now, written by the
+# worker before it looks at the third, written by the node: of batches up to this number nothing more is to be begun. The fourth is written
+# by the worker in batches with timed tasks: when the call began, in nanoseconds of the monotonic clock; 0 while code and inputs are loaded.
+MARKER_BYTES = 32

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -116,6 +117,17 @@ class WorkerPool:
                 if batch.open[index]:
                     worker.process.pipe.send(frame([CANCEL, number, index]))
                 return
+
+    def look(self, name: WorkerId) -> None:
+        """Say what it executes, and since when."""
+        worker = self._workers.get(name)
+        found = worker.process.timed() if worker is not None else None
+        if worker is None or found is None:
+            return
+        number, index, began = found
+        batch = worker.batches.get(number)
+        if batch is not None and index < len(batch.tasks) and batch.open[index]:
+            self._emit(Started(name, batch.run, batch.tasks[index], began))
 
     def hand_back(self, name: WorkerId) -> None:
         """Have it begin nothing more of what it was given, whether or not it listens: it looks at the marker before each task."""
@@ -233,7 +245,7 @@ class WorkerPool:
             self._broke(name, worker, said)
         elif what == STARTED:
             batch = worker.batches[said[1]]
-            self._emit(Started(name, batch.run, batch.tasks[said[2]]))
+            self._emit(Started(name, batch.run, batch.tasks[said[2]], time.monotonic()))
         elif what == HANDED_BACK:
             if said[1] > worker.wanted_back:
                 raise ProtocolError("it handed back what nobody wanted")

@@ -69,6 +69,12 @@ class WorkerProcess:
         batch = self._marker[0]
         return (batch, index) if batch else None
 
+    def timed(self) -> tuple[int, int, float | None] | None:
+        """The same, with when its call began; None there: not yet. None at all also when it goes from task to task while we look."""
+        found = self.executing()
+        began = self._marker[3]
+        return (*found, began / 1e9 if began else None) if found is not None and self.executing() == found else None
+
     def begin_no_more(self, batch: int) -> None:
         """Of this batch and those before it nothing more is to be begun. It may be deep in a task: this needs nothing of it."""
         self._marker[2] = batch

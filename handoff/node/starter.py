@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
+from math import inf
 
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.messages import foremost
@@ -10,10 +11,12 @@ from handoff.node.clocks import Clocks
 from handoff.node.crew import WORTH_SECONDS, Batch, Crew, Worker
 from handoff.node.events import Execute
 from handoff.node.lanes import Key, Lane
+from handoff.node.overtime import Overtime
 from handoff.node.stalls import Stalls
 from handoff.node.state import State
 from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, SHOWN, Entry, Mode, Table
 from handoff.node.wants import Wants
+from handoff.program import Flag, Kind
 from handoff.resources import covers
 
 BLOCKED_MAX = 64  # costs that do not fit, before the node looks no further in this turn
@@ -35,8 +38,8 @@ class Draft:
 class Starter:
     """Takes tasks from the lanes and gives them to workers."""
 
-    def __init__(self, state: State, crew: Crew, wants: Wants, clocks: Clocks, stalls: Stalls) -> None:
-        self._state, self._crew, self._wants, self._clocks, self._stalls = state, crew, wants, clocks, stalls
+    def __init__(self, state: State, crew: Crew, wants: Wants, clocks: Clocks, stalls: Stalls, overtime: Overtime) -> None:
+        self._state, self._crew, self._wants, self._clocks, self._stalls, self._overtime = state, crew, wants, clocks, stalls, overtime
         self._settings, self._claims = state.settings, state.claims
         self._coroutines: dict[RunId, tuple[list[int], list[Entry]]] = {}  # given to the asyncio worker in this turn
 
@@ -107,8 +110,10 @@ class Starter:
         overtaken = [large for large in overtaken if large is not lane and claims.prolongs(cost, large.cost)]
         if any(large.bypassed >= self._settings.bypass_max for large in overtaken):
             return False
+        worker = next(iter(lane.hungry.values())) if lane.mode is not Mode.ONCE else _whose_all(lane, key[2])
+        if worker is None:
+            return False
         sharers = len(lane.hungry)
-        worker = next(iter(lane.hungry.values()))
         del lane.hungry[worker.id]  # goes to the end of the row, if it stays hungry
         self._give(now, worker, lane, key, sharers)
         self._overtake(lane, overtaken)
@@ -145,11 +150,11 @@ class Starter:
             if worker.claim is not None:
                 self._crew.feed(worker, lane)
             return
-        attempts, kinds, literals, inputs, sources, targets, _, handlings, _, tries = zip(*entries, strict=True)
+        attempts, kinds, literals, inputs, sources, targets, *_, tries = zip(*entries, strict=True)
         batch.tasks, batch.attempts, batch.left = tuple(tasks), attempts, len(tasks)
         self._crew.give(now, batch)
-        if handlings[0].kind.timeout > 0:
-            self._clocks.set(now + self._settings.load_seconds + handlings[0].kind.timeout, batch)  # its own time runs from Started
+        if lane.is_timed:
+            self._time(now, batch, kinds)
         if worker.is_asyncio:
             column = self._coroutines.setdefault(run, ([], []))
             column[0].append(tasks[0])
@@ -159,6 +164,17 @@ class Starter:
             self._state.effects.append(Execute(
                 worker.id, run, batch.tasks, attempts, kinds, literals, inputs, sources, targets, lane.granted, worker.gpus or (),
                 tries))
+
+    def _time(self, now: float, batch: Batch, kinds: tuple[Kind, ...]) -> None:
+        """Its tasks may have timeouts. A coroutine says when its own time runs, or that it could not be loaded in time."""
+        timeouts = {kind.timeout for kind in kinds if kind.timeout > 0}
+        if not timeouts:
+            return
+        if kinds[0].flags & Flag.ASYNC:
+            self._clocks.set(now + self._settings.load_seconds + kinds[0].timeout, batch)
+        else:
+            batch.patience = min(timeouts)
+            self._overtime.watch(now, batch)
 
     def _collect(self, draft: Draft, key: Key, limit: int) -> None:
         """Tasks of one run from the front of the lane: one of unknown or long duration, or several that are short together."""
@@ -171,7 +187,7 @@ class Starter:
         while following is not None and following[2] == run:
             task = following[3]
             entry = plans[task]
-            predicted = entry[HANDLING].pace.seconds if lane.mode is Mode.BATCHED else float("inf")
+            predicted = entry[HANDLING].pace.seconds if lane.is_batched else inf
             if tasks and seconds + predicted > most:
                 break
             del ready[task]
@@ -255,3 +271,8 @@ class Starter:
             if sender is not None and sender != NOBODY:
                 return sender
         return table.redirected.get(task, planned)
+
+
+def _whose_all(lane: Lane, run: RunId) -> Worker | None:
+    """A worker that may be given more, and has nothing of other runs: at its end, then, what must not begin again need not either."""
+    return next((worker for worker in lane.hungry.values() if all(batch.run == run for batch in worker.batches)), None)

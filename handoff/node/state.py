@@ -95,6 +95,7 @@ class State:
             if len(self._paces) >= PACES_MAX:
                 del self._paces[next(iter(self._paces))]
             pace = self._paces[digest] = Pace()
+        lane.is_timed |= kind.timeout > 0
         return Handling(kind, lane, pace, self.claims.beyond(lane.cost))
 
     def make_ready(self, table: Table, task: int, entry: Entry) -> None:

@@ -20,9 +20,16 @@ class Mode(IntEnum):
     """How tasks of a kind are handed to workers."""
 
     BATCHED = 0  # one after the other, several in one message
-    ALONE = 1    # a message, and a worker, of its own: it may have to be ended alone, or may run only once, or has killed before
-    ASYNC = 2    # many at once, on the asyncio worker
-    OBJECT = 3   # not at all: its value is uploaded
+    TWICE = 1    # the same, among themselves: one may have to be ended for another attempt's sake, and no harm is done to those beside it
+    ONCE = 2     # the same, among themselves, and to a worker that has nothing of other runs: what may have begun never begins again
+    ALONE = 3    # a message, and a worker, of its own: it has killed before, or is a coroutine with GPUs
+    ASYNC = 4    # many at once, on the asyncio worker
+    OBJECT = 5   # not at all: its value is uploaded
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether several go in one message, to run one after the other."""
+        return self <= Mode.ONCE
 
 
 def mode_of(kind: Kind, cost: Amounts) -> Mode:
@@ -31,9 +38,11 @@ def mode_of(kind: Kind, cost: Amounts) -> Mode:
         return Mode.OBJECT
     if kind.flags & Flag.ASYNC:  # which GPUs CUDA shows is one thing for a whole process: coroutines that share one can't differ in it
         return Mode.ALONE if demand(cost) is not None else Mode.ASYNC
-    if kind.timeout > 0 or kind.max_retries == 0 or kind.flags & (Flag.ALONE | Flag.IDEMPOTENT):
+    if kind.flags & Flag.ALONE:
         return Mode.ALONE
-    return Mode.BATCHED
+    if kind.max_retries == 0:
+        return Mode.ONCE
+    return Mode.TWICE if kind.flags & Flag.IDEMPOTENT else Mode.BATCHED
 
 
 class Pace:

@@ -177,6 +177,24 @@ def test_a_fast_function_is_not_touched_by_its_timeout(client: handoff.Client, d
     assert diary.counts() == {"ran": 6}
 
 
+def test_only_the_one_of_many_that_takes_too_long_is_ended(client: handoff.Client, diary: Diary) -> None:
+    """Short ones go to a worker several at a time: the others are none the worse for it, and none of them counts a failed attempt."""
+    def short(number: int, path: str) -> tuple[int, int]:
+        if number == 300 and handoff.current_task().attempt == 1:
+            mark(path, "hangs")
+            time.sleep(600)
+        return number, handoff.current_task().attempt
+
+    dag = DAG()
+    for number in range(1000):
+        dag.add(Function(number, code=short, extra_args=[number, diary.path], timeout=1.0, cost={"cpu": 1, "there": 1}))
+    results = client.execute(dag)
+
+    assert [results[number] for number in range(1000)] == [(number, 2 if number == 300 else 1) for number in range(1000)]
+    assert diary.counts() == {"hangs": 1}
+    await_free(client)
+
+
 def test_a_run_that_takes_too_long_is_ended(client: handoff.Client, diary: Diary, tmp_path: Path) -> None:
     """RunTimeout names the time; what ran is ended, what waited never starts."""
     dag = DAG()

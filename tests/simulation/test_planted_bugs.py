@@ -12,6 +12,7 @@ from sim.world import Sim, SimulationFailed
 from handoff.client.table import Table
 from handoff.columns import ints
 from handoff.messages import Report
+from handoff.node import endings as endings_module
 from handoff.node.answers import Answers
 from handoff.node.brain import NodeBrain
 from handoff.node.claims import Claims
@@ -249,6 +250,12 @@ def second_attempts_are_lost_with_the_node_of_the_first(patch: pytest.MonkeyPatc
 def an_abandoned_attempt_stays_planned(patch: pytest.MonkeyPatch) -> None:
     """A node that has not started it runs it all the same, and may then give its place to nobody."""
     patch.setattr(Endings, "abandon", nothing)
+
+
+@plant("trouble")
+def what_ran_beside_a_crash_runs_again(patch: pytest.MonkeyPatch) -> None:
+    """Though it may not: only what was seen to run is taken to have begun, not what ended just before."""
+    patch.setattr(endings_module, "_begun", lambda batches, _: dict.fromkeys(batches, 0))
 
 
 @plant("broadcasts")

@@ -9,7 +9,7 @@ from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Close, Received, Send
 from handoff.messages import PROTOCOL, Abandon, Drain, DropCode, EndRun, Hello, Peers, Plan, Unreachable, Welcome
 from handoff.node.brain import NodeBrain
-from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Execute, HandBack, Kill, Spawn, Stream, Welcomed
+from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Execute, HandBack, Kill, Look, Spawn, Stream, Welcomed
 from handoff.resources import Amounts
 from sim.exchange import Exchange
 from sim.oracles import Bug
@@ -118,6 +118,8 @@ class Node(Process):
                 self.workers.kill(worker, reason)
             case HandBack(worker):
                 self.workers.hand_back(worker)
+            case Look(worker):
+                self.workers.look(worker)
             case CancelTask():
                 self.workers.cancel(effect)
             case Close(peer, _):

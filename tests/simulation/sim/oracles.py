@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from sim.options import Options
     from sim.workers import Work
 
-
 STRAGGLERS = 0.3     # of what executes on the slow host
 KILL_SECONDS = 0.05  # from the end of a run to the death of what still executed of it
 
@@ -240,7 +239,8 @@ class Oracles:
         if node.me not in self.lost and node.me != NOBODY:
             limit = job.submit.max_concurrency
             sure(not limit or self._now(work.run) <= limit, f"{where}: {self._now(work.run)} tasks of its run at once; at most {limit} may")
-        allowed = 1 + watch.losses + watch.missing[task] + watch.stopped[task] + watch.failures[task]
+        allowed = 1 + watch.losses + watch.missing[task] + watch.failures[task]
+        allowed += watch.stopped[task] if job.kind(task).max_retries else 0   # else what has begun never begins again
         allowed += self.attempts.is_doubled(work.run, task)
         sure(watch.begun[task] <= allowed, f"{where} begins for the {watch.begun[task]}th time; {allowed} would do")
         mishaps = job.mishaps.get(task, [])
@@ -294,7 +294,7 @@ class Oracles:
             watch.made_on.setdefault(task, {})[node.host] = None
             self._no_waste(work.run, watch, task)
         elif cause != "skipped":
-            self._stopped(watch, task, blamed=cause in ("exception", "unpicklable"))
+            self.stopped(work, blamed=cause in ("exception", "unpicklable"))
 
     def handed_back(self, node: Node, worker: WorkerId, works: list[Work]) -> None:
         """A worker has not begun these, and will not."""
@@ -308,13 +308,17 @@ class Oracles:
         for work in running:
             if crashed:
                 self.watches[work.run].crashes[work.task] += 1
-            self._stopped(self.watches[work.run], work.task, blamed=crashed)
+            self.stopped(work, blamed=crashed)
         for work in unsaid:
-            self.watches[work.run].stopped[work.task] += 1
+            self.stopped(work, ended=True)
 
-    def _stopped(self, watch: Watch, task: int, blamed: bool) -> None:
-        """An execution ended badly; a task that hangs is to blame too."""
-        mishap = watch.job.mishaps.get(task, [])[watch.mishaps[task]:][:1]
+    def stopped(self, work: Work, blamed: bool = False, ended: bool = False) -> None:
+        """It ended badly, or nobody counts on its end: its worker is to be ended. One that hangs is to blame too."""
+        if work.is_stopped:
+            return
+        work.is_stopped = True
+        watch, task = self.watches[work.run], work.task
+        mishap = watch.job.mishaps.get(task, [])[watch.mishaps[task]:][:1] if not ended else []
         if blamed or mishap == ["hang"]:
             watch.mishaps[task] += 1
             watch.failures[task] += 1

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sim.node import Node
 
 FLUSH_SECONDS = 0.0005
+TEND_SECONDS = 0.01
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class Work:
     sources: tuple[PeerId, ...] = ()   # where its inputs are said to have been made; () where nobody asks
     began: float = 0.0
     stuck: bool = False
+    is_stopped: bool = False    # it counts as cut off already
 
 
 class Workers:
@@ -71,7 +73,7 @@ class Workers:
     def kill(self, worker: WorkerId, reason: str) -> None:
         """It ends a moment later; what it finishes until then counts."""
         if worker in self.alive:
-            self.alive[worker].is_dying = True
+            self.alive[worker].die()
             self.node.oracles.claims.dying(self.node, worker)
             self.node.clock.after(0.001 * self.lots.random(), self.node.run, self._killed, worker, f"killed: {reason}")
 
@@ -85,6 +87,13 @@ class Workers:
         found = self.alive.get(effect.worker)
         if found is not None:
             self.node.clock.after(0.0002, self.node.run, found.cancel, effect.run, effect.task)
+
+    def look(self, worker: WorkerId) -> None:
+        """What it executes, and since when."""
+        found = self.alive.get(worker)
+        for work in found.executing() if found is not None else ():
+            if not work.kind.flags & Flag.ASYNC:
+                self.node.post(Started(worker, work.run, work.task, work.began))
 
     def hand_back(self, worker: WorkerId) -> None:
         """It begins nothing more of what it has now; a moment later the daemon knows what that is."""
@@ -131,9 +140,21 @@ class Worker:
         """What is executing at this moment."""
         return tuple(self._now)
 
+    def executing(self) -> list[Work]:
+        """The same."""
+        return list(self._now.values())
+
     def unfinished(self) -> tuple[list[Work], list[Work]]:
         """What is executing, and what ended well without anybody having heard."""
         return list(self._now.values()), [work for work, *_ in self._done]
+
+    def die(self) -> None:
+        """It goes on for a moment, and nobody counts on it."""
+        self.is_dying = True
+        for work in self._now.values():
+            self.node.oracles.stopped(work)
+        for work, *_ in self._done:
+            self.node.oracles.stopped(work, ended=True)
 
     def take(self, effect: Execute) -> None:
         """A batch arrives."""
@@ -176,9 +197,13 @@ class Worker:
             return
         work.began = node.clock.now
         self._now[key] = work
-        if work.kind.timeout > 0:
-            node.post(Started(self.worker, work.run, work.task))
+        if work.kind.timeout > 0 and work.kind.flags & Flag.ASYNC:
+            node.post(Started(self.worker, work.run, work.task, node.clock.now))
+        if self.is_dying:
+            node.oracles.stopped(work)
         ending, seconds = node.oracles.began(node, self.worker, work, lacking, values)
+        if self._done and (ending == "hang" or seconds > TEND_SECONDS) and self.lots.random() < 0.8:   # else it does not let go of the GIL
+            node.clock.after(TEND_SECONDS, self._tend)
         if ending == "hang":
             work.stuck = True
         else:
@@ -206,6 +231,11 @@ class Worker:
             self._flush()
             node.run(self._broke, work, ending, "ValueError", now - work.began)
         self._go_on()
+
+    def _tend(self) -> None:
+        """The helper thread says what is done, while the other one is deep in a task."""
+        if self.node.workers.alive.get(self.worker) is self:
+            self._flush()
 
     def _flush(self) -> None:
         """Say what is done. One message is about one run."""

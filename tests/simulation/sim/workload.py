@@ -283,6 +283,8 @@ def assembled(
             if doom and not doomed:
                 doomed.append(task)
                 mishaps[task] = ["unpicklable"] if lots.random() < 0.2 else ["exception"] * (allowed + 1)
+                if not allowed and lots.random() < 0.7:   # with those beside it in its worker
+                    mishaps[task] = ["hang" if kind.timeout and lots.random() < 0.5 else "crash"]
             elif allowed:
                 count = lots.randint(1, allowed)
                 choices = ["exception", "exception", "crash"] + (["hang"] if kind.timeout else [])

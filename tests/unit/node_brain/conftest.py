@@ -13,8 +13,8 @@ from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId, WorkerId
 from handoff.machine import Joined, Received, Send, Tick
 from handoff.messages import PROTOCOL, Alive, Hello, Plan, Recall, Release, Report
 from handoff.node.brain import NodeBrain
-from handoff.node.events import Arrived, Broke, CancelTask, Execute, Finished, Kill, Spawn, Started, Welcomed, WorkerGone, WorkerReady
-from handoff.program import Kind
+from handoff.node.events import Arrived, Broke, CancelTask, Execute, Finished, Kill, Look, Spawn, Started, Welcomed, WorkerGone, WorkerReady
+from handoff.program import Flag, Kind
 from handoff.resources import amounts
 from handoff.settings import NodeSettings
 
@@ -50,6 +50,7 @@ class Hand:
         self.workers: list[WorkerId] = []                # ready
         self.holds: dict[tuple[int, int], tuple[WorkerId, int]] = {}  # (run, task) -> worker, attempt
         self.executed: list[tuple[int, int]] = []        # (run, task), in order
+        self.began: dict[tuple[int, int], float] = {}   # (run, task) -> when it came first among those of its worker
         self._warm = 0
         self._kinds: dict[tuple[int, Kind], int] = {}
         self._settle()
@@ -78,9 +79,18 @@ class Hand:
         self.brain.check()
         last = self.last
         timed = [(effect, task) for effect in last if isinstance(effect, Execute) and self.loads
-                 for task, kind in zip(effect.tasks, effect.kinds, strict=True) if kind.timeout]
-        for effect, task in timed:  # whatever is to be timed is loaded at once
-            self.happen(Started(effect.worker, effect.run, task))
+                 for task, kind in zip(effect.tasks, effect.kinds, strict=True) if kind.timeout and kind.flags & Flag.ASYNC]
+        for effect, task in timed:  # a coroutine that is to be timed is loaded at once
+            self.happen(Started(effect.worker, effect.run, task, self.now))
+        first: dict[WorkerId, tuple[int, int]] = {}
+        for key, (worker, _) in self.holds.items():
+            if worker not in first:
+                first[worker] = key
+                self.began.setdefault(key, self.now)
+        for effect in last:
+            if isinstance(effect, Look) and effect.worker in first:
+                run, task = first[effect.worker]
+                last += self.happen(Started(effect.worker, RunId(run), task, self.began[run, task] if self.loads else None))
         self.last = last
         return last
 

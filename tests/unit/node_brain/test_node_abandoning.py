@@ -102,10 +102,24 @@ def test_what_takes_its_result_here_gets_it_from_the_winner(hand: Any) -> None:
     assert node.given() == [(1,)]
 
 
-def test_a_task_that_may_run_twice_has_its_worker_for_itself(hand: Any) -> None:
-    """So that ending it ends no bystander, however short such tasks are."""
+def test_only_what_may_run_twice_is_beside_what_may_run_twice(hand: Any) -> None:
+    """So that ending one does no harm to others: they are given anew, and nobody is told of it."""
     node = hand({"cpu": 1})
-    node.learn(flags=TWICE)
+    node.learn()
     node.plan({0: [], 1: [], 2: []}, node.kind(flags=TWICE))
+    assert node.given() == [(0, 1, 2)]
+    node.plan({3: []}, node.kind())
+    assert node.given() == []
+    worker = node.worker_of(1)
+    node.finish(0)
 
-    assert node.given() == [(0,)]
+    abandon(node, 1)
+
+    assert [killed for killed, _ in node.killed] == [worker]
+    assert not node.said(Failed)
+    node.warm_up()
+    node.die(worker, 1, reason="killed")
+    assert node.given() == [(3,)] or node.given() == [(2,)]
+    node.finish_all()
+    assert (node.RUN, 1) not in node.executed[3:] and {(node.RUN, 2), (node.RUN, 3)} <= set(node.executed[3:])
+    assert node.free() == {"cpu": 1}

@@ -9,7 +9,7 @@ import pytest
 from handoff.ids import COORDINATOR, RunId, WorkerId
 from handoff.machine import Tick
 from handoff.messages import Alive, Failed, Report
-from handoff.node.events import Broke, Drop, Finished, Kill, Spawn, Started
+from handoff.node.events import Broke, Drop, Finished, Kill, Spawn
 from handoff.program import Flag
 
 
@@ -132,12 +132,13 @@ def test_time_counts_from_when_the_code_is_loaded(hand: Any) -> None:
     node.plan({0: [], 1: []}, node.kind("slow", timeout=1.0))
     node.wait(15.0)
     worker = node.worker_of(0)
-    node.happen(Started(worker, node.RUN, 0))
+    node.loads, node.began[node.RUN, 0] = True, node.now
     node.wait(0.9)
     assert node.said(Failed) == [] and node.killed == []
     node.wait(0.2)
     assert [(failed.task, failed.cause) for failed in node.said(Failed)] == [(0, "timeout")]
     node.die(worker, 0, reason="killed: timeout")
+    node.loads = False
     node.warm_up()
     node.wait(21.1)
     [failed] = node.said(Failed)
@@ -160,7 +161,9 @@ def test_news_of_a_killed_task_changes_nothing(hand: Any) -> None:
     """What a worker finished in the moment of being killed for its time is not believed, and its value is freed."""
     node = hand({"cpu": 1})
     node.plan({0: []}, node.kind("slow", timeout=1.0))
+    held = dict(node.holds)
     late = node.finished_event(0)
+    node.holds.update(held)
     node.wait(1.1)
     node.happen(late)
 

@@ -30,6 +30,7 @@ from handoff.node.events import (
     HandBack,
     HandedBack,
     Kill,
+    Look,
     Spawn,
     Started,
     Welcomed,
@@ -104,8 +105,12 @@ class World:
             case Execute():
                 self.give(effect)
                 self.later += [
-                    Started(effect.worker, effect.run, task) for task, kind in zip(effect.tasks, effect.kinds, strict=True) if kind.timeout
+                    Started(effect.worker, effect.run, task, self.now)
+                    for task, kind in zip(effect.tasks, effect.kinds, strict=True) if kind.timeout and kind.flags & Flag.ASYNC
                 ]
+            case Look(worker):
+                for run, task, *_ in self.queues[worker][:1]:   # some have run for long, some are still being loaded
+                    self.later.append(Started(worker, RunId(run), task, (self.now - 100.0, self.now, None)[task % 3]))
             case CancelTask(worker, run, task):
                 self.queues[worker] = [each for each in self.queues[worker] if each[:2] != (run, task)]
                 self.later.append(Broke(worker, run, task, self.attempts.get((run, task), 1), "cancelled", "", "", "", 0.0))

@@ -342,13 +342,22 @@ def test_a_broken_producer_takes_its_followers_out_of_the_batch(hand: Any) -> No
 
 
 def test_delicate_tasks_travel_alone(hand: Any) -> None:
-    """Tasks with a timeout, without retries, or that killed before get a message and a worker of their own."""
-    for delicate in ({"timeout": 5.0}, {"max_retries": 0}, {"flags": int(Flag.ALONE)}):
-        node = hand({"cpu": 1})
-        node.learn("f")
-        node.plan({0: [], 1: [], 2: [0]}, node.kind("f", **delicate))
+    """Tasks that killed before get a message and a worker of their own."""
+    node = hand({"cpu": 1})
+    node.learn("f")
+    node.plan({0: [], 1: [], 2: [0]}, node.kind("f", flags=int(Flag.ALONE)))
 
-        assert node.given() == [(0,)]
+    assert node.given() == [(0,)]
+
+
+@pytest.mark.parametrize("options", [{"timeout": 5.0}, {"max_retries": 0}, {"flags": int(Flag.IDEMPOTENT)}])
+def test_what_users_ask_of_all_functions_costs_no_batches(hand: Any, options: dict[str, Any]) -> None:
+    """With a timeout, without retries, or where a straggler may run twice, short tasks go several in a message, chains included."""
+    node = hand({"cpu": 1})
+    node.learn("f")
+    node.plan({0: [], 1: [], 2: [0]}, node.kind("f", **options))
+
+    assert node.given() == [(0, 2), (1,)]
 
 
 def test_coroutines_share_one_worker_under_claims_of_their_own(hand: Any) -> None:

@@ -8,6 +8,7 @@ import mmap
 import os
 import socket
 import threading
+import time
 from array import array
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -103,12 +104,44 @@ def bench() -> Iterator[Bench]:
     current._ask.clear()
 
 
-def test_a_timed_task_says_when_its_call_begins(bench: Bench) -> None:
-    """After its code is loaded, and before the result; a coroutine does so, too."""
-    bench.batch(1, lambda: 5, (None, ()), is_timed=True)
-    assert bench.hear()[0] == [STARTED, 1, 0]
-    assert bench.values(1) == [5]
+@pytest.mark.parametrize("literal", [None, ((), {})])
+def test_when_the_call_of_a_timed_task_began_is_written_down(bench: Bench, monkeypatch: pytest.MonkeyPatch, literal: Any) -> None:
+    """In the marker, for each task of a batch anew, once its code and arguments are loaded; of others it never is."""
+    seen: list[list[int]] = []
+    monkeypatch.setattr(builtins, "look", lambda: seen.append(list(bench.marker)), raising=False)
 
+    def look() -> int:
+        import builtins
+        import time
+
+        builtins.look()  # type: ignore[attr-defined]
+        return time.monotonic_ns()
+
+    def loads() -> tuple[Any, ...]:
+        import builtins
+
+        builtins.look()  # type: ignore[attr-defined]
+        return ()
+
+    class Loads:
+        def __reduce__(self) -> Any:
+            return loads, ()
+
+    before = time.monotonic_ns()
+    bench.batch(1, look, (literal, ()), (literal, ()), is_timed=True)
+    first, second = bench.values(2)
+    bench.batch(2, lambda *_: None, (((Loads(),), {}), ()), (((Loads(),), {}), ()), is_timed=True)
+    bench.values(2)
+    bench.batch(3, look, (literal, ()))
+    bench.values(1)
+
+    assert [each[:2] for each in seen] == [[1, 0], [1, 1], [2, 0], [2, 1], [3, 0]]
+    assert before <= seen[0][3] <= first <= seen[1][3] <= second
+    assert [each[3] for each in seen[2:]] == [0, 0, 0]
+
+
+def test_a_timed_coroutine_says_when_its_call_begins(bench: Bench) -> None:
+    """After its code is loaded, and before the result."""
     async def give() -> int:
         return 6
 
