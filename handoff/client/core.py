@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextvars import Context
 from typing import Any
 
 from handoff import errors
@@ -102,7 +103,8 @@ class Core:
         self._loop.close()
 
     def _connect(self, timeout: float) -> None:
-        connecting = asyncio.run_coroutine_threadsafe(self._start(min(timeout, PATIENCE_MAX)), self._loop)
+        # In a context of its own: in a notebook, that of the caller sends whatever is printed here to the cell that made the client.
+        connecting = Context().run(asyncio.run_coroutine_threadsafe, self._start(min(timeout, PATIENCE_MAX)), self._loop)
         try:
             connecting.result(bounded(timeout))
         except FutureTimeout:
@@ -171,7 +173,7 @@ class Core:
         if not self._waking:
             self._waking = True
             with contextlib.suppress(RuntimeError):  # the loop closed just now
-                self._loop.call_soon_threadsafe(self._take_inbox)
+                self._loop.call_soon_threadsafe(self._take_inbox, context=Context())
 
     def post(self, event: Any) -> None:
         """Tell the brain, from any thread."""

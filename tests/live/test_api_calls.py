@@ -7,7 +7,8 @@ import itertools
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import numpy as np
@@ -192,6 +193,22 @@ def test_output_appears_marked_or_not_at_all(client: handoff.Client, capfd: pyte
     until(lambda: seen("[murmur @ node-2] after\n", "logged 7\n", "complained\n", "printed\n"), lambda: f"all lines in {out!r} {error!r}")
     assert "[talk @ node-1] printed\n" in out
     assert "[talk @ node-1] complained\n" in error and "[talk @ node-1] WARNING theirs.module: logged 7\n" in error
+
+
+def test_lines_are_shown_where_the_program_is_now(cluster: handoff.LocalCluster) -> None:
+    """A notebook knows by a context variable which cell is printing: that in which a client was made is over when the lines come."""
+    cell: ContextVar[str] = ContextVar("cell")
+    found: list[str] = []
+
+    def in_cell(name: str, act: Callable[[], Any]) -> Any:
+        cell.set(name)
+        return act()
+
+    with copy_context().run(in_cell, "makes it", cluster.client) as mine:
+        taking: Any = {"output": lambda *line: found.append(cell.get("the one that runs now"))}
+        copy_context().run(in_cell, "asks it", lambda: mine.execute(chatty(), **taking))
+        until(lambda: len(found) == 5, "its lines")
+    assert set(found) == {"the one that runs now"}
 
 
 def test_what_a_call_printed_is_shown_though_its_client_closes_at_once(
