@@ -13,7 +13,7 @@ from handoff.client import events
 from handoff.client.absence import Absence
 from handoff.client.forgets import Forgets
 from handoff.client.questions import Questions
-from handoff.client.reach import RESTARTED, Reach, out_of_reach
+from handoff.client.reach import RESTARTED, Reach, fate, out_of_reach
 from handoff.client.table import ANNOUNCED, MISSING, Table, by_node, nbytes_of, part_of
 from handoff.columns import Ints, Longs, ints, longs
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
@@ -329,7 +329,8 @@ class ClientBrain:
         if self.me != NOBODY:
             why, held = f"the coordinator does not know this client any more: {RESTARTED}", self._absence.held
             for table in [table for table in self._tables.values() if table.token not in held]:
-                self._fail(table, events.Failure("ConnectionLost", why))   # what lay on nodes is gone, too
+                told = why if table.is_over else why + fate(table.run, table.detached)
+                self._fail(table, events.Failure("ConnectionLost", told))  # what lay on nodes is gone, too
                 table.run = None           # numbers may begin again: that of a former run may be that of a new one
             self._effects += self._questions.void(events.Failure("ConnectionLost", why), held)
             self._forgets.void()
@@ -345,9 +346,8 @@ class ClientBrain:
         self._absence.give_up(reason)
         self._forgets.void()
         failure = events.Failure("ConnectionLost", reason)
-        for table in list(self._tables.values()):
-            if not table.is_over:
-                self._fail(table, failure)
+        for table in [each for each in self._tables.values() if not each.is_over]:
+            self._fail(table, failure)
         self._effects += self._questions.void(failure)
 
     def _node_lost(self, now: float, peer: PeerId, reason: str) -> None:

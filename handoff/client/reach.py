@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from handoff.ids import PeerId
+from handoff.ids import PeerId, RunId
 from handoff.settings import ClientSettings
 
-RESTARTED = "it was restarted, or the client was away for too long"     # a coordinator that welcomes us anew
+RESTARTED = "it was restarted, or the client was away for too long (scheduler.client_grace_seconds)"   # a coordinator that welcomes us anew
 
 
 class Reach:
@@ -75,3 +75,10 @@ def out_of_reach(name: str, address: tuple[str, int], reason: str) -> str:
         f"node {name!r} at {address[0]}:{address[1]} is out of this client's reach: {reason}; results lie there, "
         "and they go straight from nodes to clients, so its port has to be open to this machine"
     )
+
+
+def fate(run: RunId | None, detached: bool) -> str:
+    """What becomes of a run, for people whose client the coordinator has forgotten."""
+    if not detached:
+        return "; its run ended with that, and one of client.start(dag, detach=True) goes on"
+    return "" if run is None else f"; if it was not restarted, run {run} goes on, and client.attach({run}) takes it over"

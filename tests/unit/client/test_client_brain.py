@@ -410,6 +410,15 @@ def test_a_coordinator_that_forgot_us_ends_every_run(bench: Bench, event: Any) -
     assert bench.brain.idle
 
 
+@pytest.mark.parametrize(("detach", "advice"), [(False, "client.start(dag, detach=True)"), (True, f"client.attach({RUN})")])
+def test_who_was_away_for_too_long_is_told_what_became_of_the_run(bench: Bench, detach: bool, advice: str) -> None:
+    """A laptop that was closed: its run ended with that, or goes on and can be taken over."""
+    bench.running(detach=detach)
+    over = of(bench.tell(events.Welcomed(PeerId(10))), events.RunOver)
+    assert "client_grace_seconds" in over[0].failure.text
+    assert advice in over[0].failure.text
+
+
 def test_questions_are_answered_or_refused(bench: Bench) -> None:
     """Each by its token."""
     assert bench.tell(events.Question(Ask(5, "nodes"))) == [Send(COORDINATOR, Ask(5, "nodes"))]
