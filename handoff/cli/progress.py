@@ -91,7 +91,7 @@ class Bar:
 
     def update(self, status: RunStatus) -> None:
         """Move the bar."""
-        now = f"waits: {status.waits_for}" if status.waits_for else f"{status.running} running"
+        now = f"waits: {status.waits_for}" if status.waits_for else f"{status.running} on nodes"
         self._progress.update(self._task, completed=status.done, total=status.total, now=now)
 
     def printed(self, function: Hashable, node: str, stream: str, text: str) -> None:
@@ -107,5 +107,5 @@ class Bar:
 
 def said(status: RunStatus) -> str:
     """How far the run is, in words."""
-    line = f"{status.done} of {status.total} function{'s' * (status.total != 1)} done, {status.running} running"
+    line = f"{status.done} of {status.total} function{'s' * (status.total != 1)} done, {status.running} on nodes"
     return f"{line}; waits: {status.waits_for}" if status.waits_for else line

@@ -28,6 +28,7 @@ from handoff.scheduler import learned
 from handoff.scheduler.allocator import Allocator
 from handoff.scheduler.scheduler import Scheduler
 from handoff.settings import Settings
+from handoff.transport.link import shown
 from handoff.transport.sessions import SessionServer
 from handoff.trust.certificates import Identity
 from handoff.trust.secret import Secret
@@ -166,7 +167,8 @@ class Coordinator:
         if role == "node":
             for other in self._here.values():
                 if other.role == "node" and other.name == hello.name:
-                    text = f"a node named {hello.name!r} is already here (process {other.pid}); choose another with --name"
+                    place = f"process {other.pid} at {shown(other.address)}"
+                    text = f"a node named {hello.name!r} is already here ({place}); choose another with --name"
                     return Refused("Refused", text)
             if hello.name != name:
                 return Refused("Refused", f"the certificate is for the node {name!r}, not for {hello.name!r}")

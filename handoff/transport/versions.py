@@ -14,8 +14,12 @@ def check_versions(mine: Hello, theirs: Hello) -> Refused | None:
     )
     for what, here, there, advice in pairs:
         if _series(here) != _series(there):
-            return Refused("Refused", f"{mine.role} {mine.name} has {what} {here}, {theirs.role} {theirs.name} has {there}; {advice}")
+            return Refused("Refused", f"{_who(mine)} has {what} {here}, {_who(theirs)} has {there}; {advice}")
     return None
+
+
+def _who(hello: Hello) -> str:
+    return f"{hello.role} {hello.name}" if hello.name != hello.role else f"the {hello.role}"
 
 
 def _series(version: str) -> list[str]:

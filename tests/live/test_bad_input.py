@@ -317,7 +317,7 @@ def test_versions_that_do_not_fit(house: House, what: str, theirs: str, advice: 
             [sys.executable, "-c", start.format(module), *arguments, "--coordinator", house.address, "--secret-file", house.secret_file],
             env=environment(house.home), cwd=house.home, capture_output=True, text=True, timeout=60, check=False,
         )
-        pattern = rf"Refused: coordinator coordinator has {what} {re.escape(here)}, {role} \S+ has {re.escape(theirs)}; {advice}"
+        pattern = rf"Refused: the coordinator has {what} {re.escape(here)}, {role} \S+ has {re.escape(theirs)}; {advice}"
         complaints = [line for line in ran.stderr.splitlines() if not re.match(r"\d{4}-|\d\d:", line)]
         assert (ran.returncode, ran.stdout) == (3, ""), ran.stderr
         assert len(complaints) == 1 and re.fullmatch(pattern, complaints[0]), ran.stderr

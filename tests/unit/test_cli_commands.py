@@ -273,7 +273,7 @@ def test_plain_progress_says_what_changed(monkeypatch: pytest.MonkeyPatch) -> No
         shown.update(RunStatus("running", 2, 4, 0, "no node has gpu=1"))
 
     assert stream.getvalue().splitlines() == [
-        "1 of 4 functions done, 2 running", "[resize @ n1] hello", "2 of 4 functions done, 0 running; waits: no node has gpu=1",
+        "1 of 4 functions done, 2 on nodes", "[resize @ n1] hello", "2 of 4 functions done, 0 on nodes; waits: no node has gpu=1",
     ]
 
 
@@ -323,7 +323,7 @@ def test_a_run_is_followed_to_its_end() -> None:
     stream = io.StringIO()
 
     assert followed(Followed(errors.ResultTimeout("later"), "result"), Plain(stream)) == "result"  # type: ignore[arg-type]
-    assert stream.getvalue() == "1 of 2 functions done, 1 running\n"
+    assert stream.getvalue() == "1 of 2 functions done, 1 on nodes\n"
 
 
 def test_ctrl_c_cancels_and_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -322,6 +322,8 @@ def test_versions_that_do_not_fit_are_both_named() -> None:
     ):
         refusal = check_versions(mine, theirs)
         assert refusal is not None and says in refusal.text
+    refusal = check_versions(Hello(1, "0.1.0", "3.11", "coordinator", "coordinator", b""), Hello(1, "0.1.0", "3.12", "node", "n", b""))
+    assert refusal is not None and refusal.text.startswith("the coordinator has Python 3.11, node n has 3.12")
 
 
 # ── addresses ───────────────────────────────────────────────────────────────
