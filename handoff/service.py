@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -172,7 +173,8 @@ async def _tidy() -> None:
         before, spent = spent, time.process_time()
         if spent - before <= QUIET * TIDY_SECONDS and before - tidied >= WORTH_SECONDS:
             gc.collect()
-            await asyncio.to_thread(give_back_memory)
+            with ThreadPoolExecutor(1, "handoff-tidy") as one:   # a thread that is gone afterwards, with its memory
+                await asyncio.get_running_loop().run_in_executor(one, give_back_memory)
             tidied = spent = time.process_time()
 
 

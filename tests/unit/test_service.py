@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -204,7 +205,8 @@ def test_memory_that_was_freed_goes_back_to_the_system() -> None:
 
 
 async def test_a_daemon_tidies_up_once_it_has_little_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not while it works, not again while nothing happens, and not after next to nothing."""
+    """Not while it works, not again while nothing happens, and not after next to nothing. No thread of it stays."""
+    threads = threading.active_count()
     given_back: list[int] = []
     looks = itertools.count()
     used = iter([0.0, 0.0, 0.01, 0.02, 1.0, 2.0, 2.0, 2.0])     # processor time at each look
@@ -215,4 +217,4 @@ async def test_a_daemon_tidies_up_once_it_has_little_to_do(monkeypatch: pytest.M
     await asyncio.sleep(0.2)
     tidying.cancel()
 
-    assert len(given_back) == 1
+    assert len(given_back) == 1 and threading.active_count() == threads
