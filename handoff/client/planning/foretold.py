@@ -111,10 +111,11 @@ def story_of(basis: Basis, told: Foretold) -> Story:
         tasks.append(Done(
             task, name if isinstance(name, str) else repr(name), kind.name, told.nodes[task], told.workers[task], told.started[task],
             told.seconds[task], program.inputs[starts[task] : starts[task + 1]], told.nbytes[task], told.waited[task], told.planned[task],
-            slots=dict(cost).get("cpu", 0) / SCALE or 1.0, shared=split(cost)[1], is_hidden=task in basis.hidden,
+            slots=dict(cost).get("cpu", 0) / SCALE or 1.0, memory=dict(cost).get("memory", 0) / SCALE, shared=split(cost)[1],
+            is_hidden=task in basis.hidden,
         ))
-    return Story(basis.name, tasks, {node.name: dict(node.capacity).get("cpu", 0) / SCALE for node in basis.cluster.nodes},
-                 bytes_moved=told.bytes_moved, shared=dict(basis.cluster.shared))
+    cores, memory = ({node.name: dict(node.capacity).get(what, 0) / SCALE for node in basis.cluster.nodes} for what in ("cpu", "memory"))
+    return Story(basis.name, tasks, cores, bytes_moved=told.bytes_moved, shared=dict(basis.cluster.shared), memory=memory)
 
 
 # ── what the brain is told, and what is true on paper ───────────────────────

@@ -79,3 +79,14 @@ def test_one_is_counted_as_one() -> None:
     assert "; 1 function on 1 node, " in str(plan)
     assert "1 of 1 function ran where planned" in str(plan.compare(plan.timeline))
     assert " s, 1 function, " in str(report_of(plan.story))
+
+
+def test_one_more_node_helps_a_plan_where_memory_is_what_lacks() -> None:
+    """Six that take nearly half of the memory each, and few of the cores: two at a time, and four on two such nodes."""
+    dag = DAG("six")
+    for number in range(6):
+        dag.add(Function(number, [], work, cost={"cpu": 0.1, "memory": 1900}, expected_seconds=1.0, expected_bytes=0))
+    plan = Outlook(a={"cpu": 8, "memory": 4000}).plan(dag)
+
+    found = {change.what: change.saved for change in report_of(plan.story).changes}
+    assert found["one more node like a (8 cores)"] == pytest.approx(1.0, rel=0.05)
