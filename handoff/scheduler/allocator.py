@@ -81,6 +81,9 @@ class Desk:
                 node.group = None
             ledger.groups = groups_of(ledger.open_nodes)
         self.nodes = ledger.open_nodes
+        for peer in ledger.memory.stays:
+            if ledger.nodes[peer].is_open:
+                ledger.nodes[peer].close()
         for group in ledger.groups:
             for node in group.stale:
                 node.work_out(now, ledger.estimates)
@@ -171,7 +174,7 @@ class Desk:
         With `is_waiting` it is enough that the node could ever hold it.
         """
         for alternative, need in enumerate(shape.needs):
-            if (node.can_hold(need) if is_waiting else node.has_room(need)) and self.ledger.cluster_room(shape, alternative) > 0:
+            if (node.can_hold(need) if is_waiting else node.can_commit(need)) and self.ledger.cluster_room(shape, alternative) > 0:
                 return alternative
         return None
 
@@ -219,10 +222,14 @@ class Desk:
         return None
 
     def gets_stuck(self) -> bool:
-        """All was offered, and what waits for memory waits for nothing that would free any: from now on it is not held back."""
+        """All was offered, and something waits for memory that nothing will free: now nodes that do nothing have it all the same."""
         was_stuck = self.is_stuck
         self.is_stuck |= self.holds_back and not self.ledger.memory.freeing
-        return self.is_stuck and not was_stuck
+        is_stuck = self.is_stuck and not was_stuck
+        if is_stuck or self.ledger.memory.shuts_out_any(self):
+            opened = [node.open() for node in self.nodes if not node.planned]
+            is_stuck |= any(opened)
+        return is_stuck
 
     def is_idle_for(self, shape: Shape) -> bool:
         """Whether a node that could hold it has room for it now, and nothing ahead."""

@@ -83,7 +83,8 @@ def spread(desk: Desk, run: Run, shape: Shape, bound: int | None) -> int:
         for node in nodes:
             fit = node.slots(need)
             slots.append(fit)
-            load = max((node.committed[name] / node.capacity[name] for name, _ in need), default=0.0)
+            load = max((
+                (node.committed[name] + (node.results if name == "memory" else 0)) / node.capacity[name] for name, _ in need), default=0.0)
             levels.append(load + node.backlog / ledger.foresight.horizon + desk.penalty_of(shape, node) - node.speed)
             units.append(node.share(need))
             rooms.append(max(0, fit + extra - node.ahead.get(shape, 0)))

@@ -6,11 +6,12 @@ What each cost comes to in time is learned apart, since that is why there is a c
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import inf
 from typing import TYPE_CHECKING
 
 from handoff.scheduler import following, starvation
 from handoff.scheduler.groups import Group, Option
-from handoff.scheduler.inputs import Inputs, fetch, inputs_of
+from handoff.scheduler.inputs import BETA, Inputs, fetch, inputs_of
 from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import WAITING, Run
 from handoff.scheduler.wishes import NEAR, able_nodes, wanted_near
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from handoff.scheduler.nodes import Node
 
 PATIENCE = 64   # tasks that find no room before the rest is not looked at
-BETA = 2.0      # as in `greedy.py`
 EACH_OF = 16    # nodes that are alike, of which each is looked at
 HOLDERS_MAX = 3 # nodes that hold inputs, likewise
 EARLY_ROUND_TRIPS = 4.0   # before room opens, a task is bound at most: word of the room has come and gone when it does
@@ -108,7 +108,7 @@ def _best(
             if not node.can_hold(need):
                 continue
             start = now if node.has_room(need) else booked.room_at(node, need, now)
-            if start > now and not is_known:
+            if (start > now and not is_known) or start == inf:
                 continue        # nothing is known yet: what has room is taken
             arrival, moving = inputs.arrival(ledger, node) if inputs is not None else (now, 0.0)
             end = max(start, arrival) + usual / node.speed * (1.0 - NEAR * (node.peer in near)) + BETA * moving

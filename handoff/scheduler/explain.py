@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from handoff.ids import NOBODY
@@ -71,8 +72,9 @@ def _candidate(ledger: Ledger, now: float, run: Run, task: int, node: Node, inpu
     start = now
     if (node.peer, task) != (run.node[task], task) or not run.is_planned(task):
         if not node.has_room(need):
-            found["room"] = _no_room(node, need, _costs(run, task)[alternative])
+            found["room"] = _no_room(ledger, node, need, _costs(run, task)[alternative])
             start = node.room_at(need, now)
+            start = start if start < inf else now      # for how long results stay nobody knows
         start = max(start, node.start_at(need, now))
         if not found["room"]:
             found["room"] = _kept(ledger, run, task, node, inputs)
@@ -115,14 +117,19 @@ def _kept(ledger: Ledger, run: Run, task: int, node: Node, inputs: Inputs) -> st
     """What it may not have there now, though nobody runs in it: memory, and what is kept for others."""
     shape = run.shapes[run.kind[task]]
     if ledger.memory.is_short(run, task, node, inputs):
-        has = node.capacity.get("memory", 0) / SCALE
-        return f"memory (results take {ledger.memory.held.get(node.peer, 0.0) / MEGABYTE:,.0f} of {has:,.0f} MB, or will)"
+        return _full_of_results(ledger, node)
     kept = ledger.reserved.get(node.peer, shape)
     if kept is not shape and len(kept):
         return "kept free for a function that has waited long for so much room"
     if shape.spread and (others := run.spreads[shape.spread].get(node.peer, 0)) > _fewest(ledger, run, shape):
         return f"{others} of the group {shape.spread!r}, which is to be spread, and fewer are elsewhere"
     return ""
+
+
+def _full_of_results(ledger: Ledger, node: Node) -> str:
+    """What is taken there, though not by tasks."""
+    has = node.capacity.get("memory", 0) / SCALE
+    return f"memory (results take {ledger.memory.held.get(node.peer, 0.0) / MEGABYTE:,.0f} of {has:,.0f} MB, or will)"
 
 
 def _fewest(ledger: Ledger, run: Run, shape: Shape) -> int:
@@ -153,8 +160,10 @@ def _lacks(ledger: Ledger, run: Run, task: int, node: Node) -> str:
     return ""
 
 
-def _no_room(node: Node, need: Amounts, cost: Amounts) -> str:
+def _no_room(ledger: Ledger, node: Node, need: Amounts, cost: Amounts) -> str:
     """What is taken there."""
+    if node.can_commit(need):
+        return _full_of_results(ledger, node)
     short = [f"{name} ({_asked(cost, name, amount)} needed, {shown(max(0, node.capacity.get(name, 0) - node.committed.get(name, 0)))} free)"
              for name, amount in need if name and node.committed.get(name, 0) + amount > node.capacity.get(name, 0)]
     return ", ".join(short) or "a place for tasks that cost nothing"

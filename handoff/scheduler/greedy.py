@@ -229,11 +229,14 @@ class Greedy:
         best_score, best_start = float("inf"), now
         has_room = False
         is_heavy = inputs is not None and inputs.total > ledger.rates.large and bool(ledger.links.pairs)
+        is_choosy = ledger.memory.leaves_choice(need, inputs, opened if only is None else only)
         if only is None:
             for option, node in zip(options, opened, strict=True):
                 spent = seconds / option.group.speed * option.penalty
                 if node is not None:
                     has_room = True
+                    if is_choosy and node.is_tight(need):
+                        continue
                     if is_heavy and inputs is not None:
                         node = option.near_node(need, desk.reserved, shape, partial(inputs.when, ledger)) or node
                     if len(options) == 1 and inputs is None and not node.queue and lean is None:
@@ -266,6 +269,8 @@ class Greedy:
             room = node.has_room(need)
             has_room |= room
             spent = seconds / node.speed * (1.0 if only is not None else desk.penalty_of(shape, node))
+            if room and is_choosy and node.is_tight(need):
+                continue
             if room:
                 start = node.start_at(need, now)
             elif node.lanes[0] + behind + spent >= best_score:

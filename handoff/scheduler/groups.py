@@ -101,7 +101,10 @@ class Option:
         self._at = group.base + len(group.freed)
 
     def open_node(self, need: Amounts, kept_free: Mapping[int, object], shape: object) -> Node | None:
-        """One that has room now, each in turn, better one with nothing ahead. Who has no room is not asked again until it frees some."""
+        """One that has room now, each in turn; better one with nothing ahead, and where results leave enough memory.
+
+        Who has no room is not asked again until it frees some.
+        """
         group, may = self.group, self._may
         if not group.is_listed:
             return next((node for node in group.members if node.has_room(need)), None)
@@ -119,7 +122,7 @@ class Option:
             if not node.has_room(need):
                 full.append(peer)
                 continue
-            if not node.queue:
+            if not node.queue and not (node.results and node.is_tight(need)):
                 found = node
                 break
             found = found or node

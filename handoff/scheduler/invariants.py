@@ -63,6 +63,7 @@ def check(ledger: Ledger) -> None:
         _wrong(f"unfinished tasks need {wanted}, but {ledger.ready.wanted} is counted")
     _check_groups(ledger)
     _check_cluster(ledger)
+    _check_memory(ledger)
     total = sum(run.total for run in ledger.runs.values() if not run.is_over)
     if ledger.tasks != total:
         _wrong(f"{ledger.tasks} unfinished tasks are counted, the runs have {total}")
@@ -217,3 +218,21 @@ def _check_run(
 
 def _wrong(text: str) -> NoReturn:
     raise InvariantViolation(text)
+
+
+def _check_memory(ledger: Ledger) -> None:
+    memory = ledger.memory
+    held, taken, stays = dict.fromkeys(ledger.nodes, 0.0), dict.fromkeys(ledger.nodes, 0.0), dict.fromkeys(ledger.nodes, 0.0)
+    for promised in memory.promised.values():
+        for peer, nbytes, beside in promised.values():
+            held[peer] += nbytes
+            taken[peer] += beside
+    for kept in memory.kept.values():
+        for (_, peer), (nbytes, stay) in kept.items():
+            held[peer] += nbytes
+            taken[peer] += nbytes
+            stays[peer] += stay
+    for book, expected, word in ((memory.held, held, "held"), (memory.taken, taken, "taken"), (memory.stays, stays, "to stay")):
+        for peer, nbytes in expected.items():
+            if abs(book.get(peer, 0.0) - nbytes) > 1.0:
+                _wrong(f"of the memory of {ledger.nodes[peer]} {book.get(peer, 0.0)} bytes are {word}, its results come to {nbytes}")

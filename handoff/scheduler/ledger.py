@@ -187,7 +187,7 @@ class Ledger:
             usual = self.foresight.seconds(run, task, shape)
         if held:
             seconds = usual / node.speed
-            early = not node.has_room(need)
+            early = not node.can_commit(need)
             node.take(shape, 1, True, alternative)
             end = node.book(seconds, share, there if there > now else now)
             node.holding[run.run, task] = (end - seconds, shape, seconds, need, early)

@@ -1,14 +1,15 @@
 """The memory that results take, or will take: a node is not planned beyond it, and what frees memory goes before what fills it.
 
 Without this, a graph of large intermediates is worked off breadth first, and all its results lie in memory at once. (Dask withholds root
-tasks for the same reason.) Only large results are counted one by one; a run's small ones count when they are there.
+tasks for the same reason.) Only large results are counted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from handoff.resources import SCALE
+from handoff.resources import SCALE, Amounts
 from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import DONE, Run
 
@@ -32,23 +33,30 @@ class Memory:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         # By run, since the end of one must not cost more for all that others have; a run of which nothing is noted is not there.
-        self.promised: dict[int, dict[int, tuple[int, float]]] = {}      # per task: peer and bytes of a result that is to come
-        self.kept: dict[int, dict[tuple[int, int], float]] = {}          # per task and peer: bytes that lie there
+        # Planned tasks with large results or inputs: peer, bytes of the result that is to come, and what the task takes beside its claim
+        # and what lies there: less than nothing where the claim is for inputs that are there, too.
+        self.promised: dict[int, dict[int, tuple[int, float, float]]] = {}
+        self.kept: dict[int, dict[tuple[int, int], tuple[float, float]]] = {}   # per task and peer: bytes that lie there, and will stay
         self.freeing: dict[int, dict[int, None]] = {}                    # planned tasks that are the last to need a large result
         self.held: dict[int, float] = {}                                 # per peer: what is promised and what is kept
+        self.taken: dict[int, float] = {}                                # per peer: what is taken beside the claims of what runs
+        self.stays: dict[int, float] = {}                                # per peer: outputs, which lie there until their run is forgotten
 
     # ── what becomes of results ─────────────────────────────────────────────
 
     def plan(self, run: Run, task: int, peer: int, nbytes: float, inputs: Inputs | None) -> None:
         """A task with a large result, or large inputs, is planned there."""
-        if nbytes >= LARGE_BYTES:
-            self.promised.setdefault(run.run, {})[task] = (peer, nbytes)
-            self._add(peer, nbytes)
+        made = nbytes if nbytes >= LARGE_BYTES else 0.0
+        takes = sum([size for size, _, _, _ in inputs.parts if size >= LARGE_BYTES]) if inputs is not None else 0.0
+        beside = max(-takes, made - self._claimed(run, task, peer))
+        if made or beside:
+            self.promised.setdefault(run.run, {})[task] = (peer, made, beside)
+            self._add(peer, made, beside)
         if inputs is not None and any(self._is_last(run, each) for size, _, _, each in inputs.parts if size >= LARGE_BYTES):
             self.freeing.setdefault(run.run, {})[task] = None
         for size, home, others, each in inputs.parts if inputs is not None else ():
             if size >= LARGE_BYTES and home != peer and peer not in others:
-                self._keep(run.run, each, peer, size)
+                self._keep(run.run, each, peer, size, 0.0)
 
     def note(self, run: Run, task: int, peer: int, inputs: Inputs | None) -> None:
         """The same for any task: of one whose result and inputs are small, nothing is noted."""
@@ -61,21 +69,22 @@ class Memory:
         _take(self.freeing, run.run, task)
         promise = _take(self.promised, run.run, task)
         if promise is not None:
-            self._add(promise[0], -promise[1])
+            self._add(promise[0], -promise[1], -promise[2])
         if is_there and nbytes >= LARGE_BYTES:
-            self._keep(run.run, task, run.node[task], nbytes)
+            self._keep(run.run, task, run.node[task], nbytes, nbytes if run.is_output[run.kind[task]] else 0.0)
 
     def release(self, run: int, task: int, peer: int) -> None:
         """A result is dropped there."""
-        self._add(peer, -(_take(self.kept, run, (task, peer)) or 0.0))
+        nbytes, stays = _take(self.kept, run, (task, peer)) or (0.0, 0.0)
+        self._add(peer, -nbytes, -nbytes, -stays)
 
     def forget_run(self, run: int) -> None:
         """All of it is gone."""
-        for peer, nbytes in self.promised.pop(run, {}).values():
-            self._add(peer, -nbytes)
+        for peer, nbytes, beside in self.promised.pop(run, {}).values():
+            self._add(peer, -nbytes, -beside)
         self.freeing.pop(run, None)
-        for (_, peer), nbytes in self.kept.pop(run, {}).items():
-            self._add(peer, -nbytes)
+        for (_, peer), (nbytes, stays) in self.kept.pop(run, {}).items():
+            self._add(peer, -nbytes, -nbytes, -stays)
 
     def forget_node(self, peer: int) -> None:
         """It is gone with all that it held."""
@@ -85,17 +94,29 @@ class Memory:
         for run, kept in list(self.kept.items()):
             for key in [key for key in kept if key[1] == peer]:
                 _take(self.kept, run, key)
-        self.held.pop(peer, None)
+        for book in (self.held, self.taken, self.stays):
+            book.pop(peer, None)
 
-    def _keep(self, run: int, task: int, peer: int, nbytes: float) -> None:
+    def _keep(self, run: int, task: int, peer: int, nbytes: float, stays: float) -> None:
         kept = self.kept.setdefault(run, {})
-        before = kept.get((task, peer), 0.0)
-        kept[task, peer] = nbytes
-        self._add(peer, nbytes - before)
+        before, stayed = kept.get((task, peer), (0.0, 0.0))
+        kept[task, peer] = (nbytes, stays)
+        self._add(peer, nbytes - before, nbytes - before, stays - stayed)
 
-    def _add(self, peer: int, nbytes: float) -> None:
-        if nbytes and peer in self.ledger.nodes:
-            self.held[peer] = max(0.0, self.held.get(peer, 0.0) + nbytes)
+    def _add(self, peer: int, nbytes: float, beside: float, stays: float = 0.0) -> None:
+        node = self.ledger.nodes.get(peer)
+        if node is None:
+            return
+        for book, more in ((self.held, nbytes), (self.taken, beside), (self.stays, stays)):
+            if more:
+                book[peer] = book.get(peer, 0.0) + more
+        if beside or stays:
+            node.count_results(_steps(self.taken.get(peer, 0.0)), _steps(self.stays.get(peer, 0.0)))
+
+    def _claimed(self, run: Run, task: int, peer: int) -> float:
+        """The bytes that it claims there while it runs; planned ahead it has claimed nothing yet."""
+        held = self.ledger.nodes[peer].holding.get((run.run, task))
+        return dict(held[3]).get("memory", 0) / SCALE * MEGABYTE if held is not None else 0.0
 
     # ── what may be planned ─────────────────────────────────────────────────
 
@@ -131,6 +152,35 @@ class Memory:
             desk.holds_back |= any(not node.planned for node in nodes)
         return able
 
+    def leaves_choice(self, need: Amounts, inputs: Inputs | None, nodes: Iterable[Node | None]) -> bool:
+        """Whether results leave enough memory for such a task on one of these, so that those where they do not are none for it.
+
+        What takes large results goes where these are: its claim is for them, too.
+        """
+        if not self.taken or (inputs is not None and inputs.total >= LARGE_BYTES):
+            return False
+        return any(node is not None and node.has_room(need) and not node.is_tight(need) for node in nodes)
+
+    def shuts_out_any(self, desk: Desk) -> bool:
+        """Whether something that is ready has no room on an idle node for what stays there alone, and will have none elsewhere."""
+        if not any(self.stays.values()):
+            return False
+        for shape in self.ledger.ready.offered:
+            head = desk.head(shape) if any(name == "memory" for need in shape.needs for name, _ in need) else None
+            if head is not None and not desk.is_full(head[0]) and self._shuts_out(desk, head[0], shape):
+                return True
+        return False
+
+    def _shuts_out(self, desk: Desk, run: Run, shape: Shape) -> bool:
+        is_bound = not run.plain or bool(run.avoid) or bool(shape.spread)    # then who has room may be none of those that may have it
+        is_idle = False
+        for node in desk.able_for(shape):
+            if all(node.is_shut(need) for need in shape.needs if node.can_hold(need)):
+                is_idle |= not node.planned
+            elif not is_bound:
+                return False    # it has room when what runs there has ended
+        return is_idle
+
     def is_short(self, run: Run, task: int, node: Node, inputs: Inputs) -> bool:
         """Whether the node has no memory now for its result and the inputs that must come."""
         adds = self.adds(run, task, inputs)
@@ -163,6 +213,10 @@ class Memory:
     def _is_last(run: Run, each: int) -> bool:
         """Whether one task alone still needs this result."""
         return run.needed[each] == 1 and not run.is_output[run.kind[each]]
+
+
+def _steps(nbytes: float) -> int:
+    return round(nbytes / MEGABYTE * SCALE)
 
 
 def _take(book: dict[int, dict[Key, Value]], run: int, key: Key) -> Value | None:

@@ -5,31 +5,31 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right, insort
 from collections.abc import Sequence
+from math import inf
 
 from handoff.ids import PeerId, RunId
 from handoff.messages import Hello
-from handoff.resources import GPU, GPU_KIND, GPU_MEMORY, SCALE, Amounts
+from handoff.resources import SCALE, Amounts
 from handoff.scheduler.estimates import Estimates
-from handoff.scheduler.groups import Group, step_of
+from handoff.scheduler.groups import step_of
 from handoff.scheduler.ready import COROUTINES_PER_PLACE, Shape
+from handoff.scheduler.room import Room
 from handoff.scheduler.runs import AHEAD, HELD, Run
 from handoff.scheduler.speeds import RECENT, Speed
 
 QUEUE_WALKED = 64          # of so many tasks planned ahead it is worked out which core runs which; more are taken as one stream
 LANES_MAX = 64             # cores of a node that are told apart
-COSTS_MAX = 1024           # costs of which it is remembered which part of a node they take
 OVERHEAD_SECONDS = 20e-6   # what even an empty task takes of a node: messages, a queue, a worker's turn
 LINDY = 0.5                # a task that is over its time is expected to take half as long again
 
 
-class Node:
+class Node(Room):
     """What the scheduler knows about one node."""
 
     __slots__ = (
-        "address", "ahead", "backlog", "boot", "capacity", "codes", "committed", "down_at", "dropped_at", "ends", "free", "freed",
-        "group", "heard", "held", "holding", "is_stale", "kinds", "knows", "label_set", "labels", "lanes", "leaves", "memory_of_a_gpu",
-        "moved_at", "name", "pace", "peer", "pid", "planned", "queue", "queued", "recalled_at", "running", "sent", "shares", "speed",
-        "state", "step", "units", "up_at", "widths",
+        "address", "ahead", "backlog", "boot", "codes", "down_at", "dropped_at", "ends", "free", "heard", "held", "holding", "is_stale",
+        "kinds", "knows", "label_set", "labels", "lanes", "leaves", "moved_at", "name", "pace", "peer", "pid", "planned", "queue", "queued",
+        "recalled_at", "running", "sent", "speed", "state", "step", "units", "up_at",
     )
 
     def __init__(self, peer: PeerId, hello: Hello, now: float, zero_cost_per_cpu: int) -> None:
@@ -40,10 +40,9 @@ class Node:
         self.pid = hello.pid
         self.labels = hello.labels
         self.label_set = frozenset(hello.labels)
-        self.capacity: dict[str, int] = dict(hello.capacity)
-        cpus = -(-self.capacity.get("cpu", 0) // SCALE)
-        self.capacity[""] = max(1, zero_cost_per_cpu * max(1, cpus)) * COROUTINES_PER_PLACE  # places for tasks that cost nothing
-        self.memory_of_a_gpu = _memory_of_a_gpu(self.capacity)  # where all are alike; else 0
+        cpus = -(-dict(hello.capacity).get("cpu", 0) // SCALE)
+        places = max(1, zero_cost_per_cpu * max(1, cpus)) * COROUTINES_PER_PLACE    # for tasks that cost nothing
+        super().__init__({**dict(hello.capacity), "": places})
         self.state = "ready"                    # "ready" | "suspect": silent | "draining": these two get no new work
         self.leaves = False                     # it drains, whether or not it is heard just now
         self.heard = now                        # when it last said anything
@@ -55,7 +54,6 @@ class Node:
         # `ahead` (it is short: it adds to the backlog only).
         self.held: dict[Shape, int] = {}
         self.ahead: dict[Shape, int] = {}
-        self.committed: dict[str, int] = dict.fromkeys(self.capacity, 0)
         # Held tasks: (run, task) -> start, what, for how long, at which cost, and whether it is early: bound before its room opens.
         self.holding: dict[tuple[int, int], tuple[float, Shape, float, Amounts, bool]] = {}
         # What is planned ahead one by one: seconds, share, when its inputs should be there (0: they are) as of its planning, start, run.
@@ -64,12 +62,8 @@ class Node:
         self.lanes: list[float] = [0.0] * max(1, min(LANES_MAX, cpus))   # when each core is through with what was planned here, sorted
         self.down_at = self.up_at = 0.0         # when its link has moved what was decided, either way
         self.planned = 0                        # all of them
-        self.group: Group | None = None         # the nodes that are as this one, while it takes work
-        self.freed = 0                          # how often room opened: what was full is so until this changes
         self.is_stale = False                   # tasks ended since the backlog was worked out
         self.backlog = 0.0                      # seconds until `ahead` is worked off; worked out anew where tasks ended
-        self.shares: dict[Amounts, float] = {}  # the largest part of this node that such a cost takes
-        self.widths: dict[Amounts, float] = {}  # the same of its cores
         self.units: dict[Shape, float] = {}     # what one task of a shape adds to the backlog, in this pass
         self.sent: dict[RunId, array[int]] = {} # tasks planned here, per run, in order; finished ones are swept out now and then
         self.kinds: dict[RunId, set[int]] = {}  # kinds of a run that it has seen
@@ -81,37 +75,6 @@ class Node:
         self.speed = 1.0                        # a task of one usual second takes 1/speed here
         self.step = 0                           # of the scale of speeds, by which nodes are grouped
 
-    def share(self, need: Amounts) -> float:
-        """The largest part of any of the node's resources that this takes; above 1 when the node can never hold it."""
-        known = self.shares.get(need)
-        if known is None:
-            if len(self.shares) >= COSTS_MAX:
-                self.shares.clear()
-            known = max((amount / self.capacity[name] if self.capacity.get(name) else 2.0 for name, amount in need), default=0.0)
-            self.shares[need] = known
-        return known
-
-    def width(self, need: Amounts) -> float:
-        """The part of its cores that such a task keeps busy: as `share`, but none where the cost names none, as that of a GPU function."""
-        known = self.widths.get(need)
-        if known is None:
-            if len(self.widths) >= COSTS_MAX:
-                self.widths.clear()
-            known = self.widths[need] = self.share(need) if any(name in ("cpu", "") for name, _ in need) else 0.0
-        return known
-
-    def can_hold(self, need: Amounts) -> bool:
-        """Whether it could run this when it ran nothing else."""
-        capacity = self.capacity
-        for name, amount in need:
-            if capacity.get(name, 0) < amount:
-                return False
-            if name == GPU_MEMORY and self.memory_of_a_gpu:
-                count = max(SCALE, dict(need).get(GPU, 0)) // SCALE
-                if amount > self.memory_of_a_gpu * count:
-                    return False
-        return True
-
     def can_run(self, shape: Shape) -> bool:
         """Whether it could run such a task, at one of its costs, when it ran nothing else."""
         return self.matches(shape.where) and any(self.can_hold(need) for need in shape.needs)
@@ -119,20 +82,6 @@ class Node:
     def matches(self, where: tuple[tuple[str, str], ...]) -> bool:
         """Whether it has all these labels."""
         return not where or self.label_set.issuperset(where)
-
-    def has_room(self, need: Amounts) -> bool:
-        """Whether this fits beside what it was given."""
-        capacity, committed = self.capacity, self.committed
-        for name, amount in need:    # asked several times for each task that is placed: no generator
-            if name not in capacity or committed[name] + amount > capacity[name]:
-                return False
-        return True
-
-    def slots(self, need: Amounts) -> int:
-        """How many of these fit beside what it was given."""
-        capacity, committed = self.capacity, self.committed
-        fits = [(capacity[name] - committed[name]) // amount if name in capacity else 0 for name, amount in need]
-        return max(0, min(fits, default=1 << 30))
 
     def work_out(self, now: float, estimates: Estimates) -> None:
         """How many seconds of short work lie here, and when each core is through with what was planned."""
@@ -271,6 +220,8 @@ class Node:
         """So many tasks of this shape were given to it, at this one of their costs."""
         self.planned += count
         shape.stake.planned += count
+        if self.is_open:
+            self.close()
         if held:
             self.ends = None
             shape.held += count
@@ -361,9 +312,14 @@ class Node:
         self.speed, self.step = self.pace.value, step
 
     def room_at(self, need: Amounts, now: float, booked: Sequence[tuple[float, float, Amounts]] = ()) -> float:
-        """When this will fit, by what is known of the tasks that hold their costs here; `booked` are waits, as in `ends_of`."""
-        capacity, committed = self.capacity, self.committed
-        missing = {name: committed.get(name, 0) + amount - capacity.get(name, 0) for name, amount in need}
+        """When this will fit, by what is known of the tasks that hold their costs here; `booked` are waits, as in `ends_of`.
+
+        Never, as far as is known, where the results that lie here leave too little.
+        """
+        limits, committed = self.limits, self.committed
+        if limits is not self.capacity and self.is_shut(need):
+            return inf
+        missing = {name: committed.get(name, 0) + amount - limits.get(name, 0) for name, amount in need}
         for _, _, cost in booked:
             for name, amount in cost:
                 if name in missing:
@@ -389,10 +345,3 @@ class Node:
 
     def __repr__(self) -> str:
         return f"Node({self.name!r}, peer {self.peer}, {self.state}, {self.planned} planned)"
-
-
-def _memory_of_a_gpu(capacity: dict[str, int]) -> int:
-    """How much each GPU has, where they share the memory evenly; 0 where there are none, or of several kinds."""
-    count = capacity.get(GPU, 0) // SCALE
-    kinds = [steps // SCALE for name, steps in capacity.items() if name.startswith(GPU_KIND)]
-    return capacity.get(GPU_MEMORY, 0) // count if count and kinds in ([], [count]) else 0

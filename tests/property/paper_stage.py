@@ -122,6 +122,14 @@ def random_case(seed: int, total: int, losses: bool = False) -> Case:
     return Case(work, random_cluster(draw, losses), draw.random() < 0.6)
 
 
+def filled(case: Case, seed: int) -> Case:
+    """The same with results of which few fill a node; half of them stay where they were made, since somebody holds them."""
+    draw = random.Random(seed)
+    sizes = array("Q", [draw.choice((10, 5_000_000, 400_000_000, 1_500_000_000, 3_000_000_000)) for _ in case.work.nbytes])
+    told = array("d", [float(each) for each in sizes] if case.work.program.nbytes and draw.random() < 0.5 else case.work.program.nbytes)
+    return replace(case, work=replace(case.work, nbytes=sizes, program=replace(case.work.program, nbytes=told)))
+
+
 class Watched(Simulator):
     """Looks at everything that starts and ends, and at all tables after each event."""
 

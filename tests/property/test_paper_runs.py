@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from paper_stage import Case, Watched, play, random_case, tries
+from paper_stage import Case, Watched, filled, play, random_case, tries
 
 from handoff.scheduler.allocator import Allocator
 from handoff.scheduler.first_fit import FirstFit
@@ -47,6 +47,15 @@ def test_whatever_is_known_every_task_runs_once_where_it_may_and_nothing_is_left
 def test_nodes_that_are_lost_at_any_time_cost_time_alone(seed: int, total: int) -> None:
     """The same with losses: each attempt starts once, nothing runs twice at once, groups are together again after a loss."""
     case = random_case(seed, total, losses=True)
+    stage, _ = play(case)
+    look_back(case, stage)
+
+
+@tries(90)
+@given(seed=SEEDS, total=SIZES, losses=st.booleans())
+def test_results_that_fill_the_nodes_stop_nothing(seed: int, total: int, losses: bool) -> None:
+    """What claims memory, and what makes more, may wait for that of others; never for ever, though what is held is never let go."""
+    case = filled(random_case(seed, total, losses), seed)
     stage, _ = play(case)
     look_back(case, stage)
 

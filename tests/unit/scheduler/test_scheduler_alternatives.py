@@ -120,4 +120,4 @@ def test_what_one_cost_showed_of_a_result_counts_for_all() -> None:
     cluster.submit(program([(make, ())] * 10 + [(kind("use"), (each,)) for each in range(10)]))
 
     (promised,) = cluster.scheduler.ledger.memory.promised.values()
-    assert [nbytes for _, nbytes in promised.values()] == [GB] * 6
+    assert [nbytes for _, nbytes, _ in promised.values()] == [GB] * 6

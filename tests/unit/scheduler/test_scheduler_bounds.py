@@ -6,7 +6,7 @@ import pytest
 from scheduler_story import Cluster, Forget, floats, ints, kind, longs, many
 
 from handoff.messages import Alive, Ask, Drain
-from handoff.scheduler import nodes, outbox, rates
+from handoff.scheduler import outbox, rates, room
 
 
 def test_timers_of_runs_that_are_over_do_not_pile_up() -> None:
@@ -45,7 +45,7 @@ def test_timers_of_nodes_that_leave_and_clients_that_are_away_outlive_a_sweep() 
 
 def test_what_costs_mean_for_a_node_is_remembered_for_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each call may ask for another amount of memory."""
-    monkeypatch.setattr(nodes, "COSTS_MAX", 10)
+    monkeypatch.setattr(room, "COSTS_MAX", 10)
     cluster = Cluster().client().join("n1", cpu=4, memory=1000).join("n2", cpu=4, memory=1000)
     for number in range(100):
         run = cluster.submit(many(1, kind(cost={"cpu": 1, "memory": 1 + number})))
