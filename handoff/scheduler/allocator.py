@@ -10,10 +10,11 @@ from typing import Protocol
 from handoff.address import is_same_machine
 from handoff.errors import InvariantViolation
 from handoff.ids import NOBODY, RunId
-from handoff.resources import GPU_MEMORY, Amounts, describe, is_gpu
+from handoff.resources import GPU_MEMORY, SCALE, Amounts, describe, is_gpu
 from handoff.scheduler.groups import Group, Option, groups_of
 from handoff.scheduler.inputs import Inputs
 from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.memory import MEGABYTE
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.queue import LOW
 from handoff.scheduler.ready import Shape
@@ -80,7 +81,9 @@ class Desk:
             for node in ledger.nodes.values():
                 node.group = None
             ledger.groups = groups_of(ledger.open_nodes)
+            ledger.memory.all_bytes = sum([node.capacity.get("memory", 0) for node in ledger.open_nodes]) / SCALE * MEGABYTE
         self.nodes = ledger.open_nodes
+        ledger.memory.begin()
         for peer in ledger.memory.stays:
             if ledger.nodes[peer].is_open:
                 ledger.nodes[peer].close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.foresight import AHEAD_PER_RUN, WELL_KNOWN
 from handoff.scheduler.ledger import Ledger
-from handoff.scheduler.memory import LARGE_BYTES
 from handoff.scheduler.nodes import OVERHEAD_SECONDS
 from handoff.scheduler.queue import LOW
 from handoff.scheduler.ready import Shape
@@ -30,7 +29,7 @@ def is_worth_it(ledger: Ledger, shape: Shape, bound: int | None) -> bool:
     count = shape.function.count
     if not count:
         return len(shape) >= BLOCK_MIN
-    if shape.function.nbytes >= LARGE_BYTES:
+    if shape.function.nbytes >= ledger.memory.large:
         return False    # memory has a say in where each goes
     if count < WELL_KNOWN and shape.ahead > AHEAD_PER_RUN * count:
         return False

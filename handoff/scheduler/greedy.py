@@ -184,7 +184,7 @@ class Greedy:
         if only is not None and is_free and waits:
             return KEPT     # for want of memory: there may be some where its inputs will be, once they exist
         if only is not None and not only:
-            return KEPT
+            return FULL if is_free and inputs is None and not run.told_bytes else KEPT     # those like it make as much, and take nothing
         if not run.plain and run.is_object(task):
             able = only or desk.nodes_for(shape)
             if not able:

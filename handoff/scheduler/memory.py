@@ -1,7 +1,7 @@
 """The memory that results take, or will take: a node is not planned beyond it, and what frees memory goes before what fills it.
 
 Without this, a graph of large intermediates is worked off breadth first, and all its results lie in memory at once. (Dask withholds root
-tasks for the same reason.) Only large results are counted.
+tasks for the same reason.) Only large results are counted: how large that is depends on how many there may be (`begin`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from handoff.scheduler.ledger import Ledger
     from handoff.scheduler.nodes import Node
 
-LARGE_BYTES = 4 << 20     # results at least so large are looked at one by one
+LARGE_BYTES = 4 << 20     # results at least so large are looked at one by one; ...
+MANY = 0.3                # ... smaller ones, too, of which one for each unfinished task would take this part of all memory, ...
+SMALL_BYTES = 64 << 10    # ... but none below this: what is so small is placed in blocks
 FULL = 0.6                # of a node's memory may hold results before tasks that add to them are held back
 MEGABYTE = 1_000_000
 
@@ -32,6 +34,8 @@ class Memory:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
+        self.all_bytes = 0.0                 # of the nodes that take work
+        self.large = float(LARGE_BYTES)      # what is large in this pass
         # By run, since the end of one must not cost more for all that others have; a run of which nothing is noted is not there.
         # Planned tasks with large results or inputs: peer, bytes of the result that is to come, and what the task takes beside its claim
         # and what lies there: less than nothing where the claim is for inputs that are there, too.
@@ -42,26 +46,31 @@ class Memory:
         self.taken: dict[int, float] = {}                                # per peer: what is taken beside the claims of what runs
         self.stays: dict[int, float] = {}                                # per peer: outputs, which lie there until their run is forgotten
 
+    def begin(self) -> None:
+        """A pass begins. What is large depends on what there is: of a few megabytes each, ten thousand results fill a small cluster."""
+        if self.all_bytes:
+            self.large = min(LARGE_BYTES, max(SMALL_BYTES, MANY * self.all_bytes / max(1, self.ledger.tasks)))
+
     # ── what becomes of results ─────────────────────────────────────────────
 
     def plan(self, run: Run, task: int, peer: int, nbytes: float, inputs: Inputs | None) -> None:
         """A task with a large result, or large inputs, is planned there."""
-        made = nbytes if nbytes >= LARGE_BYTES else 0.0
-        takes = sum([size for size, _, _, _ in inputs.parts if size >= LARGE_BYTES]) if inputs is not None else 0.0
+        made = nbytes if nbytes >= self.large else 0.0
+        takes = sum([size for size, _, _, _ in inputs.parts if size >= self.large]) if inputs is not None else 0.0
         beside = max(-takes, made - self._claimed(run, task, peer))
         if made or beside:
             self.promised.setdefault(run.run, {})[task] = (peer, made, beside)
             self._add(peer, made, beside)
-        if inputs is not None and any(self._is_last(run, each) for size, _, _, each in inputs.parts if size >= LARGE_BYTES):
+        if inputs is not None and any(self._is_last(run, each) for size, _, _, each in inputs.parts if size >= self.large):
             self.freeing.setdefault(run.run, {})[task] = None
         for size, home, others, each in inputs.parts if inputs is not None else ():
-            if size >= LARGE_BYTES and home != peer and peer not in others:
+            if size >= self.large and home != peer and peer not in others:
                 self._keep(run.run, each, peer, size, 0.0)
 
     def note(self, run: Run, task: int, peer: int, inputs: Inputs | None) -> None:
         """The same for any task: of one whose result and inputs are small, nothing is noted."""
         nbytes = self.adds(run, task, inputs)
-        if nbytes or (inputs is not None and inputs.total >= LARGE_BYTES):
+        if nbytes or (inputs is not None and inputs.total >= self.large):
             self.plan(run, task, peer, nbytes, inputs)
 
     def settle(self, run: Run, task: int, nbytes: int, is_there: bool) -> None:
@@ -70,7 +79,7 @@ class Memory:
         promise = _take(self.promised, run.run, task)
         if promise is not None:
             self._add(promise[0], -promise[1], -promise[2])
-        if is_there and nbytes >= LARGE_BYTES:
+        if is_there and nbytes >= self.large:
             self._keep(run.run, task, run.node[task], nbytes, nbytes if run.is_output[run.kind[task]] else 0.0)
 
     def release(self, run: int, task: int, peer: int) -> None:
@@ -123,12 +132,12 @@ class Memory:
     def adds(self, run: Run, task: int, inputs: Inputs | None) -> float:
         """The bytes of the result that it will make; 0 for a small one."""
         nbytes = self.ledger.foresight.nbytes(run, task)
-        return nbytes if nbytes >= LARGE_BYTES else 0.0
+        return nbytes if nbytes >= self.large else 0.0
 
     def concerns(self, run: Run, shape: Shape, inputs: Inputs | None) -> bool:
         """Whether memory has a say in where such a task goes."""
         made = shape.function if shape.function.count else self.ledger.estimates.all
-        return bool(run.told_bytes) or made.nbytes >= LARGE_BYTES or (inputs is not None and inputs.total >= LARGE_BYTES)
+        return bool(run.told_bytes) or made.nbytes >= self.large or (inputs is not None and inputs.total >= self.large)
 
     def with_room(
         self, desk: Desk, run: Run, task: int, shape: Shape, inputs: Inputs | None, only: list[Node] | None,
@@ -139,7 +148,7 @@ class Memory:
         use: idle nodes may have it, one each.
         """
         adds = self.adds(run, task, inputs)
-        if not adds and (inputs is None or inputs.total < LARGE_BYTES):
+        if not adds and (inputs is None or inputs.total < self.large):
             return only
         frees = self._frees(run, task)
         nodes = desk.nodes_for(shape) if only is None else only
@@ -157,7 +166,7 @@ class Memory:
 
         What takes large results goes where these are: its claim is for them, too.
         """
-        if not self.taken or (inputs is not None and inputs.total >= LARGE_BYTES):
+        if not self.taken or (inputs is not None and inputs.total >= self.large):
             return False
         return any(node is not None and node.has_room(need) and not node.is_tight(need) for node in nodes)
 
@@ -184,7 +193,7 @@ class Memory:
     def is_short(self, run: Run, task: int, node: Node, inputs: Inputs) -> bool:
         """Whether the node has no memory now for its result and the inputs that must come."""
         adds = self.adds(run, task, inputs)
-        return bool(adds or inputs.total >= LARGE_BYTES) and not self._fits(node, adds, inputs, self._frees(run, task))
+        return bool(adds or inputs.total >= self.large) and not self._fits(node, adds, inputs, self._frees(run, task))
 
     def _fits(self, node: Node, adds: float, inputs: Inputs | None, frees: dict[int, float]) -> bool:
         memory = node.capacity.get("memory", 0)

@@ -8,7 +8,6 @@ from handoff.messages import Report
 from handoff.scheduler import lifetimes, relays, twins
 from handoff.scheduler.estimates import MET_MAX, Estimates, Function
 from handoff.scheduler.ledger import Ledger
-from handoff.scheduler.memory import LARGE_BYTES
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, WAITING, Run
 
@@ -84,7 +83,7 @@ def _mark_done(now: float, ledger: Ledger, run: Run, node: Node, report: Report)
         for task in done:
             node.queue.pop((number, task), None)
     memory = ledger.memory
-    if number in memory.promised or number in memory.freeing or max(report.nbytes) >= LARGE_BYTES:
+    if number in memory.promised or number in memory.freeing or max(report.nbytes) >= memory.large:
         for task in done:
             memory.settle(run, task, nbytes[task], True)
     if run.choices or run.is_counted:

@@ -11,6 +11,7 @@ from scheduler_story import Cluster, kind, program
 
 from handoff.messages import Forget
 from handoff.scheduler.allocator import Desk
+from handoff.scheduler.memory import Memory
 from handoff.scheduler.runs import DONE
 from handoff.scheduler.simulate.cluster import ClusterSpec, node
 from handoff.scheduler.simulate.simulator import Simulator
@@ -171,3 +172,42 @@ def test_nothing_is_offered_twice_while_the_nodes_that_memory_closes_are_busy() 
     cluster.finish(2)
     cluster.done(0, run=1, nbytes=5 * GB)
     assert desks[-1].is_stuck and cluster.scheduler.ledger.runs[1].planned == 1
+
+
+@pytest.mark.parametrize("knowledge", ["known", "learned"])
+def test_very_many_smaller_results_count_too(knowledge: str) -> None:
+    """400 leaves of 3 MB are added up on four nodes of 150 MB: all at once they would take 1.2 GB."""
+    cluster = ClusterSpec(tuple(node(f"n{number}", {"cpu": 4, "memory": "150 MB"}) for number in range(4)), bandwidth=1e9)
+    tasks = [{**task, "runtime_s": 0.05, "memory_mb": 1, "output_bytes": 3_000_000} for task in large_intermediates(400)]
+    history = Simulator(cluster).run(workflow(tasks, knowledge=knowledge))
+
+    assert history.runs[0].failure == "" and history.runs[0].makespan > 0.0
+    assert max(history.peak_resident.values()) <= 156_000_000     # what is let go of lies there until word of that has come
+
+
+def test_few_small_results_are_placed_in_blocks() -> None:
+    """Where all results together are nothing beside the memory, it has no say."""
+    cluster = Cluster().client().join("n1", cpu=2, memory=4_000)
+    make = kind("make")
+    for _ in range(2):
+        run = cluster.submit(program([(make, ())] * 40))
+        cluster.finish(run, nbytes=1_000_000, seconds=0.002)
+        cluster.hear("client", Forget(run))
+    cluster.submit(program([(make, ())] * 40))
+    assert not cluster.scheduler.ledger.memory.promised
+
+
+def test_of_those_that_memory_holds_back_one_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next ones make as much, and take nothing either."""
+    cluster = Cluster().client().join("n1", cpu=4, memory=2_000).join("n2", cpu=4, memory=2_000)
+    make, use = kind("make", flags=0), kind("use")
+    first = cluster.submit(program([(make, ())] * 4))
+    cluster.finish(first, nbytes=GB // 2, seconds=1.0)
+    cluster.hear("client", Forget(first))
+    cluster.submit(program([(make, ())] * 200 + [(use, (each,)) for each in range(200)]))
+    looked_at: list[int] = []
+    with_room = Memory.with_room
+    monkeypatch.setattr(Memory, "with_room", lambda self, *told: (looked_at.append(1), with_room(self, *told))[1])
+    done = next(task for task in range(200) if cluster.scheduler.ledger.runs[2].is_planned(task))
+    cluster.done(done, run=2, nbytes=GB // 2, seconds=1.0)
+    assert 1 <= len(looked_at) <= 6
