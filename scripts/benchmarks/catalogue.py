@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import brains
+import intermediates
 import many
 import measures
 import memory
@@ -27,6 +28,7 @@ ALL: dict[str, Callable[[Effort], list[Figure]]] = {
     "startup": processes.startup,
     "idle": processes.idle,
     "memory": memory.memory,
+    "intermediates": intermediates.intermediates,
     "slow": processes.slow,
     "brains": brains.brains,
     "scale": scale.scale,

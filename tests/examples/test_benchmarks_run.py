@@ -35,7 +35,7 @@ def test_an_unknown_benchmark_is_named_with_those_there_are() -> None:
     assert ran.returncode == 2
     assert ran.stderr.splitlines()[-1].endswith(
         "no benchmark is called speed; there are throughput, tree, chains, latency, again, stencil, shuffle, transfer, wanted, startup, "
-        "idle, memory, slow, brains, scale, allocators, decisions, simulated")
+        "idle, memory, intermediates, slow, brains, scale, allocators, decisions, simulated")
 
 
 def test_allocators_are_compared_on_shapes_of_our_own(tmp_path: Path) -> None:
