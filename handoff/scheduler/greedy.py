@@ -89,9 +89,8 @@ class Greedy:
             run, task = head
             if (run.max_concurrency and run.room() <= 0) or (shape.cluster and ledger.cluster_room(shape) <= 0):
                 break
-            if placed >= (turn if shape.is_tried else 1) and (
-                (bound is not None and shape.head() >> 64 > bound) or desk.is_behind(shape)
-            ):
+            had_its_turn = placed >= (turn if shape.is_tried else 1)
+            if had_its_turn and ((bound is not None and shape.head() >> 64 > bound) or desk.is_behind(shape)):
                 shape.is_tried = again = True
                 break
             is_plain = wishes_nothing(run, shape)
@@ -141,7 +140,6 @@ class Greedy:
         self._kept += len(aside)
         for key in aside:
             heappush(shape.heap, key)
-        if aside:
             self._left = max(self._left, shape.priority)
         if placed:
             shape.is_tried, self._placed_at = True, now
@@ -165,9 +163,8 @@ class Greedy:
             return True
         return wishes_nothing(run, shape) and not run.fan_in[task] and blocks.is_worth_it(ledger, shape, bound)
 
-    def _place(
-        self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], opened: list[Node | None],
-    ) -> int:
+    def _place(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option],
+               opened: list[Node | None]) -> int:
         """Place it, or say why not."""
         ledger = desk.ledger
         if not run.plain and not desk.settle_consumer(run, task):
