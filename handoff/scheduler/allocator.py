@@ -235,7 +235,9 @@ class Desk:
         return is_stuck
 
     def is_idle_for(self, shape: Shape) -> bool:
-        """Whether a node that could hold it has room for it now, and nothing ahead."""
+        """Whether a node that could hold it has room for it now, and nothing ahead, and what the whole cluster shares is left, too."""
+        if shape.cluster and self.ledger.cluster_room(shape) <= 0:
+            return False
         nodes = (option.open_node(shape.need, self.reserved, shape) for option in self.options_for(shape))
         return any(node is not None and not node.queue and node.lanes[0] <= self.now for node in nodes)
 

@@ -168,9 +168,10 @@ class Ready:
             identity = (codes, placed)
             found = self.shapes[identity] = Shape(identity, self._next, kind, functions, account, self._eligible_for(kind))
             found.is_told = bool(run.told)
-            # Where a task has a choice, or needs what the whole cluster shares, or follows a plan, each shape is looked at by itself.
-            is_alone = self.is_whole or kind.alternatives or counted_of(kind) or run.following is not None
-            like = identity if is_alone else (account.key, only_run, kind.node, kind.where, special, magnitude(found.need))
+            # Where a task has a choice, or follows a plan, each shape is looked at by itself.
+            is_alone = self.is_whole or kind.alternatives or run.following is not None
+            like = identity if is_alone else (
+                account.key, only_run, kind.node, kind.where, special, magnitude(found.need), found.cluster)
             for shape in self._crowds.join(found, like, (codes, kind.priority, kind.spread)):
                 self._offer(shape)
             found.family = family

@@ -22,24 +22,25 @@ def measured(count: int, least: float = 650.0, step: float = 0.5) -> Program:
 
 
 def of_its_own(what: str, count: int) -> Program:
-    """Each with this of its own: code, a priority, or a group to spread."""
+    """Each with this of its own: memory, code (that takes a seat of all), a priority, or a group to spread."""
     kinds = {
         "memory": lambda number: kind("measured", {"cpu": 1, "memory": 650.0 + 0.2 * number}),
         "code": lambda number: kind(f"function {number}"),
         "priority": lambda number: kind("work", priority=number * 7919 % count),
         "spread": lambda number: kind("replica", spread=f"group {number}"),
+        "seat": lambda number: kind(f"function {number}", {"cpu": 1, "cluster:seat": 1}),
     }
     return program([(kinds[what](number), ()) for number in range(count)])
 
 
-WHAT = ["memory", "code", "priority", "spread"]
+WHAT = ["memory", "code", "priority", "spread", "seat"]
 
 
 @pytest.mark.parametrize("what", WHAT)
 @pytest.mark.parametrize("seconds", [0.001, 1.0])
 def test_all_run_and_nothing_is_left(seconds: float, what: str) -> None:
     """Whether they are planned ahead or late."""
-    cluster = Cluster().join("n1", cpu=4, memory=8_000).join("n2", cpu=4, memory=4_000).client()
+    cluster = Cluster(shared={"seat": 3}).join("n1", cpu=4, memory=8_000).join("n2", cpu=4, memory=4_000).client()
     run = cluster.submit(of_its_own(what, 300))
     ready = cluster.scheduler.ledger.ready
     assert len(ready.shapes) == 300
@@ -57,7 +58,7 @@ def test_all_run_and_nothing_is_left(seconds: float, what: str) -> None:
 def test_a_pass_does_not_go_through_all_of_them(seconds: float, limit: int, what: str) -> None:
     """The end of one of many costs as much as of few, with a limit of the run's own, too."""
     def calls(count: int) -> int:
-        cluster = Cluster().join("n1", cpu=1, memory=1_000).client()
+        cluster = Cluster(shared={"seat": 1}).join("n1", cpu=1, memory=1_000).client()
         run = cluster.submit(of_its_own(what, count), max_concurrency=limit)
         for _ in range(12):
             [task, *_] = cluster.scheduler.ledger.runs[run].tasks_in(HELD, AHEAD)
