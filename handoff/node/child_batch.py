@@ -120,13 +120,13 @@ class Batch:
 
     __slots__ = (
         "_fan_in", "_given", "_kind_of", "_kinds", "_library", "_names", "_references", "_starts",
-        "attempts", "consumed", "cost", "count", "devices", "gpus", "has_coroutines", "here", "is_timed", "literals", "made", "number",
-        "plain", "run", "tasks",
+        "attempts", "consumed", "cost", "costs", "count", "devices", "gpus", "has_coroutines", "here", "is_timed", "literals", "made",
+        "number", "plain", "run", "tasks",
     )
 
     def __init__(self, library: Library, said: list[Any]) -> None:
         (_, self.number, self.run, self.here, tasks, attempts, kinds, kind_of, literals, fan_in, references, given, names,
-         self.cost, gpus, self.devices) = said
+         self.cost, self.costs, gpus, self.devices) = said
         self.gpus: tuple[int, ...] = tuple(gpus)
         self.tasks, self.attempts = array("I", tasks), array("I", attempts)
         self.count = len(self.tasks)
@@ -155,7 +155,7 @@ class Batch:
 
     def current(self, index: int) -> CurrentTask:
         """What user code is told about the task that it is."""
-        cost = {name: steps / SCALE for name, steps in self.cost}
+        cost = {name: steps / SCALE for name, steps in (self.costs[index] if self.costs else self.cost)}
         return CurrentTask(self.run, self.tasks[index], self.attempts[index], self.kind(index).name, self.here, self.gpus, cost)
 
     def coroutines(self) -> list[int]:

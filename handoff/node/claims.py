@@ -52,6 +52,10 @@ class Claims:
             return max(1, count) if self._permits(self._tracker, cost) else 0
         return max(0, count)    # below nothing after a tracker that gave away more
 
+    def at_once(self, cost: Amounts) -> int:
+        """How many claims of this size the whole node holds, GPUs aside."""
+        return min((self.capacity.get(name, 0) // amount for name, amount in cost), default=1000)
+
     @property
     def slots_taken(self) -> int:
         """How many tasks that cost nothing have a place now."""

@@ -143,6 +143,7 @@ class Execute:
     cost: Amounts = ()                        # what they were granted, the same for all: of alternatives, the chosen one
     gpus: tuple[int, ...] = ()                # which GPUs go with that, by their index on this node
     tries: tuple[int, ...] = ()               # the attempts as user code is told of them; () where they are the same
+    costs: tuple[Amounts, ...] = ()           # what each was granted, where that is not the same for all; () else
 
 
 @record

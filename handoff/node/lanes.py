@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from handoff.ids import RunId, WorkerId
 from handoff.node.claims import FREE_SLOT
+from handoff.node.gpus import demand
 from handoff.node.tables import Mode, Table
 from handoff.resources import Amounts, split
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 Key: TypeAlias = tuple[float, int, RunId, int]  # minus urgency, order (ours, unique), run, task
 
 SWEEP_AT = 1000   # so many places of tasks that are gone do no harm
-LANES_MAX = 1024  # more than this many costs, ever: lanes that nobody uses are forgotten
+LANES_MAX = 1024  # more than this many costs, ever, or twice as many as are in use: lanes that nobody uses are forgotten
 
 
 class Lane:
@@ -27,11 +28,17 @@ class Lane:
     first. A task that is gone since (recalled, its run ended) is skipped when it comes to the front.
     """
 
-    __slots__ = ("bypassed", "cost", "count", "current", "fresh", "granted", "held", "hungry", "is_batched", "is_timed", "mode", "strips")
+    __slots__ = (
+        "bypassed", "cost", "count", "current", "fresh", "granted", "held", "hungry", "is_batched", "is_joinable", "is_joint", "is_timed",
+        "mode", "strips",
+    )
 
     def __init__(self, cost: Amounts, granted: Amounts, mode: Mode) -> None:
         self.cost, self.mode = cost, mode          # what is claimed on this node
         self.is_batched = mode.is_batched
+        # Its tasks may go in one message with those of other costs: it takes no GPUs, which go with a process, and only what nodes have.
+        self.is_joinable = self.is_batched and bool(cost) and cost == granted and demand(cost) is None
+        self.is_joint = False                      # it is the claim of such a message, and nothing waits in it
         self.is_timed = False                      # some kind that was ever here has a timeout
         self.granted = granted                     # what the function is told that it got: the cluster's part as well
         self.count = 0                             # tasks that are still ready
@@ -91,13 +98,15 @@ class Lanes:
     def __init__(self) -> None:
         self._lanes: dict[tuple[Amounts, Mode], Lane] = {}
         self.active: dict[Lane, None] = {}
+        self._sweep_at = LANES_MAX
 
     def of(self, cost: Amounts, mode: Mode) -> Lane:
         """The lane for this cost and mode. What costs a node nothing takes a slot, of which there are a few per core."""
         lane = self._lanes.get((cost, mode))
         if lane is None:
-            if len(self._lanes) >= LANES_MAX:
+            if len(self._lanes) >= self._sweep_at:
                 self._lanes = {name: each for name, each in self._lanes.items() if each.count or each.hungry}
+                self._sweep_at = max(LANES_MAX, 2 * len(self._lanes))
             here, _ = split(cost)
             if not here and mode is not Mode.ASYNC:
                 here = ((FREE_SLOT, 1),)

@@ -163,7 +163,7 @@ class WorkerPool:
             [[kind.codes, int(kind.form), is_async(kind), kind.name, kind.timeout > 0] for kind in kinds], kind_of,
             work.literals if any(work.literals) else [], fan_in, references, given,
             self._names(work) if any(kind.form == Form.TREE for kind in kinds) else {},
-            work.cost, work.gpus, ",".join(self._devices[index] or str(index) for index in work.gpus),
+            work.cost, work.costs, work.gpus, ",".join(self._devices[index] or str(index) for index in work.gpus),
         ]))
         pipe.send(b"".join(frames) if len(frames) > 1 else frames[0])
 

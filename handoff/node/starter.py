@@ -8,6 +8,7 @@ from math import inf
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.messages import foremost
 from handoff.node.clocks import Clocks
+from handoff.node.company import Company, would_do
 from handoff.node.crew import WORTH_SECONDS, Batch, Crew, Worker
 from handoff.node.events import Execute
 from handoff.node.lanes import Key, Lane
@@ -25,10 +26,12 @@ BLOCKED_MAX = 64  # costs that do not fit, before the node looks no further in t
 class Draft:
     """A batch while it is being made."""
 
-    __slots__ = ("batch", "entries", "is_narrow", "lacks", "table", "tasks")
+    __slots__ = ("batch", "entries", "is_narrow", "lacks", "lanes", "seconds", "table", "tasks")
 
-    def __init__(self, batch: Batch, table: Table, is_narrow: bool) -> None:
+    def __init__(self, batch: Batch, table: Table, lanes: dict[Lane, None], is_narrow: bool) -> None:
         self.batch, self.table = batch, table
+        self.lanes = lanes                # what it takes from
+        self.seconds = 0.0                # predicted
         self.is_narrow = is_narrow        # whether others could take of the same lane
         self.tasks: list[int] = []
         self.entries: list[Entry] = []
@@ -42,6 +45,8 @@ class Starter:
         self._state, self._crew, self._wants, self._clocks, self._stalls, self._overtime = state, crew, wants, clocks, stalls, overtime
         self._settings, self._claims = state.settings, state.claims
         self._coroutines: dict[RunId, tuple[list[int], list[Entry]]] = {}  # given to the asyncio worker in this turn
+        self._heap: list[tuple[Key, Lane]] = []    # what is to be looked at in this turn, the most urgent first
+        self._joint: dict[Lane, None] = {}         # claims of workers that have tasks of several costs
 
     def start(self, now: float) -> None:
         """Start all that can start, then see to it that there are workers for the rest."""
@@ -49,7 +54,8 @@ class Starter:
         runs, active, bypass_max = state.runs, state.lanes.active, self._settings.bypass_max
         unserved, is_worth_it, wants_asyncio = 0, False, False
         if active:
-            heap: list[tuple[Key, Lane]] = []
+            heap = self._heap = []
+            self._joint = self._joint and {each.claim: None for each in self._crew.workers.values() if each.claim and each.claim.is_joint}
             for lane in list(active):
                 key = lane.head(runs)
                 if key is None:
@@ -63,11 +69,9 @@ class Starter:
             served: list[tuple[float, Lane]] = []     # what starts in this turn: places in the order, as in keys
             while heap and len(blocked) < BLOCKED_MAX:
                 key, lane = heappop(heap)
-                if self._serve(now, lane, key, blocked):
-                    served.append((key[0], lane))
-                    following = lane.head(runs)
-                    if following is not None:
-                        heappush(heap, (following, lane))
+                claim = self._serve(now, lane, key, blocked)
+                if claim is not None:
+                    served.append((key[0], claim))
                     continue
                 if served and blocked and blocked[-1] is lane:
                     self._pass_by(lane, key, served)
@@ -80,52 +84,61 @@ class Starter:
             self._send_coroutines()
         self._crew.staff(now, unserved, is_worth_it, wants_asyncio)
 
-    def _serve(self, now: float, lane: Lane, key: Key, blocked: list[Lane]) -> bool:
-        """Give away the first of the lane, and what goes with it, if anybody can take it."""
+    def _serve(self, now: float, lane: Lane, key: Key, blocked: list[Lane]) -> Lane | None:
+        """Give away the first of the lane, and what goes with it, if anybody can take it; answer with the lane whose cost that claims."""
         claims, crew, cost, overtaken = self._claims, self._crew, lane.cost, blocked
+        claim: Lane | None = None
         if claims.fits(cost):
-            if not (crew.idle or lane.hungry or lane.mode is Mode.ASYNC):
-                return False
+            if not (crew.idle or lane.hungry or self._joint or lane.mode is Mode.ASYNC):
+                return None
             overtaken = [large for large in blocked if claims.delays(cost, large.cost)]
             if any(large.bypassed >= self._settings.bypass_max for large in overtaken):
-                return False
+                return None
             worker: Worker | None = None
             if lane.mode is Mode.ASYNC:
                 worker = crew.asyncio
                 if worker is None or not worker.is_ready or len(worker.batches) >= self._settings.async_tasks_max:
-                    return False
-                self._give(now, worker, lane, key, 1)
+                    return None
+                claim = self._give(now, worker, Company(key, lane), 1)
             elif crew.idle:
                 worker = crew.suited(cost)
                 if worker is not None:
                     sharers = min(len(crew.idle), claims.how_many(cost)) if len(crew.idle) > 1 else 1
-                    self._give(now, worker, lane, key, sharers)
+                    company = Company(key, lane)
+                    if not blocked:   # else it is to take no more than it needs
+                        company.gather(self._heap, self._state.runs, claims, None, sharers, self._settings.batch_seconds)
+                    claim = self._give(now, worker, company, sharers)
             if worker is not None:
-                self._overtake(lane, overtaken)
-                return True
+                _overtake(overtaken)
+                return claim
         else:
             blocked.append(lane)
-        if not lane.hungry or self._state.runs[key[2]].plans[key[3]][HANDLING].pace.seconds > self._settings.batch_seconds:
-            return False
-        overtaken = [large for large in overtaken if large is not lane and claims.prolongs(cost, large.cost)]
+        claim = lane if lane.hungry else self._claim_for(lane)
+        if claim is None or self._state.runs[key[2]].plans[key[3]][HANDLING].pace.seconds > self._settings.batch_seconds:
+            return None
+        overtaken = [large for large in overtaken if large is not lane and claims.prolongs(claim.cost, large.cost)]
         if any(large.bypassed >= self._settings.bypass_max for large in overtaken):
-            return False
-        worker = next(iter(lane.hungry.values())) if lane.mode is not Mode.ONCE else _whose_all(lane, key[2])
+            return None
+        worker = next(iter(claim.hungry.values())) if lane.mode is not Mode.ONCE else _whose_all(claim, key[2])
         if worker is None:
-            return False
-        sharers = len(lane.hungry)
-        del lane.hungry[worker.id]  # goes to the end of the row, if it stays hungry
-        self._give(now, worker, lane, key, sharers)
-        self._overtake(lane, overtaken)
+            return None
+        sharers = len(claim.hungry)
+        del claim.hungry[worker.id]  # goes to the end of the row, if it stays hungry
+        company = Company(key, lane)
+        if claim.is_joint:
+            company.gather(self._heap, self._state.runs, claims, claim, sharers, self._settings.batch_seconds)
+        self._give(now, worker, company, sharers)
+        _overtake(overtaken)
         if blocked and blocked[-1] is lane:
             blocked.pop()
-        return True
+        return claim
 
-    @staticmethod
-    def _overtake(lane: Lane, overtaken: list[Lane]) -> None:
-        lane.bypassed = 0
-        for large in overtaken:
-            large.bypassed += 1
+    def _claim_for(self, lane: Lane) -> Lane | None:
+        """What a worker with tasks of several costs has claimed, and would do for this lane, if that may be given more."""
+        if not lane.is_joinable:
+            return None
+        fed = [each for each in self._joint if each.hungry and each.mode is lane.mode]
+        return next((each for each in fed if would_do(self._claims, each.cost, lane.cost)), None)
 
     def _pass_by(self, lane: Lane, key: Key, served: list[tuple[float, Lane]]) -> None:
         """Count who went before the first of this lane by rank alone, and took of what it lacks, with less than it needs.
@@ -138,22 +151,36 @@ class Starter:
             if place >= first and not covers(other.cost, lane.cost) and self._claims.prolongs(other.cost, lane.cost):
                 lane.bypassed += 1
 
-    def _give(self, now: float, worker: Worker, lane: Lane, key: Key, sharers: int) -> None:
-        """Make a batch and hand it over: no more than its share when several workers could take of this lane."""
+    def _give(self, now: float, worker: Worker, company: Company, sharers: int) -> Lane:
+        """Make a batch and hand it over: no more than its share when several workers could take of this lane. Answers with its claim."""
+        key, lane = company.lanes[0]
         run = key[2]
         table = self._state.runs[run]
-        batch = Batch(worker, lane, run, (), (), 0, 0.0)
-        draft = Draft(batch, table, sharers > 1)
-        self._collect(draft, key, min(-(-lane.count // sharers), self._settings.batch_max))
+        claim = worker.claim or lane
+        if worker.claim is None and len(company.lanes) > 1:
+            claim = Lane(company.cost, company.cost, lane.mode)
+            claim.is_joint = True
+            self._joint[claim] = None
+        batch = Batch(worker, claim, run, (), (), 0, 0.0)
+        draft = Draft(batch, table, {each: None for _, each in company.lanes}, sharers > 1)
+        for first, each in company.lanes:
+            room = min(len(draft.tasks) - (-each.count // sharers), self._settings.batch_max)
+            following: Key | None = first
+            if len(draft.tasks) < room and draft.seconds < self._settings.batch_seconds:
+                self._collect(draft, each, first, room)
+                each.bypassed = 0
+                following = each.head(self._state.runs)
+            if following is not None:
+                heappush(self._heap, (following, each))
         tasks, entries = draft.tasks, draft.entries
         if not tasks:  # what they take was released too early, and has been asked for again
             if worker.claim is not None:
-                self._crew.feed(worker, lane)
-            return
+                self._crew.feed(worker, claim)
+            return claim
         attempts, kinds, literals, inputs, sources, targets, *_, tries = zip(*entries, strict=True)
         batch.tasks, batch.attempts, batch.left = tuple(tasks), attempts, len(tasks)
         self._crew.give(now, batch)
-        if lane.is_timed:
+        if any(each.is_timed for each in draft.lanes):
             self._time(now, batch, kinds)
         if worker.is_asyncio:
             column = self._coroutines.setdefault(run, ([], []))
@@ -161,9 +188,11 @@ class Starter:
             column[1].append(entries[0])
         else:
             self._stalls.watch(now, batch)
+            costs = tuple([entry[HANDLING].lane.granted for entry in entries]) if claim.is_joint else ()
             self._state.effects.append(Execute(
                 worker.id, run, batch.tasks, attempts, kinds, literals, inputs, sources, targets, lane.granted, worker.gpus or (),
-                tries))
+                tries, costs))
+        return claim
 
     def _time(self, now: float, batch: Batch, kinds: tuple[Kind, ...]) -> None:
         """Its tasks may have timeouts. A coroutine says when its own time runs, or that it could not be loaded in time."""
@@ -176,13 +205,13 @@ class Starter:
             batch.patience = min(timeouts)
             self._overtime.watch(now, batch)
 
-    def _collect(self, draft: Draft, key: Key, limit: int) -> None:
+    def _collect(self, draft: Draft, lane: Lane, key: Key, limit: int) -> None:
         """Tasks of one run from the front of the lane: one of unknown or long duration, or several that are short together."""
         batch, table, tasks, entries = draft.batch, draft.table, draft.tasks, draft.entries
-        lane, run = batch.lane, table.run
+        run = table.run
         runs, plans, ready, given, waiters, size = self._state.runs, table.plans, table.ready, table.given, table.waiters, table.size
         most = self._settings.batch_seconds
-        seconds, taken = 0.0, 0
+        seconds, taken = draft.seconds, 0
         following: Key | None = key
         while following is not None and following[2] == run:
             task = following[3]
@@ -211,7 +240,7 @@ class Starter:
             if len(tasks) >= limit or seconds >= most:
                 break
         lane.count -= taken
-        batch.seconds = seconds
+        draft.seconds = batch.seconds = seconds
 
     def _chain(self, draft: Draft, seconds: float) -> float:
         """Add what can follow the last task in the same worker: each takes only what is here or made before it in this batch.
@@ -219,13 +248,13 @@ class Starter:
         While others could take of this lane, only one follower of each: the rest is theirs.
         """
         batch, table, tasks, entries, lacks, is_narrow = draft.batch, draft.table, draft.tasks, draft.entries, draft.lacks, draft.is_narrow
-        lane, plans, given, waiters, missing, size = batch.lane, table.plans, table.given, table.waiters, table.missing, table.size
+        lanes, plans, given, waiters, missing, size = draft.lanes, table.plans, table.given, table.waiters, table.missing, table.size
         most, limit = self._settings.batch_seconds, self._settings.batch_max
         producers = [tasks[-1]]
         while producers:
             for follower in waiters.get(producers.pop(), ()):
                 entry = plans.get(follower)
-                if entry is None or follower in given or entry[HANDLING].lane is not lane:
+                if entry is None or follower in given or entry[HANDLING].lane not in lanes:
                     continue
                 if missing[follower] > 1:
                     lacks[follower] = lacking = lacks.get(follower, missing[follower]) - 1
@@ -271,6 +300,11 @@ class Starter:
             if sender is not None and sender != NOBODY:
                 return sender
         return table.redirected.get(task, planned)
+
+
+def _overtake(overtaken: list[Lane]) -> None:
+    for large in overtaken:
+        large.bypassed += 1
 
 
 def _whose_all(lane: Lane, run: RunId) -> Worker | None:

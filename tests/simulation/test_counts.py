@@ -7,7 +7,9 @@ beside it stands what it would be if the idea behind it were lost.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, TypeAlias
 
 import pytest
 from counted import calls_in
@@ -15,6 +17,7 @@ from sim.client import Client
 from sim.coordinator import Coordinator
 from sim.letters import Letters
 from sim.options import draw_options
+from sim.workers import Workers
 from sim.workload import Job, Offer, code_of, value_of
 from sim.world import Sim
 
@@ -28,6 +31,14 @@ from handoff.wire.frames import HEAD_BYTES
 TASKS = 1000
 TASK_SECONDS = 1e-5
 CODE = b"empty"
+
+
+Vary: TypeAlias = Callable[[Kind, int], Kind]
+
+
+def as_it_is(kind: Kind, _: int) -> Kind:
+    """No other."""
+    return kind
 
 
 class CountedLetters(Letters):
@@ -49,12 +60,12 @@ class CountedLetters(Letters):
 class Quiet(Sim):
     """A calm world of two nodes in which exactly these graphs are run, one after the other; only the last one is counted."""
 
-    def __init__(self, *graphs: list[tuple[int, ...]], pinned: tuple[str, ...] = ("",)) -> None:
+    def __init__(self, *graphs: list[tuple[int, ...]], pinned: tuple[str, ...] = ("",), vary: Vary = as_it_is) -> None:
         cpu = amounts({"cpu": 1, "memory": 1000})
         super().__init__(0, checks=False, options=replace(
             draw_options(0, "calm"), offers=tuple(Offer(name, cpu, stays=True) for name in ("node-1", "node-2")), joiners=(), clients=1,
             delay_seconds=0.0001, link_seconds=0.0, encoded=True, spawn_trouble=0.0, settings=Settings()))
-        self.graphs, self.pinned = graphs, pinned
+        self.graphs, self.pinned, self.vary = graphs, pinned, vary
         self.counted = self.stage.letters = CountedLetters()
 
     def prepare(self) -> None:
@@ -64,7 +75,7 @@ class Quiet(Sim):
             self._start_node(offer)
         self.clients["client-0"] = Client(self.stage, "client-0")
         for number, edges in enumerate(self.graphs, 1):
-            job = job_of(number, edges, self.pinned if number == len(self.graphs) else ("",))
+            job = job_of(number, edges, *((self.pinned, self.vary) if number == len(self.graphs) else ()))
             self.jobs.append(job)
             self.clock.at(number * 2.0, self._begin, job)
 
@@ -84,20 +95,22 @@ class Quiet(Sim):
         return sum(count for name, count in self.counted.nbytes.items() if name != "Alive")
 
 
-def job_of(number: int, edges: list[tuple[int, ...]], nodes: tuple[str, ...] = ("",)) -> Job:
-    """Empty tasks, pinned to these nodes in turn; what nobody takes is an output."""
+def job_of(number: int, edges: list[tuple[int, ...]], nodes: tuple[str, ...] = ("",), vary: Vary = as_it_is) -> Job:
+    """Empty tasks, pinned to these nodes in turn; what nobody takes is an output. `vary` makes other kinds of them."""
     consumers: list[list[int]] = [[] for _ in edges]
     for task, inputs in enumerate(edges):
         for each in inputs:
             consumers[each].append(task)
-    cost = amounts({"cpu": 1})
-    kinds = tuple(Kind((CODE,), "empty", flags=flags, cost=cost, node=node) for flags in (Flag(0), Flag.OUTPUT) for node in nodes)
+    kinds: dict[Kind, int] = {}
+    kind_of = []
+    for task, several in enumerate(consumers):
+        kind = Kind((CODE,), "empty", flags=Flag(0) if several else Flag.OUTPUT, cost=amounts({"cpu": 1}), node=nodes[task % len(nodes)])
+        kind_of.append(kinds.setdefault(vary(kind, task), len(kinds)))
     values: list[bytes] = []
     for task, inputs in enumerate(edges):
         values.append(value_of((b"%d/%d" % (number, task), b"", *(values[each] for each in inputs)), 8))
-    kind_of = ints(len(nodes) * (not each) + task % len(nodes) for task, each in enumerate(consumers))
     program = Program(
-        ((CODE, len(code_of(CODE))),), kinds, kind_of, Blobs.of([b""] * len(edges)), ints(map(len, edges)),
+        ((CODE, len(code_of(CODE))),), tuple(kinds), ints(kind_of), Blobs.of([b""] * len(edges)), ints(map(len, edges)),
         ints(each for inputs in edges for each in inputs))
     submit = Submit(number, f"job-{number}", program, wait_for_nodes=True, body=code_of(CODE))
     outputs = [task for task, several in enumerate(consumers) if not several]
@@ -133,6 +146,30 @@ def test_what_goes_to_and_fro_is_planned_in_few_messages() -> None:
     assert messages["Results"] <= TASKS
     assert messages["Plan"] + messages["Want"] <= 216       # counted: 196; topped up task by task: about 1,000
     assert messages["Report"] + messages["Release"] <= 334  # 304; told of, and released, every few hops: above 1,000
+
+
+@pytest.mark.parametrize(("vary", "batches_max"), [    # one by one: 1,000
+    pytest.param(as_it_is, 4, id="plain"),
+    pytest.param(lambda kind, task: replace(kind, timeout=60.0), 4, id="timeout"),
+    pytest.param(lambda kind, task: replace(kind, max_retries=0), 4, id="once"),
+    pytest.param(lambda kind, task: replace(kind, flags=kind.flags | Flag.IDEMPOTENT), 4, id="speculate"),
+    pytest.param(lambda kind, task: replace(kind, cost=amounts({"cpu": 1, "memory": 1 + task * 389 % 1000})), 30, id="memory"),   # 27
+])
+def test_short_tasks_go_to_workers_in_few_messages(vary: Vary, batches_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever users ask of all functions, and if each had a cost of its own."""
+    given: list[int] = []
+    original = Workers.execute
+
+    def counted(self: Workers, effect: Any) -> None:
+        given.append(len(effect.tasks))
+        original(self, effect)
+
+    monkeypatch.setattr(Workers, "execute", counted)
+    Quiet(WIDE).run()
+    before = len(given)
+    Quiet(WIDE, WIDE, vary=vary).run()
+
+    assert len(given) - 2 * before <= batches_max
 
 
 @pytest.mark.parametrize(("room", "graph", "calls_max"), [

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ from handoff.resources import SCALE, Amounts
 from handoff.settings import NodeSettings
 
 ME, PEERS = PeerId(50), (PeerId(51), PeerId(52))
-CAPACITY: Amounts = (("cpu", 2 * SCALE), ("gpu", 3 * SCALE), ("gpu:a100", SCALE), ("gpu_memory", 90 * SCALE))
+CAPACITY: Amounts = (("cpu", 2 * SCALE), ("gpu", 3 * SCALE), ("gpu:a100", SCALE), ("gpu_memory", 90 * SCALE), ("memory", 90 * SCALE))
 GPUS = ("a100", "", "")   # the kind of each
 KINDS = (
     Kind((b"a",), "a", cost=(("cpu", SCALE),)),
@@ -58,6 +59,7 @@ KINDS = (
     Kind((b"k",), "k", cost=(("gpu", 2 * SCALE),), alternatives=((("cpu", SCALE),), (("gpu_memory", 10 * SCALE),))),
     Kind((b"l",), "l", cost=(("cluster:license", SCALE), ("gpu", SCALE // 4)), flags=int(Flag.ASYNC)),
     Kind((b"m",), "m", cost=(("cluster:license", SCALE),)),
+    *[Kind((b"n",), "n", cost=(("cpu", SCALE), ("memory", each * SCALE))) for each in (10, 20, 30, 60)],
 )
 TASKS = 12  # a run's tasks; odd inputs may be remote
 
@@ -149,15 +151,16 @@ class World:
         made: list[int] = []
         is_asyncio = any(kind.flags & Flag.ASYNC and not effect.gpus for kind in effect.kinds)
         assert is_asyncio or self.bound.setdefault(effect.worker, effect.gpus) == effect.gpus, "CUDA looks only once"
-        for task, attempt, kind, inputs in zip(effect.tasks, effect.attempts, effect.kinds, effect.inputs, strict=True):
+        costs = effect.costs or (effect.cost,) * len(effect.tasks)
+        for task, attempt, kind, inputs, cost in zip(effect.tasks, effect.attempts, effect.kinds, effect.inputs, costs, strict=True):
             assert self.open.get((effect.run, task)) == attempt
             for each in inputs:
                 assert (effect.run, each) in self.store or each in made, "a task was given without its inputs"
             inside = tuple(each for each in inputs if each in made)
             made.append(task)
             chosen = self.choices.get((effect.run, task))
-            assert is_asyncio or effect.cost == (kind.cost if chosen is None else kind.alternatives[chosen])
-            self.queues[effect.worker].append((effect.run, task, attempt, kind, inside, effect))
+            assert is_asyncio or cost == (kind.cost if chosen is None else kind.alternatives[chosen])
+            self.queues[effect.worker].append((effect.run, task, attempt, kind, inside, replace(effect, cost=cost)))
 
     def check_capacity(self) -> None:
         """What workers execute now fits the node."""

@@ -73,7 +73,7 @@ class Bench:
             [[[digest], form, is_async, "name", is_timed]], b"", [b"" if literal is None else pack(literal).join() for literal, _ in tasks],
             array("I", [len(references) for _, references in tasks]).tobytes(),
             array("I", [each for _, references in tasks for each in references]).tobytes(), given, {},
-            [["cpu", 5000], ["gpu", 10000]], [1, 3], "1,GPU-3",
+            [["cpu", 5000], ["gpu", 10000]], [], [1, 3], "1,GPU-3",
         )
 
     def hear(self) -> tuple[list[Any], list[int]]:
@@ -226,7 +226,7 @@ def test_forgotten_code_is_not_called(bench: Bench) -> None:
     assert bench.values(1) == [1]
     bench.say(FORGET_CODE, [b"1", b"unknown"])
     one = array("I", [1]).tobytes()
-    bench.say(BATCH, 2, 7, "here", one, one, [[[b"1"], 0, False, "name", False]], b"", [], b"", b"", [], {}, [], [], "")
+    bench.say(BATCH, 2, 7, "here", one, one, [[[b"1"], 0, False, "name", False]], b"", [], b"", b"", [], {}, [], [], [], "")
     said, _ = bench.hear()
     assert (said[3], said[5]) == ("unloadable", "the code of name is not on node here")
 
