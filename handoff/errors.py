@@ -116,7 +116,7 @@ class NodeLost(ExecutionError):
 
 
 class NodeTimeout(ExecutionError):
-    """A pinned node did not come within `node_timeout`."""
+    """A pinned node did not come within `scheduler.node_timeout_seconds`, or another that needs its result could not reach it so long."""
 
 
 class RunCancelled(ExecutionError):

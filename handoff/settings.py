@@ -16,7 +16,7 @@ class SchedulerSettings:
     lost_seconds: float = 10.0         # silent or disconnected this long: its tasks run elsewhere
     client_grace_seconds: float = 5.0  # a client whose connection broke may come back this long, then its runs are cancelled
     drain_seconds: float = 30.0        # a node that a client drains is waited for this long, then its tasks run elsewhere
-    node_timeout_seconds: float = 30.0 # how long a run waits for a pinned node that is not there
+    node_timeout_seconds: float = 30.0 # how long a run waits for a pinned node that is not there, or is cut off
     round_trip_seconds: float = 0.002  # assumed there-and-back of a message; the horizon is a multiple of it
     horizon_round_trips: float = 20.0  # work planned ahead per core, when durations are known and steady
     bandwidth_bytes_per_second: float = 500e6  # assumed between nodes until measured

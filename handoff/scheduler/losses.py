@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from handoff.ids import NOBODY
 from handoff.messages import NodeGone, Redirect, RunFailed, Unreachable
 from handoff.scheduler import relays, twins
+from handoff.scheduler.apart import cut_off
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, Run
@@ -145,14 +146,15 @@ def redo_serializers(ledger: Ledger, run: Run, consumer: int) -> None:
         ledger.remake(run, done)
 
 
-def unreachable(ledger: Ledger, asker: Node, message: Unreachable) -> None:
-    """These results can't be had from that node, says one that needs them: they come from elsewhere."""
+def unreachable(ledger: Ledger, now: float, asker: Node, message: Unreachable) -> RunFailed | None:
+    """These results can't be had from that node, says one that needs them: they come from elsewhere. An error where that can't be."""
     run = ledger.runs.get(message.run)
     if run is None:
-        return
+        return None
     if run.twins:
         twins.give_up(ledger, run, asker.peer, message.tasks)
     gone: list[int] = []
+    left = 0
     for task in message.tasks:
         if task >= run.total or not any(run.node[each] == asker.peer and run.is_planned(each) for each in run.consumers_of(task)):
             continue   # late news: nobody there waits for it
@@ -161,9 +163,17 @@ def unreachable(ledger: Ledger, asker: Node, message: Unreachable) -> None:
             if run.state[task] == DONE or run.is_planned(task):
                 ledger.out.redirect(asker.peer, run.run, task, run.node[task])   # it has moved already
             continue
+        failed = cut_off(ledger, now, run, task, message.node, asker)
+        if failed is not None:
+            return failed
+        left += 1
         _leave(ledger, run, task, message.node, asker, gone)
+    if left and message.node in ledger.nodes:
+        name, (host, port) = ledger.out.names[message.node]
+        ledger.out.note("warning", "node.cut_off", node=asker.name, source=name, address=f"{host}:{port}", run=run.run, results=left)
     if gone:
         ledger.remake(run, gone)
+    return None
 
 
 def _leave(ledger: Ledger, run: Run, task: int, peer: int, asker: Node, gone: list[int]) -> None:

@@ -157,7 +157,10 @@ class Scheduler:
             case Recalled():
                 take_back(self.ledger, node, message)
             case Unreachable():
-                losses.unreachable(self.ledger, node, message)
+                run = self.ledger.runs.get(message.run)
+                failed = losses.unreachable(self.ledger, now, node, message)
+                if run is not None and failed is not None:
+                    fail(self.ledger, now, run, failed)
                 self.ledger.touch(self.ledger.runs.get(message.run))
             case Output():
                 run = self.ledger.runs.get(message.run)
