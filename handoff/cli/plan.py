@@ -11,12 +11,12 @@ import typer
 from handoff.cli.options import AsJson, Coordinator, SecretFile, write_json
 from handoff.cli.plain import names_of
 from handoff.cli.run import chosen, cluster, written
-from handoff.cli.target import load_dag
+from handoff.cli.target import TARGET, load_dag
 from handoff.errors import ConfigError
 
 
 def plan(  # options of a command line
-    target: Annotated[str, typer.Argument(metavar="MODULE:DAG", help="A module or a file, and in it a DAG or a function that makes one.")],
+    target: Annotated[str, typer.Argument(metavar="MODULE:DAG", help=TARGET)],
     coordinator: Coordinator = None,
     secret_file: SecretFile = None,
     as_json: AsJson = False,

@@ -17,7 +17,7 @@ from handoff.cli.exits import INTERRUPTED, as_data
 from handoff.cli.options import AsJson, Coordinator, SecretFile, connected, table, write_json, write_table
 from handoff.cli.plain import names_of, shown
 from handoff.cli.progress import Display, display
-from handoff.cli.target import load_dag
+from handoff.cli.target import TARGET, load_dag
 from handoff.errors import ConfigError, ExecutionError, FileError, HandoffError, ResultTimeout
 from handoff.graph.validate import RETRIES_MOST
 
@@ -36,7 +36,7 @@ _short.maxstring = _short.maxother = 100
 
 
 def run(  # options of a command line
-    target: Annotated[str, typer.Argument(metavar="MODULE:DAG", help="A module or a file, and in it a DAG or a function that makes one.")],
+    target: Annotated[str, typer.Argument(metavar="MODULE:DAG", help=TARGET)],
     coordinator: Coordinator = None,
     secret_file: SecretFile = None,
     as_json: AsJson = False,

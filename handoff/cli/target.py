@@ -16,6 +16,8 @@ from typing import Any
 from handoff.errors import ConfigError, HandoffError
 from handoff.graph.dag import DAG
 
+TARGET = "A module, which the nodes must have, too, or a file, whose functions travel; and in it a DAG or a function that makes one."
+
 
 def load_dag(target: str) -> DAG:
     """The graph. What goes wrong in the user's own module is shown with its traceback."""
