@@ -66,7 +66,7 @@ def interrupted(arguments: list[str], house: House, until: str, mark: str) -> tu
 
 
 @pytest.mark.parametrize(("command", "until", "said"), [
-    (["-m", "handoff.cli.main", "run", "user/graphs.py:dag"], "0/1.* 1 running", "RunCancelled"),
+    (["-m", "handoff.cli.main", "run", "user/graphs.py:dag"], "0/1.* 1 on nodes", "RunCancelled"),
     (["-m", "handoff.cli.main", "coordinator", "--port", "0", "--secret-file", "secret"], "coordinator.listening", "coordinator.stopped"),
     (["-m", "handoff.node", "--name", "gamma", "--cpus", "1", "--secret-file", "secret", "--coordinator", "AT"],
      "node.joined", "node.stopped"),
