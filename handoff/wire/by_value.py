@@ -39,7 +39,7 @@ def _without(files: Iterable[str], data: bytes) -> bytes:
     for file in files:
         name = file.encode(errors="surrogatepass")
         head = b"\x8c" + len(name).to_bytes(1, "little") if len(name) < 256 else b"X" + len(name).to_bytes(4, "little")
-        data = data.replace(head + name, b"")
+        data = data.replace(head + name, b"", 1)   # it is written once; the next one is a value that is equal, and counts
     return data
 
 
@@ -71,7 +71,7 @@ def _name_of(value: Any, qualname: str) -> str | None:
     return qualname if at is value else None
 
 
-_files = threading.local()           # `seen`: those of the code that this thread writes just now
+_files = threading.local()           # `seen`: those of the code that this thread writes just now, as strings that nothing else has
 _FRAME_BYTES = 11                    # with which a pickle begins
 _reduce_code_nowhere = cloudpickle.Pickler.dispatch_table[CodeType]    # cloudpickle leaves out the file
 _FILE = _reduce_code_nowhere(_dumped.__code__)[1].index("<dynamic-code>")
@@ -79,10 +79,15 @@ _FILE = _reduce_code_nowhere(_dumped.__code__)[1].index("<dynamic-code>")
 
 def _reduce_code(code: CodeType) -> Any:
     make, parts = _reduce_code_nowhere(code)
-    file, seen = code.co_filename, getattr(_files, "seen", None)
-    if seen is not None:
-        seen[file] = None
-    return make, (*parts[:_FILE], file, *parts[_FILE + 1 :])
+    return make, (*parts[:_FILE], _seen(code.co_filename), *parts[_FILE + 1 :])
+
+
+def _seen(file: str) -> str:
+    """The name of a file of code, as it is written: `__file__` may be the same string, and decides what a function does that reads it."""
+    seen: dict[str, str] | None = getattr(_files, "seen", None)
+    if seen is None:
+        return file
+    return seen.get(file) or seen.setdefault(file, "".join((file[:1], file[1:])))
 
 
 def _reduce_cached(cached: Any) -> Any:
@@ -124,6 +129,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no 
         },
         cloudpickle.Pickler.dispatch_table,
     )
+
+    def _function_getnewargs(self, func: FunctionType) -> Any:
+        made = super()._function_getnewargs(func)
+        given, file = made[1], func.__code__.co_filename    # the globals that a function gets whatever it reads
+        if given.get("__file__") == file:
+            given["__file__"] = _seen(file)
+        return made
 
 
 # ── what came from another process of the script ────────────────────────────

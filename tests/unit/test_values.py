@@ -64,6 +64,27 @@ def test_code_has_one_digest_wherever_it_lies() -> None:
     assert pack_named(abs) == (pack_code(abs), digest(pack_code(abs)))
 
 
+@pytest.mark.parametrize("text", [
+    "def f(): return __file__", "def f(): return HERE", "def f(where=__file__): return where", "def f(): return '{file}'",
+    "import functools\nf = functools.partial(str, __file__)",
+])
+@pytest.mark.parametrize("is_same", [False, True])
+def test_code_that_reads_where_it_lies_has_a_digest_of_its_own(text: str, is_same: bool) -> None:
+    """Copies of a script in two directories find what lies beside them: its name is a value there, whichever string holds it."""
+    made = []
+    for directory in ("one", "two"):
+        file = f"/{directory}/main.py"
+        named = file if is_same else "".join((file[:1], file[1:]))
+        scope: dict[str, Any] = {"__name__": "__main__", "__file__": named, "HERE": named}
+        exec(compile(text.format(file=file), file, "exec"), scope)
+        made.append(pack_named(scope["f"]))
+        assert unpack_code(made[-1][0])() == file
+        idle: dict[str, Any] = {"__name__": "__main__", "__file__": named}
+        exec(compile("def f(): return 1", file, "exec"), idle)
+        made.append(pack_named(idle["f"]))
+    assert made[0][1] != made[2][1] and made[1][1] == made[3][1]
+
+
 @settings(max_examples=60, deadline=None)
 @given(value=plain_values)
 def test_plain_values_are_plain_pickles(value: Any) -> None:
