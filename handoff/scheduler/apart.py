@@ -17,7 +17,7 @@ def cut_off(ledger: Ledger, now: float, run: Run, task: int, maker: PeerId, aske
     for consumer in dict.fromkeys(run.consumers_of(task)):
         if run.node[consumer] != asker.peer or not run.is_planned(consumer) or not _stays(run, consumer, asker.peer):
             continue
-        since = run.cut_off.setdefault((consumer, task), now)
+        since = run.cut_off.setdefault((consumer, task, maker, asker.peer), now)
         if now >= since + seconds:
             needs, gives = (run.kinds[run.kind[each]].name for each in (consumer, task))
             name, (host, port) = ledger.out.names[maker]

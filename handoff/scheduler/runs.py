@@ -98,7 +98,7 @@ class Run:
         self.failures: dict[int, int] = {}            # attempts that count
         self.crashes: dict[int, int] = {}             # those that killed a worker
         self.avoid: dict[int, set[int]] = {}          # nodes that could not do it, or could not hand it over
-        self.cut_off: dict[tuple[int, int], float] = {}   # (task, input) whose nodes can't reach each other: since when
+        self.cut_off: dict[tuple[int, int, int, int], float] = {}   # task, input, and their nodes, which are apart: since when
         self.twins: dict[int, tuple[int, int]] = {}   # tasks that run twice at once: node and attempt of the second
         self.twin_choices: dict[int, int] = {}        # which other cost the second attempts took, as in `choices`
         self.doubled: dict[int, int] = {}             # those that ever did: the number of the second attempt

@@ -54,3 +54,20 @@ def test_a_run_that_waits_for_nodes_waits_for_their_network_too() -> None:
     complain(cluster, 9)
     assert not failures(cluster)
     cluster.finish()
+
+
+def test_a_daemon_that_was_started_again_has_all_the_time_to_reach_the_other() -> None:
+    """What the one before it could not reach, long ago and for a moment, says nothing of the new one."""
+    cluster = made_apart(node="n2")
+    complain(cluster, 1)
+    for _ in range(10):
+        cluster.wait(4.0)
+        for name in ("n1", "n2"):
+            cluster.hear(name, Alive())
+    cluster.lose("n2")
+    cluster.join("n2", cpu=1, gpu=1)
+    assert cluster.where(1) == "n2"
+    complain(cluster, 3)
+    assert not failures(cluster)
+    complain(cluster, 1)
+    assert failures(cluster)
