@@ -13,7 +13,7 @@ from handoff.node.crew import Batch, Crew, Worker
 from handoff.node.events import Broke, CancelTask, Finished, HandedBack, Started, WorkerGone
 from handoff.node.overtime import Overtime
 from handoff.node.state import State
-from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, TARGET, TEACHES, Handling, Mode, Table
+from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, TARGET, TEACHES, Handling, Table
 from handoff.program import Flag
 
 ABANDONED = "another attempt at it was quicker"
@@ -248,7 +248,7 @@ class Endings:
             table = self._state.runs.get(batch.run)
             if table is None:
                 continue
-            begun = begun_of[batch] if batch.lane.mode is Mode.ONCE else 0
+            begun = 0 if batch.worker.is_asyncio and running is not None else begun_of[batch]   # those are told of one by one, in any order
             for place, task in enumerate(batch.tasks):
                 if table.given.get(task) is not batch:
                     continue
@@ -257,7 +257,7 @@ class Endings:
                     self._requeue(table, task)
                 elif batch.cancelled:
                     self._give_up(table, task, batch, is_loaded=batch.due > 0.0)
-                elif place < begun:
+                elif place < begun and not table.plans[task][HANDLING].kind.max_retries:
                     what = f"{_name(table, task)}, which may not run again (max_retries=0), may have begun there"
                     self._crash(table, task, f"its worker ended ({reason}), and {what}")
                 else:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from handoff.ids import RunId
-from handoff.messages import Failed
+import pytest
+
+from handoff.ids import COORDINATOR, RunId
+from handoff.machine import Received
+from handoff.messages import EndRun, Failed
 from handoff.node.events import Execute
+from handoff.program import Flag
 
 ONCE = {"max_retries": 0}
 
@@ -39,6 +43,28 @@ def test_what_may_have_begun_beside_one_that_ran_too_long_does_not_begin_again(h
     assert [(failed.task, failed.cause) for failed in node.said(Failed)] == [(1, "timeout"), (2, "crash")]
     node.warm_up()
     assert node.given() == []
+
+
+@pytest.mark.parametrize("stubborn", ["runs too long", "is of a run that is over"])
+def test_a_coroutine_that_is_ended_for_the_sake_of_another_does_not_begin_again(hand: Any, stubborn: str) -> None:
+    """All of them run in one process, which goes when one of them does not end. What may run again is given anew."""
+    node = hand({"cpu": 3}, kill_grace_seconds=0.5)
+    coroutine = {"flags": int(Flag.ASYNC)}
+    node.plan({0: []}, node.kind("stubborn", timeout=1.0, **coroutine))
+    for task, retries in ((1, {}), (2, ONCE)):
+        node.plan({task: []}, node.kind("patient", **coroutine, **retries), run=RunId(2))
+    node.warm_up()
+    worker = node.worker_of(0)
+    if stubborn == "is of a run that is over":
+        node.happen(Received(COORDINATOR, EndRun(node.RUN)))
+
+    node.wait(1.6)
+
+    assert [killed for killed, _ in node.killed] == [worker]
+    assert [(failed.task, failed.cause) for failed in node.said(Failed) if failed.run == 2] == [(2, "crash")]
+    node.die(worker)
+    node.warm_up()
+    assert [effect.tasks for effect in node.last_of(Execute)] == [(1,)]
 
 
 def test_nothing_of_another_run_is_beside_what_may_not_run_again(hand: Any) -> None:
