@@ -127,10 +127,10 @@ class SessionClient:
         """We are welcome: go on with the session, or begin a new one."""
         welcome = link.welcome
         assert welcome is not None
-        if self._is_over:
+        if self._is_over or (welcome.resumed and welcome.peer != self._me):    # which was dialled before we began anew
             link.close("not needed any more", bye=True)
             return
-        if welcome.resumed and welcome.peer == self._me:
+        if welcome.resumed:
             link.attach(self._session, welcome.received)
             self._link = link
             self._emit(Resumed(COORDINATOR))
