@@ -161,7 +161,7 @@ class Endings:
                     self._requeue(table, task)
                 else:
                     self._crash(table, task, f"the worker process that ran {_name(table, task)} died: {event.reason}")
-        self._strip(batches, event.reason, running)
+        self._strip(batches, event.reason, None if event.is_garbled else running)
 
     def _suspect(self, batches: dict[Batch, None], running: dict[tuple[RunId, int], None]) -> None:
         """Nothing was seen to run: what was first in line is blamed after a few times, or it would go on for ever."""
@@ -241,7 +241,7 @@ class Endings:
     # ── what follows ────────────────────────────────────────────────────────
 
     def _strip(self, batches: dict[Batch, None], reason: str, running: dict[tuple[RunId, int], None] | None = None) -> None:
-        """Take everything out of a dead worker's hands. `running`: what executed in it; None: not known, since it is being killed."""
+        """Take everything out of a dead worker's hands. `running`: what executed in it; None: that is not all that may have begun."""
         begun_of = _begun(batches, running)
         for batch in batches:
             batch.left = 0

@@ -33,6 +33,7 @@ class WorkerGone:
     worker: WorkerId
     reason: str                               # "killed by SIGSEGV", "exited with status 3", "killed: timeout"
     running: tuple[tuple[RunId, int], ...]
+    is_garbled: bool = False                  # some of what it said made no sense: it may have finished more than is known
 
 
 @record

@@ -125,6 +125,7 @@ class NodePipe:
         self._reader = FrameReader(sock, ANSWER_BYTES_MAX)
         self._waiting: deque[tuple[memoryview, Sequence[HasDescriptor]]] = deque()  # what the socket had no room for
         self._closed = False
+        self.is_garbled = False           # what came made no sense: it is lost, with all behind it
         self.waiting_bytes = 0
         loop.add_reader(self._fd, self.read)
 
@@ -182,6 +183,7 @@ class NodePipe:
             self._end("it closed its pipe")
             return False
         except ProtocolError as error:
+            self.is_garbled = True
             self._end(f"it said what no worker says: {error}")
             return False
         except OSError as error:

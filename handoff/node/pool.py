@@ -230,6 +230,7 @@ class WorkerPool:
                 try:
                     self._hear(name, worker, said, descriptors)
                 except (HandoffError, TypeError, ValueError, LookupError, OSError, OverflowError) as error:
+                    worker.process.pipe.is_garbled = True
                     worker.process.kill(f"it said what no worker says: {type(error).__name__}: {error}")
                 finally:
                     for descriptor in descriptors:  # what nobody took
@@ -351,7 +352,7 @@ class WorkerPool:
             # What it finished last may still be marked when it died between two tasks: that one is not to blame.
             if batch is not None and index < len(batch.tasks) and batch.open[index]:
                 running.append((batch.run, batch.tasks[index]))
-        self._emit(WorkerGone(name, reason, tuple(running)))
+        self._emit(WorkerGone(name, reason, tuple(running), worker.process.pipe.is_garbled))
 
     async def close(self) -> None:
         """End all workers. Idle ones end by themselves when their pipe closes; nothing is left behind."""

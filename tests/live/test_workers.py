@@ -625,7 +625,8 @@ async def test_a_worker_that_talks_nonsense_is_killed(house: House, said: Any) -
         time.sleep(1000)
 
     house.call(nonsense, said)
-    assert "said what no worker says" in (await house.event(WorkerGone)).reason
+    gone = await house.event(WorkerGone)
+    assert "said what no worker says" in gone.reason and gone.is_garbled
     assert not house.of(Finished) and not house.of(Broke) and not house.of(HandedBack) and not house.lines
 
 

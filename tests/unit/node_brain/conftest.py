@@ -185,13 +185,15 @@ class Hand:
         worker, attempt = self.holds.pop((run, task))
         return self.happen(Broke(worker, run, task, attempt, cause, "ValueError", "no", "trace", 0.1, b"pickle"))
 
-    def die(self, worker: WorkerId, *running: int, reason: str = "killed by SIGSEGV", run: RunId = RUN) -> list[Any]:
+    def die(
+        self, worker: WorkerId, *running: int, reason: str = "killed by SIGSEGV", run: RunId = RUN, is_garbled: bool = False,
+    ) -> list[Any]:
         """A worker process ends while these were executing."""
         for key in [key for key, (holder, _) in self.holds.items() if holder == worker]:
             del self.holds[key]
         if worker in self.workers:
             self.workers.remove(worker)
-        return self.happen(WorkerGone(worker, reason, tuple((run, task) for task in running)))
+        return self.happen(WorkerGone(worker, reason, tuple((run, task) for task in running), is_garbled))
 
     def arrive(self, *tasks: int, peer: PeerId = PEER, run: RunId = RUN, nbytes: int = 10) -> list[Any]:
         """Values from a peer are here."""

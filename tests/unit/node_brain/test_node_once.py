@@ -31,6 +31,19 @@ def test_what_may_have_begun_never_begins_again(hand: Any) -> None:
     assert node.given() == [(3, 4)]
 
 
+def test_what_a_worker_may_have_finished_unheard_does_not_begin_again(hand: Any) -> None:
+    """What it said could not be taken in, as where the node has too many files open, and it is idle when it is ended for that."""
+    node = hand({"cpu": 1})
+    node.learn("f")
+    node.plan(node.independent(range(3)), node.kind("f", **ONCE))
+
+    node.die(node.worker_of(0), is_garbled=True)
+
+    assert [(failed.task, failed.cause) for failed in node.said(Failed)] == [(0, "crash"), (1, "crash"), (2, "crash")]
+    node.warm_up()
+    assert node.given() == []
+
+
 def test_what_may_have_begun_beside_one_that_ran_too_long_does_not_begin_again(hand: Any) -> None:
     """While it is being ended it may go on with those behind it."""
     node = hand({"cpu": 1})

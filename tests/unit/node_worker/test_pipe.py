@@ -174,7 +174,7 @@ async def test_the_end_is_told_once(pair: tuple[socket.socket, socket.socket], d
         while not node.ended:
             node.news.clear()
             await node.news.wait()
-    assert reason in node.ended[0]
+    assert reason in node.ended[0] and node.pipe.is_garbled == bool(data)
     assert node.heard == ([["hello"]] if not data else [])
     node.pipe.send(b"x")
     assert not node.pipe.read()
