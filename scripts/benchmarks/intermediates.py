@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from figures import Effort, Figure
+from peaks import Peaks
 
 import handoff
 from handoff import DAG, Function
@@ -26,7 +26,6 @@ MB = 1_000_000
 PLENTY = 100_000_000     # MB: more than all results together
 NODES, CORES, NODE_MB, RESULT_MB = 4, 4, 16_000, 1_000     # on paper
 REAL_NODE_MB, REAL_RESULT_MB = 400, 32                     # on each of two real nodes of one core
-LOOK_SECONDS = 0.002
 
 
 def intermediates(effort: Effort) -> list[Figure]:
@@ -123,38 +122,16 @@ def for_real(count: int, is_heeded: bool) -> tuple[float, float]:
         dag.add(Function(number, [("load", number)], code=reduce))
     dag.add(Function("join", list(range(count)), code=join))
     nodes = [{"name": name, "cpus": 1, "memory": memory} for name in ("node-1", "node-2")]
-    with (
-        handoff.LocalCluster(nodes=nodes) as cluster, cluster.client() as client,
-        PeakOfResults([cluster.processes[each["name"]] for each in nodes]) as peak,
-    ):
+    def results() -> list[int]:
+        return [sum(bytes_of_results(cluster.processes[each["name"]]) for each in nodes)]
+
+    with handoff.LocalCluster(nodes=nodes) as cluster, cluster.client() as client, Peaks(results) as peaks:
         begin = time.perf_counter()
         total = client.execute(dag, returns=["join"])["join"]
         seconds = time.perf_counter() - begin
     if total != sum(range(count)) * (REAL_RESULT_MB * MB // 8):
         raise AssertionError(f"wrong sum: {total}")
-    return peak.most, seconds
-
-
-class PeakOfResults:
-    """The most that large results of these processes take while this is entered, looked at every few milliseconds."""
-
-    def __init__(self, pids: Sequence[int]) -> None:
-        self.most = 0.0
-        self._pids = pids
-        self._is_over = threading.Event()
-        self._looker = threading.Thread(target=self._look)
-
-    def __enter__(self) -> PeakOfResults:
-        self._looker.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        self._looker.join()
-
-    def _look(self) -> None:
-        while not self._is_over.wait(LOOK_SECONDS):
-            self.most = max(self.most, float(sum(map(bytes_of_results, self._pids))))
+    return float(peaks.most[0]), seconds
 
 
 def bytes_of_results(pid: int) -> int:

@@ -10,7 +10,8 @@ from cluster import NODES, local_cluster
 from cluster import warm_client as cluster
 from figures import Effort, Figure
 from numpy.typing import NDArray
-from processes import MB, PeakOfPrivate, private
+from peaks import Peaks
+from processes import MB, private
 
 import handoff
 from handoff import DAG, Function
@@ -60,9 +61,9 @@ def transfer(effort: Effort) -> list[Figure]:
 
 def daemons_grow_by(started: handoff.LocalCluster, client: handoff.Client, megabytes: int) -> list[float]:
     """MB that each of the two daemons holds for itself at most while such an array goes from one to the other, beyond what it held."""
-    with PeakOfPrivate([started.processes[name] for name in NODES]) as peak:
+    with Peaks(lambda: [private(started.processes[name]) for name in NODES]) as peaks:
         seconds_of_hand_off(client, megabytes, "node-2")
-    return peak.grown
+    return [(most - before) / MB for before, most in zip(peaks.before, peaks.most, strict=True)]
 
 
 def wanted(effort: Effort) -> list[Figure]:

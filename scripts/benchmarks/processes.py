@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,6 @@ from figures import Effort, Figure
 import handoff
 
 MB = 1e6
-LOOK_SECONDS = 0.004
 
 
 def processor_seconds(pid: int) -> float:
@@ -35,34 +33,6 @@ def private(pid: int) -> int:
     """Bytes of memory that it alone holds, as a copy of something: neither files nor what it maps together with others."""
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("RssAnon:"))
     return int(line.split()[1]) * 1024
-
-
-class PeakOfPrivate:
-    """The most that processes come to hold for themselves while this is entered, looked at every few milliseconds."""
-
-    def __init__(self, pids: list[int]) -> None:
-        self._before = {pid: private(pid) for pid in pids}
-        self._most = dict(self._before)
-        self._is_over = threading.Event()
-        self._looker = threading.Thread(target=self._look)
-
-    @property
-    def grown(self) -> list[float]:
-        """MB per process, from its beginning to its peak."""
-        return [(self._most[pid] - before) / MB for pid, before in self._before.items()]
-
-    def __enter__(self) -> PeakOfPrivate:
-        self._looker.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        self._looker.join()
-
-    def _look(self) -> None:
-        while not self._is_over.wait(LOOK_SECONDS):
-            for pid, most in self._most.items():
-                self._most[pid] = max(most, private(pid))
 
 
 def forget_peak(pid: int) -> None:
