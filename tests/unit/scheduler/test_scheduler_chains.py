@@ -82,14 +82,30 @@ def test_a_block_ends_where_the_chain_does(graph: str) -> None:
     assert [run.unplanned[task] for task in range(len(tasks))] == [0] * len(tasks)
 
 
-def test_who_is_more_urgent_goes_first() -> None:
-    """A chain whose turn it is not yet takes no more of the node than a turn's worth before it is asked again."""
+def test_of_a_higher_priority_goes_first() -> None:
+    """Whatever chain was there before."""
     cluster = known(1)
     low, high = kind("link"), kind("link", priority=5)
     cluster.submit(program([*[(low, [number - 1] if number else []) for number in range(50)], *[(high, []) for _ in range(5)]]))
 
     order = [task for number, task in cluster.planned if number == 2]
     assert set(order[:5]) == set(range(50, 55))
+
+
+def test_the_longer_of_two_chains_goes_first_until_both_are_as_long() -> None:
+    """A block goes on beyond that for a turn at most: to the end of the first chain, the second would not begin before it is over."""
+    cluster = known(1)
+    cluster.submit(many(40, kind("other")))
+    for number in range(40):
+        cluster.done(number, run=2, seconds=1e-5)
+    first, second = kind("link"), kind("other")
+    cluster.submit(program([
+        *[(first, [number - 1] if number else []) for number in range(100)],
+        *[(second, [number - 1] if number > 100 else []) for number in range(100, 160)]]))
+
+    order = [task for number, task in cluster.planned if number == 3]
+    assert len(order) == 160
+    assert 100 - 60 <= order.index(100) <= 100 - 60 + 2 * chains.TURN
 
 
 def forest(seed: int) -> Edges:
