@@ -290,7 +290,7 @@ def test_a_serialized_input_is_put_on_a_node() -> None:
 
 
 def test_a_large_value_is_uploaded_once() -> None:
-    """An array over a mebibyte that many tasks take, plain or nested, is one object."""
+    """A large array that many tasks take, plain or nested, is one object."""
     array = np.arange(200_000.0)
     dag = DAG()
     a = dag.call(pair, 1)
@@ -310,6 +310,17 @@ def test_a_large_value_is_uploaded_once() -> None:
     assert results["plain", 3] == array.sum() + 3
     assert results["nested", 9] == ((1,), array.sum())
     assert (results["key"][0]["key"] == array).all()
+
+
+@pytest.mark.parametrize(("nbytes", "objects"), [(100_000, 0), (150_000, 1)])
+def test_what_is_not_small_spares_the_coordinator(nbytes: int, objects: int) -> None:
+    """A value over 128 KiB is an object, though only one function takes it."""
+    dag = DAG()
+    dag.call(pair, b"x" * nbytes, id="only")
+    lowered = lower(dag)
+
+    assert len(lowered.objects) == objects
+    assert (sum(map(len, lowered.program.literals)) > nbytes) == (not objects)
 
 
 def test_a_value_that_several_take_is_not_sent_again_and_again() -> None:
