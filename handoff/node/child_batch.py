@@ -121,12 +121,12 @@ class Batch:
     __slots__ = (
         "_fan_in", "_given", "_kind_of", "_kinds", "_library", "_names", "_references", "_starts",
         "attempts", "consumed", "cost", "costs", "count", "devices", "gpus", "has_coroutines", "here", "is_timed", "literals", "made",
-        "number", "plain", "run", "tasks",
+        "number", "plain", "run", "tasks", "urgent",
     )
 
     def __init__(self, library: Library, said: list[Any]) -> None:
         (_, self.number, self.run, self.here, tasks, attempts, kinds, kind_of, literals, fan_in, references, given, names,
-         self.cost, self.costs, gpus, self.devices) = said
+         self.cost, self.costs, gpus, self.devices, urgent) = said
         self.gpus: tuple[int, ...] = tuple(gpus)
         self.tasks, self.attempts = array("I", tasks), array("I", attempts)
         self.count = len(self.tasks)
@@ -140,6 +140,7 @@ class Batch:
         self.consumed: dict[int, None] = {}
         self.has_coroutines = any(kind.is_async for kind in self._kinds)
         self.is_timed = any(kind.is_timed for kind in self._kinds)
+        self.urgent = frozenset(array("I", urgent))
         # Tasks of one kind without inputs need nothing but their literals.
         self.plain = not fan_in and self._kind_of is None and self._kinds[0].form == VARIADIC and not self.has_coroutines
         if fan_in:

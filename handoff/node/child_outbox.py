@@ -18,7 +18,8 @@ from handoff.node.phrases import OUTPUT, RESULTS
 from handoff.node.pipe import frame, send_descriptors
 from handoff.node.shared_memory import SharedValue
 
-GATHER_SECONDS = 0.0005       # results are gathered this long: below what anybody waits for, far above a system call
+GATHER_SECONDS = 0.0005       # results that somebody waits for are gathered this long: far above a system call,
+PATIENT_SECONDS = 0.003       # and others this long: each time costs the node a turn
 LINE_SECONDS = 0.02           # the same for printed lines, which only people wait for
 LARGE_BYTES = 1024 * 1024     # a value in shared memory is sent at once from this size on, ...
 LARGE_MAX = 32                # ... or as the last of so many

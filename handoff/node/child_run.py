@@ -9,7 +9,7 @@ from typing import Any
 from handoff.errors import HandoffError
 from handoff.node.child_batch import Batch, InputMissing, NotLoadable
 from handoff.node.child_cuda import leave_if_broken
-from handoff.node.child_outbox import GATHER_SECONDS, Outbox
+from handoff.node.child_outbox import GATHER_SECONDS, PATIENT_SECONDS, Outbox
 from handoff.node.child_output import Output, printable
 from handoff.node.current import CurrentTask
 from handoff.node.phrases import BROKE, HANDED_BACK
@@ -109,6 +109,7 @@ class Runner:
         add_value, add_seconds, add_ended = outbox.values.append, outbox.seconds.append, outbox.ended.append
         consumed, plain, literals, inline_bytes = batch.consumed, batch.plain, batch.literals, self.inline_bytes
         mixed, number, timed, nanoseconds = batch.has_coroutines, batch.number, batch.is_timed, time.monotonic_ns
+        urgent, gather = batch.urgent, PATIENT_SECONDS
         function: Any = None
         value: Any = None
         args: Any = None
@@ -163,8 +164,11 @@ class Runner:
             add_seconds(ended - started)
             add_ended(ended)
             data = None
-            if is_due or ended - outbox.flushed > GATHER_SECONDS:
+            if index in urgent:
+                gather = GATHER_SECONDS
+            if is_due or ended - outbox.flushed > gather:
                 outbox.flush()
+                gather = PATIENT_SECONDS
                 started = monotonic()
             else:
                 started = ended

@@ -145,6 +145,7 @@ class Execute:
     gpus: tuple[int, ...] = ()                # which GPUs go with that, by their index on this node
     tries: tuple[int, ...] = ()               # the attempts as user code is told of them; () where they are the same
     costs: tuple[Amounts, ...] = ()           # what each was granted, where that is not the same for all; () else
+    urgent: tuple[int, ...] = ()              # indices of those whose results somebody waits for who is not of this batch
 
 
 @record

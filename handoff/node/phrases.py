@@ -13,13 +13,14 @@ MAP = 4          # [serials, sizes] + one descriptor each: map these large value
 UNMAP = 5        # [serials]
 BATCH = 6        # [batch, run, node's name, tasks "I", attempts "I", kinds, kind per task "I" or b"" when there is one kind,
                  #  literals or [] when all are empty, fan_in "I" or b"" when there are no inputs, references "I", given, names,
-                 #  cost, costs, gpus, devices]
+                 #  cost, costs, gpus, devices, urgent "I"]
                  #   kinds: [[digests, form, is_async, name, is_timed], ...]; of timed ones it is written down when their call begins
                  #   a reference below the number of tasks is the result of that earlier task of the batch; others index `given`
                  #   given: bytes of a small value, the serial of a mapped one, None for one that is not there
                  #   names: {index: [target's name, [names of each input's source]]} for those who may ask
                  #   cost: [[resource, steps], ...] that was granted; costs: the same per task, or [] when all were granted `cost`
                  #   gpus: their indices; devices: "2,3", what CUDA calls these
+                 #   urgent: indices of tasks whose results others wait for, while the batch goes on
 CANCEL = 7       # [batch, index]: cancel this coroutine
 
 # worker -> node

@@ -20,6 +20,8 @@ from handoff.wire.plain import pack, unpack
 if TYPE_CHECKING:  # a worker process must not wait for asyncio to load
     import asyncio
 
+    from handoff.node.pipes import Pipes
+
 FDS_MAX = 100                             # descriptors beside one frame; the kernel takes 253
 READ_BYTES = 256 * 1024
 WAITING_BYTES_MAX = 512 * 1024 * 1024     # unsent to one worker; a worker so far behind is stuck
@@ -116,18 +118,19 @@ class NodePipe:
         self,
         sock: socket.socket,
         loop: asyncio.AbstractEventLoop,
+        pipes: Pipes,
         heard: Callable[[list[Frame]], None],
         ended: Callable[[str], None],
     ) -> None:
         sock.setblocking(False)
-        self._sock, self._loop, self._heard, self._ended = sock, loop, heard, ended
+        self._sock, self._loop, self._pipes, self._heard, self._ended = sock, loop, pipes, heard, ended
         self._fd = sock.fileno()
         self._reader = FrameReader(sock, ANSWER_BYTES_MAX)
         self._waiting: deque[tuple[memoryview, Sequence[HasDescriptor]]] = deque()  # what the socket had no room for
         self._closed = False
         self.is_garbled = False           # what came made no sense: it is lost, with all behind it
         self.waiting_bytes = 0
-        loop.add_reader(self._fd, self.read)
+        pipes.add(self._fd, self.read)
 
     def send(self, data: bytes, values: Sequence[HasDescriptor] = ()) -> None:
         """Bytes of whole frames, and the owners of the descriptors that go beside them."""
@@ -203,7 +206,7 @@ class NodePipe:
         if self._closed:
             return
         self._closed = True
-        self._loop.remove_reader(self._fd)
+        self._pipes.remove(self._fd)
         self._loop.remove_writer(self._fd)
         self._waiting.clear()
         self._reader.close()

@@ -32,6 +32,7 @@ from handoff.node.phrases import (
     UNMAP,
 )
 from handoff.node.pipe import FDS_MAX, Frame, frame
+from handoff.node.pipes import Pipes
 from handoff.node.process import WorkerProcess, raise_file_limit, worker_environment
 from handoff.node.shared_memory import SharedValue, adopt
 from handoff.node.store import ResultStore, Value
@@ -73,6 +74,7 @@ class WorkerPool:
         self._closing = False
         self._empty = asyncio.Event()
         self._turn = this_turn()
+        self._pipes = Pipes(asyncio.get_running_loop())
         store.on_drop = self._dropped
         raise_file_limit()
 
@@ -90,6 +92,7 @@ class WorkerPool:
         try:
             worker.process = WorkerProcess(
                 loop,
+                self._pipes,
                 self._environment,
                 heard=lambda frames: self._heard(name, worker, frames),
                 gone=lambda reason: self._gone(name, worker, reason),
@@ -164,6 +167,7 @@ class WorkerPool:
             work.literals if any(work.literals) else [], fan_in, references, given,
             self._names(work) if any(kind.form == Form.TREE for kind in kinds) else {},
             work.cost, work.costs, work.gpus, ",".join(self._devices[index] or str(index) for index in work.gpus),
+            array("I", work.urgent).tobytes() if work.urgent else b"",
         ]))
         pipe.send(b"".join(frames) if len(frames) > 1 else frames[0])
 
@@ -357,8 +361,11 @@ class WorkerPool:
     async def close(self) -> None:
         """End all workers. Idle ones end by themselves when their pipe closes; nothing is left behind."""
         self._closing = True
-        if not self._workers:
-            return
+        if self._workers:
+            await self._end_workers()
+        self._pipes.close()
+
+    async def _end_workers(self) -> None:
         for worker in self._workers.values():
             if worker.batches:
                 worker.process.kill("the node stops")

@@ -18,6 +18,7 @@ from pathlib import Path
 from handoff.loop import this_turn
 from handoff.node.phrases import CUDA_BROKEN_STATUS, MARKER_BYTES
 from handoff.node.pipe import Frame, NodePipe
+from handoff.node.pipes import Pipes
 
 FILES_MAX = 65_536  # each large value on a node is an open file; the usual soft limit of 1,024 is soon reached
 
@@ -28,6 +29,7 @@ class WorkerProcess:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        pipes: Pipes,
         environment: Mapping[str, str],
         heard: Callable[[list[Frame]], None],
         gone: Callable[[str], None],
@@ -56,7 +58,7 @@ class WorkerProcess:
             theirs.close()
             os.close(marker)
         self.pid = self._process.pid
-        self.pipe = NodePipe(ours, loop, heard, self._pipe_ended)
+        self.pipe = NodePipe(ours, loop, pipes, heard, self._pipe_ended)
         self._exit_fd = _watch(self.pid)
         if self._exit_fd is not None:
             loop.add_reader(self._exit_fd, self._exited)

@@ -191,7 +191,7 @@ class Starter:
             costs = tuple([entry[HANDLING].lane.granted for entry in entries]) if claim.is_joint else ()
             self._state.effects.append(Execute(
                 worker.id, run, batch.tasks, attempts, kinds, literals, inputs, sources, targets, lane.granted, worker.gpus or (),
-                tries, costs))
+                tries, costs, _awaited(table, batch)))
         return claim
 
     def _time(self, now: float, batch: Batch, kinds: tuple[Kind, ...]) -> None:
@@ -300,6 +300,29 @@ class Starter:
             if sender is not None and sender != NOBODY:
                 return sender
         return table.redirected.get(task, planned)
+
+
+def _awaited(table: Table, batch: Batch) -> tuple[int, ...]:
+    """At which places of the batch there are results that somebody needs before it is over: a peer that asked, or a task here for which
+    nothing else is missing then. All others may be told of together, except of what must not begin again: what is not told when the worker
+    dies counts as not done.
+    """
+    wants, waiters, missing, given = table.wants, table.waiters, table.missing, table.given
+    if batch.left > 1 and batch.lane.mode is Mode.ONCE:
+        return tuple(range(batch.left))
+    if batch.left < 2 or not (wants or waiters):
+        return ()
+    places: list[int] = []
+    lacks: dict[int, int] = {}
+    for place, task in enumerate(batch.tasks):
+        is_awaited = task in wants
+        for follower in waiters.get(task, ()):
+            if follower in missing and given.get(follower) is not batch:
+                lacks[follower] = left = lacks.get(follower, missing[follower]) - 1
+                is_awaited = is_awaited or not left
+        if is_awaited:
+            places.append(place)
+    return tuple(places)
 
 
 def _overtake(overtaken: list[Lane]) -> None:

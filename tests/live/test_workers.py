@@ -26,6 +26,7 @@ import pytest
 
 from handoff.graph.calls import Call, NodeName, Slot
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
+from handoff.node.child_outbox import PATIENT_SECONDS
 from handoff.node.events import Broke, CancelTask, Execute, Finished, HandedBack, WorkerGone, WorkerReady
 from handoff.node.phrases import BROKE, HANDED_BACK, OUTPUT, RESULTS
 from handoff.node.pool import WorkerPool
@@ -439,7 +440,7 @@ async def test_a_missing_input_is_nobodys_failure(house: House) -> None:
 )
 async def test_who_killed_the_worker_is_known(house: House, code: Any, reason: str) -> None:
     """The third of four tasks ends its worker: it alone is blamed, and what was done before is not lost."""
-    good = house.kind(lambda: (time.sleep(0.002), 1)[1])
+    good = house.kind(lambda: (time.sleep(2 * PATIENT_SECONDS), 1)[1])
     house.execute((good, b"", ()), (good, b"", ()), (house.kind(code), b"", ()), (good, b"", ()))
     gone = await house.event(WorkerGone)
     assert gone == WorkerGone(WorkerId(1), reason, ((RUN, 2),))

@@ -21,6 +21,7 @@ def test_what_may_have_begun_never_begins_again(hand: Any) -> None:
     node.learn("f")
     node.plan(node.independent(range(5)), node.kind("f", **ONCE))
     assert node.given() == [(0, 1, 2, 3, 4)]
+    assert node.last_of(Execute)[0].urgent == (0, 1, 2, 3, 4)   # each end is told soon
     worker = node.worker_of(0)
     node.finish(0)
 

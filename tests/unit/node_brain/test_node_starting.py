@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from counted import calls_in
 
+from handoff.columns import ints
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Received
-from handoff.messages import EndRun, Failed
+from handoff.messages import EndRun, Failed, Want
 from handoff.node.events import Execute, Spawn, WorkerReady
 from handoff.program import Flag, Form
 
@@ -275,6 +276,28 @@ def test_a_message_holds_no_more_than_batch_seconds(hand: Any) -> None:
     node.plan(node.independent(range(20, 30)), node.kind("long"))
 
     assert [len(tasks) for tasks in node.given()] == [1]
+
+
+def test_workers_are_told_whose_results_somebody_waits_for(hand: Any) -> None:
+    """A peer that asked, or a task here for which nothing else is missing by then; what comes in the same message does not wait."""
+    node = hand({"cpu": 1}, batch_max=4)
+    node.join(node.PEER, "node")
+    node.learn()
+    node.plan(node.independent(range(4)))
+    assert node.last_of(Execute)[0].urgent == ()
+    node.finish_all()
+
+    node.say(node.PEER, Want(node.RUN, ints([11])))
+    node.plan(node.independent(range(10, 14)))
+    assert node.last_of(Execute)[0].urgent == (1,)
+    node.finish_all()
+
+    other = node.kind("other", {"cpu": 0.5})   # does not go with them
+    node.plan({24: [20, 21], 25: [21, 99]}, other, sources={99: node.PEER})
+    node.plan({20: [], 21: [], 22: [], 23: [20]})
+    effect = node.last_of(Execute)[0]
+    assert {20, 21, 23} <= set(effect.tasks)
+    assert [effect.tasks[place] for place in effect.urgent] == [21]   # 24 can start then; 25 still waits for something else
 
 
 def test_ready_work_is_spread_over_idle_workers(hand: Any) -> None:

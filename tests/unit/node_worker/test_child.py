@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from handoff.graph.calls import Call, Slot
-from handoff.node import current
+from handoff.node import child_outbox, child_run, current
 from handoff.node.child_batch import LargeInput
 from handoff.node.child_serve import Worker
 from handoff.node.current import current_task
@@ -63,7 +63,7 @@ class Bench:
         self.sock.sendall(frame(list(said)))
 
     def batch(self, number: int, code: Any, *tasks: tuple[Any, tuple[int, ...]], form: int = VARIADIC, is_async: bool = False,
-              given: tuple[Any, ...] = (), is_timed: bool = False) -> None:
+              given: tuple[Any, ...] = (), is_timed: bool = False, urgent: tuple[int, ...] = ()) -> None:
         """One kind; each task is (literal, references)."""
         digest = b"%d" % number
         self.say(CODE, digest, pack_code(code))
@@ -73,7 +73,7 @@ class Bench:
             [[[digest], form, is_async, "name", is_timed]], b"", [b"" if literal is None else pack(literal).join() for literal, _ in tasks],
             array("I", [len(references) for _, references in tasks]).tobytes(),
             array("I", [each for _, references in tasks for each in references]).tobytes(), given, {},
-            [["cpu", 5000], ["gpu", 10000]], [], [1, 3], "1,GPU-3",
+            [["cpu", 5000], ["gpu", 10000]], [], [1, 3], "1,GPU-3", array("I", urgent).tobytes(),
         )
 
     def hear(self) -> tuple[list[Any], list[int]]:
@@ -102,6 +102,34 @@ def bench() -> Iterator[Bench]:
     assert not made.left.is_set()
     made.theirs.close()
     current._ask.clear()
+
+
+def test_results_that_nobody_needs_yet_are_told_of_together(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame every three milliseconds, and one where somebody waits; each would else cost the node a turn."""
+    clock = SimpleNamespace(now=0.0)
+    for room in (child_run, child_outbox):
+        monkeypatch.setattr(room, "time", SimpleNamespace(monotonic=lambda: clock.now, monotonic_ns=lambda: int(clock.now * 1e9)))
+    monkeypatch.setattr(child_outbox.Outbox, "_call_helper", lambda self: None)
+
+    def pass_time() -> None:
+        clock.now += 1 / 1024
+
+    monkeypatch.setattr(builtins, "pass_time", pass_time, raising=False)
+
+    def step() -> None:
+        import builtins
+
+        builtins.pass_time()  # type: ignore[attr-defined]
+
+    def told(urgent: tuple[int, ...]) -> list[int]:
+        bench.batch(1 + len(urgent), lambda: step(), *[(((), {}), ())] * 9, urgent=urgent)
+        found: list[int] = []
+        while sum(found) < 9:
+            found.append(len(bench.hear()[0][3]))
+        return found
+
+    assert told(()) == [4, 4, 1]
+    assert told((0, 5)) == [1, 4, 1, 3]
 
 
 @pytest.mark.parametrize("literal", [None, ((), {})])
@@ -226,7 +254,7 @@ def test_forgotten_code_is_not_called(bench: Bench) -> None:
     assert bench.values(1) == [1]
     bench.say(FORGET_CODE, [b"1", b"unknown"])
     one = array("I", [1]).tobytes()
-    bench.say(BATCH, 2, 7, "here", one, one, [[[b"1"], 0, False, "name", False]], b"", [], b"", b"", [], {}, [], [], [], "")
+    bench.say(BATCH, 2, 7, "here", one, one, [[[b"1"], 0, False, "name", False]], b"", [], b"", b"", [], {}, [], [], [], "", b"")
     said, _ = bench.hear()
     assert (said[3], said[5]) == ("unloadable", "the code of name is not on node here")
 

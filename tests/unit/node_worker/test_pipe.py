@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handoff.errors import ProtocolError
+from handoff.loop import this_turn
 from handoff.node import pipe
 from handoff.node.pipe import ANSWER_BYTES_MAX, FrameReader, NodePipe, frame, send_descriptors
+from handoff.node.pipes import Pipes
 from handoff.node.shared_memory import write_shared
 from handoff.wire.plain import pack, unpack
 
@@ -119,7 +121,7 @@ class Node:
         self.heard: list[Any] = []
         self.ended: list[str] = []
         self.news = asyncio.Event()
-        self.pipe = NodePipe(sock, asyncio.get_running_loop(), self._heard, self._ended)
+        self.pipe = NodePipe(sock, asyncio.get_running_loop(), Pipes(asyncio.get_running_loop()), self._heard, self._ended)
 
     def _heard(self, frames: list[Any]) -> None:
         self.heard += [said for said, _ in frames]
@@ -152,6 +154,34 @@ async def test_what_the_socket_has_no_room_for_is_sent_later(pair: tuple[socket.
     os.close(heard[20][1][0])
     assert node.pipe.waiting_bytes == 0
     node.pipe.close()
+
+
+async def test_what_several_workers_say_is_heard_in_one_turn() -> None:
+    """As one turn, however many they are, with the one among them that closes its pipe; a node of many cores has time for little else."""
+    pipes, turn = Pipes(asyncio.get_running_loop()), this_turn()
+    heard: list[Any] = []
+    told: list[int] = []    # how much had been heard at the end of each turn
+    over = asyncio.Event()
+
+    def hear(what: Any) -> None:
+        heard.append(what)
+        turn.at_end(lambda: told.append(len(heard)))
+        if len(heard) == 20:
+            over.set()
+
+    pairs = [socket.socketpair() for _ in range(20)]
+    ends = [NodePipe(ours, asyncio.get_running_loop(), pipes, lambda frames: hear(frames[0][0]), hear) for ours, _ in pairs]
+    for at, (_, theirs) in enumerate(pairs):
+        theirs.sendall(frame([at]))
+    pairs[3][1].close()
+    await asyncio.wait_for(over.wait(), 10)
+    await asyncio.sleep(0)
+    assert sorted(each[0] for each in heard if type(each) is list) == list(range(20))
+    assert told[:20] == [20] * 20
+    for end, (_, theirs) in zip(ends, pairs, strict=True):
+        end.close()
+        theirs.close()
+    pipes.close()
 
 
 async def test_a_reader_that_is_stuck_ends_the_pipe(pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch) -> None:
