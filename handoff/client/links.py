@@ -15,7 +15,7 @@ from handoff.log import log
 from handoff.machine import Joined, Lost, Received
 from handoff.messages import Chunk, Hello, Message
 from handoff.settings import WireSettings
-from handoff.transport.dial import dial
+from handoff.transport.dial import Turns, dial
 from handoff.transport.link import Handler, Link
 from handoff.trust.certificates import Identity
 from handoff.wire.values import Packed
@@ -49,6 +49,7 @@ class NodeLinks(Handler):
         self._links: dict[PeerId, Link] = {}
         self._unsent: dict[PeerId, list[Message]] = {}   # said while the link is being dialled
         self._dialling: dict[PeerId, asyncio.Task[None]] = {}
+        self._turns = Turns()
         self._incoming: dict[tuple[PeerId, int, int], _Incoming] = {}
         self._whole: dict[tuple[PeerId, int, int], memoryview] = {}    # complete, for the rest of this turn
         self._tasks: set[asyncio.Task[None]] = set()
@@ -98,13 +99,14 @@ class NodeLinks(Handler):
 
     async def _dial(self, peer: PeerId) -> None:
         try:
-            if peer not in self._peers:
-                raise ConnectionLost("the coordinator gave new numbers")
-            name, told = self._peers[peer]
-            address = seen_from_here(told, self._coordinator)
-            link = await dial(
-                address, self._identity, self._hello(), self, self._settings, expect_role="node", expect_name=name, peer=peer
-            )
+            async with self._turns.one():
+                if peer not in self._peers:
+                    raise ConnectionLost("the coordinator gave new numbers")
+                name, told = self._peers[peer]
+                address = seen_from_here(told, self._coordinator)
+                link = await dial(
+                    address, self._identity, self._hello(), self, self._settings, expect_role="node", expect_name=name, peer=peer
+                )
         except (HandoffError, OSError) as error:
             self._unsent.pop(peer, None)
             self._emit(Lost(peer, str(error)))

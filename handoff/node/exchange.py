@@ -25,7 +25,7 @@ from handoff.node.flows import Flows
 from handoff.node.shared_memory import SharedValue
 from handoff.node.store import ResultStore
 from handoff.settings import WireSettings
-from handoff.transport.dial import dial
+from handoff.transport.dial import Turns, dial
 from handoff.transport.link import Link
 from handoff.trust.certificates import Identity
 
@@ -58,6 +58,7 @@ class Exchange:
         self._names: dict[PeerId, str] = {}
         self._addresses: dict[PeerId, tuple[str, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turns = Turns()
         self._dialling: set[asyncio.Task[None]] = set()            # those of them that dial, by the numbers of this session
         self._closed = False
         self._channels = Channels(
@@ -211,10 +212,11 @@ class Exchange:
 
     async def _dial(self, peer: PeerId) -> None:
         try:
-            await dial(
-                self._addresses[peer], self._identity, self._hello(), self, self._settings,
-                expect_role="node", expect_name=self._names[peer], peer=peer,
-            )
+            async with self._turns.one():
+                await dial(
+                    self._addresses[peer], self._identity, self._hello(), self, self._settings,
+                    expect_role="node", expect_name=self._names[peer], peer=peer,
+                )
         except (HandoffError, OSError) as error:
             if self._unsent.pop(peer, None) is not None:
                 self._emit(Lost(peer, str(error)))

@@ -33,7 +33,6 @@ def work_out_ranks(run: Run, estimates: Estimates, transfer_per_byte: float) -> 
         if start != end:
             for each in inputs[start:end]:
                 moved = told_bytes[each] * transfer_per_byte if told_bytes and told_bytes[each] >= 0.0 else moving[kind[each]]
-                if rank + moved > best[each]:
-                    best[each] = rank + moved
+                best[each] = max(best[each], rank + moved)
             end = start
     run.rank = array("d", best)

@@ -11,6 +11,8 @@ import errno
 import os
 import socket
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from handoff.errors import ConfigError, ConnectionLost, ProtocolError, Refused
@@ -20,6 +22,39 @@ from handoff.messages import Refused as RefusedMessage
 from handoff.settings import WireSettings
 from handoff.transport.link import SHUTDOWN_SECONDS, Handler, Link, shown, tune
 from handoff.wire import codec
+
+TURNS_MAX = 32         # links of one process on their way at once,
+TURN_SECONDS = 0.5     # but one that takes longer keeps nobody waiting
+
+
+class Turns:
+    """Who dials many at once does it in turn.
+
+    A handshake takes some milliseconds of a core. A thousand of them at once would all be done at the same time, which for each is too
+    late: all would begin again. In turn, the time of each runs from its own beginning. Who does not answer soon gives its turn away.
+    """
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(TURNS_MAX)
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Wait for a turn."""
+        await self._free.acquire()
+        is_over = False
+
+        def end() -> None:
+            nonlocal is_over
+            if not is_over:
+                is_over = True
+                self._free.release()
+
+        late = asyncio.get_running_loop().call_later(TURN_SECONDS, end)
+        try:
+            yield
+        finally:
+            late.cancel()
+            end()
 
 
 async def dial(
