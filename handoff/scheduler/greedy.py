@@ -237,7 +237,7 @@ class Greedy:
                     if is_heavy and inputs is not None:
                         node = option.near_node(need, desk.reserved, shape, partial(inputs.when, ledger)) or node
                     if len(options) == 1 and inputs is None and not node.queue and lean is None:
-                        option.turn(node)
+                        option.turn(node, len(shape) if shape.function.count or run.told else 0)
                         ledger.plan(now, run, task, node, held=True, usual=seconds)
                         return PLACED
                     start = node.start_at(need, now)
@@ -296,7 +296,7 @@ class Greedy:
                 fetch(ledger, best, inputs, now)
             for option in options:
                 if option.group is best.group:
-                    option.turn(best)
+                    option.turn(best, len(shape) if shape.function.count or run.told else 0)
             ledger.plan(now, run, task, best, held=True, there=best_start, usual=seconds)
             return PLACED
         if has_room:    # it waits for that node, though others have room: the next one that thinks of waiting there sees it

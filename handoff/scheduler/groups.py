@@ -138,9 +138,13 @@ class Option:
         able = (node for node in self._may.values() if node.has_room(need) and kept_free.get(node.peer, shape) is shape)
         return min(islice(able, NEAR_LOOKED_AT), key=arrival, default=None)
 
-    def turn(self, node: Node) -> None:
-        """It was given something: the others come first now."""
-        if len(self._may) > 1 and node.peer in self._may:
+    def turn(self, node: Node, waiting: int) -> None:
+        """It was given something: the others come first now.
+
+        Not where so many more wait that all others will be full as well: neighbours stay together then, since most graphs take them
+        together. Of what was never seen none count as waiting: to try that on several nodes tells more.
+        """
+        if waiting < (len(self._may) - 1) * len(node.lanes) and len(self._may) > 1 and node.peer in self._may:
             del self._may[node.peer]
             self._may[node.peer] = node
 
