@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import fields
+from numbers import Integral
 from typing import Any
 
 from handoff.errors import InvalidDAG, InvalidFunction
@@ -91,10 +92,10 @@ def _arguments(id: Hashable, edges: Mapping[Hashable, Mapping[str, Any]]) -> lis
                 others.append(argument)
             continue
         for each in position if isinstance(position, (tuple, list)) else (position,):   # JSON makes lists of tuples
-            if isinstance(each, bool) or not isinstance(each, int) or each < 0:
+            if isinstance(each, bool) or not isinstance(each, Integral) or each < 0:
                 raise InvalidFunction(f"the edge from {source!r} to {id!r} has the position {position!r}, no whole number from 0 on",
                                       function=id)
             if each in placed:
                 raise InvalidFunction(f"two edges to {id!r} have the position {each}; each argument of a function has its own", function=id)
-            placed[each] = argument
+            placed[int(each)] = argument
     return [*(placed[each] for each in sorted(placed)), *others]

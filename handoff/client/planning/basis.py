@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from handoff.columns import Blobs
@@ -58,8 +59,9 @@ class Basis:
                                   'count goes with what a node has, as in with_nodes({"cpu": 8}, count=2)')
             count = what
             like = self._usual()
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
             raise ConfigError(f"with_nodes: {count!r} is no number of nodes to add; say 1 or more, or use without() to take nodes away")
+        count = int(count)
         _check_number("with_nodes", len(self.cluster.nodes) + count)
         taken = {node.name for node in self.cluster.nodes}
         names = (name for number in range(1, len(taken) + count + 1) if (name := f"new-{number}") not in taken)
@@ -91,8 +93,9 @@ class Basis:
 
     def with_count(self, count: int) -> Basis:
         """With so many nodes in all: the first ones, and then copies of the usual one."""
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
             raise ConfigError(f"sweep: nodes={count!r} is no number of nodes; each is 1 or more")
+        count = int(count)
         _check_number("sweep", count)
         nodes = self.cluster.nodes
         if count <= len(nodes):

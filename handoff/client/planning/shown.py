@@ -130,6 +130,6 @@ def _sweep_rows(sweep: Sweep) -> tuple[Row, Sequence[Row]]:
     before: float | None = None
     for value, plan in sweep.plans.items():
         change = f"{100 * (plan.makespan / before - 1):+.0f} %" if before else ""
-        rows.append((f"{value:g}", seconds(plan.makespan), seconds(plan.lower_bound), amount(plan.bytes_moved), change))
+        rows.append((f"{float(value):g}", seconds(plan.makespan), seconds(plan.lower_bound), amount(plan.bytes_moved), change))
         before = plan.makespan
     return (sweep.what, "makespan", "lower bound", "moved", "than the one before"), rows

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import networkx
+import numpy as np
 import pytest
 
 import handoff
@@ -87,6 +88,15 @@ def test_any_graph_with_code_becomes_a_dag() -> None:
     graph.add_edge(1, "added")
     results = handoff.execute_local(DAG.from_networkx(graph)).results
     assert (results["placed"], results["added"]) == ([2], [-2])
+
+
+def test_positions_may_be_numbers_of_numpy() -> None:
+    """As who works them out with it has them."""
+    graph = networkx.DiGraph()
+    graph.add_nodes_from("abc", code=as_is)
+    graph.add_edge("a", "c", position=np.int64(1))
+    graph.add_edge("b", "c", position=np.int64(0))
+    assert list(DAG.from_networkx(graph).functions["c"].args) == ["b", "a"]
 
 
 def test_positions_may_have_become_lists_on_their_way() -> None:
