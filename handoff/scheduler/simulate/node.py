@@ -125,6 +125,7 @@ class PaperNode:
         self.has[value] = nbytes
         self.resident += nbytes
         self.resident_peak = max(self.resident_peak, self.resident)
+        self._see_memory()
         for key in self.waiters.pop(value, ()):
             planned = self.plans.get(key)
             if planned is not None:
@@ -185,8 +186,7 @@ class PaperNode:
                 heappush(heads, entry)
         self.running += len(started)
         if started:
-            memory = self.capacity.get("memory", 0) - free.get("memory", 0)
-            self.memory_peak = max(self.memory_peak, memory + self.resident * SCALE // 1_000_000)
+            self._see_memory()
         return started
 
     def ended(self, key: tuple[int, int], nbytes: int) -> Planned:
@@ -199,6 +199,10 @@ class PaperNode:
         self.bypassed.pop(key, None)
         self.arrived(key, nbytes)
         return planned
+
+    def _see_memory(self) -> None:
+        claimed = self.capacity.get("memory", 0) - self.free.get("memory", 0)
+        self.memory_peak = max(self.memory_peak, claimed + self.resident * SCALE // 1_000_000)
 
     def _ready(self, key: tuple[int, int], planned: Planned) -> None:
         self.order += 1

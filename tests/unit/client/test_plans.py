@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from planned import Outlook
 
@@ -87,6 +89,16 @@ def test_peak_memory_is_claims_and_results() -> None:
         dag.add(Function(name, [], work, cost={"cpu": 1, "memory": 300}, expected_seconds=1.0, expected_bytes=200e6))
     dag.add(Function("z", ["x", "y"], work, cost={"cpu": 1, "memory": 300}, expected_seconds=1.0, expected_bytes=0))
     assert Outlook(a={"cpu": 2, "memory": 1000}).plan(dag).peak_memory == {"a": pytest.approx(700.0)}
+
+
+def test_results_of_the_last_function_of_a_node_count_too() -> None:
+    """Nothing starts there after it: beside what runs, or alone, its result lies there all the same."""
+    dag = DAG()
+    dag.add(Function("x", [], work, node="a", cost={"cpu": 1, "memory": 100}, expected_seconds=1.0, expected_bytes=200e6))
+    dag.add(Function("y", [], work, node="b", cost={"cpu": 1}, expected_seconds=1.0, expected_bytes=200e6))
+    dag.add(Function("z", [], other, node="b", cost={"memory": 300}, expected_seconds=3.0, expected_bytes=0))
+    plan = Outlook(a={"cpu": 1, "memory": 1000}, b={"cpu": 1, "memory": 1000}).plan(dag)
+    assert plan.peak_memory == {"a": pytest.approx(200.0), "b": pytest.approx(500.0)}
 
 
 def test_what_was_learned_is_believed() -> None:
@@ -349,6 +361,15 @@ def test_a_sweep_is_a_table_of_plans() -> None:
     assert lines[0].split()[:2] == ["cpus", "makespan"] and len(lines) == 4 and "-50 %" in lines[2]
     assert list(plan.sweep(nodes=[1, 2, 8]).makespans.values()) == pytest.approx([8.0, 4.0, 1.0], abs=4 * SOON)
     assert "<table>" in sweep._repr_html_()
+
+
+def test_numbers_of_other_kinds_will_do() -> None:
+    """Those of numpy, which are no int, and fractions, which Python can't format as floats."""
+    plan = Outlook(a={"cpu": 1}, b={"cpu": 1}).plan(wide(8))
+    assert list(plan.sweep(nodes=np.arange(1, 4)).plans) == [1, 2, 3]
+    assert plan.with_nodes(np.int64(2)).makespan == plan.with_nodes(2).makespan
+    assert plan.with_nodes({"cpu": 1}, count=np.int64(2)).makespan == plan.with_nodes(2).makespan
+    assert str(plan.sweep(cpus=[Fraction(3, 2)])).splitlines()[1].split()[0] == "1.5"
 
 
 SWEEPS = "it takes cpus=[8, 16, 32], the cores of each node, or nodes=[1, 2, 4], their number"
