@@ -181,6 +181,8 @@ def _reason(state: RunState, answer: Any, what: str, *facts: Any) -> str:
                 return (f"it waits for {facts[0]!r}: {facts[1]}{when}; {facts[3]!r} has room, and something beside cores and memory "
                         "that is spared for functions that need it")
             return f"it waits for {facts[0]!r}, where it would be done first: {facts[1]}{when}"
+        case "left":
+            return f"it is ready, and there is room, but the allocator {facts[0]} places it nowhere"
         case "behind":
             return f"{facts[0]:,} more urgent function{'s are' if facts[0] != 1 else ' is'} ready, of this or other runs"
         case _:

@@ -15,6 +15,7 @@ from handoff.scheduler.nodes import Node
 from handoff.scheduler.queue import LOW
 from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, STATES, Run
+from handoff.scheduler.views import is_left
 
 NODES_MAX = 32       # that are told of, those that would be done first
 QUEUED_MAX = 50_000  # of so many ready tasks it is looked which are more urgent
@@ -190,7 +191,8 @@ def _reasons(ledger: Ledger, now: float, run: Run, task: int, candidates: list[d
     """Why it does not run: ["inputs", count, first...], ["paused", until], ["no nodes"], ["nobody can"],
     ["absent", node], ["only", node],
     ["limit", most], ["cluster", what, whether it is kept for others, whether none of its costs does without it],
-    ["room", [node, what, until]...], ["better", node, what, until, which has room and is spared], ["behind", count], ["taken back"].
+    ["room", [node, what, until]...], ["better", node, what, until, which has room and is spared], ["left", allocator], ["behind", count],
+    ["taken back"].
     """
     state, shape = run.state[task], run.shapes[run.kind[task]]
     found: list[list[Any]] = []
@@ -231,6 +233,8 @@ def _reasons(ledger: Ledger, now: float, run: Run, task: int, candidates: list[d
         if best["room"]:
             first = min(able, key=lambda each: (each["finish"], each["node"]))
             found.append(["better", best["node"], best["room"], best["start"], "" if first["room"] else first["node"]])
+        elif is_left(ledger, run, task):
+            found.append(["left", ledger.allocator])
     before = _more_urgent(ledger, run, task, shape) if state == READY else 0
     if before:
         found.append(["behind", before])

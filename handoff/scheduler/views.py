@@ -146,6 +146,8 @@ def waits_for(ledger: Ledger, run: Run) -> str:
             needed = " or else ".join(dict.fromkeys(what for what, _ in withheld))
             return f"{kind.name} waits for {needed}, which {who}"
         only = ledger.allowed(run, ready)
+        if is_left(ledger, run, ready):
+            return f"{kind.name} is ready, and nodes have room for it, but the allocator {ledger.allocator} places it nowhere"
         if kind.node or only is not None:
             return f"{kind.name} waits for room on node {kind.node or _name(ledger, only)!r}"
         asked = " or else ".join(map(describe, (kind.cost, *kind.alternatives)))
@@ -154,6 +156,15 @@ def waits_for(ledger: Ledger, run: Run) -> str:
     if delayed >= 0:
         return f"{run.kinds[run.kind[delayed]].name} pauses before its next attempt"
     return ""
+
+
+def is_left(ledger: Ledger, run: Run, task: int) -> bool:
+    """Whether another allocator than the default one places a ready task nowhere, though it could be on a node that has room for it now."""
+    if ledger.allocator == "Greedy":
+        return False
+    only, needs = ledger.allowed(run, task), run.shapes[run.kind[task]].needs
+    able = [node for node in ledger.nodes.values() if node.state == "ready" and only in (None, node.peer)]
+    return any(node.has_room(need) for node in able if ledger.can_run(run, task, node) for need in needs)
 
 
 def _name(ledger: Ledger, peer: int | None) -> str:

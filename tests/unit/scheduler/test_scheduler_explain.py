@@ -199,6 +199,21 @@ def test_a_cost_without_the_licence_may_wait_for_room() -> None:
     assert said["room"][0][:2] == ["a", "cpu (4 needed, 3 free)"]
 
 
+def test_what_an_allocator_leaves_is_not_said_to_wait_for_room() -> None:
+    """It is ready, and there is room, but an allocator of one's own places nothing."""
+
+    class Idle:
+        def allocate(self, now: float, desk: Any) -> None: ...
+
+    made = cluster()
+    made.scheduler = Scheduler(SchedulerSettings(), Idle())
+    made = _joined(made)
+    made.submit(many(1))
+    assert reasons(made, 0) == {"left": ["Idle"]}
+    said = waits_for(made.scheduler.ledger, made.scheduler.ledger.runs[1])
+    assert said == "work is ready, and nodes have room for it, but the allocator Idle places it nowhere"
+
+
 def _joined(made: Cluster) -> Cluster:
     made.peers.clear()
     made.names.clear()
