@@ -147,7 +147,8 @@ def _steps(name: str, value: float | int | str) -> int:
     if number < 0:
         raise ValueError(f"{name}={said!r} is negative; an amount is zero or more")
     if number * SCALE > STEPS_MAX:
-        what = f"{name}={said!r}" if len(str(number)) <= SHOWN_MAX else f"an amount of {len(str(number))} digits of {name}"
+        length = len(said) if isinstance(said, str) else len(str(number))
+        what = f"{name}={said!r}" if length <= SHOWN_MAX else f"an amount of {number.adjusted() + 1} digits of {name}"
         raise ValueError(f"{what} is absurd; at most {STEPS_MAX // SCALE:,} of anything can be counted")
     if not number:
         return 0

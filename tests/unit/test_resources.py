@@ -73,6 +73,7 @@ def test_sums_of_amounts_are_exact(parts: list[Any]) -> None:
     ([{"gpu": 1}, {"cpu": 8}, {"gpu": 1.0}], "two of its alternatives are equal (gpu=1); leave one out"),
     ({"license": "-2"}, "license='-2' is negative; an amount is zero or more"),
     ({"license": "1e300"}, "license='1e300' is not an amount; write a number"),
+    ({"memory": "1" * 5000}, "an amount of 5000 digits of memory is absurd; at most"),
     ({"license": 1e300}, "license=1e+300 is absurd; at most 900,719,925,474 of anything can be counted"),
     ({"license": 2**53}, "is absurd"),
     ({"memory": "12 XB"}, "memory='12 XB' is not an amount; write a number or a size such as \"2 GiB\""),
