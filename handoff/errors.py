@@ -116,7 +116,10 @@ class NodeLost(ExecutionError):
 
 
 class NodeTimeout(ExecutionError):
-    """A pinned node did not come within `scheduler.node_timeout_seconds`, or another that needs its result could not reach it so long."""
+    """A pinned node did not come within `scheduler.node_timeout_seconds`, or another that needs its result could not reach it so long.
+
+    Or nothing could run there so long, nor anywhere else: its workers end as they start.
+    """
 
 
 class RunCancelled(ExecutionError):

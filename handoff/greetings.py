@@ -75,6 +75,7 @@ class Alive:
     sources: Ints = field(default_factory=ints)
     moved_bytes: Longs = field(default_factory=longs)
     moved_seconds: Floats = field(default_factory=floats)
+    fault: str = ""               # why nothing can run there now; empty: it can
 
 
 @record

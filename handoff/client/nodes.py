@@ -20,7 +20,8 @@ class NodeInfo:
     capacity: Mapping[str, float]
     free: Mapping[str, float]
     labels: Mapping[str, str] = field(default_factory=dict)
-    state: str = "ready"               # "ready", "suspect": silent for a while; "waiting": its connection broke; "draining": about to leave
+    state: str = "ready"               # "ready", "suspect": silent for a while; "waiting": its connection broke; "draining": it leaves;
+                                       # "faulty": its workers end as they start
     running: int = 0
     queued: int = 0
 

@@ -17,7 +17,19 @@ from handoff.node.claims import Claims
 from handoff.node.clocks import Clocks
 from handoff.node.crew import Crew
 from handoff.node.endings import Endings
-from handoff.node.events import Arrived, Broke, Drop, DropRun, Finished, HandedBack, Started, Welcomed, WorkerGone, WorkerReady
+from handoff.node.events import (
+    Arrived,
+    Broke,
+    Drop,
+    DropRun,
+    Finished,
+    HandedBack,
+    Started,
+    Welcomed,
+    WorkerGone,
+    WorkerLoaded,
+    WorkerReady,
+)
 from handoff.node.gpus import Gpu
 from handoff.node.invariants import check
 from handoff.node.overtime import Overtime
@@ -56,6 +68,7 @@ class NodeBrain:
         self._endings = Endings(self._state, self._crew, self._answers, self._clocks, self._overtime)
         self._clients: dict[PeerId, None] = {}
         self._heartbeat_at: float | None = None    # None: nobody listens
+        self._told_fault = ""                      # what the last heartbeat said of workers that do not come up
         self._heartbeat_seconds = settings.heartbeat_seconds   # more often where the coordinator has less patience
         self._orphaned_at: float | None = None     # when we stop working, while the coordinator is out of reach
         self._deadline: float | None = 0.0         # at once: the first workers are started
@@ -91,6 +104,8 @@ class NodeBrain:
                 self._endings.started(now, event)
             case WorkerReady(worker):
                 self._crew.ready(worker)
+            case WorkerLoaded(worker):
+                self._crew.loaded(worker)
             case WorkerGone():
                 self._endings.gone(now, event)
             case Lost(peer) if peer == COORDINATOR:
@@ -254,8 +269,9 @@ class NodeBrain:
         if state.drops:
             state.effects.extend(Drop(run, tuple(tasks)) for run, tasks in state.drops.items() if tasks)
             state.drops = {}
-        if self._heartbeat_at is not None and now >= self._heartbeat_at:
-            self._heartbeat_at = now + self._heartbeat_seconds
+        is_news = self._crew.fault != self._told_fault    # whether work is welcome here
+        if self._heartbeat_at is not None and (is_news or now >= self._heartbeat_at):
+            self._heartbeat_at, self._told_fault = now + self._heartbeat_seconds, self._crew.fault
             state.effects.append(Send(COORDINATOR, self._alive()))
         crew, clocks, wants, stalls = self._crew.deadline, self._clocks.deadline, self._wants.deadline, self._stalls.deadline
         first = self._overtime.deadline
@@ -280,7 +296,7 @@ class NodeBrain:
     def _alive(self) -> Alive:
         running = sum(len(worker.batches) if worker.is_asyncio else bool(worker.batches) for worker in self._crew.workers.values())
         planned = sum(len(table.plans) for table in self._state.runs.values())
-        return Alive(self._claims.amounts(), running, max(0, planned - running))
+        return Alive(self._claims.amounts(), running, max(0, planned - running), fault=self._crew.fault)
 
     def _tracker_failed(self, tracker: ResourceTracker, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"

@@ -1,6 +1,7 @@
-"""A worker process, started by its node: `python -m handoff.node.child --fd N --marker M`. User code runs here and nowhere else.
+"""A worker process, started by its node: `python -m handoff.node.child --fd N --marker M --log L`. User code runs here and nowhere else.
 
 It says that it is ready before it loads anything more than a socket needs; the rest is loaded while it waits for its first task.
+What is written until then stays with the node, which says it if nothing comes of this process.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import stat
 import sys
 import types
 
-from handoff.node.phrases import MARKER_BYTES, READY
+from handoff.node.phrases import LOADED, MARKER_BYTES, READY
 from handoff.node.pipe import frame
 
 
@@ -37,6 +38,11 @@ def main() -> None:
     marker_fd = int(options["--marker"])
     worker = Worker(sock, map_marker(marker_fd))
     worker.capture()
+    try:
+        sock.sendall(frame([LOADED]))
+    except OSError:
+        os._exit(0)
+    write_to(int(options["--log"]))
     worker.serve()
     leave()
 
@@ -47,6 +53,16 @@ def own_directory() -> list[str]:
         return [] if os.stat(".").st_mode & stat.S_IWOTH else [os.getcwd()]  # noqa: PTH109, PTH116 - pathlib takes long to load
     except OSError:  # it was removed
         return []
+
+
+def write_to(log: int) -> None:
+    """From now on what is written past Python goes to the node's log, and so does what was written until now."""
+    written = os.pread(2, os.fstat(2).st_size, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    while written:
+        written = written[os.write(2, written) :]
 
 
 def map_marker(fd: int) -> memoryview:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 
 from handoff.ids import RunId, WorkerId
+from handoff.machine import Note
 from handoff.node.claims import Claims
 from handoff.node.events import Kill, Spawn
 from handoff.node.lanes import Lane
@@ -16,6 +17,8 @@ from handoff.settings import NodeSettings
 DEATHS_MAX = 10              # this many deaths within DEATHS_SECONDS, and nothing finished in between: new workers come slowly
 DEATHS_SECONDS = 10.0
 PAUSE_SECONDS_MAX = 30.0
+STILLBORN_MAX = 3            # so many in a row end as they start, while none lives that came up: it is not them, it is this node
+SAID_CHARACTERS_MAX = 200    # of the last line that such a one wrote
 PATIENCE_SECONDS = 0.02      # work must wait this long for a worker before one more is started: a start costs three times as much
 WORTH_SECONDS = 0.1          # and there must be this much of it for each worker there is,
 STANDSTILL_SECONDS = 0.5     # unless it fits and nothing has ended for so long: then it may wait behind something very long
@@ -42,7 +45,8 @@ class Worker:
     """One process. While it has batches, it holds one claim of their cost."""
 
     __slots__ = (
-        "batches", "claim", "gpus", "has_finished", "heard", "id", "is_asyncio", "is_killed", "is_ready", "is_stalled", "loading", "open",
+        "batches", "claim", "gpus", "has_come_up", "has_finished", "heard", "id", "is_asyncio", "is_killed", "is_ready", "is_stalled",
+        "loading", "open",
     )
 
     def __init__(self, number: WorkerId, is_asyncio: bool, gpus: tuple[int, ...] | None) -> None:
@@ -51,6 +55,7 @@ class Worker:
         self.is_asyncio = is_asyncio
         self.is_ready = False
         self.is_killed = False
+        self.has_come_up = False                               # it loaded all that it needs
         self.has_finished = False                              # anything, ever
         self.heard = 0.0                                       # when something came of what it has; at first, when it was given
         self.is_stalled = False                                # it was asked to hand back what it has not begun, and nothing came since
@@ -77,6 +82,9 @@ class Crew:
         self._deaths: deque[float] = deque()
         self._pause = 0.0                                      # seconds between two starts while workers keep dying; 0: they do not
         self._start_after = 0.0
+        self.fault = ""                                        # why no worker comes up here, for people; empty: they do
+        self._stillborn = 0                                    # that ended as they started, since one came up
+        self._tried = WorkerId(0)                              # the last that was started before the pause that we are in
         self._short_since: float | None = None                 # when work first waited for a worker, if it still does
         self._is_moving = False                                # something has ended since the last look
         self._is_short_of_fresh = False                        # something fits, but every idle worker is bound to other GPUs
@@ -90,7 +98,7 @@ class Crew:
         if self._pause:
             if now < self._start_after:
                 self.deadline = self._start_after
-            elif self._starting == 0 and self._living < self.warm:
+            elif self._starting == 0 and self._living < (1 if self.fault else self.warm):
                 self._spawn(False)  # one at a time, to see whether they still die
         else:
             while self._living < self.warm:
@@ -101,7 +109,7 @@ class Crew:
                     self.kill(next(iter(self.idle.values())), "it is bound to GPUs that nobody asks for now")
                 self._spawn(False)
         self._is_short_of_fresh = False
-        if wants_asyncio and self.asyncio is None and not (self._pause and now < self._start_after):
+        if wants_asyncio and self.asyncio is None and not self.fault and not (self._pause and now < self._start_after):
             self.asyncio = self._spawn(True)
 
     def _grow(self, now: float, unserved: int, is_worth_it: bool) -> None:
@@ -142,18 +150,30 @@ class Crew:
         self._starting -= 1
         self.idle[number] = worker
 
+    def loaded(self, number: WorkerId) -> None:
+        """A worker has come up: others can, too."""
+        self._stillborn = 0
+        if (worker := self.workers.get(number)) is not None:
+            worker.has_come_up = True
+        if self.fault:
+            self.fault, self._pause = "", 0.0
+            self._deaths.clear()
+            self._effects.append(Note("info", "workers.recovered", (("worker", number),)))
+
     def kill(self, worker: Worker, reason: str) -> None:
         """End it. Its claim lasts until it is gone; a replacement may start at once."""
         worker.is_killed = True
         self._effects.append(Kill(worker.id, reason))
         self._leave(worker)
 
-    def gone(self, now: float, worker: Worker) -> None:
+    def gone(self, now: float, worker: Worker, reason: str, wrote: str | None) -> None:
         """The process has ended: its claim is free. Deaths that we did not ask for are counted."""
         del self.workers[worker.id]
         if not worker.is_killed:
             self._leave(worker)
-            if not worker.has_finished:
+            if wrote is not None:
+                self._bury(now, worker, reason, wrote)
+            elif not worker.has_finished:
                 self._mourn(now)
         if worker.claim is not None:
             self._claims.give_back(worker.claim.cost, worker.gpus or ())
@@ -181,6 +201,25 @@ class Crew:
         if self._pause or len(deaths) >= DEATHS_MAX:
             self._pause = min(PAUSE_SECONDS_MAX, self._pause * 2 or 1.0)
             self._start_after = now + self._pause
+
+    def _bury(self, now: float, worker: Worker, reason: str, wrote: str) -> None:
+        """It ended as it started. Where all do, this node is no use, and one is started now and then, to see whether it is again."""
+        self._stillborn += 1
+        if self._stillborn == 1:
+            self._effects.append(Note("warning", "worker.stillborn", (("worker", worker.id), ("reason", reason), ("wrote", wrote))))
+        if self._stillborn < STILLBORN_MAX or any(other.has_come_up and not other.is_killed for other in self.workers.values()):
+            self._mourn(now)
+            return
+        if worker.id > self._tried:    # those that were started together tell but once
+            self._tried = WorkerId(self._last)
+            self._pause = min(PAUSE_SECONDS_MAX, self._pause * 2 or 1.0)
+            self._start_after = now + self._pause
+        said = wrote.strip().rpartition("\n")[2][:SAID_CHARACTERS_MAX]
+        fault = f"its workers end as they start: {reason}" + (f", after they wrote {said!r}" if said else ", without a word")
+        if not self.fault:
+            note = f"it takes no work until one comes up; the next is started in {self._pause:g} s, then less and less often"
+            self._effects.append(Note("error", "workers.fail", (("reason", fault), ("note", note))))
+        self.fault = fault
 
     def proved(self, now: float, worker: Worker) -> None:
         """It finished something: workers do not just die here, and this one does not stand still."""

@@ -146,11 +146,11 @@ class Endings:
         if worker is None:
             return
         was_killed, batches = worker.is_killed, worker.batches
-        self._crew.gone(now, worker)
+        self._crew.gone(now, worker, event.reason, event.wrote)
         if was_killed:
             return
         running = dict.fromkeys(event.running)
-        if not running and not worker.is_asyncio:
+        if not running and not worker.is_asyncio and event.wrote is None:   # else it had looked at nothing yet
             self._suspect(batches, running)
         for run, task in running:   # what is to blame is told first: where it ends the run, that is why
             table = self._state.runs.get(run)

@@ -27,6 +27,13 @@ class WorkerReady:
 
 
 @record
+class WorkerLoaded:
+    """It has loaded all that it needs: it did not end as it started."""
+
+    worker: WorkerId
+
+
+@record
 class WorkerGone:
     """A worker process ended. `running`: the tasks that were executing in it at that moment, known for certain."""
 
@@ -34,6 +41,7 @@ class WorkerGone:
     reason: str                               # "killed by SIGSEGV", "exited with status 3", "killed: timeout"
     running: tuple[tuple[RunId, int], ...]
     is_garbled: bool = False                  # some of what it said made no sense: it may have finished more than is known
+    wrote: str | None = None                  # what it wrote, if it ended as it started, before it looked at what it has; else None
 
 
 @record

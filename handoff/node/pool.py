@@ -15,13 +15,14 @@ from typing import Any
 from handoff.errors import HandoffError, ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
 from handoff.loop import this_turn
-from handoff.node.events import Broke, CancelTask, Execute, Finished, HandedBack, Started, WorkerGone, WorkerReady
+from handoff.node.events import Broke, CancelTask, Execute, Finished, HandedBack, Started, WorkerGone, WorkerLoaded, WorkerReady
 from handoff.node.given import GivenBatch, GivenWorker, distinct, is_async
 from handoff.node.phrases import (
     BATCH,
     BROKE,
     CANCEL,
     HANDED_BACK,
+    LOADED,
     MAP,
     OUTPUT,
     READY,
@@ -98,7 +99,7 @@ class WorkerPool:
                 gone=lambda reason: self._gone(name, worker, reason),
             )
         except OSError as error:
-            loop.call_soon(self._emit, WorkerGone(name, f"could not be started: {error}", ()))
+            loop.call_soon(self._emit, WorkerGone(name, f"could not be started: {error}", (), wrote=""))
             return
         self._workers[name] = worker
         worker.process.pipe.send(frame([SETUP, min(self._settings.inline_bytes, INLINE_BYTES_MAX), OUTPUT_BYTES_PER_SECOND]))
@@ -259,6 +260,9 @@ class WorkerPool:
             self._printed(said)
         elif what == READY:
             self._emit(WorkerReady(name))
+        elif what == LOADED:
+            worker.process.came_up()
+            self._emit(WorkerLoaded(name))
         else:
             raise ProtocolError(f"it said {what!r}")
 
@@ -356,7 +360,7 @@ class WorkerPool:
             # What it finished last may still be marked when it died between two tasks: that one is not to blame.
             if batch is not None and index < len(batch.tasks) and batch.open[index]:
                 running.append((batch.run, batch.tasks[index]))
-        self._emit(WorkerGone(name, reason, tuple(running), worker.process.pipe.is_garbled))
+        self._emit(WorkerGone(name, reason, tuple(running), worker.process.pipe.is_garbled, worker.process.last_words()))
 
     async def close(self) -> None:
         """End all workers. Idle ones end by themselves when their pipe closes; nothing is left behind."""

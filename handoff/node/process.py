@@ -20,6 +20,7 @@ from handoff.node.phrases import CUDA_BROKEN_STATUS, MARKER_BYTES
 from handoff.node.pipe import Frame, NodePipe
 from handoff.node.pipes import Pipes
 
+WROTE_BYTES_MAX = 4096     # of what a worker wrote that ended as it started: its last words say why
 FILES_MAX = 65_536  # each large value on a node is an open file; the usual soft limit of 1,024 is soon reached
 
 
@@ -38,24 +39,30 @@ class WorkerProcess:
         self._kill_reason: str | None = None
         self._over = False
         marker = os.memfd_create("handoff-marker", os.MFD_CLOEXEC)
+        self._wrote = os.memfd_create("handoff-first-words", os.MFD_CLOEXEC)
+        log = os.dup(2)
         ours, theirs = socket.socketpair()
         try:
             os.ftruncate(marker, MARKER_BYTES)
             self._marker = memoryview(mmap.mmap(marker, MARKER_BYTES)).cast("Q")
             self._process = subprocess.Popen(
                 # -P: else a file socket.py in the working directory, which may be /tmp, would be taken for the standard module.
-                [sys.executable, "-P", "-m", "handoff.node.child", "--fd", str(theirs.fileno()), "--marker", str(marker)],
-                pass_fds=(theirs.fileno(), marker),
+                [sys.executable, "-P", "-m", "handoff.node.child", "--fd", str(theirs.fileno()), "--marker", str(marker),
+                 "--log", str(log)],
+                pass_fds=(theirs.fileno(), marker, log),
                 stdin=subprocess.DEVNULL,
-                stdout=2,  # what is printed past Python goes to the node's stderr, its log
+                stdout=self._wrote,  # what is printed past Python goes to the node's stderr, its log, once the process has come up
+                stderr=self._wrote,
                 start_new_session=True,  # a group of its own, to be killed with everything it started; no Ctrl-C from our terminal
                 env=environment,
             )
         except BaseException:
             ours.close()
+            os.close(self._wrote)
             raise
         finally:
             theirs.close()
+            os.close(log)
             os.close(marker)
         self.pid = self._process.pid
         self.pipe = NodePipe(ours, loop, pipes, heard, self._pipe_ended)
@@ -64,6 +71,19 @@ class WorkerProcess:
             loop.add_reader(self._exit_fd, self._exited)
         else:
             loop.run_in_executor(None, self._process.wait).add_done_callback(lambda _: self._exited())
+
+    def came_up(self) -> None:
+        """It has loaded all that it needs, and writes to the node's log itself from now on."""
+        if self._wrote >= 0:
+            os.close(self._wrote)
+            self._wrote = -1
+
+    def last_words(self) -> str | None:
+        """The end of what it wrote before it had come up; None: it has come up."""
+        if self._wrote < 0:
+            return None
+        data = os.pread(self._wrote, WROTE_BYTES_MAX, max(0, os.fstat(self._wrote).st_size - WROTE_BYTES_MAX))
+        return data.decode("utf-8", "replace").strip()
 
     def executing(self) -> tuple[int, int] | None:
         """Batch and index of what executes, or executed when it died; None when it was idle. Not after `gone` was called."""
@@ -118,6 +138,7 @@ class WorkerProcess:
             status = self._process.wait()
             was_killed = self._kill_reason is not None and status < 0   # else it had ended by itself before the signal came
             self._gone(f"killed: {self._kill_reason}" if was_killed else ended(status))
+            self.came_up()   # it never will: its words have been read
         self._marker.release()  # its memory and descriptor go now; this object, which its callbacks name, goes with some garbage collection
 
 

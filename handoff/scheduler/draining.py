@@ -84,7 +84,7 @@ def begin(ledger: Ledger, now: float, node: Node, seconds: float) -> None:
         return
     ledger.out.note("info", "node.draining", node=node.name, planned=node.planned, seconds=seconds)
     node.leaves = True
-    if node.state == "ready":
+    if node.state in ("ready", "faulty"):
         node.state = "draining"
         ledger.is_regrouped = True
     for run in ledger.runs.values():
@@ -107,7 +107,7 @@ def _ask_back(ledger: Ledger, run: Run, node: Node) -> None:
     peer = node.peer
     for group in [group for group, where in run.group_node.items() if where == peer]:
         del run.group_node[group]
-    others = [other for other in ledger.nodes.values() if not other.leaves]
+    others = [other for other in ledger.nodes.values() if not (other.leaves or other.fault)]
     able: dict[tuple[int, int], bool] = {}      # by kind and group
     back = []
     for task in node.tasks_of(run):

@@ -155,7 +155,7 @@ def _lacks(ledger: Ledger, run: Run, task: int, node: Node) -> str:
     if task in run.group and not ledger.can_run(run, task, node):
         return "too small for what has to be on one node with it"
     if node.state != "ready":
-        return "it drains" if node.leaves else "it can't be heard"
+        return "it drains" if node.leaves else node.fault if node.state == "faulty" else "it can't be heard"
     if node.peer in run.avoid.get(task, ()):
         return "it failed to load it, or to hand it over"
     return ""
@@ -208,7 +208,7 @@ def _reasons(ledger: Ledger, now: float, run: Run, task: int, candidates: list[d
         found.append(["taken back"])
     if missing:
         return found
-    if not any(node.state == "ready" for node in ledger.nodes.values()):
+    if not any(node.state in ("ready", "faulty") for node in ledger.nodes.values()):
         return [*found, ["no nodes"]]
     able = [each for each in candidates if not each["lacks"]]
     pinned = run.kinds[run.kind[task]].node

@@ -32,11 +32,11 @@ class Obstacle:
 
 
 def obstacle(
-    program: Program, kinds: Iterable[int], nodes: Sequence[Node], cluster: Semaphores, leaving: Sequence[str] = (),
+    program: Program, kinds: Iterable[int], nodes: Sequence[Node], cluster: Semaphores, away: Sequence[Node] = (),
 ) -> Obstacle | None:
-    """The first thing that keeps one of these kinds (or their groups) from ever running on these nodes; `leaving`: others, that drain.
+    """The first thing that keeps one of these kinds (or their groups) from ever running on these nodes.
 
-    Without any node, only what no node could change counts.
+    `away` are others, which drain or are faulty. Without any node, only what no node could change counts.
     """
     kinds = list(kinds)
     by_name: dict[str, Node] = {}
@@ -48,14 +48,17 @@ def obstacle(
         counted = counted_of(kind)
         if counted and not any(map(cluster.can_ever, counted)):
             return Obstacle("AllocationError", _undeclared(kind, counted, cluster), index, False, True)
+        if away and (text := _only_on_faulty(kind, nodes, away, cluster)):
+            return Obstacle("NodeTimeout", text, index, True)
         if kind.node and kind.node not in by_name:
             if absent is None:      # there may be a thousand nodes to come, and as many to name
-                how = "draining" if kind.node in leaving else "not there"
+                how = "draining" if any(kind.node == node.name for node in away) else "not there"
                 text = f"{kind.name} waits for node {kind.node!r}, which is {how}; {_present(nodes)}"
                 absent = Obstacle("NodeTimeout", text, index, True)
             continue
-        if not nodes and leaving:
-            text = f"{kind.name} needs {describe(split(kind.cost)[0])}, and every node that is here drains: {', '.join(map(repr, leaving))}"
+        if not nodes and away:
+            names = ", ".join([repr(node.name) for node in away])
+            text = f"{kind.name} needs {describe(split(kind.cost)[0])}, and every node that is here drains: {names}"
             return Obstacle("AllocationError", text, index, True)
         offered = [by_name[kind.node]] if kind.node else nodes
         if not any(_can_run(node, kind, cluster) for node in offered):
@@ -105,6 +108,16 @@ def _can_run(node: Node, kind: Kind, cluster: Semaphores) -> bool:
         if node.can_hold(need) and (not counted or cluster.can_ever(counted[number])):
             return True
     return False
+
+
+def _only_on_faulty(kind: Kind, nodes: Sequence[Node], away: Sequence[Node], cluster: Semaphores) -> str:
+    """Which faulty nodes could run such tasks, in words, where no other one can."""
+    able = [node for node in away if node.fault and kind.node in ("", node.name) and _can_run(node, kind, cluster)]
+    if not able or any(kind.node in ("", node.name) and _can_run(node, kind, cluster) for node in nodes):
+        return ""
+    shown = "; ".join(f"node {node.name!r}: {node.fault}" for node in able[:NEAREST_MAX])
+    more = f"; and {len(able) - NEAREST_MAX} more" if len(able) > NEAREST_MAX else ""
+    return f"{kind.name} waits for what can run nothing now: {shown}{more}"
 
 
 # ── for people ──────────────────────────────────────────────────────────────

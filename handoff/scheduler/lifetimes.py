@@ -54,7 +54,7 @@ def judged(
     if refused is not None:
         ledger.codes.release(program.codes)
         return refused
-    return run, found is None and not may_wait
+    return run, found is None and not may_wait and not any(node.fault for node in nodes)
 
 
 def add_run(ledger: Ledger, run: Run, plan: following.Columns | None = None) -> None:

@@ -27,9 +27,9 @@ class Node(Room):
     """What the scheduler knows about one node."""
 
     __slots__ = (
-        "address", "ahead", "backlog", "boot", "codes", "down_at", "dropped_at", "ends", "free", "heard", "held", "holding", "is_stale",
-        "kinds", "knows", "label_set", "labels", "lanes", "leaves", "moved_at", "name", "pace", "peer", "pid", "planned", "queue", "queued",
-        "recalled_at", "running", "sent", "speed", "state", "step", "units", "up_at",
+        "address", "ahead", "backlog", "boot", "codes", "down_at", "dropped_at", "ends", "fault", "free", "heard", "held", "holding",
+        "is_stale", "kinds", "knows", "label_set", "labels", "lanes", "leaves", "moved_at", "name", "pace", "peer", "pid", "planned",
+        "queue", "queued", "recalled_at", "running", "sent", "speed", "state", "step", "units", "up_at",
     )
 
     def __init__(self, peer: PeerId, hello: Hello, now: float, zero_cost_per_cpu: int) -> None:
@@ -43,8 +43,9 @@ class Node(Room):
         cpus = -(-dict(hello.capacity).get("cpu", 0) // SCALE)
         places = max(1, zero_cost_per_cpu * max(1, cpus)) * COROUTINES_PER_PLACE    # for tasks that cost nothing
         super().__init__({**dict(hello.capacity), "": places})
-        self.state = "ready"                    # "ready" | "suspect": silent | "draining": these two get no new work
+        self.state = "ready"                    # "ready" | "suspect": silent | "draining" | "faulty": these three get no new work
         self.leaves = False                     # it drains, whether or not it is heard just now
+        self.fault = ""                         # why nothing can run there now, as it says itself
         self.heard = now                        # when it last said anything
         self.dropped_at: float | None = None    # since when its connection is broken
         self.free: Amounts = hello.capacity     # what it said is free, for people
@@ -74,6 +75,10 @@ class Node(Room):
         self.pace = Speed()                     # what its speed is learned by; `speed` is its value
         self.speed = 1.0                        # a task of one usual second takes 1/speed here
         self.step = 0                           # of the scale of speeds, by which nodes are grouped
+
+    def standing(self) -> str:
+        """Its state while it is heard."""
+        return "draining" if self.leaves else "faulty" if self.fault else "ready"
 
     def can_run(self, shape: Shape) -> bool:
         """Whether it could run such a task, at one of its costs, when it ran nothing else."""

@@ -7,6 +7,7 @@ from handoff.scheduler import draining, twins
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
 from handoff.scheduler.runs import AHEAD, Run
+from handoff.scheduler.waiting import see_what_is_unmet
 
 WORTH_ROUND_TRIPS = 4.0     # less backlog than this is worked off before the tasks could arrive elsewhere
 PAUSE_ROUND_TRIPS = 50.0    # between two recalls from one node: what comes back to it must not go to and fro
@@ -111,7 +112,7 @@ def _moving(ledger: Ledger, run: Run, task: int, idle: list[Node]) -> float:
     return min(sum([nbytes / rate(home, node.peer) for nbytes, home in parts if home != node.peer]) for node in idle[:IDLE_MAX])
 
 
-def take_back(ledger: Ledger, node: Node, recalled: Recalled) -> None:
+def take_back(ledger: Ledger, now: float, node: Node, recalled: Recalled) -> None:
     """A node gives these back: they are planned anew."""
     run = ledger.runs.get(recalled.run)
     if run is None:
@@ -126,9 +127,11 @@ def take_back(ledger: Ledger, node: Node, recalled: Recalled) -> None:
             ledger.unplan(run, task)
             back.append(task)
     for task in back:
-        if node.leaves:
+        if node.leaves or node.fault:
             draining.unbind(ledger, run, task)
         ledger.consider(run, task)
+    if node.fault:
+        see_what_is_unmet(ledger, now, run)
     ledger.touch(run)
 
 

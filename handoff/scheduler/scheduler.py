@@ -29,7 +29,7 @@ from handoff.messages import (
     Unreachable,
 )
 from handoff.resources import Amounts
-from handoff.scheduler import draining, following, lifetimes, losses, retries, speculation, twins
+from handoff.scheduler import draining, faults, following, lifetimes, losses, retries, speculation, twins
 from handoff.scheduler.allocator import Allocator, Desk
 from handoff.scheduler.answers import answer
 from handoff.scheduler.clients import Client
@@ -146,6 +146,7 @@ class Scheduler:
                     self.ledger.touch(run)
             case Alive():
                 node.free, node.running, node.queued = message.free, message.running, message.queued
+                faults.hear(self.ledger, now, node, message.fault)
                 if node.ahead:     # what takes longer than it should holds up the rest, and nobody else would say so
                     node.note_change()
                     self.ledger.is_changed = True
@@ -155,7 +156,7 @@ class Scheduler:
             case Failed():
                 self._fail_attempt(now, node, message)
             case Recalled():
-                take_back(self.ledger, node, message)
+                take_back(self.ledger, now, node, message)
             case Unreachable():
                 run = self.ledger.runs.get(message.run)
                 failed = losses.unreachable(self.ledger, now, node, message)
@@ -186,7 +187,7 @@ class Scheduler:
         task = failed.task
         kind, tried = run.kinds[run.kind[task]], run.tried(task)
         self.ledger.unplan(run, task)
-        if node.leaves:
+        if node.leaves or node.fault:
             draining.unbind(self.ledger, run, task)
         may_again = retries.count_failure(run, kind, failed, self.settings)
         if not may_again:
@@ -280,7 +281,7 @@ class Scheduler:
     def _hear(self, now: float, node: Node) -> None:
         node.heard = now
         if node.state == "suspect" and node.dropped_at is None:
-            node.state = "draining" if node.leaves else "ready"
+            node.state = node.standing()
             self.ledger.is_changed = self.ledger.is_regrouped = True
             self._silence.heard(now)
 

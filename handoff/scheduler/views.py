@@ -134,7 +134,7 @@ def waits_for(ledger: Ledger, run: Run) -> str:
         return run.unmet
     open_nodes = [node for node in ledger.nodes.values() if node.state == "ready"]
     if not open_nodes:
-        silent = ", ".join(repr(node.name) for node in ledger.nodes.values() if not node.leaves)
+        silent = ", ".join(repr(node.name) for node in ledger.nodes.values() if not (node.leaves or node.fault))
         return f"waits for a node: {silent} can't be heard" if silent else "waits for a node to join"
     ready = run.state.find(READY)
     if ready >= 0:

@@ -44,13 +44,14 @@ def _obstacle(ledger: Ledger, run: Run, only: int | None = None) -> Obstacle | N
     kinds = sorted({run.program_kind(index) for index, left in enumerate(run.left) if left})
     if only is not None:
         kinds = [only] if only in kinds else []
-    staying, leaving = list(ledger.nodes.values()), []
-    if ledger.leaving:   # what is planned on a node that leaves ends there: only what is not planned yet needs another
+    staying, away = list(ledger.nodes.values()), []
+    if ledger.leaving or any(node.fault for node in staying):
+        # What is planned on a node that leaves ends there: only what is not planned yet needs another.
         open_kinds = {run.program_kind(run.kind[task]) for task in run.tasks_in(WAITING, READY, DELAYED)}
         kinds = [index for index in kinds if index in open_kinds]
-        leaving = [node.name for node in staying if node.leaves]
-        staying = [node for node in staying if not node.leaves]
-    return obstacle(run.program, kinds, staying, ledger.cluster, leaving)
+        away = [node for node in staying if node.leaves or node.fault]
+        staying = [node for node in staying if not (node.leaves or node.fault)]
+    return obstacle(run.program, kinds, staying, ledger.cluster, away)
 
 
 def give_up_waiting(ledger: Ledger, now: float, run: Run) -> None:
