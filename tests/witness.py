@@ -118,8 +118,13 @@ def await_free(client: handoff.Client, seconds: float = PATIENCE_SECONDS) -> Non
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    """All processes below a daemon."""
-    return psutil.Process(pid).children(recursive=True)
+    """All processes below a daemon, but for the shell that ends what they started if it is killed."""
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.name() != "sh":
+                found.append(process)
+    return found
 
 
 def values_on(pid: int) -> int:

@@ -17,6 +17,7 @@ from handoff.ids import NOBODY, PeerId, RunId, WorkerId
 from handoff.loop import this_turn
 from handoff.node.events import Broke, CancelTask, Execute, Finished, HandedBack, Started, WorkerGone, WorkerLoaded, WorkerReady
 from handoff.node.given import GivenBatch, GivenWorker, distinct, is_async
+from handoff.node.last_will import LastWill
 from handoff.node.phrases import (
     BATCH,
     BROKE,
@@ -72,6 +73,7 @@ class WorkerPool:
         self._environment = worker_environment(environment)
         self._devices = devices                  # what CUDA calls each GPU of this node
         self._workers: dict[WorkerId, GivenWorker] = {}
+        self._will = LastWill()
         self._closing = False
         self._empty = asyncio.Event()
         self._turn = this_turn()
@@ -97,6 +99,7 @@ class WorkerPool:
                 self._environment,
                 heard=lambda frames: self._heard(name, worker, frames),
                 gone=lambda reason: self._gone(name, worker, reason),
+                will=self._will,
             )
         except OSError as error:
             loop.call_soon(self._emit, WorkerGone(name, f"could not be started: {error}", (), wrote=""))
@@ -368,6 +371,7 @@ class WorkerPool:
         if self._workers:
             await self._end_workers()
         self._pipes.close()
+        self._will.close()
 
     async def _end_workers(self) -> None:
         for worker in self._workers.values():

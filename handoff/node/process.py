@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from handoff.loop import this_turn
+from handoff.node.last_will import LastWill
 from handoff.node.phrases import CUDA_BROKEN_STATUS, MARKER_BYTES
 from handoff.node.pipe import Frame, NodePipe
 from handoff.node.pipes import Pipes
@@ -34,8 +35,9 @@ class WorkerProcess:
         environment: Mapping[str, str],
         heard: Callable[[list[Frame]], None],
         gone: Callable[[str], None],
+        will: LastWill,
     ) -> None:
-        self._loop, self._gone = loop, gone
+        self._loop, self._gone, self._will = loop, gone, will
         self._kill_reason: str | None = None
         self._over = False
         marker = os.memfd_create("handoff-marker", os.MFD_CLOEXEC)
@@ -65,6 +67,7 @@ class WorkerProcess:
             os.close(log)
             os.close(marker)
         self.pid = self._process.pid
+        will.add(self.pid)
         self.pipe = NodePipe(ours, loop, pipes, heard, self._pipe_ended)
         self._exit_fd = _watch(self.pid)
         if self._exit_fd is not None:
@@ -135,6 +138,7 @@ class WorkerProcess:
                 pass
             self.pipe.close()
             self._signal_group()  # what it started goes with it
+            self._will.remove(self.pid)
             status = self._process.wait()
             was_killed = self._kill_reason is not None and status < 0   # else it had ended by itself before the signal came
             self._gone(f"killed: {self._kill_reason}" if was_killed else ended(status))
