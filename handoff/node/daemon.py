@@ -22,6 +22,7 @@ from handoff.node.brain import NodeBrain
 from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Execute, HandBack, Kill, Look, Spawn, Stream, Welcomed, WorkerGone
 from handoff.node.exchange import Exchange
 from handoff.node.gpus import Gpu, gpus_of
+from handoff.node.memory import Memory
 from handoff.node.pool import WorkerPool
 from handoff.node.store import ResultStore
 from handoff.node.tracker import ResourceTracker
@@ -86,6 +87,7 @@ class Daemon:
             here=lambda: self._name,
             devices=[gpu.device for gpu in self._gpus],
             settings=self._settings.node,
+            memory=Memory(self._store, self._capacity),
             environment=self._environment,
         )
         self._exchange = Exchange(self._identity, self._settings.wire, self._hello, self._store, self._driver.post)

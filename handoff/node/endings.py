@@ -149,7 +149,7 @@ class Endings:
         self._crew.gone(now, worker, event.reason, event.wrote)
         if was_killed:
             return
-        running = dict.fromkeys(event.running)
+        running, memory = dict.fromkeys(event.running), event.memory and f"; {event.memory}"
         if not running and not worker.is_asyncio and event.wrote is None:   # else it had looked at nothing yet
             self._suspect(batches, running)
         for run, task in running:   # what is to blame is told first: where it ends the run, that is why
@@ -160,7 +160,7 @@ class Endings:
                 if _is_stale(table, task, batch):
                     self._requeue(table, task)
                 else:
-                    self._crash(table, task, f"the worker process that ran {_name(table, task)} died: {event.reason}")
+                    self._crash(table, task, f"the worker process that ran {_name(table, task)} died: {event.reason}{memory}")
         self._strip(batches, event.reason, None if event.is_garbled else running)
 
     def _suspect(self, batches: dict[Batch, None], running: dict[tuple[RunId, int], None]) -> None:

@@ -42,6 +42,7 @@ class WorkerGone:
     running: tuple[tuple[RunId, int], ...]
     is_garbled: bool = False                  # some of what it said made no sense: it may have finished more than is known
     wrote: str | None = None                  # what it wrote, if it ended as it started, before it looked at what it has; else None
+    memory: str = ""                          # what is to be said of this node's memory, where that may be why
 
 
 @record

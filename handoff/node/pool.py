@@ -18,6 +18,7 @@ from handoff.loop import this_turn
 from handoff.node.events import Broke, CancelTask, Execute, Finished, HandedBack, Started, WorkerGone, WorkerLoaded, WorkerReady
 from handoff.node.given import GivenBatch, GivenWorker, distinct, is_async
 from handoff.node.last_will import LastWill
+from handoff.node.memory import Memory
 from handoff.node.phrases import (
     BATCH,
     BROKE,
@@ -35,7 +36,7 @@ from handoff.node.phrases import (
 )
 from handoff.node.pipe import FDS_MAX, Frame, frame
 from handoff.node.pipes import Pipes
-from handoff.node.process import WorkerProcess, raise_file_limit, worker_environment
+from handoff.node.process import KILLED, WorkerProcess, raise_file_limit, worker_environment
 from handoff.node.shared_memory import SharedValue, adopt
 from handoff.node.store import ResultStore, Value
 from handoff.program import Form
@@ -67,12 +68,14 @@ class WorkerPool:
         settings: NodeSettings,
         environment: Mapping[str, str] | None = None,
         devices: Sequence[str] = (),
+        memory: Memory | None = None,
     ) -> None:
         self._store, self._codes, self._emit, self._output = store, codes, emit, output
         self._name_of, self._here, self._settings = name_of, here, settings
         self._environment = worker_environment(environment)
         self._devices = devices                  # what CUDA calls each GPU of this node
         self._workers: dict[WorkerId, GivenWorker] = {}
+        self._memory = memory
         self._will = LastWill()
         self._closing = False
         self._empty = asyncio.Event()
@@ -307,6 +310,8 @@ class WorkerPool:
             raise ProtocolError("a task broke twice")
         if not all(type(each) is str for each in (cause, kind, text, traceback)) or type(body) is not bytes:
             raise ProtocolError("it described a failure in something other than text")  # others would refuse to hear it from us
+        if kind.endswith("MemoryError") and self._memory is not None:
+            text = f"{text}; {self._memory.told()}" if text else self._memory.told()
         batch.open[index] = 0
         worker.settle(number, batch, 1)
         self._emit(Broke(name, batch.run, batch.tasks[index], batch.attempts[index], cause, kind, text, traceback, float(seconds), body))
@@ -363,7 +368,10 @@ class WorkerPool:
             # What it finished last may still be marked when it died between two tasks: that one is not to blame.
             if batch is not None and index < len(batch.tasks) and batch.open[index]:
                 running.append((batch.run, batch.tasks[index]))
-        self._emit(WorkerGone(name, reason, tuple(running), worker.process.pipe.is_garbled, worker.process.last_words()))
+        self._emit(WorkerGone(
+            name, reason, tuple(running), worker.process.pipe.is_garbled, worker.process.last_words(),
+            self._memory.after_kill() if self._memory is not None and reason == KILLED else "",
+        ))
 
     async def close(self) -> None:
         """End all workers. Idle ones end by themselves when their pipe closes; nothing is left behind."""

@@ -109,6 +109,20 @@ def cgroup_limits(root: Path = Path("/")) -> Limits:
     return Limits(min(cpus, default=None), min(memory, default=None))
 
 
+def out_of_memory_kills(root: Path = Path("/")) -> int:
+    """How many processes the kernel has killed in this control group since memory ran out; on the machine, where no group is counted."""
+    for version, directory in _cgroup_directories(root):
+        found = _counter(directory / ("memory.events" if version == 2 else "memory.oom_control"))
+        if found is not None:
+            return found
+    return _counter(root / "proc/vmstat") or 0
+
+
+def _counter(path: Path) -> int | None:
+    lines = [line.split() for line in _read(path).splitlines()]
+    return next((int(line[1]) for line in lines if len(line) == 2 and line[0] == "oom_kill" and line[1].isdecimal()), None)
+
+
 def _cgroup_directories(root: Path) -> Iterator[tuple[int, Path]]:
     """Every directory with limits for this process, innermost first, for each hierarchy that matters."""
     groups: dict[str, str] = {}   # controller ("" for version 2) -> the group's path, as the kernel names it

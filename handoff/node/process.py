@@ -21,6 +21,7 @@ from handoff.node.phrases import CUDA_BROKEN_STATUS, MARKER_BYTES
 from handoff.node.pipe import Frame, NodePipe
 from handoff.node.pipes import Pipes
 
+KILLED = "killed by SIGKILL (out of memory, if nobody killed it by hand)"
 WROTE_BYTES_MAX = 4096     # of what a worker wrote that ended as it started: its last words say why
 FILES_MAX = 65_536  # each large value on a node is an open file; the usual soft limit of 1,024 is soon reached
 
@@ -156,7 +157,7 @@ def ended(status: int) -> str:
         name = signal.Signals(-status).name
     except ValueError:
         name = f"signal {-status}"
-    return f"killed by {name}" + (" (out of memory, if nobody killed it by hand)" if status == -signal.SIGKILL else "")
+    return KILLED if status == -signal.SIGKILL else f"killed by {name}"
 
 
 def worker_environment(environment: Mapping[str, str] | None) -> dict[str, str]:

@@ -46,6 +46,11 @@ class ResultStore:
         values = self._runs.get(run)
         return None if values is None else values.get(task)
 
+    @property
+    def count(self) -> int:
+        """How many values are here."""
+        return sum(map(len, self._runs.values()))
+
     def size(self, run: RunId, task: int) -> int:
         """How many bytes a value has; KeyError when it is not here."""
         return len(self._runs[run][task])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from handoff.node import probe
-from handoff.node.probe import Detected, Limits, cgroup_limits, detect, kind_of, physical_cores, visible_gpus
+from handoff.node.probe import Detected, Limits, cgroup_limits, detect, kind_of, out_of_memory_kills, physical_cores, visible_gpus
 from handoff.resources import plain
 
 V2 = "29 23 0:26 {root} /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
@@ -24,6 +24,20 @@ def machine(root: Path, cgroup: str, mountinfo: str, files: dict[str, str]) -> P
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     return root
+
+
+def test_what_the_kernel_killed_is_counted(tmp_path: Path) -> None:
+    """In the innermost group that has a counter, in either version; on the whole machine where none has."""
+    assert out_of_memory_kills(tmp_path / "none") == 0
+    for name, (mountinfo, file) in {"two": (V2, "memory.events"), "one": (V1, "memory/memory.oom_control")}.items():
+        root = machine(tmp_path / name, "0::/a/b\n" if name == "two" else "5:memory:/a/b\n", mountinfo.format(root="/"), {
+            "proc/vmstat": "oom_kill 9\n",
+        })
+        assert out_of_memory_kills(root) == 9
+        inner = root / "sys/fs/cgroup" / Path(file).parent / "a/b" / Path(file).name
+        inner.parent.mkdir(parents=True)
+        inner.write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
+        assert out_of_memory_kills(root) == 3
 
 
 def test_no_control_groups_mean_no_limits(tmp_path: Path) -> None:
