@@ -221,7 +221,7 @@ class Scheduler:
             case Cancel(number, reason):
                 run = ledger.runs.get(number)
                 if run is not None:
-                    text = f"the run was cancelled: {reason}" if reason else "the run was cancelled"
+                    text = f"the run was {reason if reason.startswith('cancelled') else f'cancelled: {reason}' if reason else 'cancelled'}"
                     fail(ledger, now, run, RunFailed(number, "RunCancelled", text))
             case Missing(number, tasks):
                 run = ledger.runs.get(number)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from handoff.client.explanation import explanation_of
+from handoff.client.events import Failure
+from handoff.client.explanation import explanation_of, unexplained
+from handoff.errors import ExecutionError
 
 ANSWER: dict[str, Any] = {"state": "ready", "node": "", "candidates": [], "started": 0.0, "seconds": 1.0, "attempt": 0, "now": 2.0}
 
@@ -46,3 +49,12 @@ def test_a_better_node_is_named_with_the_one_that_is_spared(spared: str, text: s
     """It would not be done first there, if it could have the other one."""
     state: Any = None
     assert explanation_of(state, "f", {**ANSWER, "reasons": [["better", "b", "cpu (1 needed, 0 free)", 4.0, spared]]}).reasons == [text]
+
+
+def test_a_function_of_a_run_that_was_cut_off_is_told_how_that_ended() -> None:
+    """The coordinator keeps nothing of such a run, but its client knows why it ended, and by which function."""
+    failure = Failure("FunctionFailed", "work failed on node 'n1'", 1)
+    state: Any = SimpleNamespace(run=7, graph=SimpleNamespace(dag_id="dag"), failure=failure, name_of="ab".__getitem__)
+    assert str(unexplained(state, "a", ExecutionError("run 7 is over (failed)"))) == (
+        "'a' can't be explained: run 7 of 'dag' ended without a result (FunctionFailed: function 'b': work failed on node 'n1'), "
+        "and of such a run nothing is kept; ask while it runs")

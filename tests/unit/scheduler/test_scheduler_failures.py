@@ -484,3 +484,15 @@ def test_a_detached_run_that_fails_while_its_client_may_come_back_tells_who_atta
     assert [failed.code for failed in cluster.told(RunFailed, "other")] == ["FunctionFailed"]
     cluster.hear("other", Ask(9, "timeline", run))
     assert [refused.text for refused in cluster.told(Refused, "other")] == [f"run {run} is over (failed), and nothing else of it is kept"]
+
+
+@pytest.mark.parametrize(("reason", "text"), [
+    ("", "the run was cancelled"), ("cancelled by its client", "the run was cancelled by its client"),
+    ("node 'n1' is out of reach", "the run was cancelled: node 'n1' is out of reach"),
+])
+def test_a_cancelled_run_says_so_once(reason: str, text: str) -> None:
+    """With who did it, or why."""
+    cluster = Cluster().client().join("n1")
+    run = cluster.submit(many(1))
+    cluster.hear("client", Cancel(run, reason))
+    assert [failed.text for failed in cluster.told(RunFailed)] == [text]
