@@ -106,8 +106,8 @@ class ClientBrain:
         submit = event.submit
         table = self._tables[submit.token] = Table(
             submit.token, forget=event.forget, detached=submit.detach, values_only=submit.values_only, born=self._reach.moment())
-        if self._absence.why:
-            self._fail(table, events.Failure("ConnectionLost", self._absence.why))
+        if why := self._absence.why_not(submit):
+            self._fail(table, events.Failure("ConnectionLost", why))
         else:
             table.expect_program(submit.program)
             self._effects += self._absence.asked(submit)
@@ -120,7 +120,7 @@ class ClientBrain:
             self._say(COORDINATOR, messages.Ask(token, "attach", run))
 
     def _ask(self, question: messages.Ask | messages.Drain, of: int | None) -> None:
-        table, why = self._tables.get(of) if of is not None else None, self._absence.why
+        table, why = self._tables.get(of) if of is not None else None, self._absence.why_not(question)
         if of is not None and (table is None or table.run is None):   # now its number may be that of another run
             why = f"the coordinator that knew this run is gone: {RESTARTED}"
         if why:

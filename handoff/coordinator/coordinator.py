@@ -22,7 +22,7 @@ from handoff.ids import PeerId
 from handoff.log import log
 from handoff.loop import Driver
 from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick, Unsaid
-from handoff.messages import PROTOCOL, Hello, Message, Refused, Submit
+from handoff.messages import PROTOCOL, Forget, Hello, Message, Refused, Submit
 from handoff.resources import Amounts, describe
 from handoff.scheduler import learned
 from handoff.scheduler.allocator import Allocator
@@ -200,6 +200,8 @@ class Coordinator:
                 log.info("peer.resumed", peer=peer, name=self._here[peer].name)
             case Received(peer, Submit() as submit):
                 self._runs.asked(peer, submit, self._here[peer].name if peer in self._here else "")
+            case Received(_, Forget(run)):
+                self._runs.forgotten(run)
         self._driver.post(event)
 
     def _perform(self, effect: Any) -> None:

@@ -39,6 +39,10 @@ class RunLog:
                 say = log.debug if is_call and code == "RunCancelled" else log.warning
                 say("run.failed", run=run, error=code, text=message.text, node=message.node, attempt=message.attempt)
 
+    def forgotten(self, run: RunId) -> None:
+        """Its client wants nothing more of it, and is told nothing more: it may not be over."""
+        self._calls.pop(run, None)
+
     def left(self, peer: PeerId) -> None:
         """A client is gone: it is told nothing more."""
         for asked in [asked for asked in self._asked if asked[0] == peer]:

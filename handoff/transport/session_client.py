@@ -174,6 +174,8 @@ class SessionClient:
         pause = self._settings.reconnect_seconds
         while True:
             await asyncio.sleep(pause)
+            if self._link is not None:     # a call from before we began anew was answered: we are in
+                return
             pause = min(2 * pause, self._settings.reconnect_seconds_max)
             try:
                 await self._dial(self._settings)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from test_client_brain import Bench, of, program, sent
 
-from handoff.client import events
+from handoff.client import absence, events
 from handoff.greetings import STOPS
 from handoff.ids import COORDINATOR, PeerId, RunId
 from handoff.machine import Close, Dropped, Ended, Lost, Resumed, Send
@@ -92,3 +93,22 @@ def test_a_coordinator_that_leaves_for_good_is_not_waited_for() -> None:
     bench = Bench().running()
     assert of(bench.tell(Lost(COORDINATOR, "its cluster ends")), events.RunOver)
     assert of(start(bench, 2), events.RunOver)[0].failure.text == "the coordinator is gone: its cluster ends (it)"
+
+
+def test_what_waits_for_a_coordinator_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many requests, and so many bytes of them; what comes then fails at once, and says why. The others are said when it is back."""
+    monkeypatch.setattr(absence, "HELD_MAX", 3)
+    monkeypatch.setattr(absence, "HELD_BYTES_MAX", 1000)
+    bench = Bench()
+    bench.tell(Dropped(COORDINATOR))
+    assert start(bench, 1) == []
+    large = bench.tell(events.Start(Submit(2, "dag", program([True]), body=(bytes(600), bytes(600)))))
+    assert "all that may wait for it waits: 1 requests" in of(large, events.RunOver)[0].failure.text
+    assert start(bench, 3) == [] and bench.tell(events.Question(Ask(4, "nodes"))) == []
+    assert of(start(bench, 5), events.RunOver)[0].failure.code == "ConnectionLost"
+    assert of(bench.tell(events.Question(Ask(6, "nodes"))), events.Unanswered)[0].token == 6
+
+    effects = bench.tell(Resumed(COORDINATOR))
+    assert [each.message.token for each in of(effects, Send)] == [1, 3, 4]
+    bench.tell(Dropped(COORDINATOR))
+    assert [start(bench, token) for token in (7, 8, 9)] == [[], [], []]

@@ -77,3 +77,13 @@ def test_nothing_is_kept_of_clients_that_are_gone(told: pytest.LogCaptureFixture
     runs.left(ME)
     said(runs, Accepted(2, RunId(2)))
     assert events(told) == [] and not runs._asked and not runs._calls
+
+
+def test_nothing_is_kept_of_a_call_that_its_client_let_go_of(told: pytest.LogCaptureFixture) -> None:
+    """It is told nothing more of it: neither that it is done nor that it failed."""
+    runs = RunLog()
+    for token in range(100):
+        submitted(runs, token, is_call=True)
+        said(runs, Accepted(token, RunId(token + 1)))
+        runs.forgotten(RunId(token + 1))
+    assert not runs._calls and not runs._asked
