@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from handoff.cli.options import AsJson, Coordinator, SecretFile, connected, table, write_json, write_table
+from handoff.client.nodes import RunInfo
 from handoff.errors import ConfigError
 
 GOING_ON = ("running", "waiting")   # the states of runs that are not over
@@ -42,7 +43,7 @@ def status(
     secret_file: SecretFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the runs of a cluster, and how far they are.
+    """Show the runs of a cluster, and how far they are; single calls of one client, where they are several, in one line for each state.
 
     \b
     Example:
@@ -59,9 +60,12 @@ def status(
         write_json([asdict(each) for each in found])
         return
     made = table("run#", "name", "state", "done#", "total#", "seconds#", "client", "waits for")
-    for each in found:
+    for runs in _gathered(found):
+        first, last = runs[0], runs[-1]
+        number = f"{first.run}-{last.run}" if len(runs) > 1 else str(first.run)
         made.add_row(
-            str(each.run), each.name, each.state, str(each.done), str(each.total), f"{each.seconds:.1f}", each.client, each.waits_for)
+            number, _name(runs), first.state, str(sum(each.done for each in runs)), str(sum(each.total for each in runs)),
+            f"{max(each.seconds for each in runs):.1f}", first.client, next((each.waits_for for each in runs if each.waits_for), ""))
     write_table(made)
 
 
@@ -105,6 +109,22 @@ def drain(
         client.drain(name, seconds)
     limit = f"after {seconds:g} s" if seconds is not None else "after the coordinator's scheduler.drain_seconds"
     typer.echo(f"node {name!r} drains; it leaves when no run needs it or its results any more, or {limit}")
+
+
+def _gathered(found: list[RunInfo]) -> list[list[RunInfo]]:
+    """What is shown in one line: a run, or all single calls of one client in one state, where the first of them is."""
+    lines: dict[tuple[object, ...], list[RunInfo]] = {}
+    for each in found:
+        lines.setdefault((each.client, each.state) if each.is_call else (each.run,), []).append(each)
+    return list(lines.values())
+
+
+def _name(runs: list[RunInfo]) -> str:
+    """Of one line."""
+    if len(runs) == 1:
+        return runs[0].name
+    names = dict.fromkeys(each.name for each in runs)
+    return f"{len(runs):,} calls" + (f" of {next(iter(names))}" if len(names) == 1 else "")
 
 
 def _no_run(run: int, present: list[int]) -> ConfigError:

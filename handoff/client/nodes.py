@@ -38,6 +38,7 @@ class RunInfo:
     client: str = ""
     seconds: float = 0.0
     waits_for: str = ""                # why nothing of it runs now, if nothing does
+    is_call: bool = False              # a single call, of which there may be thousands
 
 
 def node_info(data: Mapping[str, Any]) -> NodeInfo:
@@ -56,6 +57,7 @@ def run_info(data: Mapping[str, Any]) -> RunInfo:
     return RunInfo(
         run=data["run"], name=data.get("name", ""), state=data.get("state", ""), done=data.get("done", 0), total=data.get("total", 0),
         client=str(data.get("client", "")), seconds=data.get("seconds", 0.0), waits_for=str(data.get("waits_for", "")),
+        is_call=bool(data.get("is_call", False)),
     )
 
 

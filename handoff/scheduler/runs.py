@@ -51,6 +51,7 @@ class Run:
         self.program = program
         self.name = submit.name
         self.client = client                  # None: it left, and the run goes on without
+        self.whose = ""                       # ... and this was its name
         self.token = submit.token
         self.values_only = submit.values_only
         self.detach = submit.detach

@@ -335,7 +335,7 @@ class Scheduler:
         ledger.client_knows.pop(peer, None)
         for number in list(client.runs):
             run = ledger.runs[number]
-            run.client = None
+            run.client, run.whose = None, client.name
             run.placed = set()
             if not run.detach:
                 end(self.ledger, now, run, "done" if run.is_over else "cancelled")

@@ -48,7 +48,8 @@ def run_line(ledger: Ledger, run: Run, now: float, state: str = "") -> dict[str,
     return {
         "run": run.run, "name": run.name, "state": state or state_of(run), "done": done, "total": total,
         "running": 0 if run.is_over else planned,
-        "client": client.name if client else "", "seconds": run.seconds_total if run.is_over else now - run.submitted,
+        "client": client.name if client else run.whose if state else "", "is_call": run.values_only,
+        "seconds": run.seconds_total if run.is_over else now - run.submitted,
         "waits_for": "" if state else waits_for(ledger, run),
     }
 

@@ -436,6 +436,23 @@ def test_runs_are_listed(said: Any) -> None:
 
 
 @pytest.mark.usefixtures("fake_cluster")
+def test_single_calls_of_a_client_are_one_line(said: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each state, where the first of them is; as JSON, and asked for by number, each is told by itself."""
+    calls = [RunInfo(number, "f", "done" if number < 900 else "running", number < 900, 1, "me", number / 100, is_call=True)
+             for number in range(10, 1000)]
+    others = [RunInfo(5, "graph", "done", 2, 2, "me"), RunInfo(1001, "g", "waiting", 0, 1, "you", waits_for="a node", is_call=True)]
+    monkeypatch.setattr(FakeClient, "runs", lambda client: [others[0], *calls, others[1]])
+    assert [line.split() for line in said("status")[1].splitlines()[1:]] == [
+        ["5", "graph", "done", "2", "2", "0.0", "me"],
+        ["10-899", "890", "calls", "of", "f", "done", "890", "890", "9.0", "me"],
+        ["900-999", "100", "calls", "of", "f", "running", "0", "100", "10.0", "me"],
+        ["1001", "g", "waiting", "0", "1", "0.0", "you", "a", "node"],
+    ]
+    assert len(json.loads(said("status", "--json")[1])) == 992
+    assert said("status", "950")[1].splitlines()[1].split()[:2] == ["950", "f"]
+
+
+@pytest.mark.usefixtures("fake_cluster")
 def test_a_run_is_cancelled(said: Any) -> None:
     """By its number; one that is not there is named, and of one that is over its state."""
     assert said("cancel", "3") == (0, "run 3 is cancelled\n", "")

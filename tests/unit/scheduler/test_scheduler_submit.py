@@ -393,3 +393,15 @@ def test_of_detached_runs_that_failed_only_so_much_is_kept(monkeypatch: pytest.M
     for run in runs:
         cluster.hear("late", Forget(run))
     assert not kept.failed and kept._failed_bytes == 0
+
+
+def test_a_run_keeps_the_name_of_a_client_that_is_gone() -> None:
+    """It is over with its client, or later, being detached; who lists the runs is told whose they were, and which were single calls."""
+    cluster = Cluster().client("old").client().join("n1", cpu=4)
+    over, detached = cluster.submit(many(1), client="old", values_only=True), cluster.submit(many(1), client="old", detach=True)
+    cluster.lose("old")
+    cluster.hear("client", Cancel(detached))
+    cluster.hear("client", Ask(9, "runs"))
+    lines = {line["run"]: line for line in cluster.told(Answer)[0].data}
+    assert [(lines[run]["client"], lines[run]["state"], lines[run]["is_call"]) for run in (over, detached)] == [
+        ("old", "cancelled", True), ("old", "cancelled", False)]
