@@ -14,6 +14,7 @@ from handoff.program import Flag
 from handoff.scheduler import following, twins
 from handoff.scheduler.feasible import obstacle
 from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.nodes import FAULT
 from handoff.scheduler.programs import check_program
 from handoff.scheduler.ranks import work_out_ranks
 from handoff.scheduler.ready import Shape
@@ -54,7 +55,7 @@ def judged(
     if refused is not None:
         ledger.codes.release(program.codes)
         return refused
-    return run, found is None and not may_wait and not any(node.fault for node in nodes)
+    return run, found is None and not may_wait and not any(map(FAULT, nodes))
 
 
 def add_run(ledger: Ledger, run: Run, plan: following.Columns | None = None) -> None:

@@ -6,6 +6,7 @@ from array import array
 from bisect import bisect_right, insort
 from collections.abc import Sequence
 from math import inf
+from operator import attrgetter
 
 from handoff.ids import PeerId, RunId
 from handoff.messages import Hello
@@ -21,6 +22,7 @@ QUEUE_WALKED = 64          # of so many tasks planned ahead it is worked out whi
 LANES_MAX = 64             # cores of a node that are told apart
 OVERHEAD_SECONDS = 20e-6   # what even an empty task takes of a node: messages, a queue, a worker's turn
 LINDY = 0.5                # a task that is over its time is expected to take half as long again
+FAULT = attrgetter("fault")    # asked of all nodes with each submission, in one call
 
 
 class Node(Room):

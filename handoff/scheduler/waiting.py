@@ -6,6 +6,7 @@ from handoff.messages import RunFailed
 from handoff.scheduler.endings import fail
 from handoff.scheduler.feasible import OR_WAIT, Obstacle, obstacle
 from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.nodes import FAULT
 from handoff.scheduler.runs import DELAYED, READY, WAITING, Run
 
 WAITED = "; waited "     # what follows it is for who did wait
@@ -45,7 +46,7 @@ def _obstacle(ledger: Ledger, run: Run, only: int | None = None) -> Obstacle | N
     if only is not None:
         kinds = [only] if only in kinds else []
     staying, away = list(ledger.nodes.values()), []
-    if ledger.leaving or any(node.fault for node in staying):
+    if ledger.leaving or any(map(FAULT, staying)):
         # What is planned on a node that leaves ends there: only what is not planned yet needs another.
         open_kinds = {run.program_kind(run.kind[task]) for task in run.tasks_in(WAITING, READY, DELAYED)}
         kinds = [index for index in kinds if index in open_kinds]
