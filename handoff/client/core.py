@@ -171,9 +171,13 @@ class Core:
             return
         self._inbox.append(lambda: function(*args))
         if not self._waking:
-            self._waking = True
-            with contextlib.suppress(RuntimeError):  # the loop closed just now
+            try:
+                self._waking = True
                 self._loop.call_soon_threadsafe(self._take_inbox, context=Context())
+            except BaseException:  # the loop closed just now; or a signal's handler raised, as for Ctrl-C: who calls next must wake the loop
+                self._waking = False
+                if not self._loop.is_closed():
+                    raise
 
     def post(self, event: Any) -> None:
         """Tell the brain, from any thread."""

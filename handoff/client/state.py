@@ -199,8 +199,12 @@ class RunState:
             future = self._fetches.get(task)
             if future is None:
                 future = Awaited(self.core)
-                self._fetches[task] = future
-                self.core.fetch(self.token, task, future)
+                try:
+                    self._fetches[task] = future
+                    self.core.fetch(self.token, task, future)
+                except BaseException:   # interrupted, likewise: nobody may know that it is wanted
+                    self._fetches.pop(task, None)
+                    raise
         if self._block(task) is not None or task in self._values:  # it came in between
             self.core.call(self._fetched, task)
         return future
@@ -233,13 +237,14 @@ class RunState:
         if waiting:
             with self._lock:
                 while waiting:
-                    effect = waiting.popleft()
+                    effect = waiting[0]    # until all of it is taken: a signal's handler may raise in between, as for Ctrl-C
                     body = effect.body
                     view = memoryview(b"".join(body) if isinstance(body, tuple) else body)
                     at = 0
                     for each, size in zip(effect.tasks, effect.sizes, strict=True):
                         packed[each] = bytes(view[at : at + size])  # copied: aligned, and the rest of the message may go
                         at += size
+                    waiting.popleft()
         return packed.get(task)
 
 

@@ -1,0 +1,109 @@
+"""Ctrl-C, or a signal's handler that raises, in the midst of any call: that call is over, and all later ones are as ever."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from types import FrameType, ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from handoff.client import core, state
+from handoff.client.events import Arrived
+from handoff.columns import ints, longs
+from handoff.wire.values import pack_plain
+
+
+class Interrupt(BaseException):
+    """As KeyboardInterrupt, which a test runner would take for its own."""
+
+
+def is_interrupted(at: int, room: ModuleType, call: Callable[[], Any]) -> bool:
+    """Make a call that is interrupted before the line with this number of those that it goes through there; whether it came so far."""
+    left, before = at, sys.gettrace()
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != room.__file__:
+            return None
+        if event == "line":
+            left -= 1
+            if not left:
+                raise Interrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    except Interrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+async def take(turns: list[Callable[[], None]]) -> None:
+    """As the client's loop does."""
+    for turn in turns:
+        turn()
+
+
+def test_who_is_interrupted_does_not_leave_the_loop_asleep() -> None:
+    """Whoever says something next is heard, wherever the one before was interrupted."""
+    at, came_so_far = 0, True
+    while came_so_far:
+        at += 1
+        turns: list[Callable[[], None]] = []
+        loop = SimpleNamespace(call_soon_threadsafe=lambda turn, context: turns.append(turn), is_closed=lambda: False)   # noqa: B023
+        client = core.Core.__new__(core.Core)
+        client.__dict__.update(_closed=False, pid=os.getpid(), _inbox=deque(), _waking=False, _loop=loop)
+        heard: list[str] = []
+        came_so_far = is_interrupted(at, core, lambda: client.call(heard.append, "first"))   # noqa: B023
+        client.call(heard.append, "second")
+        asyncio.run(take(turns))
+        assert heard[-1:] == ["second"], at
+    assert at > 5
+
+
+def run_of_two(fetch: Callable[..., None]) -> state.RunState:
+    """Two functions, without a cluster."""
+    client: Any = SimpleNamespace(pid=os.getpid(), thread=threading.Thread(), fetch=fetch)
+    return state.RunState(client, 1, state.Graph("d", ["a", "b"], [0, 1], {"a": 0, "b": 1}))
+
+
+def test_who_is_interrupted_while_looking_at_a_value_loses_none() -> None:
+    """Of a message with several, all are there for who looks again."""
+    def nothing_is_lost(*_: Any) -> None:
+        raise AssertionError("it was here, and is asked for again")
+
+    values = [pack_plain(number) for number in (10, 11)]
+    at, came_so_far = 0, True
+    while came_so_far:
+        at += 1
+        run = run_of_two(nothing_is_lost)
+        run.arrived(Arrived(1, ints([0, 1]), longs(map(len, values)), b"".join(values)))
+        came_so_far = is_interrupted(at, state, lambda: run.value(0))   # noqa: B023
+        assert [run.value(0), run.value(1)] == [10, 11], at
+    assert at > 10
+
+
+def test_a_large_value_is_asked_for_again_by_who_was_interrupted() -> None:
+    """It was not asked for the first time, and nothing would ever come."""
+    asked: list[int] = []
+
+    def fetch(token: int, task: int, future: Any) -> None:
+        asked.append(task)
+        if len(asked) == 1:
+            raise Interrupt
+
+    run = run_of_two(fetch)
+    run.available([0], [10**7])
+    with pytest.raises(Interrupt):
+        run.fetch(0)
+    run.fetch(0)
+    assert asked == [0, 0]
