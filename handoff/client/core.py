@@ -174,7 +174,7 @@ class Core:
             try:
                 self._waking = True
                 self._loop.call_soon_threadsafe(self._take_inbox, context=Context())
-            except BaseException:  # the loop closed just now; or a signal's handler raised, as for Ctrl-C: who calls next must wake the loop
+            except BaseException:  # the loop closed just now; or a signal's handler raised, as for Ctrl-C: who calls next wakes the loop
                 self._waking = False
                 if not self._loop.is_closed():
                     raise

@@ -26,7 +26,7 @@ class Coordinator(Process):
         self.life = life
         self.sessions = self.acceptor = SessionServer(self, self._heard, stage.boot(), LIVES * life + 1)
         stage.network.listen(self)
-        self._is_overdue = False
+        self._overdue: dict[str, None] = {}
         self.start()
 
     def stop(self) -> None:
@@ -64,16 +64,16 @@ class Coordinator(Process):
                     self.oracles.told(message.run, timeline(self.brain.ledger, self.brain.ledger.runs[message.run], self.clock.now))
                 self.sessions.send(peer, message)
             case Close(peer, reason):
-                if reason == DRAINED and not self._is_overdue:
+                if reason == DRAINED and self.oracles.names[peer] not in self._overdue:
                     self.oracles.departures.end(peer)
                 else:
                     self.oracles.forgotten(peer)
-                self._is_overdue = False
+                    self._overdue.pop(self.oracles.names.get(peer, ""), None)
                 self.sessions.close(peer, reason)
             case Note(_, "node.lost"):
                 self.oracles.attempts.upset()
-            case Note(level, "node.drained"):
-                self._is_overdue = level == "warning"   # said just before it is closed
+            case Note("warning", "node.drained", fields):
+                self._overdue[dict(fields)["node"]] = None   # said just before it, and others beside it, are closed
             case Note():
                 pass  # for people
             case _:

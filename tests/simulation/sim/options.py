@@ -25,6 +25,7 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "late": ("kills", "vanish", "mishaps", "late"),
     "apart": ("apart", "relays", "mishaps"),
     "stragglers": ("stragglers", "joins", "resets"),
+    "failing-stragglers": ("stragglers", "mishaps", "resets"),
     "lost-stragglers": ("stragglers", "kills", "apart", "drains"),
     "drains": ("drains", "joins", "mishaps", "resets"),
     "hasty-drains": ("drains", "hasty", "relays", "kills", "pauses", "resets"),

@@ -202,7 +202,9 @@ class Oracles:
         alone = bool(work.kind.flags & Flag.ALONE)
         sure(replace(work.kind, flags=work.kind.flags & ~Flag.ALONE) == kind, f"{where} runs as {work.kind}, not as {kind}")
         crashes = watch.crashes[work.task]
-        known = alone == (crashes >= 2) or (not alone and watch.losses)  # a node may be lost before it has told of a crash
+        # A crash may be lost with its node, before that has told of it; or another attempt lived, and it did not count.
+        unsaid = watch.losses or self.attempts.is_doubled(work.run, work.task)
+        known = alone == (crashes >= 2) or (not alone and unsaid)
         sure(known, f"{where} runs {'' if alone else 'not '}alone after {crashes} crashes")
         sure(work.inputs == job.inputs[work.task], f"{where} has inputs {work.inputs}, not {job.inputs[work.task]}")
         sure(bytes(work.literal) == job.program.literals[work.task], f"{where} has the literal {work.literal!r}")
@@ -415,6 +417,6 @@ class Oracles:
             case "ResultLost":   # who began it has it, and is gone
                 sure(watch.may_be_unknown is not None and len(job.program.object_tasks) and self.options.has_losses, text)
             case "ExecutionError":
-                sure(watch.may_be_unknown, text)
+                sure(watch.may_be_unknown or job.cancel_after is not None, text)   # cancelled, before somebody else asked for it
             case _:
                 raise Bug(text)

@@ -109,6 +109,8 @@ def let_straggle(lots: Random, job: Job) -> None:
         for kind in job.program.kinds
     ]
     job.submit = replace(job.submit, program=replace(job.program, kinds=tuple(kinds)))
+    for task, mishaps in job.mishaps.items():   # without a timeout nothing would end what hangs
+        job.mishaps[task] = ["exception" if mishap == "hang" else mishap for mishap in mishaps]
     job.straggler_seconds, job.is_fickle = lots.choice(((0.1, 1.0), (1.0, 20.0))), True
 
 
