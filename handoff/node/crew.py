@@ -76,6 +76,7 @@ class Crew:
         self.workers: dict[WorkerId, Worker] = {}
         self.idle: dict[WorkerId, Worker] = {}                 # the last to become idle is the first to get work: its code is warm
         self.asyncio: Worker | None = None
+        self._outgoing: Worker | None = None                   # makes room for that one
         self._living = 0                                       # neither asyncio nor killed
         self._starting = 0                                     # of these, not ready yet
         self._last = 0
@@ -109,7 +110,8 @@ class Crew:
                     self.kill(next(iter(self.idle.values())), "it is bound to GPUs that nobody asks for now")
                 self._spawn(False)
         self._is_short_of_fresh = False
-        if wants_asyncio and self.asyncio is None and not self.fault and not (self._pause and now < self._start_after):
+        may_start = not self.fault and self._outgoing is None and not (self._pause and now < self._start_after)
+        if wants_asyncio and self.asyncio is None and may_start:
             self.asyncio = self._spawn(True)
 
     def _grow(self, now: float, unserved: int, is_worth_it: bool) -> None:
@@ -175,6 +177,10 @@ class Crew:
                 self._bury(now, worker, reason, wrote)
             elif not worker.has_finished:
                 self._mourn(now)
+            if worker.is_asyncio and not worker.is_ready:
+                self._make_room()
+        if worker is self._outgoing:
+            self._outgoing = None
         if worker.claim is not None:
             self._claims.give_back(worker.claim.cost, worker.gpus or ())
             worker.claim = None
@@ -182,6 +188,12 @@ class Crew:
             for batch in worker.batches:
                 self._claims.give_back(batch.lane.cost)
         worker.batches = {}
+
+    def _make_room(self) -> None:
+        """There may be no more processes or descriptors for the asyncio worker: who is idle for longest goes, unless it is always there."""
+        if self.idle and self._living > self.warm:
+            self._outgoing = next(iter(self.idle.values()))
+            self.kill(self._outgoing, "it is idle, and beside it a worker for coroutines could not be started")
 
     def _leave(self, worker: Worker) -> None:
         self.idle.pop(worker.id, None)
