@@ -19,6 +19,7 @@ from handoff.scheduler.runs import AHEAD, HELD, Run
 from handoff.scheduler.speeds import RECENT, Speed
 
 QUEUE_WALKED = 64          # of so many tasks planned ahead it is worked out which core runs which; more are taken as one stream
+SENT_SWEPT = 4096          # tasks that it was given, of a run, from which on those that have ended are swept out
 LANES_MAX = 64             # cores of a node that are told apart
 OVERHEAD_SECONDS = 20e-6   # what even an empty task takes of a node: messages, a queue, a worker's turn
 LINDY = 0.5                # a task that is over its time is expected to take half as long again
@@ -135,11 +136,11 @@ class Node(Room):
     def _lay_out(self, now: float) -> None:
         """The same where nothing is planned ahead: the usual case of long tasks, each on its own cores."""
         self.backlog = 0.0
-        count = len(self.lanes)
+        count, widths = len(self.lanes), self.widths
         taken: list[float] = []
         for end, since, cost in self.ends_of(now):
             until = end if end > now else now + LINDY * (now - since)
-            wide = self.width(cost) * count
+            wide = (widths[cost] if cost in widths else self.width(cost)) * count
             if 0.0 < wide < 1.5:
                 taken.append(until)
             else:
@@ -289,7 +290,7 @@ class Node(Room):
         sent = self.sent.get(run.run)
         if sent is None:
             sent = self.sent[run.run] = array("I")
-        elif len(sent) > 4096 + 4 * self.planned:
+        elif len(sent) > SENT_SWEPT + 4 * self.planned:
             sent = self.sent[run.run] = array("I", self.tasks_of(run))
         sent.extend(tasks)
 

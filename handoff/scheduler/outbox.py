@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from handoff.columns import Blobs
+from handoff.columns import Blobs, Body
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.machine import Close, Note, Send
 from handoff.messages import (
@@ -23,9 +23,10 @@ from handoff.messages import (
     Release,
     Upload,
 )
+from handoff.program import Kind
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.memory import Memory
-from handoff.scheduler.nodes import Node
+from handoff.scheduler.nodes import SENT_SWEPT, Node
 from handoff.scheduler.relays import relays_for
 from handoff.scheduler.runs import Run
 
@@ -33,6 +34,10 @@ RELEASE_SECONDS = 0.02    # so long results are kept that nobody needs any more:
 RELEASES_MAX = 1024       # or until they are so many
 GONE_MAX = 10_000         # dead nodes of which the names are known
 LATER_SECONDS = 0.005     # so long may wait what nobody waits for: the words of several runs then wake their client once
+
+# Columns of which most plans have nothing to say: made once, since a plan of one task is made in half the time without.
+NONE = array("I")
+NO_LITERAL = Blobs(array("I", (0,)), b"")
 
 
 class Outbox:
@@ -177,8 +182,9 @@ class Outbox:
         for (peer, number), abandoned in self.abandons.items():
             if peer in self.nodes:
                 self.send(peer, Abandon(RunId(number), array("I", abandoned), array("I", abandoned.values())))
+        nodes = self.nodes
         for (peer, _), (run, tasks) in self.plans.items():
-            self._send_plan(self.nodes[peer], run, tasks)
+            self._send_plan(nodes[peer], run, tasks)
         for run, tasks in self.uploads.values():
             if run.client is not None:
                 here = [task for task in tasks if run.is_planned(task)]
@@ -201,13 +207,12 @@ class Outbox:
         For what is released may be planned there again in this pass, and must not be dropped when it is made.
         """
         is_due = now >= self.release_at
-        twins = {(node.peer, run.run) for node, run, *_ in self.twins}
-        spoken_of = (self.plans, self.recalls, self.abandons, self.redirects, twins)
-        for key in list(self.releases):
-            if is_due or len(self.releases[key]) >= RELEASES_MAX or any(key in each for each in spoken_of):
-                column = self.releases.pop(key)
-                if key[0] in self.nodes:
-                    self.send(key[0], Release(RunId(key[1]), column))
+        twins = [(node.peer, run.run) for node, run, *_ in self.twins]
+        spoken_of = {*self.plans, *self.recalls, *self.abandons, *self.redirects, *twins} if not is_due else ()
+        for key in [key for key, column in self.releases.items() if is_due or key in spoken_of or len(column) >= RELEASES_MAX]:
+            column = self.releases.pop(key)
+            if key[0] in self.nodes:
+                self.send(key[0], Release(RunId(key[1]), column))
         if is_due or not self.releases:
             self.release_at = float("inf")
         elif self.release_at == float("inf"):
@@ -222,6 +227,9 @@ class Outbox:
             is_news = self.introduce_to_client(run.client, (peer,))
             say = self.say_later if run.values_only and not is_news else self.send
             say(run.client, Placed(run.run, array("I", (peer,))))
+        if count == 1 and not (run.serializes or run.trees or run.choices or run.unbegun):
+            self._send_one(node, run, first)
+            return
         end = first + count
         if tasks[-1] == end - 1 and (count == 1 or tasks == list(range(first, end))):   # one piece of the table: cut it out
             starts = run.literal_starts
@@ -267,10 +275,7 @@ class Outbox:
             if task in run.choices:
                 choices.extend((task, run.choices[task] - 1))
         unbegun = array("I", [each for task in tasks if run.unbegun[task] for each in (task, run.unbegun[task])] if run.unbegun else ())
-        if count == 1:
-            rank_of_it = run.rank[first] if run.rank else run.rank_seconds[kind[0]]
-            urgencies = array("d", (urgency_of_kind[kind[0]] + (rank_of_it if rank_of_it < RANK_MAX else RANK_MAX),))
-        elif run.rank:
+        if run.rank:
             rank = run.rank
             urgencies = array("d", [urgency_of_kind[of] + min(rank[task], RANK_MAX) for task, of in zip(tasks, kind, strict=True)])
         elif len(urgency_of_kind) == 1:
@@ -287,6 +292,53 @@ class Outbox:
             run.run, numbers, attempts, kind, literals, fan_in, inputs, sources, urgencies, targets, tuple(new_kinds), codes,
             NOBODY if run.client is None else run.client, choices,
             run.token if run.values_only and run.client is not None else 0, relays, unbegun, body,
+        ))
+
+    def _send_one(self, node: Node, run: Run, task: int) -> None:
+        """A single task, of which there is nothing special to say: as `_send_plan` does it, without a look at what only several have.
+
+        Long tasks go one by one, each to the node that has just become free; to say it took as long as to decide it.
+        """
+        of, peer, number = run.kind[task], node.peer, run.run
+        numbers = array("I", (task,))
+        sent = node.sent.get(number)
+        if sent is None or len(sent) > SENT_SWEPT:
+            node.note_sent(run, numbers)
+        else:
+            sent.append(task)
+        inputs = sources = NONE
+        count = run.fan_in[task]
+        if count:
+            start, where, knows, is_known = run.starts[task], run.node, node.knows, True
+            inputs = run.inputs[start : start + count]
+            sources = array("I", [where[each] for each in inputs])
+            for each in sources:
+                if each not in knows and each != peer:
+                    is_known = False
+            if not is_known:
+                self._introduce(node, sources)
+        literals = run.literals
+        if literals.data:
+            starts = run.literal_starts
+            literals = Blobs(literals.sizes[task : task + 1], literals.data[starts[task] : starts[task + 1]])
+        else:
+            literals = NO_LITERAL
+        kind = run.kinds[of]
+        rank = run.rank[task] if run.rank else run.rank_seconds[of]
+        urgency = kind.priority * PRIORITY_WEIGHT + (rank if rank < RANK_MAX else RANK_MAX)
+        seen = node.kinds.get(number)
+        new_kinds: tuple[tuple[int, Kind], ...] = ()
+        codes: tuple[tuple[bytes, int], ...] = ()
+        body: Body = b""
+        if seen is None or of not in seen:
+            node.kinds.setdefault(number, set()).add(of)
+            new_kinds = ((of, kind),)
+            codes, body = self.codes.missing(node.codes, kind.codes)
+        client = run.client
+        self.send(peer, Plan(
+            number, numbers, array("I", (run.attempt[task],)), array("I", (of,)), literals, array("I", (count,)), inputs, sources,
+            array("d", (urgency,)), NONE, new_kinds, codes, NOBODY if client is None else client, NONE,
+            run.token if run.values_only and client is not None else 0, NONE, NONE, body,
         ))
 
     def _introduce(self, node: Node, peers: Iterable[int]) -> None:
