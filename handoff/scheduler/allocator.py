@@ -216,8 +216,7 @@ class Desk:
     def head(self, shape: Shape) -> tuple[Run, int] | None:
         """Its most urgent task that still is ready; what is stale is thrown away."""
         runs = self.ledger.runs
-        while len(shape):
-            key = shape.head()
+        while (key := shape.head()) >= 0:
             run, task = runs.get(key >> 32 & LOW), key & LOW
             if run is not None and run.state[task] == READY and run.shapes[run.kind[task]] is shape:
                 return run, task
@@ -288,8 +287,10 @@ class Desk:
 
     def option_of(self, shape: Shape) -> dict[Group | None, Option]:
         """The same by group."""
-        self.options_for(shape)
-        return shape.eligible.option_of
+        eligible = shape.eligible
+        if eligible.options_of != self.ledger.open_version or eligible.wants != self.ledger.ready.wants:
+            self.options_for(shape)
+        return eligible.option_of
 
     def penalty_of(self, shape: Shape, node: Node) -> float:
         """What it costs, as a factor of the time, that the node's scarce resources are left unused."""
@@ -302,10 +303,9 @@ class Desk:
         bytes_on = inputs.bytes_on if inputs is not None else {}
         if len(bytes_on) < 2:
             first: Collection[int] = bytes_on
-        elif most == 1:
-            first = (min(bytes_on, key=lambda peer: (-bytes_on[peer], peer)),)
         else:
-            first = sorted(bytes_on, key=lambda peer: (-bytes_on[peer], peer))[:most]
+            by_bytes = sorted([(-held, peer) for peer, held in bytes_on.items()])
+            first = [peer for _, peer in by_bytes[:most]]
         for peer in dict.fromkeys((*first, *sorted(also))) if also else first:
             node = nodes.get(peer)
             if node is not None and node.state == "ready" and node.group in option_of and self.reserved.get(peer, shape) is shape and (

@@ -21,12 +21,15 @@ NODES_PER_TASK = 12      # so many nodes are looked at for a block in the time i
 
 def is_worth_it(ledger: Ledger, shape: Shape, bound: int | None) -> bool:
     """Whether tasks of this shape are so short, or so unknown, that looking at each by itself would cost more than it brings."""
+    function = shape.function
+    count = function.count
+    if count and function.seconds > ledger.foresight.short:
+        return False    # what is long is not short, whatever its spread: most that are looked at one by one
     size, stack = len(shape), shape.stack
     if bound is not None and size > TURN and len(stack) > TURN and stack[-TURN - 1] >> 64 > bound:
         size = TURN     # then others are more urgent
     if size * NODES_PER_TASK < len(ledger.open_nodes):
         return False    # a block looks at every node, a task by itself at groups of them
-    count = shape.function.count
     if not count:
         return len(shape) >= BLOCK_MIN
     if shape.function.nbytes >= ledger.memory.large:

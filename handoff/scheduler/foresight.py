@@ -44,6 +44,8 @@ class Foresight:
             if told >= 0.0:
                 return told
         function = shape.functions[run.choices.get(task, 0)] if run.choices else shape.function
+        if function.count and not function.is_sized:
+            return function.seconds
         if function.is_sized and run.linked and (run.is_over or not run.missing[task]):   # of a run that rests nothing is missing
             return self.estimates.seconds(function, run.input_bytes(task))
         return self.estimates.seconds(function)

@@ -14,7 +14,7 @@ from handoff.scheduler.allocator import Desk
 from handoff.scheduler.blocks import UNKNOWN_AHEAD
 from handoff.scheduler.bookings import Bookings
 from handoff.scheduler.choices import serve_choices
-from handoff.scheduler.groups import Eligible, Option
+from handoff.scheduler.groups import Eligible, Option, busy_rate, open_again
 from handoff.scheduler.inputs import BETA, Inputs, fetch, inputs_of
 from handoff.scheduler.leaning import leaning_of, may_lean
 from handoff.scheduler.nodes import Node
@@ -82,19 +82,22 @@ class Greedy:
         options = desk.options_for(shape)
         aside: list[int] = []
         ledger, placed, again = desk.ledger, 0, False
-        opened: list[Node | None] | None = None    # per option, a node with room, as long as nothing is placed
+        opened: list[Node | None] | None = None    # per option, a node with room; None: not known
+        given: Node | None = None                  # to which the last one went since then
+        known, is_plain = 0, False                 # the run of the last one, and whether tasks of it wish nothing
         alone = 0                                  # so many of the next are to be looked at by themselves
         turn = TURN if ledger.foresight.is_short(shape) and not ledger.following else 1
         while options and (head := desk.head(shape)) is not None:
             run, task = head
             if (run.max_concurrency and run.room() <= 0) or (shape.cluster and ledger.cluster_room(shape) <= 0):
                 break
-            had_its_turn = placed >= (turn if shape.is_tried else 1)
-            if had_its_turn and ((bound is not None and shape.head() >> 64 > bound) or desk.is_behind(shape)):
+            had_turn = placed >= (turn if shape.is_tried else 1)
+            if had_turn and ((bound is not None and shape.head() >> 64 > bound) or (ledger.ready.is_contended and desk.is_behind(shape))):
                 shape.is_tried = again = True
                 break
-            is_plain = wishes_nothing(run, shape)
-            is_free = is_plain and blocks.takes_what_all_take(ledger, run, task, shape)
+            if run.run != known or run.followed:
+                known, is_plain = run.run, wishes_nothing(run, shape)
+            is_free = is_plain and (not run.fan_in[task] or blocks.takes_what_all_take(ledger, run, task, shape))
             is_front = is_plain and not (is_free or alone) and run.fan_in[task] > 1 and shape.priority >= self._left
             if is_front and homes.is_worth_it(ledger, run, shape):
                 count, alone, wait = homes.place(desk, run, shape, bound)
@@ -110,8 +113,7 @@ class Greedy:
                 continue
             alone -= alone > 0
             if is_free and blocks.is_worth_it(ledger, shape, bound):
-                count = blocks.spread(desk, run, shape, bound)
-                placed += count
+                placed += (count := blocks.spread(desk, run, shape, bound))
                 if not count:
                     if not desk.nodes_with_room(shape, desk.nodes_for(shape)):
                         self._full[shape.eligible] = None
@@ -119,6 +121,9 @@ class Greedy:
                 continue
             if opened is None:
                 opened = [option.open_node(shape.need, desk.reserved, shape) for option in options]
+            elif given is not None:
+                opened = open_again(options, opened, given, shape.need, desk.reserved, shape)
+            given = None
             if not any(opened) and needs_room(ledger, run, task, shape):
                 self._left = max(self._left, shape.priority)
                 self._full[shape.eligible] = None
@@ -127,7 +132,7 @@ class Greedy:
             is_in_turn = not run.followed or following.is_in_turn(now, ledger, run, task)
             became = self._place(now, desk, run, task, shape, options, opened) if is_in_turn else FULL
             if became == PLACED:
-                placed, opened = placed + 1, None
+                placed, given = placed + 1, ledger.nodes[run.node[task]]
             elif became != GONE:
                 aside.append(key)
                 if run.followed and is_in_turn:
@@ -226,7 +231,7 @@ class Greedy:
         best_score, best_start = float("inf"), now
         has_room = False
         is_heavy = inputs is not None and inputs.total > ledger.rates.large and bool(ledger.links.pairs)
-        is_choosy = ledger.memory.leaves_choice(need, inputs, opened if only is None else only)
+        is_choosy = bool(ledger.memory.taken) and ledger.memory.leaves_choice(need, inputs, opened if only is None else only)
         if only is None:
             for option, node in zip(options, opened, strict=True):
                 spent = seconds / option.group.speed * option.penalty
@@ -240,7 +245,7 @@ class Greedy:
                         option.turn(node, len(shape) if shape.function.count or run.told else 0)
                         ledger.plan(now, run, task, node, held=True, usual=seconds)
                         return PLACED
-                    start = node.start_at(need, now)
+                    start = node.start_at(need, now) if node.queue else now
                 elif is_known:
                     node = option.group.least()
                     if node.lanes[0] + behind + spent >= best_score or desk.reserved.get(node.peer, shape) is not shape:
@@ -259,17 +264,19 @@ class Greedy:
                     best, best_score, best_start = node, score, start
         # The nodes that hold inputs: one is enough where moving all of them is nothing beside the task.
         is_little = inputs is not None and (1.0 + BETA) * inputs.total < LITTLE * seconds * ledger.rates.usual
-        peers = lean.peers if lean is not None else ()
-        for node in desk.holders(shape, inputs, peers, 1 if is_little else HOLDERS_MAX) if only is None else only:
+        peers, option_of, looked_at = lean.peers if lean is not None else (), desk.option_of(shape), only
+        if looked_at is None:
+            looked_at = desk.holders(shape, inputs, peers, 1 if is_little else HOLDERS_MAX) if inputs is not None or peers else []
+        for node in looked_at:
             if node is best:
                 continue
             room = node.has_room(need)
             has_room |= room
-            spent = seconds / node.speed * (1.0 if only is not None else desk.penalty_of(shape, node))
+            spent = seconds / node.speed * (1.0 if only is not None else option_of[node.group].penalty)
             if room and is_choosy and node.is_tight(need):
                 continue
             if room:
-                start = node.start_at(need, now)
+                start = node.start_at(need, now) if node.queue else now
             elif node.lanes[0] + behind + spent >= best_score:
                 continue
             else:
@@ -309,14 +316,8 @@ class Greedy:
     def _spill(self, now: float, desk: Desk, shape: Shape, options: list[Option]) -> None:
         """So many wait for better nodes that the last of them had better take what is free: begin with the least urgent."""
         ledger = desk.ledger
-        rate = 0.0
-        for option in options:
-            if option.open_node(shape.need, desk.reserved, shape) is None:
-                group = option.group
-                rate += len(group.members) * group.speed * max(1, int(1.0 / (group.members[0].share(shape.need) or 1.0)))
-        if not rate:
-            return
-        while len(shape):
+        rate = busy_rate(options, shape.need, desk.reserved, shape)
+        while rate and len(shape):
             key = shape.pop_last()
             run, task = ledger.runs.get(key >> 32 & LOW), key & LOW
             if run is None or not desk.is_offered(run, task, shape):
@@ -335,11 +336,10 @@ class Greedy:
     def _ahead(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], only: list[Node] | None,
                inputs: Inputs | None, reach: float, seconds: float) -> int:
         """Where it would be done first, though inputs or room are still to come; it waits when every node has enough work for now."""
-        ledger, need = desk.ledger, shape.need
-        soon = now + ledger.foresight.latency
+        ledger, need, foresight = desk.ledger, shape.need, desk.ledger.foresight
+        soon = now + foresight.latency
         if inputs is not None and inputs.there > soon:
             soon = inputs.there
-        foresight = ledger.foresight
         limit = now + foresight.mark(now, run, shape, reach or foresight.horizon)
         waits = run.linked and run.missing[task] > 0
         is_link = waits and only is None and not run.told and foresight.is_short(shape)

@@ -149,6 +149,26 @@ class Option:
             self._may[node.peer] = node
 
 
+def open_again(options: list[Option], opened: list[Node | None], node: Node, need: Amounts, kept_free: Mapping[int, object],
+               shape: object) -> list[Node | None]:
+    """`opened` has, per option, a node with room; this node was given something since: only its group is to be asked anew."""
+    for at, option in enumerate(options):
+        if option.group is node.group:
+            opened[at] = option.open_node(need, kept_free, shape)
+            return opened
+    return [option.open_node(need, kept_free, shape) for option in options]    # it is pinned: that group is its own
+
+
+def busy_rate(options: list[Option], need: Amounts, kept_free: Mapping[int, object], shape: object) -> float:
+    """How many usual seconds of such tasks the groups without room work off in a second."""
+    rate = 0.0
+    for option in options:
+        if option.open_node(need, kept_free, shape) is None:
+            members, speed = option.group.members, option.group.speed
+            rate += len(members) * speed * max(1, int(1.0 / (members[0].share(need) or 1.0)))
+    return rate
+
+
 def groups_of(nodes: Iterable[Node]) -> list[Group]:
     """The nodes, grouped."""
     found: dict[object, list[Node]] = {}

@@ -33,6 +33,8 @@ class Inputs:
 
     def finish(self, ledger: Ledger, node: Node, start: float, spent: float) -> float:
         """When a task that starts then, or when they are there, would be done there, the cost of its transfers for others included."""
+        if self.total - self.bytes_on.get(node.peer, 0.0) < 0.5:
+            return (self.there if self.there > start else start) + spent
         arrival, moving = self.arrival(ledger, node)
         return (arrival if arrival > start else start) + spent + BETA * moving
 
@@ -121,7 +123,7 @@ def fetch(ledger: Ledger, node: Node, inputs: Inputs, now: float) -> None:
         place = relays.join(ledger, inputs.run, value, peer, nbytes, now) if nbytes > rates.large else None
         origin = home if place is None else place.parent
         source = ledger.nodes.get(origin)
-        seconds = nbytes / rates.of(origin, peer)
+        seconds = nbytes / (rates.usual if rates.is_uniform else rates.of(origin, peer))
         if source is not None and source.up_at > at:
             at = source.up_at
         if place is None:

@@ -55,14 +55,17 @@ def may_lean(ledger: Ledger, run: Run, shape: Shape) -> bool:
 
 def leaning_of(desk: Desk, run: Run, task: int, shape: Shape, seconds: float) -> Leaning | None:
     """Where this task, of so many seconds, leans to; None: nowhere."""
-    ledger = desk.ledger
-    found = Leaning(wanted_near(desk, run, task) if run.near else ())
-    consumers = run.consumers_of(task) if run.linked else ()
-    if 0 < len(consumers) <= CONSUMERS_MAX:
+    ledger, nbytes = desk.ledger, 0.0
+    if run.linked and 0 < run.consumer_starts[task + 1] - run.consumer_starts[task] <= CONSUMERS_MAX:
         nbytes = ledger.foresight.nbytes(run, task)
-        if nbytes > max(ledger.rates.small, LITTLE * seconds * ledger.rates.usual):
-            found.nbytes, found.rate = nbytes, ledger.rates.usual
-            _look_ahead(desk, run, task, consumers, found)
+        if nbytes <= ledger.rates.small or nbytes <= LITTLE * seconds * ledger.rates.usual:
+            nbytes = 0.0
+    if not nbytes and not run.near:
+        return None     # as most do: nothing is made for them
+    found = Leaning(wanted_near(desk, run, task) if run.near else ())
+    if nbytes:
+        found.nbytes, found.rate = nbytes, ledger.rates.usual
+        _look_ahead(desk, run, task, run.consumers_of(task), found)
     return found if found.near or found.on or found.able is not None else None
 
 

@@ -32,12 +32,12 @@ class Queue:
         return len(self.stack) + len(self.heap) + self.unmade
 
     def head(self) -> int:
-        """The most urgent key; there must be one."""
-        if not self.heap:
-            return self.stack[-1]
-        if not self.stack:
-            return self.heap[0]
-        return min(self.stack[-1], self.heap[0])
+        """The most urgent key; -1 where there is none."""
+        stack, heap = self.stack, self.heap
+        if not stack:
+            return heap[0] if heap else -1     # and none in rows: each lies behind a key of the stack
+        last = stack[-1]
+        return last if not heap or last < heap[0] else heap[0]
 
     def pop(self) -> int:
         """Take the most urgent key."""

@@ -31,8 +31,9 @@ def work_out_ranks(run: Run, estimates: Estimates, transfer_per_byte: float) -> 
         best[task] = rank
         start = starts[task]
         if start != end:
-            for each in inputs[start:end]:
+            for each in inputs[start:end]:     # as often as there are edges: no call
                 moved = told_bytes[each] * transfer_per_byte if told_bytes and told_bytes[each] >= 0.0 else moving[kind[each]]
-                best[each] = max(best[each], rank + moved)
+                behind, before = rank + moved, best[each]
+                best[each] = behind if behind > before else before
             end = start
     run.rank = array("d", best)

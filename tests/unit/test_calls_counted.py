@@ -69,6 +69,33 @@ def test_links_of_a_chain_take_few_calls() -> None:
     assert calls <= 1.75     # counted: 1.57; looked at one by one, 35
 
 
+def layers(width: int, count: int) -> Program:
+    """Each task takes up to three results of the layer before; those of the first one take none."""
+    fan_in, inputs = array("I", [0] * width), array("I")
+    for task in range(width, width * count):
+        before, place = task // width * width - width, task % width
+        taken = sorted({before + place, before + (place * 7 + 1) % width, before + (place * 3 + 2) % width})
+        fan_in.append(len(taken))
+        inputs.extend(taken)
+    return replace(wide(width * count), fan_in=fan_in, inputs=inputs)
+
+
+@pytest.mark.parametrize(("count", "speeds", "calls_max"), [
+    (1, (1.0,), 60.0),                        # counted: 54.6; said as plans of several are, 64
+    (6, (1.0,), 125.0),                       # 113.5; with a look at each book for each result that is released, 152
+    (6, (0.5, 1.0, 1.5, 3.0), 304.0),         # 276; most wait for faster nodes, and are looked at six times; 406
+])
+def test_long_tasks_take_few_calls_each(count: int, speeds: tuple[float, ...], calls_max: float) -> None:
+    """Each is looked at by itself, and said in a plan of its own."""
+    cluster = room("paper").PaperCluster(50, speeds)
+    program = layers(1200 // count, count)
+    seconds = array("d", [0.2 + 0.0001 * (task * 37 % 1000) for task in range(1200)])
+
+    calls = calls_in(lambda: cluster.run(program, seconds, 1_000_000)) / 1200
+
+    assert calls <= calls_max
+
+
 @pytest.mark.parametrize(("sources", "calls_max"), [
     (0, 4.6),         # counted: 4.2; batches: with one message to a worker for each task, above 10
     (1, 7.9),         # 7.2; an input is asked for, awaited, and counted down
