@@ -23,6 +23,7 @@ from handoff.scheduler.wishes import preferred
 
 SCARCITY = 0.5           # what it costs to leave a scarce resource of a node unused, ...
 SPARED = 0.02            # ... and while nothing that is to run needs it: somebody may, some day
+NAMES = 16               # scarce resources of a node that are added up for each shape; of more, what it uses is taken from the sum
 
 
 class Allocator(Protocol):
@@ -100,6 +101,7 @@ class Desk:
         self.are_alike = False      # all that wait need the same
         self.holds_back = False     # something waits for memory, and nothing is known that would free any
         self.is_stuck = False       # that is so though everything else has been offered
+        self.favoured: dict[Shape, None] = {}       # those for which a node is kept free
         self._offered_by_all: dict[str, int] = {}
         self._offered: tuple[Run, int, Shape] | None = None
         ledger.ready.open(self.now, self.portion)
@@ -327,16 +329,30 @@ class Desk:
 
     def _penalty(self, group: Group, shape: Shape) -> float:
         """Above 1 for nodes whose scarce resources the task would leave unused."""
-        used, wanted = {name for name, _ in shape.need}, self.ledger.ready.wanted
-        penalty, of_gpus = 1.0, 0.0
-        for name, amount in group.members[0].capacity.items():
-            if name and name not in used and name not in ("cpu", "memory"):
-                part = (SCARCITY if wanted.get(name) else SPARED) * amount / max(1, self.offered_by_all(name))
-                if name == GPU_MEMORY or is_gpu(name):
-                    of_gpus = max(of_gpus, part)      # the same devices, by whatever name: they are left unused once
-                else:
+        used, penalty, of_gpus = {name for name, _ in shape.need}, 1.0, 0.0
+        parts, parts_of_gpus = self._spare(group)
+        if len(parts) <= NAMES:
+            for name, part in parts.items():
+                if name not in used:
                     penalty += part
+        else:
+            penalty = round(1.0 + group.spared - sum([parts.get(name, 0.0) for name in used]), 12)
+        for name, part in parts_of_gpus.items():
+            if name not in used:
+                of_gpus = max(of_gpus, part)      # the same devices, by whatever name: they are left unused once
         return penalty + of_gpus
+
+    def _spare(self, group: Group) -> tuple[dict[str, float], dict[str, float]]:
+        """What it costs to leave each of its scarce resources unused, of GPUs apart; worked out anew when what is needed has changed."""
+        if group.wants != self.ledger.ready.wants:
+            group.wants, wanted = self.ledger.ready.wants, self.ledger.ready.wanted
+            group.parts, group.parts_of_gpus = {}, {}
+            for name, amount in group.members[0].capacity.items():
+                if name and name not in ("cpu", "memory"):
+                    parts = group.parts_of_gpus if name == GPU_MEMORY or is_gpu(name) else group.parts
+                    parts[name] = (SCARCITY if wanted.get(name) else SPARED) * amount / max(1, self.offered_by_all(name))
+            group.spared = sum(group.parts.values())
+        return group.parts, group.parts_of_gpus
 
     def nodes_with_room(self, shape: Shape, nodes: Sequence[Node]) -> list[Node]:
         """Those that have room for it now; one that had none is not asked again before it has freed something."""
@@ -354,7 +370,8 @@ class Desk:
         """How much of this resource the open nodes have together."""
         known = self._offered_by_all.get(name)
         if known is None:
-            known = self._offered_by_all[name] = sum(node.capacity.get(name, 0) for node in self.nodes)
+            several = [group.members[0].capacity.get(name, 0) * len(group.members) for group in self.ledger.groups]
+            known = self._offered_by_all[name] = sum(several)
         return known
 
     def settle_consumer(self, run: Run, task: int) -> bool:

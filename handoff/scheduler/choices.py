@@ -74,6 +74,8 @@ def serve_choices(now: float, desk: Desk, shape: Shape, booked: Bookings) -> boo
     shape.is_tried |= placed > 0
     if not again and not len(shape):
         ledger.ready.run_out(shape)
+    elif not placed and shape.crowd.is_mixed and _has_room(desk, shape):
+        ledger.ready.pass_by(shape)
     starvation.watch(now, desk, shape, placed)
     return again
 

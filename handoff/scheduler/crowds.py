@@ -2,6 +2,7 @@
 
 A workflow in which each task has a memory of its own, as it was once measured, has as many shapes as tasks; so has one of which each
 task has code, a priority or a group to spread of its own. Where the cluster is full for some of a crowd it is full for nearly all of it.
+The same holds for very many runs or clients: of these, a pass looks at those that have least of the cluster.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from handoff.resources import Amounts
 
 if TYPE_CHECKING:
     from handoff.scheduler.estimates import Function
+    from handoff.scheduler.groups import Eligible
     from handoff.scheduler.ready import Shape
 
 SHOWN = 8      # shapes of a crowd that a pass looks at, beside those that come up for what was placed; of so few, it looks at all
 TURNED = 2     # further ones, others in each pass: what is less urgent may be a little smaller, and have room
 MORE = 32      # and further ones of what is mixed in a pass, while there is room that these can't use: they wait for other nodes
 APART = 64     # crowds that differ in code, priority or group to spread alone; more of them are mixed
+ACCOUNTS = 64  # accounts, or runs that can't share a shape, of which each has crowds of its own; those of more are shared
+CHOICES_APART = 16      # so many, where each has a choice of costs: to look at one takes ten times as long
+SORTED_SECONDS = 0.25   # for so long it may stay unnoticed that an account has less than before beside the others, ...
+CLOSE = 16              # ... and that it has more by such a part
 
 
 def magnitude(need: Amounts) -> Amounts:
@@ -30,22 +36,43 @@ def magnitude(need: Amounts) -> Amounts:
 class Crowd:
     """Some shapes, and which of them are looked at in this pass."""
 
-    __slots__ = ("_turns", "is_cut", "is_mixed", "is_stale", "key", "members", "more", "shown", "waiting")
+    __slots__ = (
+        "_needs",
+        "_sorted_at",
+        "_turns",
+        "is_cut",
+        "is_mixed",
+        "is_shared",
+        "is_stale",
+        "keeps_back",
+        "key",
+        "members",
+        "more",
+        "now",
+        "shown",
+        "waiting",
+    )
 
-    def __init__(self, key: object, is_mixed: bool = False) -> None:
+    def __init__(self, key: object, is_mixed: bool = False, is_shared: bool = False) -> None:
         self.key = key                      # in its gang
         self.is_mixed = is_mixed            # functions, priorities and groups to spread are several
+        self.is_shared = is_shared          # so are accounts: those with less of the cluster come first
+        self.keeps_back = False             # some are not looked at before something of their run ends, which keeps to a limit of its own
         self.members: dict[Shape, None] = {}
         self.shown: list[Shape] = []        # looked at in this pass
         self.is_cut = False                 # not all with tasks are
         self.is_stale = True                # the order of the others has to be found anew
         self.more = 0                       # further ones that this pass may look at
-        self.waiting: list[tuple[int, int, int, Shape]] = []    # a heap of the others, some of them several times
+        self.now = 0.0                      # of the pass
+        # A heap of the others, some of them several times: -priority, what its account has, key, number, shape.
+        self.waiting: list[tuple[int, int, int, int, Shape]] = []
         self._turns: list[Shape] = []       # those whose turn to be looked at, however urgent, is to come
+        self._needs: dict[Eligible, int] = {}   # how many members need what
+        self._sorted_at = 0.0
 
-    def open(self) -> list[Shape]:
+    def open(self, now: float) -> list[Shape]:
         """A new pass: those that are looked at."""
-        members, before = self.members, self.shown
+        members, before, self.now = self.members, self.shown, now
         if len(members) <= SHOWN:
             self.is_cut, self.is_stale = False, True
             self.shown = shown = []
@@ -56,11 +83,12 @@ class Crowd:
             return shown
         for shape in before:
             shape.listed = False
-        if self.is_stale or len(self.waiting) > 2 * len(members):
-            self.is_stale = False
+        if self.is_stale or len(self.waiting) > 2 * len(members) or (self.is_shared and now > self._sorted_at + SORTED_SECONDS):
+            self.is_stale = self.keeps_back = False
+            self._sorted_at = now
             for shape in members:
                 shape.listed = False
-            self.waiting = [(-shape.priority, shape.first(), shape.number, shape) for shape in members if len(shape)]
+            self.waiting = [self._entry(shape) for shape in members if len(shape)]
             heapify(self.waiting)
         else:
             for shape in before:
@@ -78,7 +106,11 @@ class Crowd:
     def note(self, shape: Shape) -> None:
         """It has tasks, or a more urgent one than before."""
         if len(shape) and not self.is_stale:
-            heappush(self.waiting, (-shape.priority, shape.first(), shape.number, shape))
+            heappush(self.waiting, self._entry(shape))
+
+    def _entry(self, shape: Shape) -> tuple[int, int, int, int, Shape]:
+        level = shape.account.level(self.now) if self.is_shared else 0
+        return -shape.priority, level, shape.first(), shape.number, shape
 
     def may_show(self, shape: Shape) -> bool:
         """Whether it is looked at in this pass: it has just got tasks, in its midst."""
@@ -91,12 +123,17 @@ class Crowd:
         """The most urgent one that is not looked at yet: another has run out of tasks."""
         heads = self.waiting
         while heads:
-            below, first, number, shape = heappop(heads)
+            below, level, first, number, shape = heappop(heads)
             if shape.listed or not len(shape) or shape.crowd is not self:
                 continue
+            if self.is_shared and shape.limited is not None and shape.limited.room() <= 0:
+                self.keeps_back = True
+                shape.limited.kept_back[shape] = None
+                continue
+            has = shape.account.level(self.now) if self.is_shared else level
             now = shape.first()
-            if now > first:
-                heappush(heads, (below, now, number, shape))
+            if now > first or has > level + level // CLOSE:
+                heappush(heads, (below, max(has, level), now, number, shape))
                 continue
             shape.listed = True
             self.shown.append(shape)
@@ -105,8 +142,14 @@ class Crowd:
 
     def knows(self, shape: Shape) -> bool:
         """Whether it comes up in some pass, as long as it has tasks."""
+        if shape.limited is not None and shape.limited.room() <= 0 and shape in shape.limited.kept_back:
+            return True
         is_next = len(self.members) <= SHOWN or self.is_stale or shape in self.shown
-        return is_next or any(of is shape and first <= shape.first() for _, first, _, of in self.waiting)
+        return is_next or any(of is shape and first <= shape.first() for _, _, first, _, of in self.waiting)
+
+    def is_alike(self) -> bool:
+        """Whether all need the same, though they are not all looked at; asked of what is shared alone."""
+        return self.is_shared and len(self._needs) == 1
 
     def is_empty(self) -> bool:
         """Whether none of it has tasks."""
@@ -118,9 +161,17 @@ class Crowd:
             shape.listed = False
         self.shown = []
 
+    def enter(self, shape: Shape) -> None:
+        """It belongs here from now on."""
+        self.members[shape] = None
+        self._needs[shape.eligible] = self._needs.get(shape.eligible, 0) + 1
+
     def leave(self, shape: Shape) -> None:
         """It goes, or belongs to another one from now on."""
         del self.members[shape]
+        self._needs[shape.eligible] -= 1
+        if not self._needs[shape.eligible]:
+            del self._needs[shape.eligible]
         if shape.listed:
             shape.listed = False
             self.shown = [each for each in self.shown if each is not shape]
@@ -138,13 +189,25 @@ class Crowd:
 class Gang:
     """Shapes that need nearly the same, of the same account and on the same nodes: crowds of their own each, as long as these are few."""
 
-    __slots__ = ("crowds", "is_mixed", "key", "members")
+    __slots__ = ("crowds", "host", "is_mixed", "is_shared", "key", "members")
 
-    def __init__(self, key: tuple[object, ...]) -> None:
+    def __init__(self, host: Host, key: object, is_shared: bool = False) -> None:
+        self.host = host
         self.key = key
         self.members: dict[Shape, None] = {}
         self.crowds: dict[object, Crowd] = {}
-        self.is_mixed = False
+        self.is_mixed = self.is_shared = is_shared
+
+
+class Host:
+    """The same of all accounts: gangs of their own each, as long as these are few."""
+
+    __slots__ = ("gangs", "key", "shared")
+
+    def __init__(self, key: object) -> None:
+        self.key = key
+        self.gangs: dict[object, Gang] = {}
+        self.shared: Gang | None = None     # the gang of all, since they became many
 
 
 class Mixed:
@@ -167,28 +230,38 @@ class Crowds:
         self.filled: dict[Crowd, None] = {}             # those of which some shape may have tasks
         self.mixed: dict[Function, Mixed] = {}
         self._is_early = is_early
-        self._gangs: dict[tuple[object, ...], Gang] = {}
+        self._hosts: dict[object, Host] = {}
 
-    def join(self, shape: Shape, like: tuple[object, ...], own: object) -> list[Shape]:
-        """A new shape, like others in this, of its own in that; those that have tasks and are in another crowd now."""
-        gang = self._gangs.get(like)
-        if gang is None:
-            gang = self._gangs[like] = Gang(like)
-        gang.members[shape] = None
-        shape.gang = gang
-        if not gang.is_mixed and (own in gang.crowds or len(gang.crowds) < APART):
+    def join(self, shape: Shape, like: object, whose: object, own: object) -> list[Shape]:
+        """A new shape, like others in this, of this account, of its own in that; those with tasks that are in another crowd now."""
+        host = self._hosts.get(like)
+        if host is None:
+            host = self._hosts[like] = Host(like)
+        gang = host.shared or host.gangs.get(whose)
+        before: list[Shape] = []
+        if gang is None and len(host.gangs) >= ACCOUNTS:
+            before = [each for other in host.gangs.values() for each in other.members]
+            gang = host.shared = Gang(host, None, is_shared=True)
+        elif gang is None:
+            gang = host.gangs[whose] = Gang(host, whose)
+        elif not gang.is_mixed and own not in gang.crowds and len(gang.crowds) >= (APART if len(shape.needs) == 1 else CHOICES_APART):
+            before = list(gang.members)
+            gang.is_mixed = True
+        if not gang.is_mixed:
+            gang.members[shape] = None
+            shape.gang = gang
             self._put(shape, own)
             return []
-        before = [] if gang.is_mixed else [each for each in gang.members if each is not shape]
         for each in before:
             self._take(each)
-        gang.is_mixed = True
+        host.gangs = host.gangs if host.shared is None else {}
         for each in (*before, shape):
             function = each.function
             mixed = self.mixed.get(function)
             if mixed is None:
                 mixed = self.mixed[function] = Mixed(self._is_early(function))
-            mixed.shapes[each] = None
+            mixed.shapes[each] = gang.members[each] = None
+            each.gang = gang
             self._put(each, mixed.is_early or each.is_told)
         return [each for each in before if len(each)]
 
@@ -202,8 +275,15 @@ class Crowds:
             del mixed.shapes[shape]
             if not mixed.shapes:
                 del self.mixed[shape.function]
-        if not gang.members:
-            del self._gangs[gang.key]
+        if gang.members:
+            return
+        host = gang.host
+        if gang is host.shared:
+            host.shared = None
+        else:
+            del host.gangs[gang.key]
+        if not (host.gangs or host.shared):
+            del self._hosts[host.key]
 
     def learned(self, function: Function) -> list[Shape]:
         """More is known of it: those of its shapes that have tasks and are in another crowd now.
@@ -237,8 +317,8 @@ class Crowds:
         gang = shape.gang
         crowd = gang.crowds.get(own)
         if crowd is None:
-            crowd = gang.crowds[own] = Crowd(own, gang.is_mixed)
-        crowd.members[shape] = None
+            crowd = gang.crowds[own] = Crowd(own, gang.is_mixed, gang.is_shared)
+        crowd.enter(shape)
         shape.crowd = crowd
 
     def _take(self, shape: Shape) -> None:

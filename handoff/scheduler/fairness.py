@@ -25,22 +25,31 @@ SMALL_RUN = 16      # runs of at most so many tasks share the account of their c
 class Stake:
     """What an account has with nodes of tasks that need the same, counted for all their shapes: of these there may be one for each task."""
 
-    __slots__ = ("planned", "portion", "shapes")
+    __slots__ = ("account", "moved", "planned", "portion", "shapes")
 
-    def __init__(self) -> None:
-        self.planned = 0        # tasks that are with nodes
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.moved = account.moved
+        self.planned = 0        # tasks that are with nodes; who changes that says so in `moved`
         self.portion = 0.0      # of the cluster, that one of them takes, where there is more than one account
         self.shapes = 0         # of its account, that need this
+
+    def weigh(self, portion: float) -> None:
+        """One of them takes this part of the cluster."""
+        if portion != self.portion:
+            self.portion = portion
+            self.moved[self.account] = None
 
 
 class Account:
     """Whose tasks are counted together."""
 
-    __slots__ = ("_at", "_lately", "_share", "key", "stakes", "weight")
+    __slots__ = ("_at", "_lately", "_share", "key", "moved", "stakes", "weight")
 
-    def __init__(self, key: tuple[int, int, float], weight: float) -> None:
+    def __init__(self, key: tuple[int, int, float], weight: float, moved: dict[Account, None]) -> None:
         self.key = key
         self.weight = weight
+        self.moved = moved      # the accounts that have more or less since they were settled
         self.stakes: dict[tuple[Amounts, ...], Stake] = {}   # by what its tasks need, at each of their costs
         self._share = 0.0       # when it was last settled
         self._lately = 0.0      # its share, averaged over the last seconds
@@ -56,7 +65,9 @@ class Account:
 
     def stake(self, needs: tuple[Amounts, ...]) -> Stake:
         """Where the tasks of a new shape are counted."""
-        found = self.stakes.setdefault(needs, Stake())
+        found = self.stakes.get(needs)
+        if found is None:
+            found = self.stakes[needs] = Stake(self)
         found.shapes += 1
         return found
 
@@ -73,6 +84,7 @@ class Accounts:
 
     def __init__(self) -> None:
         self.open: dict[tuple[int, int, float], Account] = {}
+        self._moved: dict[Account, None] = {}
 
     def of(self, run: Run) -> Account:
         """That of a run."""
@@ -80,8 +92,14 @@ class Accounts:
         key = (run.client or 0, 0 if is_small else run.run, run.weight)
         found = self.open.get(key)
         if found is None:
-            found = self.open[key] = Account(key, run.weight)
+            found = self.open[key] = Account(key, run.weight, self._moved)
         return found
+
+    def settle(self) -> None:
+        """A pass is over: of the others nothing has changed."""
+        for account in self._moved:
+            account.settle()
+        self._moved.clear()
 
     def close(self, shape: Shape) -> None:
         """No run uses this shape any more."""
@@ -89,5 +107,7 @@ class Accounts:
         shape.stake.shapes -= 1
         if not shape.stake.shapes:
             del account.stakes[shape.needs]
+            self._moved[account] = None
         if not account.stakes:
             del self.open[account.key]
+            self._moved.pop(account, None)

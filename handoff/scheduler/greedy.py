@@ -76,7 +76,7 @@ class Greedy:
         if len(shape.needs) > 1:
             return serve_choices(now, desk, shape, self._booked)
         bound = desk.next_rank(shape)
-        if self._full and shape.eligible in self._full and not desk.reserved and self._waits_for_room(desk, shape, bound):
+        if shape.eligible in self._full and shape not in desk.favoured and self._waits_for_room(desk, shape, bound):
             starvation.watch(now, desk, shape, 0)
             return False
         options = desk.options_for(shape)
@@ -264,7 +264,8 @@ class Greedy:
                     best, best_score, best_start = node, score, start
         # The nodes that hold inputs: one is enough where moving all of them is nothing beside the task.
         is_little = inputs is not None and (1.0 + BETA) * inputs.total < LITTLE * seconds * ledger.rates.usual
-        peers, option_of, looked_at = lean.peers if lean is not None else (), desk.option_of(shape), only
+        peers = ledger.memory.among(desk, run, task, inputs, lean.peers) if lean is not None else ()
+        option_of, looked_at = desk.option_of(shape), only
         if looked_at is None:
             looked_at = desk.holders(shape, inputs, peers, 1 if is_little else HOLDERS_MAX) if inputs is not None or peers else []
         for node in looked_at:
@@ -361,7 +362,7 @@ class Greedy:
         if only is not None:
             looked_at = only
         else:
-            looked_at = desk.holders(shape, inputs, lean.peers if lean is not None else ())
+            looked_at = desk.holders(shape, inputs, ledger.memory.among(desk, run, task, inputs, lean.peers) if lean is not None else ())
             for option in options:
                 node = option.group.least()    # by its first core alone: it may have no room for one that takes several, or for part of one
                 cores = int(node.width(need) * len(node.lanes) + 0.25)

@@ -29,7 +29,10 @@ def step_of(speed: float, before: int | None = None) -> int:
 class Group:
     """Open nodes of equal capacity, labels and (about) speed."""
 
-    __slots__ = ("_turn", "base", "freed", "heap", "is_apart", "is_listed", "levels", "members", "speed", "stale")
+    __slots__ = (
+        "_turn", "base", "freed", "heap", "is_apart", "is_listed", "levels", "members", "parts", "parts_of_gpus", "spared", "speed",
+        "stale", "wants",
+    )
 
     def __init__(self, members: list[Node], listed: bool = True) -> None:
         """A group that is not `listed` is for one shape alone: its nodes belong to another one."""
@@ -37,6 +40,10 @@ class Group:
         self.is_listed = listed
         self.is_apart = False                                  # a member has become faster or slower than the others
         self.speed = sum(node.speed for node in members) / len(members)
+        self.wants = -1                                        # as of this count of changes, as `Ready.wants`, ...
+        self.parts: dict[str, float] = {}                      # ... what it costs to leave a scarce resource unused, ...
+        self.parts_of_gpus: dict[str, float] = {}              # ... that of GPUs ...
+        self.spared = 0.0                                      # ... and all but these together
         self.freed: list[Node] = []                            # who made room, in order ...
         self._turn = 0                                         # which members `soonest` looked at last
         self.base = 0                                          # ... after so many that are forgotten
@@ -133,10 +140,14 @@ class Option:
             del may[peer]
         return found
 
+    def open_nodes(self, need: Amounts, kept_free: Mapping[int, object], shape: object, most: int) -> list[Node]:
+        """The next few with room, after `open_node` was asked."""
+        able = (node for node in self._may.values() if node.has_room(need) and kept_free.get(node.peer, shape) is shape)
+        return list(islice(able, most))
+
     def near_node(self, need: Amounts, kept_free: Mapping[int, object], shape: object, arrival: Callable[[Node], float]) -> Node | None:
         """The same, where much has to be moved: of the next few with room, the one at which it arrives first."""
-        able = (node for node in self._may.values() if node.has_room(need) and kept_free.get(node.peer, shape) is shape)
-        return min(islice(able, NEAR_LOOKED_AT), key=arrival, default=None)
+        return min(self.open_nodes(need, kept_free, shape, NEAR_LOOKED_AT), key=arrival, default=None)
 
     def turn(self, node: Node, waiting: int) -> None:
         """It was given something: the others come first now.

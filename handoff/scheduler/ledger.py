@@ -22,7 +22,7 @@ from handoff.scheduler.outbox import Outbox
 from handoff.scheduler.past import Past
 from handoff.scheduler.rates import Rates
 from handoff.scheduler.ready import Ready, Shape
-from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, WAITING, Run
+from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, READY, WAITING, Run
 from handoff.scheduler.semaphores import Semaphores
 from handoff.scheduler.speeds import Speeds
 from handoff.settings import SchedulerSettings
@@ -93,6 +93,8 @@ class Ledger:
         if run is not None:
             self.touched[run.run] = run
             self.is_changed |= is_changed
+            if run.kept_back:
+                self.ready.look_again(run)
 
     # ── what may be planned ─────────────────────────────────────────────────
 
@@ -199,6 +201,7 @@ class Ledger:
             node.planned += 1
             shape.ahead += 1
             shape.stake.planned += 1
+            shape.stake.moved[shape.account] = None
             node.ahead[shape] = node.ahead.get(shape, 0) + 1
             node.backlog += seconds * node.share(need) if run.told else node.units.get(shape) or node.unit(shape, self.estimates)
             there = max(there, now)
@@ -332,6 +335,8 @@ class Ledger:
         node, shape = self.nodes.get(run.node[task]), run.shapes[run.kind[task]]
         alternative = run.choices.pop(task, 0) if run.choices else 0
         run.planned -= 1
+        if run.kept_back:
+            self.ready.look_again(run)
         if shape.cluster:
             self.cluster.give(shape.cluster[alternative])
         if node is not None:
@@ -393,8 +398,3 @@ class Ledger:
         self.out.release(run.node[task], run.run, task)
         for peer in run.copies.pop(task, ()):
             self.out.release(peer, run.run, task)
-
-    def delay(self, run: Run, task: int, until: float) -> None:
-        """Pause before the next attempt."""
-        run.state[task] = DELAYED
-        self.remind(until, "retry", run.run, task, run.attempt[task])

@@ -6,7 +6,7 @@ tasks for the same reason.) Only large results are counted: how large that is de
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from handoff.resources import SCALE, Amounts
@@ -23,6 +23,8 @@ LARGE_BYTES = 4 << 20     # results at least so large are looked at one by one; 
 MANY = 0.3                # ... smaller ones, too, of which one for each unfinished task would take this part of all memory, ...
 SMALL_BYTES = 64 << 10    # ... but none below this: what is so small is placed in blocks
 FULL = 0.6                # of a node's memory may hold results before tasks that add to them are held back
+NODES_MAX = 64            # of more nodes only those are looked at that the task may get: ...
+LOOKED_AT = 16            # ... so many of each group that have room, who is free first, and who holds its inputs
 MEGABYTE = 1_000_000
 
 Key = TypeVar("Key")
@@ -151,6 +153,11 @@ class Memory:
         if not adds and (inputs is None or inputs.total < self.large):
             return only
         frees = self._frees(run, task)
+        if only is None and len(desk.nodes) > NODES_MAX and len(shape.needs) == 1:
+            some = _some(desk, shape, inputs)
+            able = [node for node in some if self._fits(node, adds, inputs, frees)]
+            if any(node.has_room(shape.need) for node in able):
+                return only if len(able) == len(some) else able
         nodes = desk.nodes_for(shape) if only is None else only
         able = [node for node in nodes if self._fits(node, adds, inputs, frees)]
         if len(able) == len(nodes):
@@ -160,6 +167,13 @@ class Memory:
                 return [node for node in nodes if not node.planned]
             desk.holds_back |= any(not node.planned for node in nodes)
         return able
+
+    def among(self, desk: Desk, run: Run, task: int, inputs: Inputs | None, peers: Collection[int]) -> Collection[int]:
+        """Those of these nodes that have memory for it, where `with_room` did not look at all."""
+        if len(desk.nodes) <= NODES_MAX or not self.held:
+            return peers
+        adds, frees, nodes = self.adds(run, task, inputs), self._frees(run, task), self.ledger.nodes
+        return [peer for peer in peers if peer in nodes and self._fits(nodes[peer], adds, inputs, frees)]
 
     def leaves_choice(self, need: Amounts, inputs: Inputs | None, nodes: Iterable[Node | None]) -> bool:
         """Whether results leave enough memory for such a task on one of these, so that those where they do not are none for it.
@@ -222,6 +236,17 @@ class Memory:
     def _is_last(run: Run, each: int) -> bool:
         """Whether one task alone still needs this result."""
         return run.needed[each] == 1 and not run.is_output[run.kind[each]]
+
+
+def _some(desk: Desk, shape: Shape, inputs: Inputs | None) -> list[Node]:
+    """The nodes that such a task may get, as far as they are looked at one by one."""
+    found = dict.fromkeys(desk.holders(shape, inputs))
+    for option in desk.options_for(shape):
+        first = option.group.least()
+        if desk.reserved.get(first.peer, shape) is shape:
+            found[first] = None
+        found.update(dict.fromkeys(option.open_nodes(shape.need, desk.reserved, shape, LOOKED_AT)))
+    return list(found)
 
 
 def _steps(nbytes: float) -> int:

@@ -227,7 +227,9 @@ class Node(Room):
     def take(self, shape: Shape, count: int, held: bool, alternative: int = 0) -> None:
         """So many tasks of this shape were given to it, at this one of their costs."""
         self.planned += count
-        shape.stake.planned += count
+        stake = shape.stake
+        stake.planned += count
+        stake.moved[stake.account] = None
         if self.is_open:
             self.close()
         if held:
@@ -250,7 +252,9 @@ class Node(Room):
     def give(self, shape: Shape, count: int, held: bool, alternative: int = 0) -> None:
         """So many tasks of this shape are no longer its business."""
         self.planned -= count
-        shape.stake.planned -= count
+        stake = shape.stake
+        stake.planned -= count
+        stake.moved[stake.account] = None
         self.note_change()
         where = self.held if held else self.ahead
         left = where[shape] - count
@@ -273,10 +277,14 @@ class Node(Room):
         """It is lost: what it was given counts for nobody's share any more."""
         for shape, count in self.ahead.items():
             shape.ahead -= count
-            shape.stake.planned -= count
+            stake = shape.stake
+            stake.planned -= count
+            stake.moved[stake.account] = None
         for shape, count in self.held.items():
             shape.held -= count
-            shape.stake.planned -= count
+            stake = shape.stake
+            stake.planned -= count
+            stake.moved[stake.account] = None
 
     def count_as_first(self, shape: Shape, alternative: int) -> None:
         """A held task that took another alternative is about to be booked off with those that took the first."""

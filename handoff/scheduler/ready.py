@@ -67,8 +67,8 @@ class Shape(Queue):
 
     __slots__ = (
         "account", "ahead", "blocked_since", "cleared", "cluster", "cost", "crowd", "eligible", "family", "function", "functions", "gang",
-        "gone", "gone_keys", "held", "identity", "is_told", "is_tried", "listed", "need", "needs", "node", "number", "priority", "runs",
-        "spread", "stake", "where",
+        "gone", "gone_keys", "held", "identity", "is_told", "is_tried", "limited", "listed", "need", "needs", "node", "number",
+        "priority", "runs", "spread", "stake", "where",
     )
 
     def __init__(self, identity: tuple[object, ...], number: int, kind: Kind, functions: list[Function], account: Account,
@@ -89,6 +89,7 @@ class Shape(Queue):
         self.account = account              # whose share it counts for
         self.stake = account.stake(self.needs)   # where its tasks that are with nodes count for that
         self.runs = 0                       # runs that use it
+        self.limited: Run | None = None     # the only one, where that has a limit of its own
         self.family: tuple[object, ...] | None = None   # in which it counts as one of few
         self.gone: dict[int, None] = {}     # runs that are over, of which keys may be left, and ...
         self.gone_keys = 0                  # ... how many at most
@@ -110,7 +111,10 @@ class Shape(Queue):
     def rekey(self, run: RunId, key: Callable[[int], int]) -> None:
         """See `Queue`."""
         super().rekey(run, key)
-        self.crowd.is_stale = True
+        if self.crowd.is_shared:
+            self.crowd.note(self)     # what is less urgent now is found when it comes up
+        else:
+            self.crowd.is_stale = True
 
     def __repr__(self) -> str:
         return f"Shape({self.identity!r}, {len(self)} ready)"
@@ -168,11 +172,12 @@ class Ready:
             identity = (codes, placed)
             found = self.shapes[identity] = Shape(identity, self._next, kind, functions, account, self._eligible_for(kind))
             found.is_told = bool(run.told)
-            # Where a task has a choice, or follows a plan, each shape is looked at by itself.
-            is_alone = self.is_whole or kind.alternatives or run.following is not None
-            like = identity if is_alone else (
-                account.key, only_run, kind.node, kind.where, special, magnitude(found.need), found.cluster)
-            for shape in self._crowds.join(found, like, (codes, kind.priority, kind.spread)):
+            found.limited = run if run.max_concurrency else None
+            # Where a plan is followed, each shape is looked at by itself.
+            is_alone = self.is_whole or run.following is not None
+            sizes = tuple([magnitude(need) for need in found.needs])
+            like = identity if is_alone else (kind.node, kind.where, special, sizes, found.cluster)
+            for shape in self._crowds.join(found, like, (account.key, only_run), (codes, kind.priority, kind.spread)):
                 self._offer(shape)
             found.family = family
             if family is not None:
@@ -257,12 +262,12 @@ class Ready:
         self.is_cut = False
         empty = []
         for crowd in self._crowds.filled:
-            shown = crowd.open()
+            shown = crowd.open(now)
             for shape in shown:
                 shape.settle()
             waiting += shown
             self.is_cut |= crowd.is_cut
-            if not shown:
+            if not shown and not crowd.keeps_back:
                 empty.append(crowd)
         for crowd in empty:
             del self._crowds.filled[crowd]
@@ -270,14 +275,14 @@ class Ready:
         self.is_contended = len(accounts) > 1
         for account in accounts if self.is_contended else ():
             for needs, stake in account.stakes.items():
-                stake.portion = portion(needs)
+                stake.weigh(portion(needs))
         self.heads = [self._entry(shape) for shape in waiting]
         heapify(self.heads)
 
     def close(self) -> None:
         """The pass is over."""
-        for account in self.accounts.open.values() if self.is_contended else ():
-            account.settle()
+        if self.is_contended:
+            self.accounts.settle()
 
     def _entry(self, shape: Shape) -> tuple[int, int, int, int, Shape]:
         return (-shape.priority, shape.account.level(self.now) if self.is_contended else 0, shape.first(), shape.number, shape)
@@ -286,8 +291,17 @@ class Ready:
         """Offer this shape again in this pass."""
         if len(shape):
             heappush(self.heads, self._entry(shape))
+            if shape.crowd.is_shared and shape.crowd.is_cut:
+                self._show_another(shape.crowd)     # of an account that may have less than this one has by now
         else:
             self.run_out(shape)
+
+    def look_again(self, run: Run) -> None:
+        """Its own limit may keep these back no longer."""
+        for shape in run.kept_back:
+            if not shape.listed:
+                shape.crowd.note(shape)
+        run.kept_back.clear()
 
     def may_come_up(self, shape: Shape) -> bool:
         """Whether some pass looks at it: while it has tasks, one must."""

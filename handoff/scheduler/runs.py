@@ -127,6 +127,7 @@ class Run:
         self.planned = 0                              # tasks on nodes
         # (node, task) that may still run there though planned anew, and what of the cluster it has; for limits that must hold only
         self.ghosts: dict[tuple[int, int], Amounts] = {}
+        self.kept_back: dict[Shape, None] = {}        # shapes that are not looked at before something of it ends: it has what it may have
         self.nodes: dict[int, None] = {}              # every node that was given anything of it, in order
         self.early = 0.0                              # seconds by which tasks planned ahead of their inputs end before they should
         self.topped_up = -1.0                         # when its nodes were last found to be running low, and were given more

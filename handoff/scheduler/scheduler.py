@@ -203,7 +203,8 @@ class Scheduler:
             run.avoid.setdefault(task, set()).add(node.peer)   # another node may have the module
         if run.crashes.get(task, 0) >= 2:
             lifetimes.make_alone(self.ledger, run, task)
-        self.ledger.delay(run, task, now + retries.pause(run.failures[task], self.settings))
+        run.state[task] = DELAYED
+        self.ledger.remind(now + retries.pause(run.failures[task], self.settings), "retry", run.run, task, run.attempt[task])
         self.ledger.touch(run)
 
     # ── what clients say ────────────────────────────────────────────────────

@@ -20,8 +20,7 @@ class Semaphores:
         """How many more tasks of this shape the cluster's amounts allow now."""
         if not shape.cluster:
             return PLENTY
-        left = self._left_for(shape) if self.kept else self.free
-        return max(0, min((left.get(name, 0) // amount for name, amount in shape.cluster[alternative]), default=PLENTY))
+        return max(0, min([self._left(name, shape) // amount for name, amount in shape.cluster[alternative]], default=PLENTY))
 
     def keep(self, shape: Shape, alternative: int = 0) -> bool:
         """It has waited long: small tasks would take every bit for ever, so nobody else gets so much before it, at that of its costs.
@@ -34,12 +33,11 @@ class Semaphores:
             is_next &= other is shape or not len(other) or self.declared.get(name, 0) - kept >= amount
         return is_next
 
-    def _left_for(self, shape: Shape) -> dict[str, int]:
-        """What is free, less what is kept for others."""
-        left = dict(self.free)
-        for name, (other, amount) in self.kept.items():
-            if other is not shape and len(other):      # else it waits no more
-                left[name] = left.get(name, 0) - amount
+    def _left(self, name: str, shape: Shape) -> int:
+        """What is free of it, less what is kept for others."""
+        left, kept = self.free.get(name, 0), self.kept.get(name)
+        if kept is not None and kept[0] is not shape and len(kept[0]):      # else it waits no more
+            left -= kept[1]
         return left
 
     def take(self, need: Amounts, count: int = 1) -> None:
@@ -58,10 +56,10 @@ class Semaphores:
 
     def withheld(self, shape: Shape) -> list[tuple[str, bool]]:
         """For each of its costs: what of it can't be had now, in words, or ""; and whether that is only kept for others that wait."""
-        found, left = [], self._left_for(shape)
+        found = []
         for need in shape.cluster:
             taken = [(CLUSTER + name, amount) for name, amount in need if self.free.get(name, 0) < amount]
-            kept = [(CLUSTER + name, amount) for name, amount in need if left.get(name, 0) < amount]
+            kept = [(CLUSTER + name, amount) for name, amount in need if self._left(name, shape) < amount]
             short = tuple(taken or kept)
             found.append((describe(short) if short else "", not taken))
         return found

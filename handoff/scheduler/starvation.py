@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.inputs import inputs_of
+from handoff.scheduler.nodes import Node
 from handoff.scheduler.ready import Shape
 from handoff.scheduler.wishes import able_nodes
 
@@ -30,7 +31,8 @@ def keep_for_starved(now: float, desk: Desk) -> None:
     ready = desk.ledger.ready
     waiting = ready.offered
     # Where all that wait need the same, there are no small ones that take the gaps of large ones.
-    desk.are_alike = not ready.is_cut and all(shape.eligible is waiting[0].eligible and not shape.cluster for shape in waiting)
+    desk.are_alike = all(shape.eligible is waiting[0].eligible and not shape.cluster for shape in waiting) and not (
+        ready.is_cut and any(shape.crowd.is_cut and not shape.crowd.is_alike() for shape in waiting))
     if desk.are_alike:
         return
     patience = max(STARVED_SECONDS, STARVED_TASKS * desk.ledger.estimates.all.seconds)
@@ -47,7 +49,7 @@ def let_go(desk: Desk) -> bool:
     peers = [peer for peer, shape in desk.reserved.items() if shape.blocked_since is None]
     names = [name for name, (shape, _) in desk.ledger.cluster.kept.items() if shape.blocked_since is None]
     for peer in peers:
-        del desk.reserved[peer]
+        desk.favoured.pop(desk.reserved.pop(peer), None)
     for name in names:
         del desk.ledger.cluster.kept[name]
     return bool(peers or names)
@@ -61,9 +63,11 @@ def _may_start(desk: Desk, shape: Shape) -> bool:
 def _keep(now: float, desk: Desk, shape: Shape) -> None:
     """What its most urgent task needs: the licences of a cost that some node can meet, and a node, if none has room."""
     head, ledger = desk.head(shape), desk.ledger
-    if head is None or desk.is_full(head[0]) or (len(desk.reserved) == len(desk.nodes) and not shape.cluster):
+    if head is None or desk.is_full(head[0]):
         return
     run, task = head
+    if len(desk.reserved) == len(desk.nodes) and not (shape.cluster and (run.followed or shape in desk.favoured)):
+        return
     inputs = inputs_of(ledger, run, task, now) if run.linked and run.fan_in[task] else None
     nodes = able_nodes(desk, run, task, shape, inputs)
     able = [(node, number) for node in (desk.nodes_for(shape) if nodes is None else nodes)
@@ -75,10 +79,15 @@ def _keep(now: float, desk: Desk, shape: Shape) -> None:
     ready = [node for node, number in able if node.has_room(shape.needs[number])]
     before = next((node for node, _ in able if node.peer == shape.cleared), None)
     if before is not None:         # it is kept until it is empty enough, and once more: who is more urgent would take it just then
-        desk.reserved.setdefault(before.peer, shape)
+        _reserve(desk, before, shape)
         if before in ready and ledger.cluster_room(shape) > 0:
             shape.cleared = None
     elif not ready:
         first, _ = min(able, key=lambda each: (each[0].room_at(shape.needs[each[1]], now), each[0].peer))
-        desk.reserved.setdefault(first.peer, shape)
+        _reserve(desk, first, shape)
         shape.cleared = first.peer
+
+
+def _reserve(desk: Desk, node: Node, shape: Shape) -> None:
+    if desk.reserved.setdefault(node.peer, shape) is shape:
+        desk.favoured[shape] = None

@@ -9,6 +9,7 @@ from counted import calls_in
 from scheduler_story import Cluster, Forget, Received, Report, floats, ints, kind, longs, many, program
 
 from handoff.program import Program
+from handoff.resources import amounts
 from handoff.scheduler import crowds
 from handoff.scheduler.crowds import SHOWN, magnitude
 from handoff.scheduler.runs import AHEAD, HELD
@@ -22,10 +23,12 @@ def measured(count: int, least: float = 650.0, step: float = 0.5) -> Program:
 
 
 def of_its_own(what: str, count: int) -> Program:
-    """Each with this of its own: memory, code (that takes a seat of all), a priority, or a group to spread."""
+    """Each with this of its own: memory, code (that takes a seat of all), a choice of costs, a priority, or a group to spread."""
     kinds = {
         "memory": lambda number: kind("measured", {"cpu": 1, "memory": 650.0 + 0.2 * number}),
         "code": lambda number: kind(f"function {number}"),
+        "choice": lambda number: kind(
+            f"function {number}", {"cpu": 1, "memory": 700.0 - 0.2 * number % 100}, alternatives=(amounts({"cpu": 1, "memory": 650.0}),)),
         "priority": lambda number: kind("work", priority=number * 7919 % count),
         "spread": lambda number: kind("replica", spread=f"group {number}"),
         "seat": lambda number: kind(f"function {number}", {"cpu": 1, "cluster:seat": 1}),
@@ -33,7 +36,7 @@ def of_its_own(what: str, count: int) -> Program:
     return program([(kinds[what](number), ()) for number in range(count)])
 
 
-WHAT = ["memory", "code", "priority", "spread", "seat"]
+WHAT = ["memory", "code", "choice", "priority", "spread", "seat"]
 
 
 @pytest.mark.parametrize("what", WHAT)

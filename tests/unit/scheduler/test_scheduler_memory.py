@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from counted import calls_in
 from scheduler_story import Cluster, kind, program
 
 from handoff.messages import Forget
@@ -211,3 +212,28 @@ def test_of_those_that_memory_holds_back_one_is_looked_at(monkeypatch: pytest.Mo
     done = next(task for task in range(200) if cluster.scheduler.ledger.runs[2].is_planned(task))
     cluster.done(done, run=2, nbytes=GB // 2, seconds=1.0)
     assert 1 <= len(looked_at) <= 6
+
+
+def test_of_many_nodes_not_each_is_asked_whether_a_large_result_fits() -> None:
+    """As long as some of those that would be looked at in any case have memory for it."""
+    def calls(nodes: int) -> int:
+        cluster = Cluster().client()
+        for number in range(nodes):
+            cluster.join(f"n{number}", cpu=1, memory=1_000)
+        made = expecting(program([(kind("make"), ())] * 10), [GB / 2] * 10)
+        return calls_in(lambda: cluster.submit(made), "scheduler/memory.py")  # type: ignore[arg-type]
+
+    assert calls(140) == calls(70)
+
+
+def test_of_many_nodes_one_that_has_memory_is_found() -> None:
+    """Though none of those that are looked at first has any: all other nodes are full of results that nobody takes away."""
+    cluster = Cluster().client()
+    for number in range(70):
+        cluster.join(f"n{number}", cpu=2, memory=1_000)
+    cluster.submit(expecting(program([(kind("make"), ())] * 69), [GB * 0.55] * 69))
+    for task in range(69):
+        cluster.done(task, seconds=1.0, nbytes=int(GB * 0.55))
+    cluster.submit(expecting(program([(kind("more"), ())]), [GB * 0.5]))
+
+    assert cluster.where(0, run=2) not in {cluster.where(task) for task in range(69)}

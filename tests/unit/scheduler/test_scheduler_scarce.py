@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from scheduler_story import Cluster, Program, floats, kind, program
+from counted import calls_in
+from scheduler_story import Cluster, Program, Report, RunId, floats, ints, kind, longs, program
+
+from handoff.machine import Received
 
 GPU_NODE = {"cpu": 1, "gpu": 1, "gpu:a100": 1, "gpu_memory": 16_000}
 
@@ -59,3 +62,16 @@ def test_a_gpu_of_a_kind_and_its_memory_are_one_thing_left_unused() -> None:
     cluster.submit(told(program([(kind("busy", node="without"), ())]), 4.0))
     cluster.submit(told(program([(kind("count"), ())]), 10.0))
     assert (3, 0) not in cluster.planned
+
+
+def test_many_resources_are_not_added_up_for_each_function() -> None:
+    """What it costs to leave them unused is known, less what it uses."""
+    def calls(count: int) -> int:
+        offers = {"cpu": 1, **{f"tool{number}": 2 for number in range(count)}}
+        cluster = Cluster().join("n1", offers=offers).join("n2", offers={**offers, "more": 1}).client()
+        cluster.submit(program([(kind(f"f{number}", {"cpu": 1, f"tool{number}": 1}), ()) for number in range(60)]))
+        cluster.done(0, seconds=1.0)     # from now on one of them is needed no more
+        report = Report(RunId(1), ints([1]), ints([1]), longs([1]), floats([1.0]), floats([0.0]))
+        return calls_in(lambda: cluster.scheduler.handle(cluster.now, Received(cluster.peers[cluster.where(1)], report)), "resources.py")
+
+    assert calls(120) <= 3 * 120     # once for each node, not for each function, too
