@@ -220,6 +220,7 @@ class Plan:
     token: int = 0                # under which the collector submitted it, if it is to hear Accepted from the node; else 0
     relays: Ints = field(default_factory=ints)    # pairs (input, node): inputs to be asked for there, where they are or will be fetched
     unbegun: Ints = field(default_factory=ints)   # pairs (task, count): so many of its attempts never began; user code counts the others
+    at_most: int = 0              # from now on, so many of the run's tasks at once on this node; 0: as many as fit
     body: Body = b""
 
 

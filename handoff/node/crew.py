@@ -182,11 +182,11 @@ class Crew:
         if worker is self._outgoing:
             self._outgoing = None
         if worker.claim is not None:
-            self._claims.give_back(worker.claim.cost, worker.gpus or ())
+            self._give_back(worker.claim, worker.gpus or ())
             worker.claim = None
         if worker.is_asyncio:
             for batch in worker.batches:
-                self._claims.give_back(batch.lane.cost)
+                self._give_back(batch.lane)
         worker.batches = {}
 
     def _make_room(self) -> None:
@@ -278,12 +278,12 @@ class Crew:
         worker = batch.worker
         worker.batches[batch] = None
         if worker.is_asyncio:
-            self._claims.take(batch.lane.cost)
+            self._take(batch.lane)
             worker.open[batch.run, batch.tasks[0]] = batch
             return
         if worker.claim is None:
             worker.claim, worker.heard = batch.lane, now
-            worker.gpus = self._claims.take(batch.lane.cost)
+            worker.gpus = self._take(batch.lane)
             del self.idle[worker.id]
             if worker.gpus:
                 self._clear(worker, batch.lane.cost)
@@ -296,16 +296,26 @@ class Crew:
             return  # all of it ends when the process is gone
         del worker.batches[batch]
         if worker.is_asyncio:
-            self._claims.give_back(batch.lane.cost)
+            self._give_back(batch.lane)
             del worker.open[batch.run, batch.tasks[0]]
         elif worker.batches:
             self.feed(worker, batch.lane)
         else:
-            self._claims.give_back(batch.lane.cost, worker.gpus or ())
+            self._give_back(batch.lane, worker.gpus or ())
             batch.lane.hungry.pop(worker.id, None)
             worker.claim = None
             worker.is_stalled = False
             self.idle[worker.id] = worker
+
+    def _take(self, lane: Lane) -> tuple[int, ...]:
+        if lane.limit is not None:
+            lane.limit.running += 1
+        return self._claims.take(lane.cost)
+
+    def _give_back(self, lane: Lane, gpus: tuple[int, ...] = ()) -> None:
+        if lane.limit is not None:
+            lane.limit.running -= 1
+        self._claims.give_back(lane.cost, gpus)
 
     def feed(self, worker: Worker, lane: Lane) -> None:
         """Whether it may be given more, so as never to wait for us: a second batch of short tasks, and further ones while they are tiny."""

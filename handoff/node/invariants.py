@@ -26,6 +26,7 @@ def check(state: State, crew: Crew) -> None:
 def _check_claims(state: State, crew: Crew) -> None:
     taken: dict[str, int] = {}
     whole: dict[int, int] = {}
+    executing: dict[object, int] = {}
     for worker in crew.workers.values():
         if worker.is_asyncio:
             claims = [batch.lane for batch in worker.batches]
@@ -39,11 +40,16 @@ def _check_claims(state: State, crew: Crew) -> None:
             _demand(is_idle == (worker.id in crew.idle), f"worker {worker.id}: idle and not known as such, or the reverse")
         for lane in claims:
             given = worker.gpus or ()
+            executing[lane.limit] = executing.get(lane.limit, 0) + 1
             for name, amount in state.claims.charges(lane.cost, given):
                 taken[name] = taken.get(name, 0) + amount
             for index in given:
                 share = max((min(SCALE, steps) for name, steps in lane.cost if is_gpu(name)), default=0)
                 whole[index] = whole.get(index, 0) + share
+    for table in state.runs.values():
+        if table.limit is not None:
+            counted, found = table.limit.running, executing.get(table.limit, 0)
+            _demand(counted == found, f"run {table.run}: counts {counted} that execute, of so many as may; there are {found}")
     for index, left in enumerate(state.claims.gpus.free):
         _demand(left == SCALE - whole.get(index, 0) >= 0, f"GPU {index}: {left} free, though {whole.get(index, 0)} are claimed")
     for name, capacity in state.claims.capacity.items():

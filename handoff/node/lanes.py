@@ -21,8 +21,23 @@ SWEEP_AT = 1000   # so many places of tasks that are gone do no harm
 LANES_MAX = 1024  # more than this many costs, ever, or twice as many as are in use: lanes that nobody uses are forgotten
 
 
+class Limit:
+    """How many tasks of one run execute here, and how many may. A worker counts as one, whatever it has, and so does each coroutine."""
+
+    __slots__ = ("most", "running")
+
+    def __init__(self, most: int) -> None:
+        self.most = most      # as the last plan said
+        self.running = 0
+
+    @property
+    def left(self) -> int:
+        """How many more may execute."""
+        return max(0, self.most - self.running)
+
+
 class Lane:
-    """Ready tasks of one cost and mode, from all runs.
+    """Ready tasks of one cost and mode, from all runs but those that may have only so many at once: these have lanes of their own.
 
     They come in strips, each sorted, the first at its end, as a plan brings them. One strip is in use; a heap keeps the others by their
     first. A task that is gone since (recalled, its run ended) is skipped when it comes to the front.
@@ -30,14 +45,15 @@ class Lane:
 
     __slots__ = (
         "bypassed", "cost", "count", "current", "fresh", "granted", "held", "hungry", "is_batched", "is_joinable", "is_joint", "is_timed",
-        "mode", "strips",
+        "limit", "mode", "strips",
     )
 
-    def __init__(self, cost: Amounts, granted: Amounts, mode: Mode) -> None:
+    def __init__(self, cost: Amounts, granted: Amounts, mode: Mode, limit: Limit | None = None) -> None:
         self.cost, self.mode = cost, mode          # what is claimed on this node
+        self.limit = limit                         # of the run that it belongs to; None: it is for all that have none
         self.is_batched = mode.is_batched
         # Its tasks may go in one message with those of other costs: it takes no GPUs, which go with a process, and only what nodes have.
-        self.is_joinable = self.is_batched and bool(cost) and cost == granted and demand(cost) is None
+        self.is_joinable = self.is_batched and bool(cost) and cost == granted and limit is None and demand(cost) is None
         self.is_joint = False                      # it is the claim of such a message, and nothing waits in it
         self.is_timed = False                      # some kind that was ever here has a timeout
         self.granted = granted                     # what the function is told that it got: the cluster's part as well
@@ -96,13 +112,16 @@ class Lanes:
     """All lanes; those with something in them are `active`."""
 
     def __init__(self) -> None:
-        self._lanes: dict[tuple[Amounts, Mode], Lane] = {}
+        self._lanes: dict[tuple[Amounts, Mode, Limit | None], Lane] = {}
         self.active: dict[Lane, None] = {}
         self._sweep_at = LANES_MAX
 
-    def of(self, cost: Amounts, mode: Mode) -> Lane:
-        """The lane for this cost and mode. What costs a node nothing takes a slot, of which there are a few per core."""
-        lane = self._lanes.get((cost, mode))
+    def of(self, cost: Amounts, mode: Mode, limit: Limit | None = None) -> Lane:
+        """The lane for this cost and mode, and for the run with this limit.
+
+        What costs a node nothing takes a slot, of which there are a few per core.
+        """
+        lane = self._lanes.get((cost, mode, limit))
         if lane is None:
             if len(self._lanes) >= self._sweep_at:
                 self._lanes = {name: each for name, each in self._lanes.items() if each.count or each.hungry}
@@ -110,5 +129,5 @@ class Lanes:
             here, _ = split(cost)
             if not here and mode is not Mode.ASYNC:
                 here = ((FREE_SLOT, 1),)
-            lane = self._lanes[cost, mode] = Lane(here, cost, mode)
+            lane = self._lanes[cost, mode, limit] = Lane(here, cost, mode, limit)
         return lane

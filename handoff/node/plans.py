@@ -25,8 +25,10 @@ class Plans:
         """Note every task; ask at once for inputs that come from elsewhere."""
         state = self._state
         table = state.planned(plan.run)
+        if plan.at_most:
+            state.keep_to(table, plan.at_most)
         for index, kind in plan.new_kinds:
-            table.handling[index] = state.handling(kind, kind.cost)
+            table.handling[index] = state.handling(kind, kind.cost, table.limit)
         run, me = plan.run, state.me
         handlings, plans, size, waiters, missing, asked = table.handling, table.plans, table.size, table.waiters, table.missing, table.asked
         targets = dict(zip(plan.targets[::2], plan.targets[1::2], strict=True)) if plan.targets else {}
@@ -107,7 +109,7 @@ class Plans:
         """How tasks of this kind are handled that are to claim one of its alternatives; None when there is no such one."""
         known = table.alternatives.get((index, alternative))
         if known is None and alternative < len(handling.kind.alternatives):
-            known = self._state.handling(handling.kind, handling.kind.alternatives[alternative])
+            known = self._state.handling(handling.kind, handling.kind.alternatives[alternative], table.limit)
             table.alternatives[index, alternative] = known
         return known
 

@@ -78,7 +78,7 @@ class Starter:
                 if lane.mode is Mode.ASYNC:
                     wants_asyncio = True
                 elif not unserved and not self._crew.idle and (not blocked or blocked[-1] is not lane):
-                    unserved = min(lane.count, self._claims.how_many(lane.cost))
+                    unserved = min(lane.count, self._at_once(lane))
                     pace = runs[key[2]].plans[key[3]][HANDLING].pace
                     is_worth_it = pace.seconds * lane.count > WORTH_SECONDS * len(self._crew.workers)
             self._send_coroutines()
@@ -88,7 +88,10 @@ class Starter:
         """Give away the first of the lane, and what goes with it, if anybody can take it; answer with the lane whose cost that claims."""
         claims, crew, cost, overtaken = self._claims, self._crew, lane.cost, blocked
         claim: Lane | None = None
-        if claims.fits(cost):
+        if lane.limit is not None and not lane.limit.left:
+            if not lane.hungry:
+                return None     # its run has as many here as it may
+        elif claims.fits(cost):
             if not (crew.idle or lane.hungry or self._joint or lane.mode is Mode.ASYNC):
                 return None
             overtaken = [large for large in blocked if claims.delays(cost, large.cost)]
@@ -103,7 +106,7 @@ class Starter:
             elif crew.idle:
                 worker = crew.suited(cost)
                 if worker is not None:
-                    sharers = min(len(crew.idle), claims.how_many(cost)) if len(crew.idle) > 1 else 1
+                    sharers = min(len(crew.idle), self._at_once(lane)) if len(crew.idle) > 1 else 1
                     company = Company(key, lane)
                     if not blocked:   # else it is to take no more than it needs
                         company.gather(self._heap, self._state.runs, claims, None, sharers, self._settings.batch_seconds)
@@ -132,6 +135,11 @@ class Starter:
         if blocked and blocked[-1] is lane:
             blocked.pop()
         return claim
+
+    def _at_once(self, lane: Lane) -> int:
+        """How many more claims of this lane fit, and may be made."""
+        count = self._claims.how_many(lane.cost)
+        return count if lane.limit is None else min(count, lane.limit.left)
 
     def _claim_for(self, lane: Lane) -> Lane | None:
         """What a worker with tasks of several costs has claimed, and would do for this lane, if that may be given more."""

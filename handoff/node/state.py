@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.node.claims import Claims
-from handoff.node.lanes import Lanes
+from handoff.node.lanes import Lanes, Limit
 from handoff.node.tables import HANDLING, URGENCY, Entry, Handling, Pace, Table, mode_of
 from handoff.program import Kind
 from handoff.resources import Amounts
@@ -84,11 +84,17 @@ class State:
         self._ended = {}
         self._ended_below = 0
 
+    def keep_to(self, table: Table, most: int) -> None:
+        """Of this run no more than so many are to execute here at once, from now on."""
+        if table.limit is None:
+            table.limit = Limit(most)
+        table.limit.most = most
+
     # ── tasks ───────────────────────────────────────────────────────────────
 
-    def handling(self, kind: Kind, cost: Amounts) -> Handling:
+    def handling(self, kind: Kind, cost: Amounts, limit: Limit | None) -> Handling:
         """What is to be known about tasks of a kind that claim this: the kind's cost, or one of its alternatives."""
-        lane = self.lanes.of(cost, mode_of(kind, cost))
+        lane = self.lanes.of(cost, mode_of(kind, cost), limit)
         digest = kind.family or (kind.codes[0] if kind.codes else b"")
         pace = self._paces.get(digest)
         if pace is None:

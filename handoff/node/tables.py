@@ -13,7 +13,7 @@ from handoff.resources import Amounts
 
 if TYPE_CHECKING:
     from handoff.node.crew import Batch
-    from handoff.node.lanes import Lane
+    from handoff.node.lanes import Lane, Limit
 
 
 class Mode(IntEnum):
@@ -99,13 +99,14 @@ class Table:
 
     __slots__ = (
         "alternatives", "asked", "asked_before", "attempts", "bereaved", "collectors", "done", "ended", "fetched", "given", "handling",
-        "is_planned", "missing", "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds", "senders",
-        "since", "size", "tailored", "teaches", "unreported_at", "waited", "waiters", "wants", "workers",
+        "is_planned", "limit", "missing", "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds",
+        "senders", "since", "size", "tailored", "teaches", "unreported_at", "waited", "waiters", "wants", "workers",
     )
 
     def __init__(self, run: RunId) -> None:
         self.run = run
         self.is_planned = False                        # whether the coordinator ever planned anything of it here
+        self.limit: Limit | None = None                # how many of its tasks may execute here at once, if that is limited
         self.handling: dict[int, Handling] = {}        # per kind
         self.alternatives: dict[tuple[int, int], Handling] = {}  # per kind and alternative cost, of those that were chosen
         self.plans: dict[int, Entry] = {}              # per unfinished task

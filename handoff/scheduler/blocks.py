@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from handoff.resources import Amounts
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.foresight import AHEAD_PER_RUN, WELL_KNOWN
 from handoff.scheduler.ledger import Ledger
-from handoff.scheduler.nodes import OVERHEAD_SECONDS
+from handoff.scheduler.nodes import OVERHEAD_SECONDS, Node
 from handoff.scheduler.queue import LOW
+from handoff.scheduler.quota import Quota
 from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import DONE, READY, Run
 from handoff.scheduler.shares import share_out
+from handoff.scheduler.wishes import wishes_nothing
 
 UNKNOWN_AHEAD = 2        # tasks of a function never seen that a node gets beyond its room, when work is short in general
 TURN = 16                # tasks of a block that may be less urgent than others that wait
@@ -57,27 +60,38 @@ def takes_what_all_take(ledger: Ledger, run: Run, task: int, shape: Shape) -> bo
     return total < ledger.rates.small
 
 
+def may_queue(ledger: Ledger, run: Run, task: int, shape: Shape, bound: int | None) -> bool:
+    """Whether it may be planned, though no more of its run may execute now: behind those that do, where the node keeps to its share."""
+    return (
+        run.quota is not None and not shape.cluster and wishes_nothing(run, shape) and ledger.foresight.is_short(shape)
+        and takes_what_all_take(ledger, run, task, shape) and is_worth_it(ledger, shape, bound)
+    )
+
+
 def spread(desk: Desk, run: Run, shape: Shape, bound: int | None) -> int:
     """Share the head of the queue out over the nodes; how many were placed."""
     now, ledger, need = desk.now, desk.ledger, shape.need
     function = shape.function
     is_short = ledger.foresight.is_short(shape)
     nodes = desk.nodes_with_room(shape, desk.nodes_for(shape))
-    levels, units, rooms, slots = [], [], [], []
+    levels, units, rooms, slots, more = [], [], [], [], None
     if is_short:
         reach = ledger.foresight.reach_of(function)
-        low, is_low = ledger.foresight.mark(now, run, shape, reach), False
+        low = ledger.foresight.mark(now, run, shape, reach)
+        idles: list[int] = []
         each = function.seconds + OVERHEAD_SECONDS
         for node in nodes:
             share = node.share(need)
             unit = each * share / node.speed
             level = max(node.backlog, node.lanes[0] - now)
             idle = min(node.slots(need), int(1.0 / share)) - (node.planned - len(node.holding))   # so many could start at once
-            is_low |= idle > 0 or level < low
+            idles.append(idle)
             levels.append(level)
             units.append(unit)
             rooms.append(max(int((reach - level) / unit) + 1 if level < reach else 0, idle))
-        if not is_low:
+        if run.quota is not None and not shape.cluster:
+            more = _keep_to_shares(run.quota, nodes, need, each, reach, levels, units, rooms, idles)
+        if not any(idle > 0 or (room and level < low) for idle, room, level in zip(idles, rooms, levels, strict=True)):
             return 0
     else:
         all_short = ledger.estimates.all.count and ledger.estimates.all.seconds <= ledger.foresight.short
@@ -93,7 +107,7 @@ def spread(desk: Desk, run: Run, shape: Shape, bound: int | None) -> int:
     wanted = min(len(shape), sum(rooms))
     if is_short and function.count < WELL_KNOWN:
         wanted = min(wanted, 1 + AHEAD_PER_RUN * function.count - shape.ahead)
-    if run.max_concurrency:
+    if more is None and run.quota is not None:
         wanted = min(wanted, run.room())
     if shape.cluster:
         wanted = min(wanted, ledger.cluster_room(shape))
@@ -108,7 +122,7 @@ def spread(desk: Desk, run: Run, shape: Shape, bound: int | None) -> int:
         part = tasks[at : at + count]
         at += count
         if is_short:
-            ledger.plan_block(now, run, part, nodes[index], held=False)
+            ledger.plan_block(now, run, part, nodes[index], held=False, more=more[index] if more is not None else None)
             continue
         here = min(count, slots[index])
         if here:
@@ -116,6 +130,24 @@ def spread(desk: Desk, run: Run, shape: Shape, bound: int | None) -> int:
         if here < count:
             ledger.plan_block(now, run, part[here:], nodes[index], held=False)
     return len(tasks)
+
+
+def _keep_to_shares(
+    quota: Quota, nodes: list[Node], need: Amounts, each: float, reach: float, levels: list[float], units: list[float], rooms: list[int],
+    idles: list[int],
+) -> list[int]:
+    """How many more each node may run at once; what can be planned there lasts longer where these are fewer than it has places."""
+    more = quota.deal([node.peer for node in nodes], [max(1, int(1.0 / node.share(need))) for node in nodes], levels)
+    for index, node in enumerate(nodes):
+        share = quota.running(node.peer) + more[index]
+        idles[index] = min(idles[index], more[index])
+        if not share:
+            rooms[index] = 0
+            continue
+        units[index] = unit = max(units[index], each / node.speed / share)
+        levels[index] = level = max(levels[index], quota.on.get(node.peer, 0) * unit)
+        rooms[index] = min(rooms[index], max(int((reach - level) / unit) + 1 if level < reach else 0, idles[index]))
+    return more
 
 
 def _take_block(run: Run, shape: Shape, wanted: int, bound: int | None) -> list[int]:

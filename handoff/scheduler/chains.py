@@ -68,6 +68,8 @@ def _plan(ledger: Ledger, now: float, run: Run, links: list[int], node: Node, se
     node.backlog += count * node.unit(shape, ledger.estimates)
     end = node.book(seconds * count, share, there) - seconds * (count - 1)
     run.planned += count
+    if run.quota is not None:
+        run.quota.add(peer, count, 1)     # each takes what the one before it makes
     run.topped_up = now
     state, attempt, where, given_at, started, unplanned = run.state, run.attempt, run.node, run.given_at, run.started, run.unplanned
     given, later, queue = now - run.submitted, run.early - run.submitted, node.queue

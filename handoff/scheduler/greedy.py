@@ -89,7 +89,8 @@ class Greedy:
         turn = TURN if ledger.foresight.is_short(shape) and not ledger.following else 1
         while options and (head := desk.head(shape)) is not None:
             run, task = head
-            if (run.max_concurrency and run.room() <= 0) or (shape.cluster and ledger.cluster_room(shape) <= 0):
+            is_full = (run.quota is not None and run.room() <= 0) or (shape.cluster and ledger.cluster_room(shape) <= 0)
+            if is_full and not blocks.may_queue(ledger, run, task, shape, bound):
                 break
             had_turn = placed >= (turn if shape.is_tried else 1)
             if had_turn and ((bound is not None and shape.head() >> 64 > bound) or (ledger.ready.is_contended and desk.is_behind(shape))):

@@ -210,10 +210,26 @@ def _check_run(
                 at = run.node[each]
                 if run.is_planned(each) and at not in (peer, run.ran.get(task)) and at not in run.copies.get(task, ()):
                     _wrong(f"{where} on peer {peer}, and nobody knows that peer {at} takes a copy for task {each}")
+    _check_quota(run)
     if (done, planned) != (run.done, run.planned):
         _wrong(f"{run} has {done} done and {planned} planned tasks")
     if left != run.left:
         _wrong(f"{run} counts {run.left} unfinished tasks per kind; it has {left}")
+
+
+def _check_quota(run: Run) -> None:
+    """Of a run that may have only so many at once, what lies on each node is counted, and the shares come to no more."""
+    quota = run.quota
+    if quota is None:
+        return
+    on: dict[int, int] = {}
+    for peer in [peer for peer, _ in run.ghosts] + [run.node[task] for task in run.tasks_in(AHEAD, HELD)]:
+        on[peer] = on.get(peer, 0) + 1
+    if quota.on != on:
+        _wrong(f"{run} counts {quota.on} tasks on its nodes; there are {on}")
+    used = sum(min(count, quota.share[peer]) for peer, count in on.items())
+    if quota.used != used or used > quota.most:
+        _wrong(f"{run} may have {quota.most} at once, and counts {quota.used}; the shares {quota.share} of {on} let {used} run")
 
 
 def _wrong(text: str) -> NoReturn:

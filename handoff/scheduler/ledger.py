@@ -174,6 +174,8 @@ class Ledger:
         run.node[task] = peer
         run.given_at[task] = now - run.submitted
         run.planned += 1
+        if run.quota is not None:
+            run.quota.add(peer, 1, 1)
         need = shape.needs[alternative]
         share = node.widths.get(need)
         if share is None:
@@ -237,8 +239,11 @@ class Ledger:
         run.topped_up = now
         self.out.plan(node, run, (task,))
 
-    def plan_block(self, now: float, run: Run, tasks: Sequence[int], node: Node, held: bool) -> None:
-        """Give many equal tasks to this node. They are in its order, all ready, and take nothing, or all the same small results."""
+    def plan_block(self, now: float, run: Run, tasks: Sequence[int], node: Node, held: bool, more: int | None = None) -> None:
+        """Give many equal tasks to this node. They are in its order, all ready, and take nothing, or all the same small results.
+
+        `more`: where the run may have only so many at once, how many of them may execute beside what does so there; all, if not said.
+        """
         count, peer = len(tasks), node.peer
         run.topped_up = now
         shape = run.shapes[run.kind[tasks[0]]]
@@ -256,6 +261,8 @@ class Ledger:
                 attempt[task] += 1
                 run.given_at[task] = now - run.submitted
         run.planned += count
+        if run.quota is not None:
+            run.quota.add(peer, count, count if more is None else more)
         if not node.planned:
             node.moved_at = now
         if shape.cluster:
@@ -316,8 +323,12 @@ class Ledger:
         peer, shape = run.node[task], run.shapes[run.kind[task]]
         counted = shape.cluster[run.choices.get(task, 0)] if shape.cluster else ()
         self.out.recall(peer, run, (task,))
+        is_there = peer in self.nodes
+        if run.quota is not None and is_there:
+            self.lay_ghost(run, peer, task)
+            run.quota.keep(peer)
         self.unplan(run, task)
-        if (run.max_concurrency or counted) and peer in self.nodes:
+        if (run.quota is not None or counted) and is_there:
             self.lay_ghost(run, peer, task)
             run.ghosts[peer, task] = counted
             self.cluster.take(counted)
@@ -325,6 +336,8 @@ class Ledger:
     def lay_ghost(self, run: Run, peer: int, task: int) -> bool:
         """What was taken back from that node has ended there, or the node is gone; whether there was such a thing."""
         counted = run.ghosts.pop((peer, task), None)
+        if counted is not None and run.quota is not None:
+            run.quota.remove(peer)
         if counted:
             self.cluster.give(counted)
             self.is_changed = True
@@ -337,6 +350,8 @@ class Ledger:
         run.planned -= 1
         if run.kept_back:
             self.ready.look_again(run)
+        if run.quota is not None:
+            run.quota.remove(run.node[task])
         if shape.cluster:
             self.cluster.give(shape.cluster[alternative])
         if node is not None:

@@ -291,7 +291,8 @@ class Outbox:
         self.send(peer, Plan(
             run.run, numbers, attempts, kind, literals, fan_in, inputs, sources, urgencies, targets, tuple(new_kinds), codes,
             NOBODY if run.client is None else run.client, choices,
-            run.token if run.values_only and run.client is not None else 0, relays, unbegun, body,
+            run.token if run.values_only and run.client is not None else 0, relays, unbegun,
+            run.quota.share[peer] if run.quota is not None else 0, body,
         ))
 
     def _send_one(self, node: Node, run: Run, task: int) -> None:

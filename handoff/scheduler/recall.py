@@ -82,6 +82,8 @@ def _recall(ledger: Ledger, donor: Node, run: Run, idle: list[Node], wanted: flo
     ready = [task for task in donor.tasks_of(run) if not (run.linked and run.missing[task])]
     if not ready:
         return wanted
+    if not is_late and run.quota is not None and run.room() <= 0:
+        return wanted     # no other node may run any of it now
     starts_soon = max(1, int(1.0 / (donor.share(run.shapes[run.kind[ready[0]]].need) or 1.0)))
     for task in reversed(ready if is_late and len(ready) > starts_soon else ready[starts_soon:]):
         if wanted <= 0.0 or len(tasks) >= TASKS_MAX:

@@ -31,6 +31,8 @@ def take_report(now: float, ledger: Ledger, node: Node, report: Report) -> Run |
         return run
     run.done += len(done)
     run.planned -= len(done)
+    if run.quota is not None:
+        run.quota.remove(node.peer, len(done))
     if run.linked:
         _follow(ledger, run, done)
     elif not all(run.is_output):

@@ -14,6 +14,7 @@ from handoff.messages import RunFailed, Submit
 from handoff.program import HIDDEN, Flag
 from handoff.resources import Amounts
 from handoff.scheduler.estimates import Estimates
+from handoff.scheduler.quota import Quota
 from handoff.scheduler.ranks import work_out_ranks
 from handoff.scheduler.ready import RANK_TOP, Shape
 
@@ -58,6 +59,7 @@ class Run:
         self.ids = submit.ids
         self.wait_for_nodes = submit.wait_for_nodes
         self.max_concurrency = submit.max_concurrency
+        self.quota = Quota(submit.max_concurrency) if submit.max_concurrency else None
         self.weight = submit.weight           # of its share, beside other runs of the same priority
         self.submitted = now                  # later by the time for which it was over, when outputs are made again after that
         self.idle: list[tuple[float, float]] = []   # that time: from when until when
@@ -265,8 +267,8 @@ class Run:
         return bool(self.kinds[self.kind[task]].flags & Flag.OBJECT)
 
     def room(self) -> int:
-        """How many more of its tasks may be with nodes, where their number is limited; below 1: none."""
-        return self.max_concurrency - self.planned - len(self.ghosts)
+        """How many more of its tasks may execute, where their number is limited; below 1: none."""
+        return self.quota.room() if self.quota is not None else self.total
 
     def blocks_planned(self, task: int) -> bool:
         """Whether a planned task waits for it: then it must not wait for room, or both would wait for ever."""

@@ -17,6 +17,7 @@ from handoff.node.answers import Answers
 from handoff.node.brain import NodeBrain
 from handoff.node.claims import Claims
 from handoff.node.endings import Endings
+from handoff.node.lanes import Limit
 from handoff.node.state import State
 from handoff.node.wants import Wants
 from handoff.scheduler import draining, losses, twins
@@ -25,6 +26,7 @@ from handoff.scheduler.draining import Leaving
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.outbox import Outbox
+from handoff.scheduler.quota import Quota
 from handoff.scheduler.runs import Run
 from handoff.wire.session import Session
 
@@ -269,6 +271,41 @@ def a_node_keeps_what_it_fetched_to_itself(patch: pytest.MonkeyPatch) -> None:
         else:
             table.wants.pop(task, None)
     patch.setattr(Answers, "exists", selfish)
+
+
+@plant("limits")
+def a_node_does_not_keep_to_its_share_of_a_limit(patch: pytest.MonkeyPatch) -> None:
+    """Whatever fits starts."""
+    patch.setattr(Limit, "left", 1000)
+
+
+@plant("limits")
+def every_node_gets_the_whole_limit(patch: pytest.MonkeyPatch) -> None:
+    """Each for itself keeps to it."""
+    patch.setattr(Quota, "deal", lambda self, peers, *_: [self.most] * len(peers))
+
+
+@plant("lost-limits")
+def a_share_shrinks_while_tasks_run(patch: pytest.MonkeyPatch) -> None:
+    """A node that has more tasks than its share is told a smaller one, and what still runs there is not counted."""
+    def hasty(self: Quota, peer: int, count: int, more: int) -> None:
+        before = self.running(peer)
+        self.on[peer] = self.on.get(peer, 0) + count
+        self.share[peer] = max(1, more)
+        self.used += self.running(peer) - before
+    patch.setattr(Quota, "add", hasty)
+
+
+@plant("lost-limits")
+def what_was_taken_back_counts_no_more(patch: pytest.MonkeyPatch) -> None:
+    """Though it may have begun."""
+    original = Ledger.take_back
+
+    def forgetful(self: Ledger, run: Run, task: int) -> None:
+        peer = run.node[task]
+        original(self, run, task)
+        self.lay_ghost(run, peer, task)
+    patch.setattr(Ledger, "take_back", forgetful)
 
 
 @pytest.mark.parametrize("bug", PLANTS)

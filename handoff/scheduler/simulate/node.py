@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
+from handoff.ids import NO_RUN
 from handoff.messages import Plan, foremost
 from handoff.program import Flag, Kind
 from handoff.resources import SCALE, Amounts, covers
@@ -20,15 +21,17 @@ BYPASS_MAX = 64      # as `NodeSettings.bypass_max`
 class Planned:
     """A task that is planned on a node and has not ended."""
 
-    __slots__ = ("alternative", "attempt", "cost", "inputs", "is_object", "missing", "started", "urgency")
+    __slots__ = ("alternative", "attempt", "cost", "inputs", "is_object", "lane", "missing", "started", "urgency")
 
     def __init__(self, attempt: int, cost: Amounts, inputs: tuple[int, ...], urgency: float, is_object: bool) -> None:
         self.attempt, self.cost, self.inputs, self.urgency, self.is_object = attempt, cost, inputs, urgency, is_object
+        self.lane: LaneKey = (cost, NO_RUN)
         self.alternative = -1      # of its kind, at which it runs; below 0: its cost
         self.missing = 0
         self.started = -1.0
 
 
+LaneKey = tuple[Amounts, int]                                        # a cost, and the run, if that may have only so many at once
 Entry = tuple[float, int, tuple[int, int], Planned]                  # (-urgency, order, task, its plan)
 
 
@@ -47,7 +50,9 @@ class PaperNode:
         self.has: dict[tuple[int, int], int] = {}                    # results here: bytes
         self.wants: dict[tuple[int, int], list[int]] = {}            # results that others wait for
         self.asked: dict[tuple[int, int], int] = {}                  # whom we asked
-        self.lanes: dict[Amounts, list[Entry]] = {}                  # what is ready, of each cost, as heaps
+        self.lanes: dict[LaneKey, list[Entry]] = {}                  # what is ready, of each cost, as heaps
+        self.limits: dict[int, int] = {}                             # runs that may have only so many at once here: how many more
+        self.at_most: dict[int, int] = {}                            # of these: how many in all
         self.heads: list[Entry] = []                                 # of each lane the first, perhaps with some that were; a heap
         self.bypassed: dict[tuple[int, int], int] = {}
         self.order = 0
@@ -63,6 +68,9 @@ class PaperNode:
         run = plan.run
         for index, kind in plan.new_kinds:
             self.kinds[run, index] = kind
+        if plan.at_most:
+            self.limits[run] = self.limits.get(run, 0) + plan.at_most - self.at_most.get(run, 0)
+            self.at_most[run] = plan.at_most
         choices = dict(zip(plan.choices[::2], plan.choices[1::2], strict=True)) if plan.choices else {}
         relays = dict(zip(plan.relays[::2], plan.relays[1::2], strict=True)) if plan.relays else {}
         asks: list[tuple[tuple[int, int], int]] = []
@@ -77,6 +85,7 @@ class PaperNode:
             key = (run, task)
             planned = self.plans[key] = Planned(plan.attempts[place], cost, inputs, plan.urgencies[place], bool(kind.flags & Flag.OBJECT))
             planned.alternative = choices.get(task, -1)
+            planned.lane = (cost, run if plan.at_most else NO_RUN)
             for each, source in dict(zip(inputs, sources, strict=True)).items():
                 value = (run, each)
                 if value in self.has:
@@ -141,6 +150,7 @@ class PaperNode:
         heads, free, started, bypassed = self.heads, self.free, [], self.bypassed
         skipped = []
         full: set[Amounts] = set()
+        kept: set[LaneKey] = set()                             # whose run has as many here as it may
         waiting: list[tuple[Amounts, tuple[int, int]]] = []    # what does not fit: of each cost the first
         blocked: list[Amounts] = []                            # those for which room is kept
         served: list[tuple[float, Amounts]] = []
@@ -148,11 +158,15 @@ class PaperNode:
             entry = heappop(heads)
             key, planned = entry[2:]
             cost = planned.cost
-            lane = self.lanes[cost]
-            if cost in full or not lane or lane[0] is not entry:
+            lane = self.lanes[planned.lane]
+            if cost in full or planned.lane in kept or not lane or lane[0] is not entry:
                 continue
             if self.plans.get(key) is not planned or planned.started >= 0.0 or planned.missing:
                 self._leave(lane)
+                continue
+            if self.limits.get(key[0], 1) <= 0:
+                kept.add(planned.lane)
+                skipped.append(entry)
                 continue
             fits = all(free.get(name, 0) >= amount for name, amount in cost)
             if fits and not any(self._delays(cost, large) for large in blocked):
@@ -160,6 +174,8 @@ class PaperNode:
                     free[name] -= amount
                 planned.started = 0.0
                 started.append(key)
+                if key[0] in self.limits:
+                    self.limits[key[0]] -= 1
                 self._leave(lane)
                 for large, other in waiting:
                     if self._prolongs(cost, large):
@@ -180,7 +196,7 @@ class PaperNode:
                 break
         for entry in skipped:
             if bypassed.get(entry[2], 0) >= BYPASS_MAX and entry[0] != -foremost(-entry[0]):
-                self._leave(self.lanes[entry[3].cost])
+                self._leave(self.lanes[entry[3].lane])
                 self._line_up((-foremost(-entry[0]), *entry[1:]))
             else:
                 heappush(heads, entry)
@@ -194,6 +210,8 @@ class PaperNode:
         planned = self.plans.pop(key)
         if not planned.is_object:
             self.running -= 1
+            if key[0] in self.limits:
+                self.limits[key[0]] += 1
             for name, amount in planned.cost:
                 self.free[name] += amount
         self.bypassed.pop(key, None)
@@ -209,7 +227,7 @@ class PaperNode:
         self._line_up((-planned.urgency, self.order, key, planned))
 
     def _line_up(self, entry: Entry) -> None:
-        lane = self.lanes.setdefault(entry[3].cost, [])
+        lane = self.lanes.setdefault(entry[3].lane, [])
         heappush(lane, entry)
         if lane[0] is entry:
             heappush(self.heads, entry)

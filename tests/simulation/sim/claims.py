@@ -41,6 +41,12 @@ class Hands:
             total[name] = total.get(name, 0) + steps
         return total
 
+    def at_once(self, run: RunId) -> int:
+        """How many of a run execute in it: all coroutines, and one of the others. Each ends before the next begins; word comes later."""
+        flags = [self.works[key][1].flags & Flag.ASYNC for key in self.executing if key[0] == run and key in self.works]
+        coroutines = sum(map(bool, flags))
+        return coroutines + (coroutines < len(flags))
+
 
 class Claims:
     """All nodes."""
@@ -99,13 +105,11 @@ class Claims:
     def executing(self, run: RunId, lost: Container[int]) -> int:
         """How many tasks of a run execute on living nodes that the coordinator counts on."""
         return sum(
-            1
+            hands.at_once(run)
             for node, workers in self._hands.items()
             if node.alive and node.me not in lost
             for hands in workers.values()
             if not hands.is_dying
-            for key in hands.executing
-            if key[0] == run
         )
 
     def busy(self, node: Node) -> list[tuple[RunId, int, int]]:

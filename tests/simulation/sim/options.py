@@ -37,8 +37,10 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "heirs": ("heirs", "client_kills", "resets", "mishaps"),
     "heirs-of-losses": ("heirs", "client_kills", "kills", "vanish", "drains", "restarts"),
     "everything": ("mishaps", "resets", "cuts", "pauses", "kills", "vanish", "joins", "client_kills"),
+    "limits": ("limits", "joins", "mishaps", "resets"),
+    "lost-limits": ("limits", "kills", "vanish", "apart", "drains", "mishaps", "pauses"),
 }
-HARMLESS = {"mishaps", "resets", "joins", "late", "relays", "stragglers", "broadcasts"}  # no node is ever lost by these
+HARMLESS = {"mishaps", "resets", "joins", "late", "relays", "stragglers", "broadcasts", "limits"}  # no node is ever lost by these
 
 
 def default_allocator() -> Any:
@@ -85,7 +87,7 @@ def draw_options(seed: int, profile: str | None = None) -> Options:
     offers = tuple(_offer(lots, f"node-{number}", number) for number in range(1, lots.choice((1, 2, 3, 3, 4, 5)) + 1))
     joiners = tuple(_offer(lots, f"late-{number}", 0) for number in range(lots.randint(1, 2))) if "joins" in faults else ()
     node = NodeSettings(inline_bytes=lots.choice((64, 400)), push_bytes=lots.choice((200, 800)), batch_max=lots.choice((3, 256)))
-    if {"relays", "stragglers", "broadcasts"} & set(faults):
+    if {"relays", "stragglers", "broadcasts", "limits"} & set(faults):
         while len(offers) < (5 if "broadcasts" in faults else 3):
             offers += (_offer(lots, f"node-{len(offers) + 1}", 1),)
     if "relays" in faults:

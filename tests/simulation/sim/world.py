@@ -12,6 +12,7 @@ from sim.clock import Clock, Lots
 from sim.coordinator import Coordinator
 from sim.faults import Fault, draw_faults
 from sim.letters import Letters
+from sim.limited import draw_limited
 from sim.network import End, Network
 from sim.node import Node
 from sim.options import Options, draw_options
@@ -70,6 +71,8 @@ class Sim:
                 if "broadcasts" in options.faults and lots.workload.random() < 0.8
                 else draw_relay(lots.workload, number, list(options.offers), client=client, at=at, trouble=trouble)
                 if "relays" in options.faults and lots.workload.random() < 0.8
+                else draw_limited(lots.workload, number, list(options.offers), client=client, at=at, trouble=trouble / 3)
+                if "limits" in options.faults and lots.workload.random() < 0.9
                 else draw_job(lots.workload, number, list(options.offers), client=client, at=at, trouble=trouble, tasks=tasks)
             )
             if "stragglers" in options.faults:

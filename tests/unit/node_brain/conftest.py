@@ -121,7 +121,7 @@ class Hand:
     def plan_message(
         self, tasks: dict[int, list[int]], what: Kind | None = None, *, run: RunId = RUN, attempt: int = 1,
         sources: dict[int, PeerId] | None = None, urgency: float | dict[int, float] = 1.0, target: dict[int, PeerId] | None = None,
-        choices: dict[int, int] | None = None, unbegun: dict[int, int] | None = None,
+        choices: dict[int, int] | None = None, unbegun: dict[int, int] | None = None, at_most: int = 0,
     ) -> Plan:
         """A plan of these tasks with their inputs, which come from this node unless `sources` says otherwise."""
         what = what or kind()
@@ -134,7 +134,7 @@ class Hand:
             floats(urgency.get(task, 0.0) if isinstance(urgency, dict) else urgency for task in tasks),
             targets=ints(each for pair in (target or {}).items() for each in pair), new_kinds=((index, what),) if new else (),
             choices=ints(each for pair in (choices or {}).items() for each in pair),
-            unbegun=ints(each for pair in (unbegun or {}).items() for each in pair),
+            unbegun=ints(each for pair in (unbegun or {}).items() for each in pair), at_most=at_most,
         )
 
     def plan(self, tasks: dict[int, list[int]], what: Kind | None = None, **options: Any) -> list[Any]:
