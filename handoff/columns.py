@@ -32,8 +32,9 @@ class Blobs(Sequence[bytes]):
 
     __slots__ = ("_starts", "data", "sizes")
 
-    def __init__(self, sizes: Ints, data: bytes) -> None:
-        self.sizes, self.data = sizes, data
+    def __init__(self, sizes: Ints, data: bytes | memoryview) -> None:
+        self.sizes = sizes
+        self.data: Any = data       # of what came in a message maybe a part of its body, not copied
         self._starts: list[int] | None = None
 
     @classmethod
@@ -65,7 +66,7 @@ class Blobs(Sequence[bytes]):
         return isinstance(other, Blobs) and self.sizes == other.sizes and self.data == other.data
 
     def __hash__(self) -> int:
-        return hash(self.data)
+        return hash(bytes(self.data))
 
     def __repr__(self) -> str:
         return f"Blobs.of({list(self)!r})"

@@ -105,7 +105,7 @@ class Link(asyncio.BufferedProtocol):
         Buffers of a body are not copied: leave them as they are.
         """
         lazy = type(message) in LAZY
-        header, body = codec.encode(message)
+        header, body = codec.encode(message, self._settings.body_bytes_max)
         body_bytes = sum(map(len, body)) if body else 0
         if len(header) > self._settings.header_bytes_max or body_bytes > self._settings.body_bytes_max:
             raise too_large(message, len(header), body_bytes, self._settings)
@@ -293,10 +293,10 @@ class Link(asyncio.BufferedProtocol):
         self._handler.received(self, message)
 
     def _place(self, header: Buffer, nbytes: int) -> memoryview | None:
-        if self.closed or not self.is_open:
+        if self.closed or not self.is_open or Chunk not in self._allowed or not codec.may_be(Chunk, header):
             return None
         message = codec.decode(header)
-        if type(message) is not Chunk or Chunk not in self._allowed:
+        if type(message) is not Chunk:
             return None
         check_fit(message, nbytes)
         return self._handler.destination(self, message, nbytes)

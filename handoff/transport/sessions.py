@@ -227,7 +227,7 @@ class SessionServer:
 
 def keep(session: Session, message: Message, settings: WireSettings) -> None:
     """Say it when there is a connection again. Raises ProtocolError for what is too large to be said, as a link does."""
-    header, body = codec.encode(message)
+    header, body = codec.encode(message, settings.body_bytes_max)
     body_bytes = sum(map(len, body))
     if len(header) > settings.header_bytes_max or body_bytes > settings.body_bytes_max:
         raise too_large(message, len(header), body_bytes, settings)

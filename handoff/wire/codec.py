@@ -1,8 +1,9 @@
 """The one door to MessagePack: messages to a header and raw buffers, and back, with every type checked on the way in.
 
 A header is the MessagePack array [tag, field, field, ...]. Columns travel in it as raw little-endian integers, so a million
-numbers cost one copy; a field named `body` is not in the header at all: its buffers follow it as they are. How each class is
-written and read is derived once, at import, from the annotations in `messages.py`.
+numbers cost one copy; a field named `body` is not in the header at all: its buffers follow it as they are, and behind them the bytes of
+literals, where they are many: the header says how many. How each class is written and read is derived once, at import, from the annotations
+in `messages.py`.
 
 Versions: fields are only ever added at the end, with a default. Unknown trailing fields are ignored, missing ones get their defaults.
 """
@@ -21,7 +22,7 @@ from handoff import greetings, messages
 from handoff.columns import Blobs, Body
 from handoff.errors import ProtocolError
 from handoff.messages import Message
-from handoff.program import Kind
+from handoff.program import Kind, Program
 from handoff.wire.compiled import Field, reader, writer
 
 Buffer: TypeAlias = Union[bytes, bytearray, memoryview]
@@ -32,6 +33,8 @@ Rule: TypeAlias = tuple["Encode | None", Decode]  # None: goes into the header a
 LENGTH_MAX = 65536            # entries of an array or a map; columns travel as raw integers
 TEXT_ERRORS = "surrogatepass"  # user code prints what it likes; a lone surrogate must not break the link
 REMEMBERED_MAX = 1024
+BESIDE_BYTES = 4096           # literals of so many bytes together follow the header: within it they would be copied at each end, and twice
+BODY_BYTES_MAX = 64 << 20     # unless they would not fit there; as in the settings
 SWAPPED = sys.byteorder == "big"
 
 _packer = msgpack.Packer(use_bin_type=True, unicode_errors=TEXT_ERRORS)  # keeps its buffer: twice as fast as packb for small messages
@@ -104,7 +107,7 @@ def _column(typecode: str) -> Rule:
 
 def _blobs() -> Rule:
     def decode(value: Any) -> Blobs:
-        if type(value) is not tuple or len(value) != 2 or type(value[1]) is not bytes:
+        if type(value) is not tuple or len(value) != 2 or type(value[1]) not in (bytes, memoryview):   # a view is made by _taken_in alone
             raise ValueError("not a column of byte strings")
         sizes = _read_column("I", value[0])
         if sum(sizes) != len(value[1]):
@@ -269,17 +272,63 @@ _SHAPES = [_Shape(cls) for cls in _CLASSES]
 _TAGS = {cls: (number, shape) for number, (cls, shape) in enumerate(zip(_CLASSES, _SHAPES, strict=True))}
 
 
+# Where the literals of a message lie among the values of its header.
+_LITERALS: dict[int, tuple[int, ...]] = {
+    _TAGS[messages.Submit][0]: (
+        1 + [each.name for each in fields(messages.Submit)].index("program"), [each.name for each in fields(Program)].index("literals")),
+    _TAGS[messages.Plan][0]: (1 + [each.name for each in fields(messages.Plan)].index("literals"),),
+}
+
+
 def tag(cls: type[Any]) -> int:
     """The number of this class on the wire."""
     return _TAGS[cls][0]
 
 
-def encode(message: Message) -> tuple[bytes, list[Buffer]]:
+def may_be(cls: type[Any], header: Buffer) -> bool:
+    """Whether this may be the header of such a message, of one with few fields: all else need not be read to know that it is not."""
+    return len(header) > 1 and header[0] & 0xF0 == 0x90 and header[1] == tag(cls)
+
+
+def encode(message: Message, body_bytes_max: int = BODY_BYTES_MAX) -> tuple[bytes, list[Buffer]]:
     """The header of a message, and the buffers that follow it (not copied: leave them as they are until they are sent)."""
     number, shape = _TAGS[type(message)]
     values = shape.write(message)
     values.insert(0, number)
-    return _packer.pack(values), _buffers(message.body) if shape.has_body else []  # type: ignore[union-attr]
+    buffers = _buffers(message.body) if shape.has_body else []  # type: ignore[union-attr]
+    if number in _LITERALS:
+        buffers += _taken_out(values, _LITERALS[number], body_bytes_max - sum(map(len, buffers)))
+    return _packer.pack(values), buffers
+
+
+def _taken_out(values: list[Any], path: tuple[int, ...], most: int) -> list[Buffer]:
+    """The bytes of literals, where they are many and there is room for them behind the body; in the header stays how many."""
+    for place in path[:-1]:
+        values = values[place]
+    sizes, data = values[path[-1]]
+    if not BESIDE_BYTES <= len(data) <= most:
+        return []
+    values[path[-1]] = (sizes, len(data))
+    return [data]
+
+
+def _taken_in(values: tuple[Any, ...], path: tuple[int, ...], body: Buffer) -> tuple[tuple[Any, ...], Buffer]:
+    """The values of a header, with the literals that follow the body, and the body without them."""
+    place, *further = path
+    if place >= len(values) or type(values[place]) is not tuple:
+        return values, body      # whoever reads them says what is wrong
+    if further:
+        inner, body = _taken_in(values[place], tuple(further), body)
+    else:
+        inner = values[place]
+        if len(inner) != 2 or type(inner[1]) is not int:
+            return values, body
+        end = len(body) - inner[1]
+        if not 0 <= end <= len(body):
+            raise ValueError(f"{inner[1]} bytes of literals are announced beside a header with {len(body)}")
+        # Code is small, and stays for longer than what came with it.
+        inner, body = (inner[0], memoryview(body)[end:]), bytes(memoryview(body)[:end])
+    return (*values[:place], inner, *values[place + 1 :]), body
 
 
 def _buffers(body: Body) -> list[Buffer]:
@@ -304,6 +353,8 @@ def decode(header: Buffer, body: Buffer | None = None) -> Message:
         if type(number) is not int or not 0 <= number < len(_SHAPES):
             raise ValueError(f"there is no message {number!r}")
         shape = _SHAPES[number]
+        if number in _LITERALS:
+            values, body = _taken_in(values, _LITERALS[number], body or b"")
         if not body:
             return shape.cls(*shape.arguments(values, 1))  # type: ignore[no-any-return]
         if not shape.has_body:

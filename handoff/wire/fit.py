@@ -97,7 +97,9 @@ def check_fit(message: Message, body_bytes: int) -> None:
                 raise ProtocolError(f"Plan has {len(message.relays)} numbers in pairs of relays")
             if len(message.unbegun) % 2:
                 raise ProtocolError(f"Plan has {len(message.unbegun)} numbers in pairs of attempts that never began")
-            _adds_up("Plan", sum(max(0, size) for _, size in message.codes), body_bytes)
+            literals = message.literals.data       # those that came behind the code were counted when they were read
+            beside = len(literals) if type(literals) is memoryview else 0
+            _adds_up("Plan", sum(max(0, size) for _, size in message.codes), body_bytes - beside)
         case _:
             pass
 

@@ -285,7 +285,7 @@ def every_node_gets_the_whole_limit(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Quota, "deal", lambda self, peers, *_: [self.most] * len(peers))
 
 
-@plant("lost-limits")
+@plant("limits")
 def a_share_shrinks_while_tasks_run(patch: pytest.MonkeyPatch) -> None:
     """A node that has more tasks than its share is told a smaller one, and what still runs there is not counted."""
     def hasty(self: Quota, peer: int, count: int, more: int) -> None:
@@ -294,18 +294,6 @@ def a_share_shrinks_while_tasks_run(patch: pytest.MonkeyPatch) -> None:
         self.share[peer] = max(1, more)
         self.used += self.running(peer) - before
     patch.setattr(Quota, "add", hasty)
-
-
-@plant("lost-limits")
-def what_was_taken_back_counts_no_more(patch: pytest.MonkeyPatch) -> None:
-    """Though it may have begun."""
-    original = Ledger.take_back
-
-    def forgetful(self: Ledger, run: Run, task: int) -> None:
-        peer = run.node[task]
-        original(self, run, task)
-        self.lay_ghost(run, peer, task)
-    patch.setattr(Ledger, "take_back", forgetful)
 
 
 @pytest.mark.parametrize("bug", PLANTS)

@@ -31,7 +31,7 @@ def draw_limited(lots: Random, number: int, offers: list[Offer], *, client: int,
         is_linked = task > 0 and lots.random() < linked
         edges.append(tuple(sorted(lots.sample(range(task), min(task, lots.randint(1, 3))))) if is_linked else ())
         chosen.append(lots.randrange(len(kinds)) if lots.random() < 0.3 else 0)
-    job = assembled(lots, number, offers, trouble, (edges, chosen, kinds), max_concurrency=lots.choice((1, 2, 2, 3, 5)))
+    job = assembled(lots, number, offers, trouble, (edges, chosen, kinds), max_concurrency=lots.choice((1, 2, 3, 6, 9)))
     job.client, job.at = client, at
     pace, some = lots.uniform(*SECONDS), lots.choice((0.0, 0.0, 0.02))
     for task in range(total):
