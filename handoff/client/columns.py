@@ -12,7 +12,9 @@ from handoff.wire.values import Packed, pack
 OBJECT_BYTES = 128 * 1024            # literals over this size are put on a node instead of being sent through the coordinator
 SHARED_BYTES = 64 * 1024             # so are literals over this size that several functions take,
 LITERALS_BYTES_MAX = 16 * 1024 * 1024   # and all over it once literals make up this much of the submission,
-FEW_BYTES = 1024                     # and all over this size once they make up twice as much: a message has room for four times as much
+FEW_BYTES = 1024                     # and all over this size once they make up twice as much: a message has room for four times as much;
+PARCEL_BYTES = 32 * 1024             # such small ones travel together, so many bytes as one value: one costs as much as a task,
+PARCELLED_BYTES = 8 * 1024           # where those up to this size do; who takes one reads all, which is little beside that
 UNKNOWN = -1.0                       # in a column of expectations: nothing is said of this task
 
 _OBJECT = Kind(codes=(), name="value", flags=Flag.OBJECT)
@@ -34,6 +36,10 @@ class Columns:
         self._object_of: dict[int, int] = {}       # identity of a value -> the task that brings it
         self._sizes: dict[int, int] = {}           # identity of a value of more than SHARED_BYTES -> its size
         self._kept: list[Any] = []                 # these values, so that their identities stay their own
+        self._parcel: list[Any] = []               # values that will travel together, as the value of ...
+        self._parcel_task = -1                     # ... this task;
+        self._parcel_bytes = 0                     # how much they are
+        self._place_of: dict[int, tuple[int, int]] = {}   # identity of a value that does -> the task that brings it, its place there
 
     @property
     def alone_bytes(self) -> int:
@@ -73,6 +79,31 @@ class Columns:
             self._kept.append(value)
         return task
 
+    def parcelled(self, value: Any, owner: Hashable) -> tuple[int, int] | None:
+        """The task that brings this value with others, and its place among them, when it is small and has to travel nevertheless."""
+        if self.literal_bytes < 2 * LITERALS_BYTES_MAX:
+            return None
+        found = self._place_of.get(id(value))
+        if found is not None:
+            return found
+        nbytes = pack(value).nbytes
+        if not FEW_BYTES < nbytes <= PARCELLED_BYTES:
+            return None
+        if self._parcel_bytes + nbytes > PARCEL_BYTES:
+            self._close_parcel()
+        if not self._parcel:
+            self._parcel_task = self.add(self.kind_number(_OBJECT), b"", (), hidden=f"an argument of {owner!r}, and others beside it")
+        found = self._place_of[id(value)] = (self._parcel_task, len(self._parcel))
+        self._kept.append(value)
+        self._parcel.append(value)
+        self._parcel_bytes += nbytes
+        return found
+
+    def _close_parcel(self) -> None:
+        if self._parcel:
+            self.objects[self._parcel_task] = pack(self._parcel)
+        self._parcel, self._parcel_bytes = [], 0
+
     def object_if_large(self, value: Any, owner: Hashable) -> int | None:
         """The task that brings this value, when it is too large, or too large to be sent to several, to stand in a literal."""
         task = self._object_of.get(id(value))
@@ -92,6 +123,7 @@ class Columns:
     def program(self, codes: Iterable[tuple[bytes, int]], groups: Iterable[Iterable[int]], near: Iterable[int] = (),
                 seconds: Mapping[int, float] | None = None, nbytes: Mapping[int, float] | None = None) -> Program:
         """All of it. `near`: pairs of tasks; `seconds`, `nbytes`: what is expected of some tasks."""
+        self._close_parcel()
         return Program(
             codes=tuple(codes),
             kinds=tuple(self.kinds),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Hashable, Mapping
+from operator import getitem
 from typing import Any
 
 from handoff.client.code import CodeTable
@@ -61,6 +62,9 @@ class Folding:
             if any(has_holes for _, has_holes in parts):
                 filled = [part if has_holes else Quoted(part) for part, has_holes in parts]
                 return (dict(zip(value, filled, strict=True)) if kind is dict else kind(filled)), True
+        if task is None and (found := self._columns.parcelled(value, self._owner.id)) is not None:
+            parcel, place = found
+            return Call(self._code(getitem, self._owner.id, "an argument"), [self._slot(parcel), place]), True
         if task is None:
             task = self._columns.object_if_large(value, self._owner.id)
         return (value, False) if task is None else (self._slot(task), True)
