@@ -36,8 +36,8 @@ def forgotten(what: str, state: RunState, error: errors.ExecutionError) -> error
     """Why the coordinator says nothing of a run, in the place of its short answer; `what` could not be done."""
     run = f"run {state.run} of {state.graph.dag_id!r}"
     if state.failure is not None:
-        error = error_of(state.failure, state.name_of)
-        why = f"{type(error).__name__}: {error}".rstrip(".")
+        cause = error_of(state.failure, state.name_of)
+        why = f"{type(cause).__name__}: {cause}".rstrip(".")
         return errors.ExecutionError(f"{what}: {run} ended without a result ({why}), and of such a run nothing is kept; ask while it runs")
     return errors.ExecutionError(f"{what}: {run} is not known to the coordinator any more ({error}); "
                                  "ask while the run or its result is held")
