@@ -339,7 +339,8 @@ class Outbox:
         self.send(peer, Plan(
             number, numbers, array("I", (run.attempt[task],)), array("I", (of,)), literals, array("I", (count,)), inputs, sources,
             array("d", (urgency,)), NONE, new_kinds, codes, NOBODY if client is None else client, NONE,
-            run.token if run.values_only and client is not None else 0, NONE, NONE, body,
+            run.token if run.values_only and client is not None else 0, NONE, NONE,
+            run.quota.share[peer] if run.quota is not None else 0, body,
         ))
 
     def _introduce(self, node: Node, peers: Iterable[int]) -> None:
