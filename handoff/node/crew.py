@@ -96,15 +96,18 @@ class Crew:
     def staff(self, now: float, unserved: int, is_worth_it: bool, wants_asyncio: bool) -> None:
         """Start the workers that are missing; `unserved`: how many more could run something that fits now."""
         self.deadline = None
+        most = self.most + self._claims.slots_taken
         if self._pause:
             if now < self._start_after:
                 self.deadline = self._start_after
-            elif self._starting == 0 and self._living < (1 if self.fault else self.warm):
-                self._spawn(False)  # one at a time, to see whether they still die
+            elif self._starting == 0 and (self._living == 0 if self.fault else (
+                self._living < self.warm or self._is_short_of_fresh or (unserved > 0 and self._living < most)
+            )):
+                self._spawn(False)  # one at a time, to see whether they still die; what runs may wait for what would run there
         else:
             while self._living < self.warm:
                 self._spawn(False)
-            self._grow(now, unserved, is_worth_it)
+            self._grow(now, min(unserved - self._starting, most - self._living), is_worth_it)
             if self._is_short_of_fresh and not self._starting:
                 if self._living >= self.most:
                     self.kill(next(iter(self.idle.values())), "it is bound to GPUs that nobody asks for now")
@@ -114,8 +117,7 @@ class Crew:
         if wants_asyncio and self.asyncio is None and may_start:
             self.asyncio = self._spawn(True)
 
-    def _grow(self, now: float, unserved: int, is_worth_it: bool) -> None:
-        more = min(unserved - self._starting, self.most + self._claims.slots_taken - self._living)
+    def _grow(self, now: float, more: int, is_worth_it: bool) -> None:
         patience = PATIENCE_SECONDS if is_worth_it else STANDSTILL_SECONDS
         is_moving, self._is_moving = self._is_moving, False
         if more <= 0 or (is_moving and not is_worth_it):

@@ -49,3 +49,30 @@ def test_the_workers_that_are_always_there_stay(hand: Any) -> None:
         if len(node.all) > 200:
             break
     assert len([effect for effect in node.all if isinstance(effect, Kill)]) == 3
+
+
+def test_what_needs_a_process_without_gpus_gets_one_when_there_may_be_more(hand: Any) -> None:
+    """All idle ones are bound to GPUs, and for a while none could be started: nothing else runs here that would end the pause."""
+    node = hand({"cpu": 2, "gpu": 2})
+    node.plan(node.independent(range(2)), node.kind("on_gpu", {"cpu": 1, "gpu": 1}))
+    node.finish_all(1.0)
+    node.plan({9: []}, node.kind("plain"))
+    while spawned := node.last_of(Spawn):
+        node.die(spawned[0].worker, reason=NO_MORE)
+    assert [effect for effect in node.wait(60.0) if isinstance(effect, Spawn)]
+    node.warm_up()
+    assert [effect.tasks for effect in node.last_of(Execute)] == [(9,)]
+
+
+def test_who_waits_for_what_is_given_to_nobody_does_not_wait_for_ever(hand: Any) -> None:
+    """A call that waits for another one beside it: for a while no worker could be started for that, and nothing ends before it."""
+    node = hand({"cpu": 1})
+    node.plan(node.independent(range(2)), node.kind("wide", {"cpu": 0.5}))
+    tries = 0
+    while spawned := [effect for effect in node.wait(1.0) if isinstance(effect, Spawn)]:
+        tries += 1
+        node.die(spawned[0].worker, reason=NO_MORE)
+    assert tries >= 5
+    assert [effect for effect in node.wait(60.0) if isinstance(effect, Spawn)]
+    node.warm_up()
+    assert len(node.executed) == 2
