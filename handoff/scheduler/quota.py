@@ -58,6 +58,8 @@ class Quota:
         if sum(lacks) <= left:
             return lacks
         dealt = [0] * len(peers)
+        if not left:
+            return dealt
         order = sorted([index for index, lack in enumerate(lacks) if lack], key=lambda index: (levels[index], index))
         while left:      # a round for each place of a node
             least = min([self.running(peers[index]) + dealt[index] for index in order])

@@ -172,6 +172,10 @@ class Watched(Simulator):
         name = f"{of.name} {task} on {node.spec.name}"
         inputs = node.plans[key].inputs
         assert all((run, each) in node.has for each in inputs), f"{name} started without its inputs"
+        limit = (self.work[run].options or {}).get("max_concurrency", 0)
+        at_once = sum(planned.started >= 0.0 and not planned.is_object and of_run == run
+                      for each in self.nodes.values() for (of_run, _), planned in each.plans.items())
+        assert not limit or at_once <= limit, f"{name} is one of {at_once} at once, of which there may be {limit}"
         assert of.node in ("", node.spec.name), f"{name} is pinned elsewhere"
         assert set(of.where) <= set(node.spec.labels), f"{name} is to have other labels"
         self._look_at_group(node, run, task, name)

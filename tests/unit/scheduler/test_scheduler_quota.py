@@ -45,6 +45,19 @@ def test_short_tasks_are_planned_ahead_of_their_turn() -> None:
     assert len(limited) < 1.5 * len(free) < 200      # as many; 1000 where only what may execute was planned
 
 
+def test_a_node_does_not_run_dry_before_it_gets_more() -> None:
+    """Though as many may execute as do: it is given more while much still waits there."""
+    cluster = taught()
+    run = cluster.submit(many(1000), max_concurrency=2)
+    table, least = cluster.scheduler.ledger.runs[run], 1000
+    while table.done < 700:
+        for name in ("n1", "n2"):
+            cluster.done(*here(cluster, run, name)[:8], run=run, seconds=1e-4)
+            least = min(least, len(here(cluster, run, name)))
+
+    assert least >= 8
+
+
 def test_no_more_than_the_limit_in_all_shares() -> None:
     """Three at once on two nodes of four cores: two here, one there."""
     cluster = taught(cpu=4)
