@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import handoff
+from handoff.client.lower import lower
+from handoff.settings import SchedulerSettings
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -45,3 +48,15 @@ def test_the_readme_examples_run(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["90", "{'load': 'node-1', 'total': 'node-1'}", "90"]
+
+
+def test_the_defaults_that_the_readme_names_are_those_of_the_code() -> None:
+    """How often and when something is tried again, and how long is waited for what."""
+    text = re.sub(r"\s+", " ", README)
+    scheduler = SchedulerSettings()
+    for call in (handoff.Client.execute, handoff.Client.start, lower):   # the last: of single calls and maps
+        assert inspect.signature(call).parameters["max_retries"].default == 3
+    assert "is tried again 3 times (`max_retries=3`" in text
+    assert f"after {scheduler.retry_seconds:g} s, then twice as long each time, up to {scheduler.retry_seconds_max:g} s" in text
+    assert f"what killed {scheduler.crash_limit} workers is not" in text
+    assert f"silent for {scheduler.lost_seconds:g} s" in text and f"waits {scheduler.node_timeout_seconds:g} s" in text
