@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from operator import index
 from typing import Any, TypeAlias
 
@@ -91,16 +92,28 @@ def costs(cost: Mapping[str, float | int | str] | Sequence[Mapping[str, float | 
 
 def _askable(said: Mapping[str, float | int | str]) -> Amounts:
     cost = amounts(said)
-    sorts = [name for name, _ in cost if is_gpu(name)]
-    if len(sorts) > 1:
-        raise ValueError(f"it asks for {' and '.join(sorts)}; a function gets GPUs of one sort, so name one of them")
-    for name, steps in cost:
-        if is_gpu(name) and steps > SCALE and steps % SCALE:
-            raise ValueError(f"{name}={shown(steps)}: a part of a GPU never straddles two; ask for less than one, or for whole ones")
-    if sorts and GPU_MEMORY in said and GPU_MEMORY not in dict(cost):
+    if wrong := contradiction(cost):
+        raise ValueError(wrong)
+    if any(is_gpu(name) for name, _ in cost) and GPU_MEMORY in said and GPU_MEMORY not in dict(cost):
         raise ValueError(f"{GPU_MEMORY}={said[GPU_MEMORY]!r} beside {describe(cost)}: what runs on a GPU takes some of its memory; "
                          f"say how much, or leave it out")
     return cost
+
+
+@lru_cache(1024)
+def contradiction(cost: Amounts) -> str:
+    """Why no node can grant this, whatever it has: what a function asks for, or a client that is none of ours; empty when one could."""
+    sorts = [name for name, _ in cost if is_gpu(name)]
+    if len({name for name, _ in cost}) < len(cost):
+        return f"it names something twice: {describe(cost)}"
+    if len(sorts) > 1:
+        return f"it asks for {' and '.join(sorts)}; a function gets GPUs of one sort, so name one of them"
+    for name, steps in cost:
+        if steps <= 0:
+            return f"{name}={steps / SCALE:g} is nothing that can be taken"
+        if is_gpu(name) and steps > SCALE and steps % SCALE:
+            return f"{name}={shown(steps)}: a part of a GPU never straddles two; ask for less than one, or for whole ones"
+    return ""
 
 
 def is_gpu(name: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from handoff.node.gpus import Demand, Gpu, Gpus, demand, gpus_of
 from handoff.node.tracker import ResourceTracker, available
-from handoff.resources import GPU, GPU_KIND, SCALE, Amounts, is_gpu, shown
+from handoff.resources import GPU, GPU_KIND, SCALE, Amounts, contradiction, is_gpu, shown
 
 FREE_SLOT = ""  # a resource of our own, of which a task that costs nothing takes one: no user's resource has an empty name
 
@@ -102,11 +102,14 @@ class Claims:
             if is_gpu(name):
                 each = amount if amount < SCALE else SCALE
                 found.append((GPU, each * len(given)))
-                found += [(GPU_KIND + self.gpus.all[index].kind, each) for index in given if self.gpus.all[index].kind]
+                kinds = [GPU_KIND + self.gpus.all[index].kind for index in given]
+                found += [(kind, each) for kind in kinds if kind in self.capacity]
         return tuple(found)
 
     def beyond(self, cost: Amounts) -> str:
         """What a cost asks beyond all that this node has, in words; empty when it can be met."""
+        if wrong := contradiction(cost):
+            return f"what no node can grant ({wrong})"
         capacity = self.capacity
         lacks = [f"{name}={shown(amount)}, where this node has {shown(capacity.get(name, 0))}"
                  for name, amount in cost if capacity.get(name, 0) < amount]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from handoff.errors import ProtocolError
 from handoff.program import BYTES_MAX, HIDDEN, SECONDS_MAX, Flag, Program
+from handoff.resources import contradiction
 
 FAMILY_BYTES_MAX = 64
 
@@ -35,6 +36,9 @@ def check_program(program: Program) -> None:
             raise ProtocolError(f"the family of kind {kind.name!r} is {len(kind.family)} bytes long")
         if any(not name or amount <= 0 for cost in (kind.cost, *kind.alternatives) for name, amount in cost):
             raise ProtocolError(f"kind {kind.name!r} has a cost without a name or amount: {kind.cost!r}")
+        for cost in (kind.cost, *kind.alternatives):
+            if wrong := contradiction(cost):    # a node would give away what it has not, or never start it
+                raise ProtocolError(f"kind {kind.name!r} has a cost that no node can grant: {wrong}")
     grouped: set[int] = set()
     for group in program.groups:
         for task in group:

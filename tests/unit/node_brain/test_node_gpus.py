@@ -14,7 +14,8 @@ from handoff.messages import Failed, Plan
 from handoff.node.claims import Claims
 from handoff.node.events import Execute
 from handoff.node.gpus import Gpu, gpus_of
-from handoff.resources import SCALE, amounts, costs, plain
+from handoff.program import Kind
+from handoff.resources import SCALE, Amounts, amounts, costs, plain
 
 MIXED = (Gpu("a100", 40 * SCALE), Gpu("h100", 80 * SCALE), Gpu("a100", 40 * SCALE), Gpu("", 0))
 CAPACITY = amounts({"gpu": 4, "gpu:a100": 2, "gpu:h100": 1, "gpu_memory": 160, "cpu": 4})
@@ -299,3 +300,30 @@ def test_plans_without_choices_stay_as_they_are(hand: Callable[..., Any]) -> Non
     node = hand()
     message = node.plan_message({0: []})
     assert isinstance(message, Plan) and message.choices == ints()
+
+
+@pytest.mark.parametrize("cost", [
+    (("gpu", 10_000), ("gpu:a100", 10_000)), (("gpu", 15_000),), (("gpu", 5_000), ("gpu", 5_000)), (("cpu", -10_000), ("gpu", 10_000)),
+])
+def test_a_plan_of_what_no_node_can_grant_is_answered(hand: Any, cost: Amounts) -> None:
+    """The books hold: nothing of it starts, who planned it is told why, and what comes next has all GPUs."""
+    node = hand({"cpu": 2, "gpu": 2, "gpu:a100": 2})
+    node.plan({0: []}, Kind((b"f",), "foreign", cost=cost))
+    (failed,) = node.said(Failed)
+    assert failed.cause == "unloadable" and failed.text.startswith("foreign asks for what no node can grant (")
+    assert not node.executed
+
+    node.plan({1: []}, node.kind("whole", {"gpu": 2}))
+    assert node.executed == [(node.RUN, 1)]
+    node.finish(1)
+    assert node.free() == {"cpu": 2, "gpu": 2, "gpu:a100": 2}
+
+
+def test_a_kind_of_gpu_that_was_not_offered_is_not_counted() -> None:
+    """Its driver names one, and the node offers GPUs alone: the claim is of these."""
+    one = amounts({"gpu": 1})
+    books = Claims(one, 4, [Gpu("a100", 0, "0")])
+    taken = books.take(one)
+    assert taken == (0,) and books.free["gpu"] == 0
+    books.give_back(one, taken)
+    assert books.free["gpu"] == SCALE
