@@ -31,7 +31,7 @@ LITTLE = 0.1             # ... unless moving all would take less than this part 
 OTHERS_SECONDS = 0.05    # after which others of a crowd have their turn to be looked at, though nothing happened, while a core is free; ...
 OTHERS_PART = 0.1        # ... or after this part of the time for which nothing was placed
 
-PLACED, KEPT, FULL, GONE = range(4)   # what became of a task that was looked at: FULL if nobody has room for any like it
+PLACED, KEPT, FULL, GONE, BUSY = range(5)   # what became of a task: FULL if nobody has room for any like it, BUSY if all have enough to do
 
 
 def _is_open(desk: Desk, shape: Shape, node: Node) -> bool:
@@ -99,18 +99,17 @@ class Greedy:
             if run.run != known or run.followed:
                 known, is_plain = run.run, wishes_nothing(run, shape)
             is_free = is_plain and (not run.fan_in[task] or blocks.takes_what_all_take(ledger, run, task, shape))
-            is_front = is_plain and not (is_free or alone) and run.fan_in[task] > 1 and shape.priority >= self._left
-            if is_front and homes.is_worth_it(ledger, run, shape):
+            is_front = is_plain and not (is_free or alone) and shape.priority >= self._left
+            if is_front and run.fan_in[task] == 1 and (count := chains.place(desk, run, task, shape, bound)):
+                placed, opened = placed + count, None
+                continue
+            if is_front and (run.fan_in[task] > 1 or not run.missing[task]) and homes.is_worth_it(ledger, run, shape):
                 count, alone, wait = homes.place(desk, run, shape, bound)
                 placed += count
                 aside += wait
-                if len(aside) >= max(PATIENCE - self._kept, PATIENCE_MIN):
+                if not (count or alone) or len(aside) >= max(PATIENCE - self._kept, PATIENCE_MIN):
                     break
                 opened = None if count else opened
-                continue
-            is_link = is_plain and run.fan_in[task] == 1 and shape.priority >= self._left
-            if is_link and (count := chains.place(desk, run, task, shape, bound)):
-                placed, opened = placed + count, None
                 continue
             alone -= alone > 0
             if is_free and blocks.is_worth_it(ledger, shape, bound):
@@ -138,7 +137,7 @@ class Greedy:
                 aside.append(key)
                 if run.followed and is_in_turn:
                     following.wait_for_room(now, ledger, run, task)
-                if became == FULL:
+                if became == FULL or (became == BUSY and is_plain and homes.fare_alike(run, shape)):
                     break
                 if len(aside) >= max(PATIENCE - self._kept, PATIENCE_MIN):
                     self._spill(now, desk, shape, options)
@@ -359,7 +358,7 @@ class Greedy:
             return GONE
         lean = leaning_of(desk, run, task, shape, seconds) if may_lean(ledger, run, shape) else None
         best: Node | None = None
-        best_score, best_start = float("inf"), now
+        best_score, best_start, is_busy = float("inf"), now, reach > 0.0 and only is None
         if only is not None:
             looked_at = only
         else:
@@ -384,6 +383,7 @@ class Greedy:
             if not reach and (not is_home or node.planned - len(node.holding) >= int(1.0 / (node.share(need) or 1.0)) + UNKNOWN_AHEAD):
                 continue
             start = node.ahead_at(shape, now, ledger.estimates) if node.queue or not node.has_room(need) else now
+            is_busy &= start > limit
             if not has_room:
                 start = max(start, self._booked.room_at(node, need, now))
             start = max(start, soon)
@@ -394,7 +394,7 @@ class Greedy:
             if score < best_score:
                 best, best_score, best_start = node, score, start
         if best is None or best_start > limit:
-            return KEPT if inputs is not None or only is not None else FULL
+            return FULL if inputs is None and only is None else BUSY if is_busy else KEPT
         if inputs is not None and not inputs.is_all_on(best):
             soon = max(soon, inputs.arrival(ledger, best)[0])
             fetch(ledger, best, inputs, now)

@@ -46,17 +46,28 @@ def is_worth_it(ledger: Ledger, run: Run, shape: Shape) -> bool:
     return foresight.is_short(shape) and foresight.reach_of(function) > 0.0
 
 
+def fare_alike(run: Run, shape: Shape) -> bool:
+    """Whether all of a shape wait where one finds that every node has enough to do: not what others may wait for that fill these nodes."""
+    return shape.function.count >= WELL_KNOWN and not (run.told or run.failures or run.has_remade)
+
+
 def place(desk: Desk, run: Run, shape: Shape, bound: int | None) -> tuple[int, int, list[int]]:
     """Look at the front: how many were placed, how many come next that are better looked at one by one, and what has to wait.
 
     What has to wait (as keys, no longer in the queue) has a home that has enough to do for now.
     """
     now, ledger = desk.now, desk.ledger
+    foresight, is_few = ledger.foresight, len(desk.nodes) <= NODES_MAX
+    far_low = now + foresight.mark(now, run, shape, foresight.horizon)
+    head = desk.head(shape)
+    if is_few and head is not None and not run.attempt[head[1]] and fare_alike(run, shape) and all(
+        node.ahead_at(shape, now, ledger.estimates) > far_low for node in desk.able_for(shape)
+    ):
+        return 0, 0, [shape.pop()]
     front = _front(desk, run, shape, bound)
     if not front.keys:
         return 0, 1, []
     nodes = able(desk, shape, front.homes)
-    is_few = len(desk.nodes) <= NODES_MAX
     if is_few:
         nodes.update((node.peer, node) for node in desk.nodes_for(shape))
     levels = {peer: node.ahead_at(shape, now, ledger.estimates) for peer, node in nodes.items()}
@@ -66,9 +77,9 @@ def place(desk: Desk, run: Run, shape: Shape, bound: int | None) -> tuple[int, i
         work = {peer: levels[peer] if node.holding else now + node.backlog for peer, node in nodes.items()}
         even_out(desk, front, work, units)
     idle = inf if is_few else _least(desk, shape)
-    foresight, latency, submitted = ledger.foresight, ledger.foresight.latency, run.submitted
+    latency, submitted = foresight.latency, run.submitted
     reach, horizon = foresight.reach_of(shape.function), foresight.horizon
-    low, far_low = now + foresight.mark(now, run, shape, reach), now + foresight.mark(now, run, shape, horizon)
+    low = now + foresight.mark(now, run, shape, reach)
     looked_at: list[tuple[int, int, float, float]] = []
     placed, alone, wait, is_low = 0, [], [], False
     for key, home, there, on, count in zip(front.keys, front.homes, front.there, front.on, front.counts, strict=True):

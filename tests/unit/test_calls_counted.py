@@ -96,6 +96,19 @@ def test_long_tasks_take_few_calls_each(count: int, speeds: tuple[float, ...], c
     assert calls <= calls_max
 
 
+def test_chains_that_wait_for_busy_nodes_are_not_looked_at_one_by_one() -> None:
+    """Where every node has enough to do for now, the first link that finds it so is the last that is looked at in that pass."""
+    cluster = room("paper").PaperCluster(2)
+    spent = array("d", [0.002]) * TASKS
+    cluster.forget(cluster.run(wide(TASKS), spent, 10))      # the function is known
+    fan_in = array("I", [0, 1, 1, 1, 1]) * (TASKS // 5)
+    chains = replace(wide(TASKS), fan_in=fan_in, inputs=array("I", [task - 1 for task in range(TASKS) if fan_in[task]]))
+
+    calls = calls_in(lambda: cluster.run(chains, spent, 10)) / TASKS
+
+    assert calls <= 66       # counted: 60; with 64 of them looked at in each pass, 179
+
+
 @pytest.mark.parametrize(("sources", "calls_max"), [
     (0, 4.6),         # counted: 4.2; batches: with one message to a worker for each task, above 10
     (1, 7.9),         # 7.2; an input is asked for, awaited, and counted down

@@ -67,6 +67,16 @@ def test_a_narrow_graph_is_cut_once() -> None:
     assert run.nodes.count("n0") == pytest.approx(200, abs=10)
 
 
+@pytest.mark.parametrize(("nodes", "crossing_max"), [(2, 0.05), (8, 0.15)])    # counted: none, 0.08; placed one by one, 0.44 and 0.87
+def test_many_short_chains_stay_where_they_began(nodes: int, crossing_max: float) -> None:
+    """Five links each: to move the result of one costs both nodes more than its consumer takes, and all have enough to do."""
+    edges: Edges = [(task - 1,) if task % 5 else () for task in range(3000)]
+    run = played(edges, 0.002, nodes)
+
+    assert handed_on(edges, run) < crossing_max * 2400
+    assert run.makespan < 1.02 * 3000 * 0.002 / nodes
+
+
 @pytest.mark.parametrize("nodes", [4, 80])
 def test_what_one_node_made_is_taken_everywhere(nodes: int) -> None:
     """Pairs of results are where they are; where all of them are on one node, the others get their share."""
