@@ -28,7 +28,7 @@ def of_its_own(what: str, count: int) -> Program:
         "memory": lambda number: kind("measured", {"cpu": 1, "memory": 650.0 + 0.2 * number}),
         "code": lambda number: kind(f"function {number}"),
         "choice": lambda number: kind(
-            f"function {number}", {"cpu": 1, "memory": 700.0 - 0.2 * number % 100}, alternatives=(amounts({"cpu": 1, "memory": 650.0}),)),
+            f"function {number}", {"cpu": 1, "memory": 660.0 + 0.2 * number % 40}, alternatives=(amounts({"cpu": 1, "memory": 650.0}),)),
         "priority": lambda number: kind("work", priority=number * 7919 % count),
         "spread": lambda number: kind("replica", spread=f"group {number}"),
         "seat": lambda number: kind(f"function {number}", {"cpu": 1, "cluster:seat": 1}),
