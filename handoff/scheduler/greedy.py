@@ -84,8 +84,7 @@ class Greedy:
         ledger, placed, again = desk.ledger, 0, False
         opened: list[Node | None] | None = None    # per option, a node with room; None: not known
         given: Node | None = None                  # to which the last one went since then
-        known, is_plain = 0, False                 # the run of the last one, and whether tasks of it wish nothing
-        alone = 0                                  # so many of the next are to be looked at by themselves
+        known, is_plain, alone = 0, False, 0       # the run of the last one, and whether it wishes nothing; so many go by themselves
         turn = TURN if ledger.foresight.is_short(shape) and not ledger.following else 1
         while options and (head := desk.head(shape)) is not None:
             run, task = head
@@ -378,9 +377,8 @@ class Greedy:
             is_home = inputs is None or inputs.is_all_on(node)
             # Beside inputs that are still being made, room is not asked for: it will be theirs when they are done.
             has_room = node.has_room(need) or (is_home and waits)
-            if not has_room and not reach:
-                continue
-            if not reach and (not is_home or node.planned - len(node.holding) >= int(1.0 / (node.share(need) or 1.0)) + UNKNOWN_AHEAD):
+            most = int(1.0 / (node.share(need) or 1.0)) + UNKNOWN_AHEAD
+            if not reach and not (has_room and is_home and node.planned - len(node.holding) < most):
                 continue
             start = node.ahead_at(shape, now, ledger.estimates) if node.queue or not node.has_room(need) else now
             is_busy &= start > limit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from heapq import heappush
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from handoff.scheduler.outbox import Outbox
 from handoff.scheduler.past import Past
 from handoff.scheduler.rates import Rates
 from handoff.scheduler.ready import Ready, Shape
-from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, READY, WAITING, Run
+from handoff.scheduler.runs import AHEAD, DONE, HELD, READY, WAITING, Run
 from handoff.scheduler.semaphores import Semaphores
 from handoff.scheduler.speeds import Speeds
 from handoff.settings import SchedulerSettings
@@ -362,50 +362,6 @@ class Ledger:
                 node.queue.pop((run.run, task), None)
         if run.run in self.memory.promised or run.run in self.memory.freeing:
             self.memory.settle(run, task, 0, False)
-
-    def remake(self, run: Run, tasks: Iterable[int]) -> None:
-        """Results that are needed are nowhere any more: make them again, with ancestors that are gone; who takes many is counted once."""
-        run.has_remade = True
-        again, wanted = dict[int, None](), [*tasks]
-        while wanted:
-            each = wanted.pop()
-            if each in again or run.state[each] not in (DONE, GONE):
-                continue
-            again[each] = None
-            if run.state[each] == DONE:     # it may have been kept for others; a copy too many is dropped
-                self.release_all(run, each)
-            run.unmake(each)
-            self.ready.want(run.shapes[run.kind[each]], 1)
-            for source in run.inputs_of(each):
-                run.needed[source] += 1
-                if run.state[source] == GONE:
-                    wanted.append(source)
-        if run.is_over:
-            run.is_over = False
-            self.tasks += run.total
-            run.wake(self.estimates, 1.0 / self.links.default)
-        if run.may_double and not run.is_watched:     # it was done
-            run.is_watched = True
-            self.remind(0.0, "stragglers", run.run)
-        touched = dict(again)
-        for each in again:
-            for consumer in run.consumers_of(each):
-                state = run.state[consumer]
-                if state >= DONE or consumer in touched:
-                    continue
-                touched[consumer] = None
-                if consumer in run.twins:
-                    twins.drop(self, run, consumer)
-                if AHEAD <= state <= HELD:
-                    self.stranded[run.run, consumer] = None
-                if state == HELD or (state == AHEAD and (run.max_concurrency or run.is_counted)):
-                    self.out.recall(run.node[consumer], run, (consumer,))   # or it keeps the room that what it waits for needs
-        for each in touched:
-            run.recount(each)
-            if run.state[each] == READY and run.unplanned[each]:
-                run.state[each] = WAITING
-        for each in sorted(touched):
-            self.consider(run, each)
 
     def release_all(self, run: Run, task: int) -> None:
         """Every node that holds this result may drop it."""

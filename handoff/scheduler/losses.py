@@ -11,7 +11,7 @@ from handoff.scheduler import relays, twins
 from handoff.scheduler.apart import cut_off
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, Run
+from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, READY, WAITING, Run
 from handoff.scheduler.waiting import see_what_is_unmet
 
 
@@ -71,7 +71,7 @@ def _lose_for(ledger: Ledger, now: float, run: Run, node: Node, reason: str) -> 
             remake.append(task)
     if remake:
         run.note_idle(now)
-        ledger.remake(run, remake)
+        make_again(ledger, run, remake)
     for consumer in moved:
         redo_serializers(ledger, run, consumer)
     for task in planned:
@@ -143,7 +143,7 @@ def redo_serializers(ledger: Ledger, run: Run, consumer: int) -> None:
         elif run.state[task] == DONE:
             done.append(task)
     if done:
-        ledger.remake(run, done)
+        make_again(ledger, run, done)
 
 
 def unreachable(ledger: Ledger, now: float, asker: Node, message: Unreachable) -> RunFailed | None:
@@ -172,7 +172,7 @@ def unreachable(ledger: Ledger, now: float, asker: Node, message: Unreachable) -
         name, (host, port) = ledger.out.names[message.node]
         ledger.out.note("warning", "node.cut_off", node=asker.name, source=name, address=f"{host}:{port}", run=run.run, results=left)
     if gone:
-        ledger.remake(run, gone)
+        make_again(ledger, run, gone)
     return None
 
 
@@ -218,7 +218,7 @@ def missing_outputs(ledger: Ledger, now: float, run: Run, tasks: list[int]) -> N
     tell_where_moved(ledger, run, tasks)
     if gone := [task for task in tasks if run.state[task] == GONE and run.is_output[run.kind[task]]]:
         run.note_idle(now)
-        ledger.remake(run, gone)
+        make_again(ledger, run, gone)
     see_what_is_unmet(ledger, now, run)    # the node that is gone may be the only one that could make them
 
 
@@ -229,3 +229,48 @@ def tell_where_moved(ledger: Ledger, run: Run, tasks: Iterable[int]) -> None:
         nodes = array("I", [run.node[task] for task in moved])
         ledger.out.introduce_to_client(run.client, nodes)
         ledger.out.send(run.client, Redirect(run.run, array("I", moved), nodes))
+
+
+def make_again(ledger: Ledger, run: Run, tasks: Iterable[int]) -> None:
+    """Results that are needed are nowhere any more: make them again, with ancestors that are gone; who takes many is counted once."""
+    run.has_remade = True
+    again, wanted = dict[int, None](), [*tasks]
+    while wanted:
+        each = wanted.pop()
+        if each in again or run.state[each] not in (DONE, GONE):
+            continue
+        again[each] = None
+        if run.state[each] == DONE:     # it may have been kept for others; a copy too many is dropped
+            ledger.release_all(run, each)
+        run.unmake(each)
+        ledger.ready.want(run.shapes[run.kind[each]], 1)
+        for source in run.inputs_of(each):
+            run.needed[source] += 1
+            if run.state[source] == GONE:
+                wanted.append(source)
+    if run.is_over:
+        run.is_over = False
+        ledger.tasks += run.total
+        run.wake(ledger.estimates, 1.0 / ledger.links.default)
+    if run.may_double and not run.is_watched:     # it was done
+        run.is_watched = True
+        ledger.remind(0.0, "stragglers", run.run)
+    touched = dict(again)
+    for each in again:
+        for consumer in run.consumers_of(each):
+            state = run.state[consumer]
+            if state >= DONE or consumer in touched:
+                continue
+            touched[consumer] = None
+            if consumer in run.twins:
+                twins.drop(ledger, run, consumer)
+            if AHEAD <= state <= HELD:
+                ledger.stranded[run.run, consumer] = None
+            if state == HELD or (state == AHEAD and (run.max_concurrency or run.is_counted)):
+                ledger.out.recall(run.node[consumer], run, (consumer,))   # or it keeps the room that what it waits for needs
+    for each in touched:
+        run.recount(each)
+        if run.state[each] == READY and run.unplanned[each]:
+            run.state[each] = WAITING
+    for each in sorted(touched):
+        ledger.consider(run, each)

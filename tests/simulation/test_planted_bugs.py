@@ -75,18 +75,18 @@ def nobody_asks_again_after_a_broken_link(patch: pytest.MonkeyPatch) -> None:
 @plant("kills")
 def ancestors_are_not_made_again(patch: pytest.MonkeyPatch) -> None:
     """Only the lost result itself is remade, though what it takes is gone as well."""
-    def shallow(self: Ledger, run: Run, tasks: list[int]) -> None:
+    def shallow(ledger: Ledger, run: Run, tasks: list[int]) -> None:
         if new := [task for task in tasks if task not in remade]:
             remade.update(dict.fromkeys(new))
             inputs_of = Run.inputs_of
             patch.setattr(Run, "inputs_of", lambda *_: ())
             try:
-                original(self, run, new)
+                original(ledger, run, new)
             finally:
                 patch.setattr(Run, "inputs_of", inputs_of)
     remade: dict[int, None] = {}
-    original = Ledger.remake
-    patch.setattr(Ledger, "remake", shallow)
+    original = losses.make_again
+    patch.setattr(losses, "make_again", shallow)
 
 
 @plant("trouble")
