@@ -102,7 +102,7 @@ class Greedy:
             if is_front and run.fan_in[task] == 1 and (count := chains.place(desk, run, task, shape, bound)):
                 placed, opened = placed + count, None
                 continue
-            if is_front and (run.fan_in[task] > 1 or not run.missing[task]) and homes.is_worth_it(ledger, run, shape):
+            if is_front and (run.fan_in[task] > 1 or run.is_due_link(task)) and homes.is_worth_it(ledger, run, shape):
                 count, alone, wait = homes.place(desk, run, shape, bound)
                 placed += count
                 aside += wait

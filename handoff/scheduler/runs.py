@@ -218,6 +218,10 @@ class Run:
         only = self.inputs[self.starts[task]]
         return self.consumer_starts[only + 1] - self.consumer_starts[only] == 1
 
+    def is_due_link(self, task: int) -> bool:
+        """The same, and that is there."""
+        return not self.missing[task] and self.is_next_link(task)
+
     def ends_at(self, task: int) -> float:
         """When a planned task should end, in seconds after submission: as was thought when it was planned, less `early`."""
         return self.started[task] - (self.early if self.state[task] == AHEAD else 0.0)

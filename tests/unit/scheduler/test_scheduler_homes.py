@@ -87,6 +87,13 @@ def test_what_one_node_made_is_taken_everywhere(nodes: int) -> None:
     assert run.makespan < 2.5 * 800 * 0.002 / nodes + 0.02
 
 
+def test_what_many_take_alone_is_taken_everywhere() -> None:
+    """As the pieces into which something was split: they are not links that had better stay where it is."""
+    run = played([(), *[(0,)] * 300], 0.0002, nodes=8)
+
+    assert max(run.nodes.count(f"n{number}") for number in range(8)) < 60    # counted: 41; as links, 93
+
+
 def test_runs_of_different_sizes_share_a_function() -> None:
     """What of another run comes up behind a run's own is known by its number in that run: in a smaller one's tables there is none such."""
     runs = all_played([work(stencil(3, 2), 0.001), work(stencil(8, 2), 0.001)], nodes=3)
