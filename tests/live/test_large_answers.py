@@ -62,8 +62,8 @@ def test_very_long_names_are_cut_and_nothing_ends(tmp_path: Path) -> None:
 def test_a_plan_that_no_message_holds_is_the_end_of_its_run_alone(tmp_path: Path) -> None:
     """What an allocator gives to a node at once is more than the client said: its run fails, with a sentence."""
     dag = DAG()
-    for number in range(600):
-        dag.add(Function(id=number, code=len, extra_args=["x" * 80], cost={}))
+    for number in range(3_000):    # a plan has five columns more
+        dag.add(Function(id=number, code=list, cost={}))
     why = r"the run is too large to be told of: Plan has \d+ \+ \d+ bytes .*; split the graph"
     with cluster(tmp_path, "--allocator", "heft") as client, pytest.raises(errors.ProtocolError, match=why):
         client.execute(dag, timeout=20)
