@@ -61,8 +61,11 @@ def write_to(log: int) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
-    while written:
-        written = written[os.write(2, written) :]
+    try:
+        while written:
+            written = written[os.write(2, written) :]
+    except OSError:  # nobody reads the node's log any more, or its disk is full: that is no reason to end
+        pass
 
 
 def map_marker(fd: int) -> memoryview:

@@ -41,11 +41,16 @@ class WorkerProcess:
         self._loop, self._gone, self._will = loop, gone, will
         self._kill_reason: str | None = None
         self._over = False
-        marker = os.memfd_create("handoff-marker", os.MFD_CLOEXEC)
-        self._wrote = os.memfd_create("handoff-first-words", os.MFD_CLOEXEC)
-        log = os.dup(2)
-        ours, theirs = socket.socketpair()
-        try:
+        with contextlib.ExitStack() as kept, contextlib.ExitStack() as lent:   # descriptors may run out at each step: then all are closed
+            marker = os.memfd_create("handoff-marker", os.MFD_CLOEXEC)
+            lent.callback(os.close, marker)
+            self._wrote = os.memfd_create("handoff-first-words", os.MFD_CLOEXEC)
+            kept.callback(os.close, self._wrote)
+            log = os.dup(2)
+            lent.callback(os.close, log)
+            ours, theirs = socket.socketpair()
+            kept.callback(ours.close)
+            lent.callback(theirs.close)
             os.ftruncate(marker, MARKER_BYTES)
             self._marker = memoryview(mmap.mmap(marker, MARKER_BYTES)).cast("Q")
             self._process = subprocess.Popen(
@@ -59,14 +64,7 @@ class WorkerProcess:
                 start_new_session=True,  # a group of its own, to be killed with everything it started; no Ctrl-C from our terminal
                 env=environment,
             )
-        except BaseException:
-            ours.close()
-            os.close(self._wrote)
-            raise
-        finally:
-            theirs.close()
-            os.close(log)
-            os.close(marker)
+            kept.pop_all()
         self.pid = self._process.pid
         will.add(self.pid)
         self.pipe = NodePipe(ours, loop, pipes, heard, self._pipe_ended)
