@@ -174,9 +174,9 @@ class Core:
             try:
                 self._waking = True
                 self._loop.call_soon_threadsafe(self._take_inbox, context=Context())
-            except BaseException:  # the loop closed just now; or a signal's handler raised, as for Ctrl-C: who calls next wakes the loop
+            except BaseException as error:  # the loop closed just now; or a signal's handler raised, as for Ctrl-C: who is next wakes it
                 self._waking = False
-                if not self._loop.is_closed():
+                if not (isinstance(error, RuntimeError) and self._loop.is_closed()):
                     raise
 
     def post(self, event: Any) -> None:

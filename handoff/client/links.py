@@ -100,6 +100,8 @@ class NodeLinks(Handler):
     async def _dial(self, peer: PeerId) -> None:
         try:
             async with self._turns.one():
+                if self._closed:
+                    raise ConnectionLost("the client is closed")
                 if peer not in self._peers:
                     raise ConnectionLost("the coordinator gave new numbers")
                 name, told = self._peers[peer]

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import FrameType, ModuleType, SimpleNamespace
 from typing import Any
 
@@ -68,6 +69,19 @@ def test_who_is_interrupted_does_not_leave_the_loop_asleep() -> None:
         asyncio.run(take(turns))
         assert heard[-1:] == ["second"], at
     assert at > 5
+
+
+def test_who_is_interrupted_while_the_loop_closes_is_told() -> None:
+    """Ctrl-C is never swallowed; that nobody is there any more is."""
+    for error in (Interrupt(), RuntimeError("the loop is closed")):
+        def wake(turn: Any, context: Any) -> None:
+            raise error   # noqa: B023
+
+        loop = SimpleNamespace(call_soon_threadsafe=wake, is_closed=lambda: True)
+        client = core.Core.__new__(core.Core)
+        client.__dict__.update(_closed=False, pid=os.getpid(), _inbox=deque(), _waking=False, _loop=loop)
+        with pytest.raises(Interrupt) if isinstance(error, Interrupt) else nullcontext():
+            client.call(print)
 
 
 def run_of_two(fetch: Callable[..., None]) -> state.RunState:

@@ -78,6 +78,26 @@ async def test_many_peers_are_dialled_in_turn(who: str, tmp_path: Path, monkeypa
         dialler.close()
 
 
+async def test_a_client_that_leaves_dials_nobody_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those on their way come to their end by themselves; who waits for a turn then is not dialled."""
+    doors, said = Doors(), list[Any]()
+    monkeypatch.setattr(links, "dial", doors.dial)
+    monkeypatch.setattr(dial, "TURN_SECONDS", 1000.0)
+    hello = Hello(protocol=PROTOCOL, version="0", python="3", role="client", name="me", boot=b"")
+    peers = {PeerId(number): (f"n{number}", ("127.0.0.1", 1)) for number in range(1, MANY + 1)}
+    identity = Identity(secret.create_file(tmp_path / "secret"), "client", "me")
+    dialler = links.NodeLinks(identity, WireSettings(), lambda: hello, peers, said.append, "127.0.0.1")
+    for peer in peers:
+        dialler.send(peer, Collect(RUN))
+    while doors.begun < TURNS_MAX:
+        await asyncio.sleep(0)
+    leaving = asyncio.create_task(dialler.close())
+    await asyncio.sleep(0)
+    doors.open.set()
+    await leaving
+    assert doors.begun == TURNS_MAX
+
+
 async def test_who_does_not_answer_gives_the_turn_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind a firewall that swallows everything, a thousand nodes would else be waited for one after the other."""
     monkeypatch.setattr(dial, "TURN_SECONDS", 0.001)
