@@ -104,9 +104,6 @@ def ask_back_again(ledger: Ledger) -> None:
 
 def _ask_back(ledger: Ledger, run: Run, node: Node) -> None:
     """All that it has not started and another node could do; what was bound to it and is not planned there is free again."""
-    peer = node.peer
-    for group in [group for group, where in run.group_node.items() if where == peer]:
-        del run.group_node[group]
     others = [other for other in ledger.nodes.values() if not (other.leaves or other.fault)]
     able: dict[tuple[int, int], bool] = {}      # by kind and group
     back = []
@@ -118,10 +115,17 @@ def _ask_back(ledger: Ledger, run: Run, node: Node) -> None:
         if able[alike] and task not in run.promised:
             back.append(task)
     if back:
-        ledger.out.recall(peer, run, back)
+        ledger.out.recall(node.peer, run, back)
+    set_free(ledger, run, node.peer)
+    ledger.touch(run)
+
+
+def set_free(ledger: Ledger, run: Run, peer: int) -> None:
+    """What was bound to this node, and is not planned there, may go to others; groups go on together elsewhere."""
+    for group in [group for group, where in run.group_node.items() if where == peer]:
+        del run.group_node[group]
     for consumer in [consumer for consumer, where in run.promised.items() if where == peer and not run.is_planned(consumer)]:
         unbind(ledger, run, consumer)
-    ledger.touch(run)
 
 
 def unbind(ledger: Ledger, run: Run, task: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from handoff.scheduler.draining import set_free
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import Run
@@ -26,9 +27,8 @@ def hear(ledger: Ledger, now: float, node: Node, fault: str) -> None:
 
 
 def _ask_back(ledger: Ledger, run: Run, node: Node) -> None:
-    """All that it has not begun, values of its client aside, which need no worker; groups are free to go elsewhere."""
-    for group in [group for group, where in run.group_node.items() if where == node.peer]:
-        del run.group_node[group]
+    """All that it has not begun, values of its client aside, which need no worker; what was only promised to it is free, too."""
     back = [task for task in node.tasks_of(run) if not run.is_object(task)]
     if back:
         ledger.out.recall(node.peer, run, back)
+    set_free(ledger, run, node.peer)

@@ -145,7 +145,8 @@ class Ledger:
                 return run.group_node[group]
         if run.is_serializer(task):
             home = run.node[run.inputs_of(task)[0]]
-            return None if home in self.leaving else home
+            there = self.nodes.get(home)
+            return None if there is not None and (there.leaves or there.fault) else home
         return self._home(run, task) if run.followed else None
 
     def _home(self, run: Run, task: int) -> int | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from scheduler_story import Cluster, Recall, Recalled, RunFailed, kind, many, program
+import pytest
+from scheduler_story import Cluster, Flag, Recall, Recalled, RunFailed, kind, many, program
 
 from handoff.messages import Alive, Answer, Ask
 
@@ -83,3 +84,26 @@ def test_what_a_worker_had_when_it_ended_is_asked_for_again() -> None:
     give_back(cluster)
     cluster.hear("bad", Alive(fault=FAULT))
     assert not cluster.told(Recall, "bad")
+
+
+@pytest.mark.parametrize("stage", ["to serialize", "to take"])
+def test_what_is_serialized_there_or_for_it_goes_elsewhere(stage: str) -> None:
+    """A serializer runs beside its input, and what takes it where it was promised to; as long as nothing can run there, others do both."""
+    cluster = Cluster().client().join("n1").join("n2")
+    make, serialize, other = kind("make", {}, flags=Flag(0)), kind("serialize", {}, flags=Flag.SERIALIZER), kind("other", {}, flags=Flag(0))
+    run = cluster.submit(program([(make, ()), (serialize, (0,)), (other, ()), (kind("take"), (1, 2))]))
+    table = cluster.scheduler.ledger.runs[run]
+    cluster.done(0)
+    if stage == "to serialize":
+        bad = cluster.where(1)
+    else:
+        bad = cluster.names[table.promised[3]]
+        cluster.done(1)
+        assert not table.is_planned(3)
+    cluster.hear(bad, Alive(fault=FAULT))
+    give_back(cluster)
+
+    good = "n2" if bad == "n1" else "n1"
+    assert cluster.names[table.promised[3]] == good
+    cluster.finish(run)
+    assert {cluster.where(1), cluster.where(3)} == {good}
