@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import weakref
 
 from handoff.log import log
 
@@ -34,6 +35,7 @@ class LastWill:
         self._groups: dict[int, None] = {}
         self._shell: subprocess.Popen[bytes] | None = None
         self._is_able = True
+        _wills.add(self)
 
     def add(self, group: int) -> None:
         """This group is to end with us."""
@@ -82,3 +84,22 @@ class LastWill:
             shell.wait()
             if shell.stdin is not None:
                 shell.stdin.close()
+
+    def let_go(self) -> None:
+        """In a forked child, which may live on when we are killed: the end of the pipe would not be seen."""
+        shell, self._shell, self._is_able = self._shell, None, False
+        self._groups.clear()
+        if shell is not None and shell.stdin is not None:
+            shell.stdin.close()
+            shell.returncode = 0    # it is none of its own children
+
+
+_wills: weakref.WeakSet[LastWill] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for will in list(_wills):
+        will.let_go()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -88,6 +88,30 @@ def test_what_has_ended_is_taken_out_and_a_shell_that_is_gone_replaced(groups: l
     assert groups[1].poll() is None
 
 
+FORKED = """
+import os, sys, time
+from handoff.node.last_will import LastWill
+will = LastWill()
+will.add(int(sys.argv[1]))
+child = os.fork()
+if child == 0:
+    will.remove(int(sys.argv[1]))
+    will.close()
+    time.sleep(1000)
+print(child, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_fork_that_lives_on_keeps_nothing_alive(groups: list[subprocess.Popen[bytes]], pids: list[int]) -> None:
+    """As of a `ResourceTracker` with processes of its own: what ends with the node does, whatever that child does with its copy."""
+    with subprocess.Popen([sys.executable, "-c", FORKED, str(groups[0].pid)], stdout=subprocess.PIPE) as owner:
+        assert owner.stdout is not None
+        pids.append(int(owner.stdout.readline()))
+    assert groups[0].wait(20) == -signal.SIGKILL
+    assert is_alive(pids[0])
+
+
 def test_a_will_that_is_closed_ends_nothing(groups: list[subprocess.Popen[bytes]]) -> None:
     """As where its groups are to live on."""
     will = LastWill()
