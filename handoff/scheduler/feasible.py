@@ -58,7 +58,8 @@ def obstacle(
             continue
         if not nodes and away:
             names = ", ".join([repr(node.name) for node in away])
-            text = f"{kind.name} needs {describe(split(kind.cost)[0])}, and every node that is here drains: {names}"
+            how = "drains or is faulty" if any(node.fault for node in away) else "drains"
+            text = f"{kind.name} needs {describe(split(kind.cost)[0])}, and every node that is here {how}: {names}"
             return Obstacle("AllocationError", text, index, True)
         offered = [by_name[kind.node]] if kind.node else nodes
         if not any(_can_run(node, kind, cluster) for node in offered):

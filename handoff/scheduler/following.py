@@ -200,7 +200,8 @@ def _reason(now: float, ledger: Ledger, run: Run, task: int, shape: Shape, peer:
         return ""       # it has no choice
     node = ledger.nodes.get(peer)
     if node is None or node.state != "ready":
-        return f"node {following.names[peer]!r} {'drains' if node is not None and node.leaves else 'can not be heard'}"
+        how = "" if node is None else "drains" if node.leaves else "can run nothing now" if node.fault else ""
+        return f"node {following.names[peer]!r} {how or 'can not be heard'}"
     if node.has_room(shape.need) or ledger.cluster_room(shape) <= 0:
         return ""
     if not run.plain and (task in run.group or task in run.promised):

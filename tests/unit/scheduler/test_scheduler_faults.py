@@ -107,3 +107,11 @@ def test_what_is_serialized_there_or_for_it_goes_elsewhere(stage: str) -> None:
     assert cluster.names[table.promised[3]] == good
     cluster.finish(run)
     assert {cluster.where(1), cluster.where(3)} == {good}
+
+
+def test_a_faulty_node_that_would_not_do_either_is_not_said_to_drain() -> None:
+    """It is there, has too little, and no other one is."""
+    cluster = Cluster().client().join("bad")
+    cluster.hear("bad", Alive(fault=FAULT))
+    run = cluster.submit(many(1, kind("big", {"cpu": 2})), wait_for_nodes=True)
+    assert cluster.scheduler.ledger.runs[run].unmet == "big needs cpu=2, and every node that is here drains or is faulty: 'bad'"

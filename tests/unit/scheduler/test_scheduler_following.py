@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from scheduler_story import Ask, Cluster, Flag, chain, floats, ints, kind, many, program
 
-from handoff.messages import Answer, Failed, RunDone
+from handoff.messages import Alive, Answer, Failed, RunDone
 from handoff.program import Program
 from handoff.resources import amounts
 from handoff.scheduler.first_fit import FirstFit
@@ -281,6 +281,16 @@ def test_a_drained_node_is_left_as_its_turn_comes() -> None:
     made.wait(0.2)
     assert made.where(0) == "a" and made.where(1) == "b"
     assert ask(made, "corrections")[0][3] == "node 'a' drains"
+
+
+def test_a_faulty_node_is_left_as_its_turn_comes() -> None:
+    """And it is not said to be silent."""
+    made = cluster("a", "b")
+    made.hear("a", Alive(fault="its workers end as they start"))
+    made.submit(timed(many(2), 1.0, 1.0), **follow("aa", ranks=[2.0, 1.0]))
+    made.wait(0.2)
+    assert made.where(0) == "b"
+    assert ask(made, "corrections")[0][3] == "node 'a' can run nothing now"
 
 
 def test_other_runs_go_on_as_ever_beside_a_followed_one() -> None:
