@@ -150,7 +150,7 @@ class PaperNode:
         heads, free, started, bypassed = self.heads, self.free, [], self.bypassed
         skipped = []
         full: set[Amounts] = set()
-        kept: set[LaneKey] = set()                             # whose run has as many here as it may
+        seen: set[LaneKey] = set()                             # of which the first can't start now
         waiting: list[tuple[Amounts, tuple[int, int]]] = []    # what does not fit: of each cost the first
         blocked: list[Amounts] = []                            # those for which room is kept
         served: list[tuple[float, Amounts]] = []
@@ -159,13 +159,13 @@ class PaperNode:
             key, planned = entry[2:]
             cost = planned.cost
             lane = self.lanes[planned.lane]
-            if cost in full or planned.lane in kept or not lane or lane[0] is not entry:
+            if planned.lane in seen or not lane or lane[0] is not entry:
                 continue
             if self.plans.get(key) is not planned or planned.started >= 0.0 or planned.missing:
                 self._leave(lane)
                 continue
-            if self.limits.get(key[0], 1) <= 0:
-                kept.add(planned.lane)
+            if cost in full or self.limits.get(key[0], 1) <= 0:     # the same cost in another lane; or its run has as many here as it may
+                seen.add(planned.lane)
                 skipped.append(entry)
                 continue
             fits = all(free.get(name, 0) >= amount for name, amount in cost)
@@ -183,6 +183,7 @@ class PaperNode:
                 served.append((entry[0], cost))
                 continue
             full.add(cost)
+            seen.add(planned.lane)
             skipped.append(entry)
             if not fits:
                 waiting.append((cost, key))

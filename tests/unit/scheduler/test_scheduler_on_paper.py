@@ -50,3 +50,16 @@ def test_what_a_node_has_in_line_costs_nothing_when_a_task_ends(monkeypatch: pyt
     Simulator(ONE).run(workflow(tasks, knowledge="known", memory=False))
 
     assert looks <= 4 * len(tasks)     # counted: 3.0 for each; with a look at all that are planned, 242
+
+
+@pytest.mark.parametrize("limits", [(2, 0), (0, 2), (2, 1)])
+def test_runs_with_limits_of_their_own_end_beside_others(limits: tuple[int, int]) -> None:
+    """Tasks of equal cost lie in lanes of their own then: a node that is full for one of these forgets none of the others."""
+    tasks = [{"id": each, "fn": "short", "runtime_s": 0.0001, "cpus": 1, "memory_mb": 1, "inputs": [], "output_bytes": 1}
+             for each in range(200)]
+    work = workflow(tasks, knowledge="known", memory=False)
+    several = [replace(work, options={**(work.options or {}), "max_concurrency": limit}) for limit in limits]
+    result = Simulator(ONE).run(*several, until=5.0)
+
+    assert min(run.makespan for run in result.runs) > 0.01
+    assert max(run.makespan for run in result.runs) == pytest.approx(0.04, rel=0.3)
