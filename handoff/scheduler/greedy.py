@@ -112,7 +112,7 @@ class Greedy:
                 continue
             alone -= alone > 0
             if is_free and blocks.is_worth_it(ledger, shape, bound):
-                placed += (count := blocks.spread(desk, run, shape, bound))
+                opened, placed = None, placed + (count := blocks.spread(desk, run, shape, bound))
                 if not count:
                     if not desk.nodes_with_room(shape, desk.nodes_for(shape)):
                         self._full[shape.eligible] = None
