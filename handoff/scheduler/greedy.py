@@ -257,8 +257,7 @@ class Greedy:
                     continue
                 if inputs is not None:
                     score = inputs.finish(ledger, node, start, spent)
-                if lean is not None:
-                    score += lean.against(node, spent)
+                score += lean.against(node, spent) if lean is not None else 0.0
                 if score < best_score:
                     best, best_score, best_start = node, score, start
         # The nodes that hold inputs: one is enough where moving all of them is nothing beside the task.
@@ -286,12 +285,14 @@ class Greedy:
                 continue
             if inputs is not None:
                 score = inputs.finish(ledger, node, start, spent)
-            if lean is not None:
-                score += lean.against(node, spent)
+            score += lean.against(node, spent) if lean is not None else 0.0
             if score < best_score:
                 best, best_score, best_start = node, score, start
         if best is None:
             return FULL
+        if lean and only is not None and (until := lean.waits_until(now, desk, run, shape, only, seconds, best_score)):
+            self._again = min(self._again, until + 0.5 * seconds)
+            return KEPT
         if run.linked and run.missing[task]:
             there = inputs.there if inputs is not None else now
             if there > now + reach:
@@ -387,8 +388,7 @@ class Greedy:
             start = max(start, soon)
             spent = seconds / node.speed
             score = start + spent if is_home or inputs is None else inputs.finish(ledger, node, start, spent)
-            if lean is not None:
-                score += lean.against(node, spent)
+            score += lean.against(node, spent) if lean is not None else 0.0
             if score < best_score:
                 best, best_score, best_start = node, score, start
         if best is None or best_start > limit:

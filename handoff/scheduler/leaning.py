@@ -6,7 +6,7 @@ own, or one goes to a node that the third may not have; and then the third waits
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.ledger import Ledger
@@ -17,6 +17,7 @@ from handoff.scheduler.wishes import NEAR, wanted_near
 
 LITTLE = 0.1       # a result that moves in less than this part of its task's time leans nowhere
 CONSUMERS_MAX = 4  # nor does one that more tasks take: it will move in any case
+LEVELS_MAX = 2     # from a task to what is made of its result, and to what that is taken together with
 INPUTS_MAX = 16    # of a task that takes more, the others are not looked at: they lie in several places
 
 
@@ -47,6 +48,24 @@ class Leaning:
                 found += (self.most + self.nbytes - max(here, self.most)) / self.rate
         return found
 
+    def waits_until(self, now: float, desk: Desk, run: Run, shape: Shape, only: Collection[Node], seconds: float, best: float) -> float:
+        """When the others' node, which has no memory for it now, may have some, if to wait for that beats `best`; else 0.
+
+        `only` are the nodes that have memory. What is next in the queue takes their place meanwhile, so no core is idle for that.
+        """
+        if not run.plain or run.avoid or run.followed or shape.spread or shape.node:
+            return 0.0      # it may not be for want of memory that the node is none of these
+        found, option_of = 0.0, desk.option_of(shape)
+        for peer in self.on:
+            node = desk.ledger.nodes.get(peer)
+            if node is None or node in only or node.group not in option_of or desk.reserved.get(peer, shape) is not shape:
+                continue
+            at = node.first_end(now)
+            spent = seconds / node.speed * option_of[node.group].penalty
+            if at + spent + self.against(node, spent) < best:
+                found, best = at, at + spent + self.against(node, spent)
+        return found
+
 
 def may_lean(ledger: Ledger, run: Run, shape: Shape) -> bool:
     """Whether to look at all: where results are known to be small, nothing leans anywhere but for what it wants to be near."""
@@ -69,8 +88,11 @@ def leaning_of(desk: Desk, run: Run, task: int, shape: Shape, seconds: float) ->
     return found if found.near or found.on or found.able is not None else None
 
 
-def _look_ahead(desk: Desk, run: Run, task: int, consumers: Collection[int], found: Leaning) -> None:
-    """Where those that take its result may be, and, of one that takes it alone, where its other inputs are."""
+def _look_ahead(desk: Desk, run: Run, task: int, consumers: Sequence[int], found: Leaning) -> None:
+    """Where those that take its result may be, and, of one that takes it alone, where its other inputs are.
+
+    While none of these is anywhere, the same is asked for that consumer's own result: so subtrees of a reduction stay together.
+    """
     ledger = desk.ledger
     for consumer in consumers:
         shape, allowed = run.shapes[run.kind[consumer]], ledger.allowed(run, consumer)
@@ -78,13 +100,29 @@ def _look_ahead(desk: Desk, run: Run, task: int, consumers: Collection[int], fou
         if allowed is not None or len(able) < len(desk.nodes):
             found.able = [node.peer for node in able] if allowed is None else (allowed,)
             break
-    if len(consumers) > 1 or run.fan_in[consumer] > INPUTS_MAX:
-        return
-    for each in run.inputs_of(consumer):
-        if each != task and AHEAD <= run.state[each] <= DONE:
-            nbytes = ledger.foresight.nbytes(run, each)
+    at, made = task, found.nbytes
+    for level in range(LEVELS_MAX):
+        if len(consumers) != 1 or run.fan_in[consumers[0]] > INPUTS_MAX or made <= ledger.rates.small:
+            return
+        consumer = consumers[0]
+        for each in run.inputs_of(consumer):
+            nbytes = ledger.foresight.nbytes(run, each) if each != at else 0.0
             if nbytes > ledger.rates.small:
-                for peer in (run.node[each], *run.copies.get(each, ())):
+                where = _first_of(run, each, level)
+                for peer in (run.node[where], *run.copies.get(where, ())) if AHEAD <= run.state[where] <= DONE else ():
                     if found.able is None or peer in found.able:
                         found.on[peer] = found.on.get(peer, 0.0) + nbytes
-    found.most = max(found.on.values(), default=0.0)
+        if found.on:
+            found.nbytes, found.most = made, max(found.on.values())
+            return
+        at, consumers = consumer, run.consumers_of(consumer)
+        made = ledger.foresight.nbytes(run, at)
+
+
+def _first_of(run: Run, task: int, levels: int) -> int:
+    """The first of what it is made of that is planned, at most so many levels back: where that is, it will probably be, too."""
+    for _ in range(levels):
+        if AHEAD <= run.state[task] <= DONE or not run.fan_in[task]:
+            break
+        task = run.inputs_of(task)[0]
+    return task

@@ -22,6 +22,7 @@ QUEUE_WALKED = 64          # of so many tasks planned ahead it is worked out whi
 SENT_SWEPT = 4096          # tasks that it was given, of a run, from which on those that have ended are swept out
 LANES_MAX = 64             # cores of a node that are told apart
 OVERHEAD_SECONDS = 20e-6   # what even an empty task takes of a node: messages, a queue, a worker's turn
+LATE = 2.0                 # one that is late by less than so many times its time, for inputs that move, is thought to end at any moment
 LINDY = 0.5                # a task that is over its time is expected to take half as long again
 FAULT = attrgetter("fault")    # asked of all nodes with each submission, in one call
 
@@ -215,6 +216,14 @@ class Node(Room):
         if self.ends is None:
             self.ends = sorted([(since + seconds, since, need) for since, _, seconds, need, _ in self.holding.values()])
         return self.ends
+
+    def first_end(self, now: float) -> float:
+        """When the first of the held tasks should end: at once, if it is only a little late; never, where nothing is held."""
+        ends = self.ends_of(now)
+        if not ends:
+            return inf
+        end, since, _ = ends[0]
+        return max(now, end) if now - end < LATE * (end - since) else now + LINDY * (now - since)
 
     def unit(self, shape: Shape, estimates: Estimates) -> float:
         """What one short task of this shape adds to the backlog."""
