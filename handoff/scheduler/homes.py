@@ -74,7 +74,7 @@ def place(desk: Desk, run: Run, shape: Shape, bound: int | None) -> tuple[int, i
     units = {peer: node.unit(shape, ledger.estimates) for peer, node in nodes.items()}
     if len(nodes) > 1:
         # What a core waits for is not what it has to do: of short tasks alone, only their time counts.
-        work = {peer: levels[peer] if node.holding else now + node.backlog for peer, node in nodes.items()}
+        work = {peer: levels[peer] if node.holding else node.works_until(now) for peer, node in nodes.items()}
         even_out(desk, front, work, units)
     idle = inf if is_few else _least(desk, shape)
     latency, submitted = foresight.latency, run.submitted

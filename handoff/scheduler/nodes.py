@@ -195,6 +195,13 @@ class Node(Room):
         overdue = now - self.moved_at - self.backlog
         return max(self.backlog, self.lanes[0] - now, LINDY * overdue)
 
+    def works_until(self, now: float) -> float:
+        """When what is planned here should be done. Nodes tell now and then of what has ended: if it should have, it is taken to be done.
+
+        Or the node that has told last would seem to have far less to do than the others, and get all that comes next.
+        """
+        return max(now, self.moved_at + self.backlog)
+
     def start_at(self, need: Amounts, now: float) -> float:
         """When a task that fits could start, behind what was planned ahead here."""
         width = self.width(need) if self.queue else 0.0
