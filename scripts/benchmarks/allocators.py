@@ -3,7 +3,8 @@
 The workflows are the shapes of shapes.py, or with --workflows a folder of recorded ones. "HEFT that knows" is the static schedule with
 every duration and size known, the same for all states of knowledge. Regret is the makespan over that of the best allocator on the same
 case, HEFT that knows among them; of those that fill a node's memory beyond what it has, only ones that do so no more than the allocator
-itself (there are workflows whose results no order of tasks fits into all nodes). Microseconds are processor time of the whole brain, per task.
+itself (there are workflows whose results no order of tasks fits into all nodes). Microseconds are processor time of the whole brain, per
+task.
 """
 
 from __future__ import annotations
