@@ -35,18 +35,15 @@ class Turn:
         """Do this at the end of the turn, after all that was asked for before."""
         self._acts.append(act)
         if not self._depth and len(self._acts) == 1:
-            self.loop.call_soon(self._end)
+            self.loop.call_soon(self._follow)
 
     def __enter__(self) -> None:
         self._depth += 1
 
     def __exit__(self, *raised: object) -> None:
-        self._depth -= 1
-        if not self._depth and self._acts:
-            self._end()
-
-    def _end(self) -> None:
-        self._depth += 1
+        if self._depth > 1:
+            self._depth -= 1
+            return
         try:
             for act in self._acts:   # it may grow meanwhile
                 try:
@@ -55,7 +52,12 @@ class Turn:
                     self.loop.call_exception_handler({"message": f"{act} failed at the end of a turn", "exception": error})
         finally:
             self._acts.clear()
-            self._depth -= 1
+            self._depth = 0
+
+    def _follow(self) -> None:
+        """A turn for what was said outside of any."""
+        with self:
+            pass
 
 
 _here = threading.local()
@@ -143,21 +145,21 @@ class Driver:
             take = self._brain.take
             for event in events:
                 take(now, event)
+            perform = self._perform
             for effect in self._brain.settle(now):
-                self._perform(effect)
-            self._wake(now)
+                perform(effect)
+            deadline = self._brain.deadline
+            if deadline is not None and (self._timer is None or deadline < self._timer_at):
+                self._wake(now, deadline)
         except Exception as error:
             self.stop()
             self._failed(error)
 
-    def _wake(self, now: float) -> None:
-        """See to it that an alarm rings when the deadline has passed. One that rings earlier is left alone: it is set again then."""
-        deadline = self._brain.deadline
-        if deadline is None or self._stopped:
+    def _wake(self, now: float, deadline: float) -> None:
+        """See to it that an alarm rings when this has passed. One that rings earlier is left alone: it is set again then."""
+        if self._stopped:
             return
         if self._timer is not None:
-            if self._timer_at <= deadline:
-                return
             self._timer.cancel()
         self._timer_at = deadline
         self._timer = self._loop.call_later(max(0.0, deadline - now) + LATE_SECONDS, self._alarm)
@@ -165,10 +167,12 @@ class Driver:
     def _alarm(self) -> None:
         self._timer = None
         now, deadline = self._clock(), self._brain.deadline
-        if deadline is not None and deadline <= now:
+        if deadline is None:
+            return
+        if deadline <= now:
             self.post(self._tick)
         else:
-            self._wake(now)
+            self._wake(now, deadline)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

@@ -19,8 +19,8 @@ class Answers:
 
     def __init__(self, state: State) -> None:
         self._state, self._settings = state, state.settings
-        self._asked: dict[tuple[PeerId, RunId], dict[int, None]] = {}    # values to send, whatever their size
-        self._outputs: dict[tuple[PeerId, RunId], dict[int, None]] = {}  # outputs to send, or to announce when large
+        self.asked: dict[tuple[PeerId, RunId], dict[int, None]] = {}    # values to send, whatever their size
+        self.outputs: dict[tuple[PeerId, RunId], dict[int, None]] = {}  # outputs to send, or to announce when large
         self._tokens: dict[tuple[PeerId, RunId], int] = {}               # to be said before the first outputs
 
     def want(self, peer: PeerId, run: RunId, tasks: Iterable[int]) -> None:
@@ -31,7 +31,7 @@ class Answers:
         table = self._state.table(run)
         for task in tasks:
             if task in table.size and table.tailored.get(task, peer) == peer:   # else it stays, for whom it was made for: this may be late
-                self._asked.setdefault((peer, run), {})[task] = None
+                self.asked.setdefault((peer, run), {})[task] = None
             else:
                 waiting = table.wants.setdefault(task, [])
                 if peer not in waiting:
@@ -44,7 +44,7 @@ class Answers:
         table = self._state.table(run)
         table.collectors[peer] = None
         if table.outputs:
-            self._outputs.setdefault((peer, run), {}).update(table.outputs)
+            self.outputs.setdefault((peer, run), {}).update(table.outputs)
 
     def expect(self, peer: PeerId, run: RunId, token: int = 0) -> None:
         """A client whose link stands gets the outputs of its run without asking; one that asked before is not sent them twice.
@@ -61,7 +61,7 @@ class Answers:
         target = table.tailored.get(task)
         for peer in table.wants.pop(task, ()):
             if target is None or peer == target:
-                self._asked.setdefault((peer, table.run), {})[task] = None
+                self.asked.setdefault((peer, table.run), {})[task] = None
             else:
                 table.wants.setdefault(task, []).append(peer)   # for that one it will be made anew
 
@@ -69,7 +69,7 @@ class Answers:
         """These outputs were made here."""
         table.outputs.update(dict.fromkeys(outputs))
         for peer in table.collectors:
-            self._outputs.setdefault((peer, table.run), {}).update(dict.fromkeys(outputs))
+            self.outputs.setdefault((peer, table.run), {}).update(dict.fromkeys(outputs))
 
     def released(self, table: Table, task: int) -> None:
         """It is not needed any more: whoever still waits for it is told."""
@@ -94,37 +94,35 @@ class Answers:
         self._strike(1, run)
 
     def _strike(self, part: int, value: int) -> None:
-        queues: tuple[dict[tuple[PeerId, RunId], Any], ...] = (self._asked, self._outputs, self._tokens)
+        queues: tuple[dict[tuple[PeerId, RunId], Any], ...] = (self.asked, self.outputs, self._tokens)
         for queue in queues:
             for key in [key for key in queue if key[part] == value]:
                 del queue[key]
 
     def flush(self) -> None:
         """Send what other nodes and clients asked for in this turn, or before."""
-        if self._asked:
-            asked, self._asked = self._asked, {}
-            for (peer, run), tasks in asked.items():
-                self._send(peer, run, tasks)
+        asked, self.asked = self.asked, {}
+        for (peer, run), tasks in asked.items():
+            self._send(peer, run, tasks)
 
     def flush_outputs(self) -> None:
         """Send clients the outputs of this turn; those of a run whose report waits for more wait with it."""
-        if self._outputs:
-            outputs, self._outputs = self._outputs, {}
-            most = self._settings.push_bytes
-            for (peer, run), tasks in outputs.items():
-                if run in self._state.reporting:
-                    self._outputs[peer, run] = tasks
-                    continue
-                token = self._tokens.pop((peer, run), 0)
-                if token:
-                    self._state.effects.append(Send(peer, Accepted(token, run)))
-                size = self._state.runs[run].size
-                large = [task for task in tasks if size.get(task, 0) > most]
-                if large:
-                    self._state.effects.append(Send(peer, Announce(run, ints(large), longs(size[task] for task in large))))
-                    self._send(peer, run, [task for task in tasks if size.get(task, 0) <= most])
-                else:
-                    self._send(peer, run, tasks)
+        outputs, self.outputs = self.outputs, {}
+        most = self._settings.push_bytes
+        for (peer, run), tasks in outputs.items():
+            if run in self._state.reporting:
+                self.outputs[peer, run] = tasks
+                continue
+            token = self._tokens.pop((peer, run), 0)
+            if token:
+                self._state.effects.append(Send(peer, Accepted(token, run)))
+            size = self._state.runs[run].size
+            large = [task for task in tasks if size.get(task, 0) > most]
+            if large:
+                self._state.effects.append(Send(peer, Announce(run, ints(large), longs(size[task] for task in large))))
+                self._send(peer, run, [task for task in tasks if size.get(task, 0) <= most])
+            else:
+                self._send(peer, run, tasks)
 
     def _send(self, peer: PeerId, run: RunId, tasks: Iterable[int]) -> None:
         size, most = self._state.runs[run].size, self._settings.inline_bytes
@@ -140,6 +138,7 @@ class Answers:
         effects = self._state.effects
         if small:
             effects.append(Deliver(peer, run, tuple(small)))
-        effects.extend(Stream(peer, run, task) for task in large)
+        for task in large:
+            effects.append(Stream(peer, run, task))
         if gone:
             effects.append(Send(peer, Absent(run, ints(gone))))

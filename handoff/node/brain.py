@@ -71,12 +71,7 @@ class NodeBrain:
         self._told_fault = ""                      # what the last heartbeat said of workers that do not come up
         self._heartbeat_seconds = settings.heartbeat_seconds   # more often where the coordinator has less patience
         self._orphaned_at: float | None = None     # when we stop working, while the coordinator is out of reach
-        self._deadline: float | None = 0.0         # at once: the first workers are started
-
-    @property
-    def deadline(self) -> float | None:
-        """When the brain next wants a Tick."""
-        return self._deadline
+        self.deadline: float | None = 0.0          # when it next wants a Tick; at once: the first workers are started
 
     def handle(self, now: float, event: object) -> list[object]:
         """Take one event and act on it."""
@@ -134,7 +129,8 @@ class NodeBrain:
 
     def _hear(self, now: float, peer: PeerId, message: Message) -> None:
         if peer != COORDINATOR:
-            self._wants.heard(peer)
+            if self._wants.outages:
+                self._wants.heard(peer)
             match message:
                 case Want(run, tasks):
                     self._answers.want(peer, run, tasks)
@@ -170,11 +166,14 @@ class NodeBrain:
     def _arrived(self, peer: PeerId, run: RunId, tasks: tuple[int, ...], nbytes: tuple[int, ...]) -> None:
         """Values from elsewhere are here: those that a node was asked for, and objects, which may come before their plan."""
         state, is_client = self._state, peer in self._clients
-        if state.me is None or state.is_over(run) or not (is_client or run in state.runs):
+        table = state.runs.get(run)
+        if state.me is None or (table is None and (state.is_over(run) or not is_client)):
             state.drop(run, list(tasks))
             return
-        self._wants.heard(peer)
-        table = state.table(run)
+        if self._wants.outages:
+            self._wants.heard(peer)
+        if table is None:
+            table = state.table(run)
         for task, count in zip(tasks, nbytes, strict=True):
             if not is_client:
                 table.fetched += count
@@ -198,7 +197,8 @@ class NodeBrain:
             if task in table.objects:
                 self._reports.complete(table, task, count)
             state.count_down(table, task)
-            self._answers.exists(table, task)
+            if task in table.wants:
+                self._answers.exists(table, task)
 
     def _release(self, run: RunId, tasks: Ints) -> None:
         """Nobody needs these any more. (What a task here takes nevertheless is asked for again when its turn comes.)"""
@@ -258,13 +258,17 @@ class NodeBrain:
         """Act on all that was taken."""
         state = self._state
         state.now = now
-        if self._deadline is not None and now >= self._deadline:
+        if self.deadline is not None and now >= self.deadline:
             self._ring(now)
         self._starter.start(now)
-        self._wants.flush()
-        self._answers.flush()
-        reports = self._reports.flush(now)
-        self._answers.flush_outputs()
+        wants, answers = self._wants, self._answers    # in most turns there is little of all that
+        if wants.queued:
+            wants.flush()
+        if answers.asked:
+            answers.flush()
+        reports = self._reports.flush(now) if state.reporting else []
+        if answers.outputs:
+            answers.flush_outputs()
         state.effects.extend(reports)   # the last: a client may wait for its outputs, and every write costs as much as a decision
         if state.drops:
             state.effects.extend(Drop(run, tuple(tasks)) for run, tasks in state.drops.items() if tasks)
@@ -273,12 +277,16 @@ class NodeBrain:
         if self._heartbeat_at is not None and (is_news or now >= self._heartbeat_at):
             self._heartbeat_at, self._told_fault = now + self._heartbeat_seconds, self._crew.fault
             state.effects.append(Send(COORDINATOR, self._alive()))
-        crew, clocks, wants, stalls = self._crew.deadline, self._clocks.deadline, self._wants.deadline, self._stalls.deadline
         first = self._overtime.deadline
-        for alarm in (self._heartbeat_at, self._orphaned_at, crew, clocks, wants, stalls, self._reports.deadline):
+        for alarm in (
+            self._heartbeat_at, self._orphaned_at, self._crew.deadline, self._stalls.deadline,
+            self._clocks.deadline if self._clocks.alarms else None,
+            wants.deadline if wants.outages else None,
+            self._reports.deadline if state.reporting else None,
+        ):
             if alarm is not None and (first is None or alarm < first):
                 first = alarm
-        self._deadline = first
+        self.deadline = first
         effects = state.effects[:]
         state.effects.clear()  # the list itself is shared
         return effects

@@ -73,7 +73,7 @@ class Claims:
             wanted = self._demand(cost)
             assert wanted is not None
             self.gpus.take(wanted, given)
-        for name, amount in self.charges(cost, given):
+        for name, amount in self.charges(cost, given) if given else cost:
             free[name] -= amount
         if self._tracker is not None:
             self._out += 1
@@ -87,7 +87,7 @@ class Claims:
             wanted = self._demand(cost)
             assert wanted is not None
             self.gpus.give_back(wanted, given)
-        for name, amount in self.charges(cost, given):
+        for name, amount in self.charges(cost, given) if given else cost:
             free[name] += amount
         if self._tracker is not None:
             self._out -= 1

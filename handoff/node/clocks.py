@@ -11,23 +11,23 @@ class Clocks:
     """Alarms for batches, each of one task. The alarm of a batch that ended is silent."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Batch]] = []
+        self.alarms: list[tuple[float, int, Batch]] = []
         self._order = 0
         self._sweep_at = 64
 
     def set(self, when: float, batch: Batch) -> None:
         """Wake at `when`, unless the batch has ended."""
         self._order += 1
-        heappush(self._heap, (when, self._order, batch))
-        if len(self._heap) > self._sweep_at:  # long limits on short tasks would pile up
-            self._heap = [alarm for alarm in self._heap if alarm[2].left]
-            heapify(self._heap)
-            self._sweep_at = 2 * len(self._heap) + 64
+        heappush(self.alarms, (when, self._order, batch))
+        if len(self.alarms) > self._sweep_at:  # long limits on short tasks would pile up
+            self.alarms = [alarm for alarm in self.alarms if alarm[2].left]
+            heapify(self.alarms)
+            self._sweep_at = 2 * len(self.alarms) + 64
 
     @property
     def deadline(self) -> float | None:
         """The next alarm."""
-        heap = self._heap
+        heap = self.alarms
         while heap and not heap[0][2].left:
             heappop(heap)
         return heap[0][0] if heap else None
@@ -35,7 +35,7 @@ class Clocks:
     def due(self, now: float) -> list[Batch]:
         """The batches whose time is over, in the order of their alarms."""
         found = []
-        heap = self._heap
+        heap = self.alarms
         while heap and heap[0][0] <= now:
             batch = heappop(heap)[2]
             if batch.left:

@@ -96,6 +96,9 @@ class Crew:
     def staff(self, now: float, unserved: int, is_worth_it: bool, wants_asyncio: bool) -> None:
         """Start the workers that are missing; `unserved`: how many more could run something that fits now."""
         self.deadline = None
+        if not (unserved or wants_asyncio or self._pause or self._is_short_of_fresh or self._living < self.warm):
+            self._is_moving, self._short_since = False, None
+            return
         most = self.most + self._claims.slots_taken
         if self._pause:
             if now < self._start_after:

@@ -87,11 +87,9 @@ class Lane:
             current.pop()
             self.held -= 1
 
-    def following(self, runs: Mapping[RunId, Table]) -> Key | None:
-        """Leave the first behind, and look at the next."""
-        self.current.pop()
-        self.held -= 1
-        return self.head(runs)
+    def clear(self) -> None:
+        """Nobody waits here any more: forget the places of those that are gone."""
+        self.strips, self.current, self.fresh, self.held = [], [], [], 0
 
     def leave(self) -> None:
         """One that was ready goes without having started. Who comes when nobody is left was not overtaken yet."""

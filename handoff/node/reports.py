@@ -22,6 +22,7 @@ class Reports:
 
     def __init__(self, state: State, answers: Answers) -> None:
         self._state, self._answers, self._patience = state, answers, state.settings.report_seconds
+        self.deadline = inf     # when what waits is to be sent
 
     def complete(self, table: Table, task: int, nbytes: int) -> None:
         """A planned object is here: its task is done, in no time."""
@@ -37,23 +38,18 @@ class Reports:
         table.waited.append(0.0)
         self._state.reporting[table.run] = table
 
-    @property
-    def deadline(self) -> float | None:
-        """When what waits is to be sent."""
-        if not self._state.reporting:
-            return None
-        return min([table.unreported_at + self._patience for table in self._state.reporting.values()])
-
     def flush(self, now: float) -> list[Send]:
         """What was gathered and is not better sent later, to be sent after what others wait for."""
-        state = self._state
-        if not state.reporting:
-            return []
+        state, patience = self._state, self._patience
         waiting, reports = {}, []
+        self.deadline = inf
         for run, table in state.reporting.items():
-            if self._may_wait(table, now):
-                waiting[run] = table
-                continue
+            if not (table.teaches or len(table.plans) - len(table.given) <= len(table.done) or max(table.seconds) > patience):
+                table.unreported_at = min(table.unreported_at, now)
+                if now < table.unreported_at + patience:
+                    self.deadline = min(self.deadline, table.unreported_at + patience)
+                    waiting[run] = table
+                    continue
             ages = floats([now - ended if ended < now else 0.0 for ended in table.ended])
             reports.append(Send(COORDINATOR, Report(
                 run, ints(table.done), ints(table.attempts), longs(table.nbytes), floats(table.seconds), ages, table.fetched,
@@ -63,9 +59,3 @@ class Reports:
             table.unreported_at, table.teaches = inf, False
         state.reporting = waiting
         return reports
-
-    def _may_wait(self, table: Table, now: float) -> bool:
-        if table.teaches or len(table.plans) - len(table.given) <= len(table.done) or max(table.seconds) > self._patience:
-            return False
-        table.unreported_at = min(table.unreported_at, now)
-        return now < table.unreported_at + self._patience

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from handoff.node.crew import Batch, Crew
+from handoff.node.crew import Crew
 from handoff.node.events import HandBack
 from handoff.node.state import State
 
@@ -20,9 +20,9 @@ class Stalls:
         self._seconds = state.settings.stall_seconds
         self.deadline: float | None = None
 
-    def watch(self, now: float, batch: Batch) -> None:
-        """This was given to its worker."""
-        if self.deadline is None and (batch.left > 1 or len(batch.worker.batches) > 1):
+    def watch(self, now: float) -> None:
+        """A worker was given more than one task, or one behind others."""
+        if self.deadline is None:
             self.deadline = now + self._seconds
 
     def look(self, now: float) -> None:

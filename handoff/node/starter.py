@@ -57,9 +57,11 @@ class Starter:
             heap = self._heap = []
             self._joint = self._joint and {each.claim: None for each in self._crew.workers.values() if each.claim and each.claim.is_joint}
             for lane in list(active):
-                key = lane.head(runs)
+                key = lane.head(runs) if lane.count else None
                 if key is None:
                     del active[lane]
+                    if lane.held or lane.fresh:
+                        lane.clear()
                 else:
                     if lane.bypassed and lane.bypassed >= bypass_max:
                         key = (-foremost(-key[0]), *key[1:])
@@ -81,7 +83,8 @@ class Starter:
                     unserved = min(lane.count, self._at_once(lane))
                     pace = runs[key[2]].plans[key[3]][HANDLING].pace
                     is_worth_it = pace.seconds * lane.count > WORTH_SECONDS * len(self._crew.workers)
-            self._send_coroutines()
+            if self._coroutines:
+                self._send_coroutines()
         self._crew.staff(now, unserved, is_worth_it, wants_asyncio)
 
     def _serve(self, now: float, lane: Lane, key: Key, blocked: list[Lane]) -> Lane | None:
@@ -94,9 +97,10 @@ class Starter:
         elif claims.fits(cost):
             if not (crew.idle or lane.hungry or self._joint or lane.mode is Mode.ASYNC):
                 return None
-            overtaken = [large for large in blocked if claims.delays(cost, large.cost)]
-            if any(large.bypassed >= self._settings.bypass_max for large in overtaken):
-                return None
+            if blocked:
+                overtaken = [large for large in blocked if claims.delays(cost, large.cost)]
+                if any(large.bypassed >= self._settings.bypass_max for large in overtaken):
+                    return None
             worker: Worker | None = None
             if lane.mode is Mode.ASYNC:
                 worker = crew.asyncio
@@ -108,11 +112,12 @@ class Starter:
                 if worker is not None:
                     sharers = min(len(crew.idle), self._at_once(lane)) if len(crew.idle) > 1 else 1
                     company = Company(key, lane)
-                    if not blocked:   # else it is to take no more than it needs
+                    if self._heap and not blocked:   # else it is to take no more than it needs
                         company.gather(self._heap, self._state.runs, claims, None, sharers, self._settings.batch_seconds)
                     claim = self._give(now, worker, company, sharers)
             if worker is not None:
-                _overtake(overtaken)
+                if overtaken:
+                    _overtake(overtaken)
                 return claim
         else:
             blocked.append(lane)
@@ -170,14 +175,15 @@ class Starter:
             claim.is_joint = True
             self._joint[claim] = None
         batch = Batch(worker, claim, run, (), (), 0, 0.0)
-        draft = Draft(batch, table, {each: None for _, each in company.lanes}, sharers > 1)
+        draft = Draft(batch, table, {lane: None}, sharers > 1)
+        if len(company.lanes) > 1:
+            draft.lanes.update((each, None) for _, each in company.lanes)
         for first, each in company.lanes:
             room = min(len(draft.tasks) - (-each.count // sharers), self._settings.batch_max)
             following: Key | None = first
             if len(draft.tasks) < room and draft.seconds < self._settings.batch_seconds:
-                self._collect(draft, each, first, room)
+                following = self._collect(draft, each, first, room)
                 each.bypassed = 0
-                following = each.head(self._state.runs)
             if following is not None:
                 heappush(self._heap, (following, each))
         tasks, entries = draft.tasks, draft.entries
@@ -188,18 +194,21 @@ class Starter:
         attempts, kinds, literals, inputs, sources, targets, *_, tries = zip(*entries, strict=True)
         batch.tasks, batch.attempts, batch.left = tuple(tasks), attempts, len(tasks)
         self._crew.give(now, batch)
-        if any(each.is_timed for each in draft.lanes):
-            self._time(now, batch, kinds)
+        for each in draft.lanes:
+            if each.is_timed:
+                self._time(now, batch, kinds)
+                break
         if worker.is_asyncio:
             column = self._coroutines.setdefault(run, ([], []))
             column[0].append(tasks[0])
             column[1].append(entries[0])
         else:
-            self._stalls.watch(now, batch)
+            if batch.left > 1 or len(worker.batches) > 1:
+                self._stalls.watch(now)
             costs = tuple([entry[HANDLING].lane.granted for entry in entries]) if claim.is_joint else ()
             self._state.effects.append(Execute(
                 worker.id, run, batch.tasks, attempts, kinds, literals, inputs, sources, targets, lane.granted, worker.gpus or (),
-                tries, costs, _awaited(table, batch)))
+                tries, costs, _awaited(table, batch) if batch.left > 1 else ()))
         return claim
 
     def _time(self, now: float, batch: Batch, kinds: tuple[Kind, ...]) -> None:
@@ -213,8 +222,11 @@ class Starter:
             batch.patience = min(timeouts)
             self._overtime.watch(now, batch)
 
-    def _collect(self, draft: Draft, lane: Lane, key: Key, limit: int) -> None:
-        """Tasks of one run from the front of the lane: one of unknown or long duration, or several that are short together."""
+    def _collect(self, draft: Draft, lane: Lane, key: Key, limit: int) -> Key | None:
+        """Tasks of one run from the front of the lane: one of unknown or long duration, or several that are short together.
+
+        Answers with who is at the front after that.
+        """
         batch, table, tasks, entries = draft.batch, draft.table, draft.tasks, draft.entries
         run = table.run
         runs, plans, ready, given, waiters, size = self._state.runs, table.plans, table.ready, table.given, table.waiters, table.size
@@ -229,12 +241,13 @@ class Starter:
                 break
             del ready[task]
             taken += 1
+            lane.current.pop()
+            lane.held -= 1
+            following = lane.head(runs) if lane.count > taken else None
             inputs = entry[INPUTS]
             if inputs:
-                lost = [each for each in inputs if each not in size]
-                if lost:
-                    self._wants.again(table, task, entry, lost)
-                    following = lane.following(runs)
+                if not size.keys() >= set(inputs):
+                    self._wants.again(table, task, entry, [each for each in inputs if each not in size])
                     continue
                 if entry[SHOWN] and (table.redirected or table.senders):
                     entry = self._with_sources(entry, table)
@@ -244,11 +257,11 @@ class Starter:
             seconds += predicted
             if task in waiters and seconds < most:
                 seconds = self._chain(draft, seconds)
-            following = lane.following(runs)
             if len(tasks) >= limit or seconds >= most:
                 break
         lane.count -= taken
         draft.seconds = batch.seconds = seconds
+        return following
 
     def _chain(self, draft: Draft, seconds: float) -> float:
         """Add what can follow the last task in the same worker: each takes only what is here or made before it in this batch.
@@ -289,7 +302,7 @@ class Starter:
 
     def _send_coroutines(self) -> None:
         worker = self._crew.asyncio
-        if not self._coroutines or worker is None:
+        if worker is None:
             return
         for run, (tasks, entries) in self._coroutines.items():
             attempts, kinds, literals, inputs, sources, targets, *_, tries = zip(*entries, strict=True)
@@ -316,9 +329,9 @@ def _awaited(table: Table, batch: Batch) -> tuple[int, ...]:
     dies counts as not done.
     """
     wants, waiters, missing, given = table.wants, table.waiters, table.missing, table.given
-    if batch.left > 1 and batch.lane.mode is Mode.ONCE:
+    if batch.lane.mode is Mode.ONCE:
         return tuple(range(batch.left))
-    if batch.left < 2 or not (wants or waiters):
+    if not (wants or waiters):
         return ()
     places: list[int] = []
     lacks: dict[int, int] = {}

@@ -28,8 +28,8 @@ class Wants:
 
     def __init__(self, state: State) -> None:
         self._state, self._settings = state, state.settings
-        self._queued: dict[PeerId, dict[RunId, dict[int, None]]] = {}  # Wants of this turn: one per peer and run
-        self._outages: dict[PeerId, Outage] = {}
+        self.queued: dict[PeerId, dict[RunId, dict[int, None]]] = {}   # Wants of this turn: one per peer and run
+        self.outages: dict[PeerId, Outage] = {}
 
     def ask(self, table: Table, task: int, source: PeerId) -> None:
         """Want this input from there, and from nowhere else; from ourselves or nobody: wait for it."""
@@ -39,7 +39,7 @@ class Wants:
         if before is not None and before != source:
             table.asked_before.setdefault(task, set()).add(before)
         table.asked[task] = source
-        self._queued.setdefault(source, {}).setdefault(table.run, {})[task] = None
+        self.queued.setdefault(source, {}).setdefault(table.run, {})[task] = None
 
     def again(self, table: Table, task: int, entry: Entry, lost: list[int]) -> None:
         """A planned task's inputs were here and are no more: it waits again, and they come from where they came from."""
@@ -80,17 +80,17 @@ class Wants:
         """The link to a node broke, or could not be made."""
         self._ask_again_for_what_it_began(peer)
         if not self._owes(peer):
-            self._outages.pop(peer, None)
+            self.outages.pop(peer, None)
             return
-        outage = self._outages.get(peer)
+        outage = self.outages.get(peer)
         lost_seconds = self._settings.peer_lost_seconds
         if outage is None or now - outage.last > max(lost_seconds, DIAL_SECONDS_MAX):  # it held for long in between: this is another story
-            outage = self._outages[peer] = Outage(now, now, None)
+            outage = self.outages[peer] = Outage(now, now, None)
         outage.last = now
         if now - outage.since < lost_seconds:
             outage.retry_at = now + self._settings.peer_retry_seconds
             return
-        del self._outages[peer]
+        del self.outages[peer]
         for run, tasks in self._owes(peer).items():
             asked = self._state.runs[run].asked
             for task in tasks:
@@ -103,39 +103,34 @@ class Wants:
             for task, peers in table.asked_before.items():
                 source = table.asked.get(task)
                 if peer in peers and source not in (None, peer) and _is_waited_for(table, task):
-                    self._queued.setdefault(source, {}).setdefault(run, {})[task] = None
+                    self.queued.setdefault(source, {}).setdefault(run, {})[task] = None
 
     def heard(self, peer: PeerId) -> None:
         """The peer said something: it can be reached."""
-        if self._outages:
-            outage = self._outages.get(peer)
-            if outage is not None and outage.retry_at is None:
-                del self._outages[peer]
+        outage = self.outages.get(peer)
+        if outage is not None and outage.retry_at is None:
+            del self.outages[peer]
 
     def retry(self, now: float) -> None:
         """Ask those again whose pause is over."""
-        for peer, outage in list(self._outages.items()):
+        for peer, outage in list(self.outages.items()):
             if outage.retry_at is None or now < outage.retry_at:
                 continue
             outage.retry_at = None
             owed = self._owes(peer)
             if not owed:
-                del self._outages[peer]
+                del self.outages[peer]
             for run, tasks in owed.items():
-                self._queued.setdefault(peer, {}).setdefault(run, {}).update(dict.fromkeys(tasks))
+                self.queued.setdefault(peer, {}).setdefault(run, {}).update(dict.fromkeys(tasks))
 
     @property
     def deadline(self) -> float | None:
         """The end of the next pause."""
-        if not self._outages:
-            return None
-        return min((outage.retry_at for outage in self._outages.values() if outage.retry_at is not None), default=None)
+        return min((outage.retry_at for outage in self.outages.values() if outage.retry_at is not None), default=None)
 
     def flush(self) -> None:
         """Say what was asked in this turn and has not been answered in it."""
-        if not self._queued:
-            return
-        queued, self._queued = self._queued, {}
+        queued, self.queued = self.queued, {}
         for peer, runs in queued.items():
             for run, tasks in runs.items():
                 table = self._state.runs.get(run)
@@ -146,7 +141,7 @@ class Wants:
 
     def forget(self) -> None:
         """Nothing is wanted any more."""
-        self._queued, self._outages = {}, {}
+        self.queued, self.outages = {}, {}
 
     def _owes(self, peer: PeerId) -> dict[RunId, list[int]]:
         """What is still to come from a peer whose link broke. What nobody waits for any more will not come, and is not asked for again."""
