@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeAlias, Union
 
 Ints: TypeAlias = "array[int]"        # typecode "I": task numbers, attempts, peers, counts
@@ -12,19 +13,10 @@ Floats: TypeAlias = "array[float]"    # typecode "d": seconds, priorities
 Body: TypeAlias = Union[bytes, bytearray, memoryview, tuple[Any, ...]]  # one buffer, or several to be sent back to back; received as one
 
 
-def ints(values: Iterable[int] = ()) -> Ints:
-    """A column of small numbers."""
-    return array("I", values)
-
-
-def longs(values: Iterable[int] = ()) -> Longs:
-    """A column of sizes in bytes."""
-    return array("Q", values)
-
-
-def floats(values: Iterable[float] = ()) -> Floats:
-    """A column of seconds or priorities."""
-    return array("d", values)
+# A column of these values, or an empty one. No functions of our own: a daemon makes several columns in each turn.
+ints: Callable[..., Ints] = partial(array, "I")       # small numbers
+longs: Callable[..., Longs] = partial(array, "Q")     # sizes in bytes
+floats: Callable[..., Floats] = partial(array, "d")   # type: ignore[assignment]  # seconds or priorities
 
 
 class Blobs(Sequence[bytes]):

@@ -23,7 +23,7 @@ from handoff.node.channels import Channels
 from handoff.node.events import Arrived, Deliver, Stream
 from handoff.node.flows import Flows
 from handoff.node.shared_memory import SharedValue
-from handoff.node.store import ResultStore
+from handoff.node.store import ResultStore, Value
 from handoff.settings import WireSettings
 from handoff.transport.dial import Turns, dial
 from handoff.transport.link import Link
@@ -137,8 +137,9 @@ class Exchange:
         tasks: list[int] = []
         parts: list[Any] = []
         total = 0
+        values = self._store.values(effect.run)
         for task in effect.tasks:
-            value = self._store.get(effect.run, task)
+            value = values.get(task)
             if value is None:
                 continue
             part = value if isinstance(value, bytes) else value.view()
@@ -262,9 +263,11 @@ class Exchange:
         match message:
             case Results(run, tasks, sizes, body):
                 view, at = memoryview(body), 0  # type: ignore[arg-type]  # a received body is one buffer
-                for task, size in zip(tasks, sizes, strict=True):
-                    self._store.put(run, task, bytes(view[at : at + size]))
+                values: list[Value] = []
+                for size in sizes:
+                    values.append(bytes(view[at : at + size]))
                     at += size
+                self._store.put_many(run, tasks, values)
                 self._here(run, tasks)
                 self._emit(Arrived(link.peer, run, tuple(tasks), tuple(sizes)))
             case Chunk(run, task, _, total, body):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from handoff.ids import RunId
@@ -45,6 +45,10 @@ class ResultStore:
         """The value, or None when it is not (completely) here."""
         values = self._runs.get(run)
         return None if values is None else values.get(task)
+
+    def values(self, run: RunId) -> Mapping[int, Value]:
+        """All that is (completely) here of a run, by task."""
+        return self._runs.get(run, {})
 
     @property
     def count(self) -> int:

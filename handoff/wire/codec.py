@@ -14,6 +14,7 @@ import sys
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from functools import partial
 from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import msgpack
@@ -44,9 +45,9 @@ def _no_extension(code: int, data: bytes) -> Any:
     raise ValueError(f"extension type {code} is not allowed")
 
 
-def _read(data: Buffer, length_max: int = LENGTH_MAX) -> Any:
-    return msgpack.unpackb(data, raw=False, use_list=False, strict_map_key=True, ext_hook=_no_extension, unicode_errors=TEXT_ERRORS,
-                           max_array_len=length_max, max_map_len=LENGTH_MAX)
+_read: Callable[..., Any] = partial(
+    msgpack.unpackb, raw=False, use_list=False, strict_map_key=True, ext_hook=_no_extension, unicode_errors=TEXT_ERRORS,
+    max_array_len=LENGTH_MAX, max_map_len=LENGTH_MAX)
 
 
 # ── plain data ──────────────────────────────────────────────────────────────
@@ -123,7 +124,7 @@ def _anything() -> Rule:
     def decode(value: Any) -> Any:
         if type(value) is not bytes:
             raise ValueError(f"{type(value).__name__} instead of packed data")
-        data = _read(value, length_max=len(value))
+        data = _read(value, max_array_len=len(value))
         _refuse_extensions(data)
         return data
 
@@ -332,15 +333,19 @@ def _taken_in(values: tuple[Any, ...], path: tuple[int, ...], body: Buffer) -> t
 
 
 def _buffers(body: Body) -> list[Buffer]:
-    kind = type(body)
-    if kind is bytes or kind is bytearray:
-        return [body] if body else []  # type: ignore[list-item]
-    if kind is tuple:
-        return [buffer for part in body for buffer in _buffers(part)]  # type: ignore[arg-type]
-    view = memoryview(body)  # type: ignore[arg-type]
-    if view.nbytes == 0:
-        return []
-    return [view if view.format == "B" and view.ndim == 1 else view.cast("B")]
+    found: list[Buffer] = []
+    for part in body if type(body) is tuple else (body,):
+        kind = type(part)
+        if kind is bytes or kind is bytearray:
+            if part:
+                found.append(part)
+        elif kind is tuple:
+            found += _buffers(part)
+        else:
+            view = memoryview(part)
+            if view.nbytes:
+                found.append(view if view.format == "B" and view.ndim == 1 else view.cast("B"))
+    return found
 
 
 def decode(header: Buffer, body: Buffer | None = None) -> Message:

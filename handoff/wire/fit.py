@@ -61,6 +61,8 @@ def check_fit(message: Message, body_bytes: int) -> None:
     kind = type(message)
     if kind not in _CHECKED:
         return
+    if kind is Results and len(message.tasks) == len(message.sizes) and sum(message.sizes) == body_bytes:  # type: ignore[union-attr]
+        return   # of what comes most there is nothing more to know
     pick = _PICKS.get(kind)
     if pick is not None:
         lengths = [len(column) for column in pick(message)]

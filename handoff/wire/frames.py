@@ -93,13 +93,6 @@ class Reader:
         self._end += nbytes
         if self._end == len(self._buffer):
             self._wish = min(BUFFER_BYTES_MAX, 2 * len(self._buffer))
-        self._parse()
-        rest = self._end - self._start
-        if rest and self._start:
-            self._buffer[:rest] = self._buffer[self._start : self._end]
-        self._start, self._end = 0, rest
-
-    def _parse(self) -> None:
         buffer, receive, unpack = self._buffer, self._receive, _HEAD.unpack_from
         while (rest := self._end - self._start) >= HEAD_BYTES:
             magic, flags, header_bytes, body_bytes, number, acknowledged = unpack(buffer, self._start)
@@ -120,13 +113,17 @@ class Reader:
                 self._start = middle
                 self._begin_body()
                 if self._direct is not None:
-                    return
+                    break
             elif middle - self._start > len(buffer):
                 self._head = (flags, header_bytes, body_bytes, number, acknowledged)
                 self._begin(memoryview(bytearray(header_bytes)), rest - HEAD_BYTES, begin, is_header=True)
-                return
+                break
             else:
-                return
+                break
+        rest = self._end - self._start
+        if rest and self._start:
+            buffer[:rest] = buffer[self._start : self._end]
+        self._start, self._end = 0, rest
 
     def _begin_body(self) -> None:
         nbytes = self._head[2]
