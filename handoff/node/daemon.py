@@ -84,7 +84,7 @@ class Daemon:
             emit=self._happened,
             output=self._printed,
             name_of=lambda peer: self._name if peer == self._me else self._exchange.name(peer),
-            here=lambda: self._name,
+            here=self._name,
             devices=[gpu.device for gpu in self._gpus],
             settings=self._settings.node,
             memory=Memory(self._store, self._capacity),

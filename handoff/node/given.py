@@ -10,10 +10,11 @@ from handoff.node.events import Execute
 from handoff.node.phrases import CODE, FORGET_CODE
 from handoff.node.pipe import frame
 from handoff.node.process import WorkerProcess
-from handoff.program import Flag, Kind
+from handoff.program import Flag, Form, Kind
 
 CODES_MAX = 1024                       # kept by one worker, and
 CODE_BYTES_MAX = 64 * 1024 * 1024      # their bytes; the least recently used are forgotten
+KINDS_MAX = 1024                       # of which it is remembered how to say them
 
 _ASYNC = int(Flag.ASYNC)               # arithmetic with flags as such is slow
 
@@ -23,10 +24,10 @@ class GivenBatch:
 
     __slots__ = ("attempts", "left", "open", "run", "tasks")
 
-    def __init__(self, work: Execute, kinds: list[Kind]) -> None:
+    def __init__(self, work: Execute, has_coroutines: bool) -> None:
         self.run, self.tasks, self.attempts = work.run, work.tasks, work.attempts
         self.left = len(work.tasks)
-        if not any(is_async(kind) for kind in kinds):
+        if not has_coroutines:
             self.open = bytearray(b"\1") * self.left  # 0: finished, 1: not finished, 2: not finished, a coroutine
         else:
             self.open = bytearray(2 if is_async(kind) else 1 for kind in work.kinds)
@@ -58,7 +59,7 @@ class GivenWorker:
         if not batch.left:
             del self.batches[number]
 
-    def code_frames(self, kinds: list[Kind], known: Mapping[bytes, bytes]) -> list[bytes]:
+    def code_frames(self, kinds: list[SaidKind], known: Mapping[bytes, bytes]) -> list[bytes]:
         """Frames with the code that the worker lacks, and with what it shall forget for that."""
         frames: list[bytes] = []
         codes = self.codes
@@ -87,10 +88,35 @@ def is_async(kind: Kind) -> bool:
     return int(kind.flags) & _ASYNC != 0
 
 
-def distinct(kinds: tuple[Kind, ...]) -> tuple[list[Kind], bytes]:
-    """The kinds of a batch, each once, and the index of each task's; b"" when all tasks are of one."""
-    different = {id(kind): kind for kind in kinds}
-    if len(different) == 1:
-        return [kinds[0]], b""
-    index = {each: at for at, each in enumerate(different)}
-    return list(different.values()), array("I", [index[id(kind)] for kind in kinds]).tobytes()
+class SaidKind:
+    """What is said of a kind to workers, and what is looked at for that, worked out once."""
+
+    __slots__ = ("codes", "is_async", "is_tree", "kind", "said")
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind, self.codes = kind, kind.codes
+        self.is_async, self.is_tree = is_async(kind), kind.form == Form.TREE
+        self.said = [kind.codes, int(kind.form), self.is_async, kind.name, kind.timeout > 0]    # see phrases.BATCH
+
+
+class SaidKinds:
+    """Those that came so far. What equals one that came before is nearly always the same object: the codec sees to it."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, SaidKind] = {}    # by the id of the kind, which stays alive here
+
+    def of(self, kinds: tuple[Kind, ...]) -> tuple[list[SaidKind], bytes]:
+        """The kinds of a batch, each once, and the index of each task's; b"" when all tasks are of one."""
+        different = dict(zip(map(id, kinds), kinds, strict=True))
+        found = []
+        for name, kind in different.items():
+            said = self._known.get(name)
+            if said is None:
+                if len(self._known) >= KINDS_MAX:
+                    self._known.clear()
+                said = self._known[name] = SaidKind(kind)
+            found.append(said)
+        if len(found) == 1:
+            return found, b""
+        index = {each: at for at, each in enumerate(different)}
+        return found, array("I", [index[id(kind)] for kind in kinds]).tobytes()

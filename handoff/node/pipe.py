@@ -100,7 +100,7 @@ class FrameReader:
             if descriptors > len(self._descriptors):
                 raise ProtocolError(f"a frame came without the {descriptors} descriptors it announced")
             with data[start : start + length] as body:
-                frames.append((unpack(body), [self._descriptors.popleft() for _ in range(descriptors)]))
+                frames.append((unpack(body), [self._descriptors.popleft() for _ in range(descriptors)] if descriptors else []))
             at = start + length
         self._wanted = _HEADER.size
         return at, frames

@@ -10,13 +10,13 @@ import os
 import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from handoff.errors import HandoffError, ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
-from handoff.loop import this_turn
 from handoff.node.events import Broke, CancelTask, Execute, Finished, HandedBack, Started, WorkerGone, WorkerLoaded, WorkerReady
-from handoff.node.given import GivenBatch, GivenWorker, distinct, is_async
+from handoff.node.given import GivenBatch, GivenWorker, SaidKinds, is_async
 from handoff.node.last_will import LastWill
 from handoff.node.memory import Memory
 from handoff.node.phrases import (
@@ -64,7 +64,7 @@ class WorkerPool:
         emit: Callable[[Any], None],
         output: Callable[[RunId, list[int], list[str], list[str]], None],
         name_of: Callable[[PeerId], str],
-        here: Callable[[], str],
+        here: str,
         settings: NodeSettings,
         environment: Mapping[str, str] | None = None,
         devices: Sequence[str] = (),
@@ -79,7 +79,7 @@ class WorkerPool:
         self._will = LastWill()
         self._closing = False
         self._empty = asyncio.Event()
-        self._turn = this_turn()
+        self._kinds = SaidKinds()
         self._pipes = Pipes(asyncio.get_running_loop())
         store.on_drop = self._dropped
         raise_file_limit()
@@ -100,8 +100,8 @@ class WorkerPool:
                 loop,
                 self._pipes,
                 self._environment,
-                heard=lambda frames: self._heard(name, worker, frames),
-                gone=lambda reason: self._gone(name, worker, reason),
+                heard=partial(self._heard, name, worker),
+                gone=partial(self._gone, name, worker),
                 will=self._will,
             )
         except OSError as error:
@@ -154,8 +154,13 @@ class WorkerPool:
             return
         worker.last_batch += 1
         number, pipe = worker.last_batch, worker.process.pipe
-        kinds, kind_of = distinct(work.kinds)
-        worker.batches[number] = GivenBatch(work, kinds)
+        kinds, kind_of = self._kinds.of(work.kinds)
+        said, has_coroutines, has_trees = [], False, False
+        for kind in kinds:
+            said.append(kind.said)
+            has_coroutines |= kind.is_async
+            has_trees |= kind.is_tree
+        worker.batches[number] = GivenBatch(work, has_coroutines)
         frames = worker.code_frames(kinds, self._codes)
         fan_in, references, values = self._inputs(work) if any(work.inputs) else (b"", b"", [])
         given: list[bytes | int | None] = []
@@ -169,19 +174,17 @@ class WorkerPool:
         if large:
             frames = self._map(worker, large, frames)
         frames.append(frame([
-            BATCH, number, work.run, self._here(), array("I", work.tasks).tobytes(), array("I", work.tries or work.attempts).tobytes(),
-            [[kind.codes, int(kind.form), is_async(kind), kind.name, kind.timeout > 0] for kind in kinds], kind_of,
-            work.literals if any(work.literals) else [], fan_in, references, given,
-            self._names(work) if any(kind.form == Form.TREE for kind in kinds) else {},
-            work.cost, work.costs, work.gpus, ",".join(self._devices[index] or str(index) for index in work.gpus),
+            BATCH, number, work.run, self._here, array("I", work.tasks).tobytes(), array("I", work.tries or work.attempts).tobytes(),
+            said, kind_of, work.literals if any(work.literals) else [], fan_in, references, given, self._names(work) if has_trees else {},
+            work.cost, work.costs, work.gpus, ",".join(self._devices[index] or str(index) for index in work.gpus) if work.gpus else "",
             array("I", work.urgent).tobytes() if work.urgent else b"",
         ]))
         pipe.send(b"".join(frames) if len(frames) > 1 else frames[0])
 
     def _inputs(self, work: Execute) -> tuple[bytes, bytes, list[Value | None]]:
         """How many inputs each task has, where each is found, and the values to be sent along. See phrases.BATCH."""
-        count, run, get = len(work.tasks), work.run, self._store.get
-        position = {task: index for index, task in enumerate(work.tasks)}
+        count, get = len(work.tasks), self._store.values(work.run).get
+        position = dict(zip(work.tasks, range(count), strict=True))
         known: dict[int, int] = {}
         references = array("I")
         values: list[Value | None] = []
@@ -194,7 +197,7 @@ class WorkerPool:
                 at = known.get(task)
                 if at is None:
                     at = known[task] = count + len(values)
-                    values.append(get(run, task))
+                    values.append(get(task))
                 references.append(at)
         return array("I", map(len, work.inputs)).tobytes(), references.tobytes(), values
 
@@ -236,16 +239,15 @@ class WorkerPool:
     # ── what workers say ────────────────────────────────────────────────────
 
     def _heard(self, name: WorkerId, worker: GivenWorker, frames: list[Frame]) -> None:
-        with self._turn:
-            for said, descriptors in frames:
-                try:
-                    self._hear(name, worker, said, descriptors)
-                except (HandoffError, TypeError, ValueError, LookupError, OSError, OverflowError) as error:
-                    worker.process.pipe.is_garbled = True
-                    worker.process.kill(f"it said what no worker says: {type(error).__name__}: {error}")
-                finally:
-                    for descriptor in descriptors:  # what nobody took
-                        os.close(descriptor)
+        for said, descriptors in frames:
+            try:
+                self._hear(name, worker, said, descriptors)
+            except (HandoffError, TypeError, ValueError, LookupError, OSError, OverflowError) as error:
+                worker.process.pipe.is_garbled = True
+                worker.process.kill(f"it said what no worker says: {type(error).__name__}: {error}")
+            finally:
+                for descriptor in descriptors:  # what nobody took
+                    os.close(descriptor)
 
     def _hear(self, name: WorkerId, worker: GivenWorker, said: list[Any], descriptors: list[int]) -> None:
         what = said[0]

@@ -12,12 +12,18 @@ import msgpack
 from handoff.errors import ProtocolError
 
 TEXT_ERRORS = "surrogatepass"    # users name things as they like
+KEPT_BYTES = 1024 * 1024         # a packer keeps its buffer, unless it grew beyond this
+
+_packers = [msgpack.Packer(use_bin_type=True)]    # one; to make it costs as much as what it does for a small message
 
 
 def pack(data: Any) -> bytes:
-    """The bytes of lists, dicts, strings, bytes and numbers."""
+    """The bytes of lists, dicts, strings, bytes and numbers. Not for two threads at once."""
     try:
-        return msgpack.packb(data, use_bin_type=True)  # type: ignore[no-any-return]
+        packed: bytes = _packers[0].pack(data)
+        if len(packed) > KEPT_BYTES:
+            _packers[0] = msgpack.Packer(use_bin_type=True)
+        return packed
     except UnicodeEncodeError:  # a lone surrogate, in the name of a function or the like: slower, as `codec` does it
         return msgpack.packb(data, use_bin_type=True, unicode_errors=TEXT_ERRORS)  # type: ignore[no-any-return]
 

@@ -50,7 +50,7 @@ class House:
         self.news = asyncio.Event()
         self.pool = WorkerPool(
             store=self.store, codes=self.codes, emit=self._happened, output=self._printed, name_of=lambda peer: f"node-{peer}",
-            here=lambda: "here", settings=NodeSettings(**settings), environment=os.environ | {"HANDOFF_SECRET": "hof1_secret"},
+            here="here", settings=NodeSettings(**settings), environment=os.environ | {"HANDOFF_SECRET": "hof1_secret"},
         )
 
     def _happened(self, event: Any) -> None:
@@ -644,7 +644,7 @@ async def test_workers_die_with_their_node() -> None:
         "async def main():\n"
         "    codes = {b'sleep': pickle.dumps(time.sleep)}\n"
         "    pool = WorkerPool(store=ResultStore(), codes=codes, emit=lambda event: None, output=print,\n"
-        "                      name_of=str, here=str, settings=NodeSettings(), environment=None)\n"
+        "                      name_of=str, here='here', settings=NodeSettings(), environment=None)\n"
         "    pool.spawn(1); pool.spawn(2)\n"
         "    pool.execute(Execute(1, 1, (0,), (1,), (Kind((b'sleep',), 'sleep'),), (pickle.dumps(((1000,), {})),), ((),), ((),), (0,)))\n"
         "    await asyncio.sleep(0.5)\n"
