@@ -86,9 +86,12 @@ class Library:
         for serial in serials:
             self._large.pop(serial, None)
 
-    def value(self, given: bytes | int | None) -> bytes | LargeInput | None:
-        """The packed value that the node gave, or named."""
-        return self._large.get(given) if isinstance(given, int) else given
+    def values(self, given: list[bytes | int | None]) -> list[bytes | LargeInput | None]:
+        """The packed values that the node gave, or named."""
+        found: list[bytes | LargeInput | None] = []
+        for each in given:
+            found.append(self._large.get(each) if isinstance(each, int) else each)
+        return found
 
     def function(self, digest: bytes, name: str, here: str) -> Callable[..., Any]:
         """The callable of this code; NotLoadable when that fails."""
@@ -131,22 +134,27 @@ class Batch:
         self.tasks, self.attempts = array("I", tasks), array("I", attempts)
         self.count = len(self.tasks)
         self._library = library
-        self._kinds = [Kind(*kind) for kind in kinds]
+        self._kinds: list[Kind] = []
+        self.has_coroutines = self.is_timed = False
+        for described in kinds:
+            kind = Kind(*described)
+            self._kinds.append(kind)
+            self.has_coroutines |= kind.is_async
+            self.is_timed |= kind.is_timed
         self._kind_of = array("I", kind_of) if kind_of else None
         self.literals: list[bytes] = literals or [b""] * self.count
-        self._given = [library.value(each) for each in given]  # now: the node may say UNMAP before a coroutine gets to it
+        self._given = library.values(given)  # now: the node may say UNMAP before a coroutine gets to it
         self._names: Mapping[int, tuple[str, list[str]]] = names
         self.made: dict[int, bytes | memoryview] = {}
         self.consumed: dict[int, None] = {}
-        self.has_coroutines = any(kind.is_async for kind in self._kinds)
-        self.is_timed = any(kind.is_timed for kind in self._kinds)
         self.urgent = frozenset(array("I", urgent))
         # Tasks of one kind without inputs need nothing but their literals.
         self.plain = not fan_in and self._kind_of is None and self._kinds[0].form == VARIADIC and not self.has_coroutines
         if fan_in:
             self._fan_in, self._references = array("I", fan_in), array("I", references)
             self._starts = array("I", accumulate(self._fan_in, initial=0))
-            self.consumed = dict.fromkeys(each for each in self._references if each < self.count)
+            if self.count > 1:
+                self.consumed = dict.fromkeys(each for each in self._references if each < self.count)
         else:
             self._fan_in = self._references = self._starts = array("I")
 
@@ -161,8 +169,6 @@ class Batch:
 
     def coroutines(self) -> list[int]:
         """Which of its tasks are coroutines."""
-        if not self.has_coroutines:
-            return []
         return [index for index in range(self.count) if self.kind(index).is_async]
 
     def keep(self, index: int, value: bytes | SharedValue) -> None:
@@ -178,7 +184,7 @@ class Batch:
 
     def call(self, index: int) -> Call:
         """The call of a task. Raises NotLoadable or InputMissing."""
-        kind = self.kind(index)
+        kind = self._kinds[0] if self._kind_of is None else self._kinds[self._kind_of[index]]
         inputs = self._inputs(index, kind) if self._fan_in else []
         literal = self.literals[index]
         if kind.form == TREE:

@@ -15,10 +15,10 @@ from handoff.node.current import CurrentTask
 from handoff.node.phrases import BROKE, HANDED_BACK
 from handoff.node.shared_memory import SharedValue, write_shared
 from handoff.wire.failures import without_our_frames
-from handoff.wire.values import describe_exception, explain_unpicklable, pack_exception, pack_plain, pack_result, unpack
+from handoff.wire.values import describe_exception, explain_unpicklable, pack_exception, pack_result, pack_simple, unpack
 
 GATHER_BYTES = 16 * 1024  # a result of this size is sent at once
-_NONE = pack_plain(None)
+_NONE = pack_simple(None)
 _SIMPLE = frozenset({bool, int, float, str, bytes})  # a shorter way for what most short tasks return,
 _SIZED = frozenset({str, bytes})                     # unless it is so large that this would be for nothing
 
@@ -33,7 +33,7 @@ def pack_value(value: Any, inline_bytes: int) -> bytes | SharedValue:
         return _NONE
     kind = type(value)
     if kind in _SIMPLE and not (kind in _SIZED and len(value) > inline_bytes):
-        data = pack_plain(value)
+        data = pack_simple(value)
         if len(data) <= inline_bytes:
             return data
     try:

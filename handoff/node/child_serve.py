@@ -90,7 +90,7 @@ class Worker:
         if batch.devices:  # before any of its code is loaded; always the same ones in this process, since CUDA looks but once
             os.environ["CUDA_VISIBLE_DEVICES"] = batch.devices
             os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order in which the driver's tools, and we, count them
-        coroutines = batch.coroutines()
+        coroutines = batch.coroutines() if batch.has_coroutines else []
         if coroutines:
             if self._coroutines is None:
                 from handoff.node.child_async import Coroutines

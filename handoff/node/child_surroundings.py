@@ -25,7 +25,9 @@ class Surroundings:
     def restore(self) -> None:
         """Before tasks begin: as it was."""
         if self._directory >= 0:
-            with contextlib.suppress(OSError):
+            try:  # noqa: SIM105 - contextlib takes longer than the call
                 os.fchdir(self._directory)
+            except OSError:
+                pass
         if self._umask >= 0:
             os.umask(self._umask)

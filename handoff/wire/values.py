@@ -13,6 +13,7 @@ from __future__ import annotations
 import pickle
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from handoff.wire.unpicklable import find_unpicklable
 
 __all__ = [
     "Packed", "as_here", "describe_exception", "digest", "explain_unpicklable", "pack", "pack_code", "pack_exception", "pack_named",
-    "pack_plain", "pack_result", "unpack", "unpack_code", "unpack_exception", "unpicklable_part",
+    "pack_plain", "pack_result", "pack_simple", "unpack", "unpack_code", "unpack_exception", "unpicklable_part",
 ]
 
 _MARK = b"HV"
@@ -81,6 +82,10 @@ def pack_result(value: Any) -> Packed:
 def pack_plain(value: Any) -> bytes:
     """The same as `pack`, in one piece; for arguments, which are small."""
     return pickle.dumps(value, 5) if is_plain(value) else pack(value).join()
+
+
+# The same for a number, a text or bytes, exactly of that type: nothing is looked at for most of what short tasks return.
+pack_simple: Callable[[Any], bytes] = partial(pickle.dumps, protocol=5)
 
 
 def unpack(block: bytes | bytearray | memoryview) -> Any:
