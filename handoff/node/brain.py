@@ -271,7 +271,9 @@ class NodeBrain:
             answers.flush_outputs()
         state.effects.extend(reports)   # the last: a client may wait for its outputs, and every write costs as much as a decision
         if state.drops:
-            state.effects.extend(Drop(run, tuple(tasks)) for run, tasks in state.drops.items() if tasks)
+            for run, tasks in state.drops.items():
+                if tasks:
+                    state.effects.append(Drop(run, tuple(tasks)))
             state.drops = {}
         is_news = self._crew.fault != self._told_fault    # whether work is welcome here
         if self._heartbeat_at is not None and (is_news or now >= self._heartbeat_at):

@@ -204,6 +204,8 @@ class Channels:
 
     def drop(self, run: RunId, tasks: Iterable[int]) -> None:
         """These are neither wanted nor kept any more."""
+        if not (self._outgoing or self._landings):
+            return
         gone = set(tasks)
         for peer, outgoing in self._outgoing.items():
             if outgoing.key is not None and outgoing.key[0] == run and outgoing.key[1] in gone:

@@ -19,7 +19,21 @@ from handoff.loop import Driver
 from handoff.machine import Close, Dropped, Lost, Note, Received, Resumed, Send, Tick
 from handoff.messages import PROTOCOL, Alive, Drain, DropCode, Hello, Message, Output, Peers, Plan, Welcome
 from handoff.node.brain import NodeBrain
-from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Execute, HandBack, Kill, Look, Spawn, Stream, Welcomed, WorkerGone
+from handoff.node.events import (
+    CancelTask,
+    Deliver,
+    Drop,
+    DropRun,
+    Execute,
+    Finished,
+    HandBack,
+    Kill,
+    Look,
+    Spawn,
+    Stream,
+    Welcomed,
+    WorkerGone,
+)
 from handoff.node.exchange import Exchange
 from handoff.node.gpus import Gpu, gpus_of
 from handoff.node.memory import Memory
@@ -191,6 +205,8 @@ class Daemon:
 
     def _happened(self, event: Any) -> None:
         match event:
+            case Finished():   # of most that happens nothing more is to be done
+                pass
             case Received(_, message):
                 self._heard(message)
             case WorkerGone(worker, reason, running):

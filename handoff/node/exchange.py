@@ -174,10 +174,12 @@ class Exchange:
 
     def drop(self, run: RunId, tasks: Iterable[int]) -> None:
         """Nobody here wants these any more: what still comes of them passes by."""
-        self._wanted.get(run, set()).difference_update(tasks)
+        if run in self._wanted:
+            self._wanted[run].difference_update(tasks)
         self._channels.drop(run, tasks)
-        for task in tasks:
-            self._end((run, task))
+        if self._incoming:
+            for task in tasks:
+                self._end((run, task))
 
     async def _pump(self, peer: PeerId) -> None:
         try:
@@ -268,7 +270,8 @@ class Exchange:
                     values.append(bytes(view[at : at + size]))
                     at += size
                 self._store.put_many(run, tasks, values)
-                self._here(run, tasks)
+                if run in self._wanted:
+                    self._here(run, tasks)
                 self._emit(Arrived(link.peer, run, tuple(tasks), tuple(sizes)))
             case Chunk(run, task, _, total, body):
                 incoming = self._expected(link, message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import repeat
-from typing import cast
 
 from handoff.columns import ints
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
@@ -33,7 +32,7 @@ class Plans:
         handlings, plans, size, waiters, missing, asked = table.handling, table.plans, table.size, table.waiters, table.missing, table.asked
         targets = dict(zip(plan.targets[::2], plan.targets[1::2], strict=True)) if plan.targets else {}
         all_inputs: list[int] = plan.inputs.tolist()
-        all_sources = cast("list[PeerId]", plan.sources.tolist())
+        all_sources: list[PeerId] = plan.sources.tolist()  # type: ignore[assignment]
         choices = dict(zip(plan.choices[::2], plan.choices[1::2], strict=True)) if plan.choices else {}
         relays = dict(zip(plan.relays[::2], plan.relays[1::2], strict=True)) if plan.relays else {}
         unbegun = dict(zip(plan.unbegun[::2], plan.unbegun[1::2], strict=True)) if plan.unbegun else {}
@@ -42,8 +41,9 @@ class Plans:
         inputs: tuple[int, ...] = ()
         sources: tuple[PeerId, ...] = ()
         count_of = plan.fan_in if all_inputs else repeat(0)
+        literals = plan.literals if plan.literals.data else repeat(b"")
         for task, attempt, index, literal, urgency, count in zip(
-            plan.tasks, plan.attempts, plan.kind, plan.literals, plan.urgencies, count_of, strict=False  # repeat(0) has no end
+            plan.tasks, plan.attempts, plan.kind, literals, plan.urgencies, count_of, strict=False  # what is repeated has no end
         ):
             handling = handlings.get(index)
             if handling is not None and task in choices:

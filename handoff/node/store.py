@@ -61,8 +61,14 @@ class ResultStore:
 
     def drop(self, run: RunId, tasks: Iterable[int]) -> None:
         """Free these values, and forget what is being received of them."""
-        values, receiving = self._runs.get(run, {}), self._receiving.get(run, {})
-        self._free([value for task in tasks for value in (values.pop(task, None), receiving.pop(task, None)) if value is not None])
+        values, receiving = self._runs.get(run), self._receiving.get(run)
+        freed: list[Value] = []
+        for task in tasks:
+            if values and task in values:
+                freed.append(values.pop(task))
+            if receiving and task in receiving:
+                freed.append(receiving.pop(task))
+        self._free(freed)
 
     def drop_run(self, run: RunId) -> None:
         """Free everything of a run."""
@@ -111,6 +117,9 @@ class ResultStore:
 
     def _free(self, values: list[Value]) -> None:
         self.resident_bytes -= sum(map(len, values))
-        serials = [value.serial for value in values if type(value) is SharedValue]
+        serials: list[int] = []
+        for value in values:
+            if type(value) is SharedValue:
+                serials.append(value.serial)
         if serials and self.on_drop is not None:
             self.on_drop(serials)

@@ -21,7 +21,7 @@ from handoff.roles import ALLOWED, LAZY
 from handoff.settings import KIB, WireSettings
 from handoff.wire import codec
 from handoff.wire.fit import check_fit
-from handoff.wire.frames import HEAD_BYTES, SESSION, UNNUMBERED, Reader, head, widen
+from handoff.wire.frames import HEAD_BYTES, SESSION, SHORT, UNNUMBERED, Reader, head, widen
 from handoff.wire.session import Session
 
 Buffer: TypeAlias = Union[bytes, bytearray, memoryview]
@@ -269,7 +269,8 @@ class Link(asyncio.BufferedProtocol):
         if session is not None:
             if not flags & SESSION:
                 raise ProtocolError("a frame outside of the session")
-            session.acknowledge(widen(acknowledged, session.acknowledged))
+            if acknowledged != session.acknowledged & SHORT:     # as most often it is not news
+                session.acknowledge(widen(acknowledged, session.acknowledged))
             if flags & UNNUMBERED or not session.accept(widen(number, session.received), len(header) + len(body)):
                 return
         message = codec.decode(header, body)

@@ -243,7 +243,7 @@ async def test_a_link_whose_handler_fails_is_closed(house: House, monkeypatch: p
         raise KeyError("a bug")
 
     with monkeypatch.context() as failing:
-        failing.setattr(house.store, "put", fails)
+        failing.setattr(house.store, "put_many", fails)
         link = await house.call()
         link.send(Results(RUN, ints([1]), longs([3]), b"abc"))
         lost = (await house.until(lambda: house.of(Lost)))[0]
