@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -22,8 +22,7 @@ class Stay:
     """A node was there from its joining to its loss, both in seconds of the coordinator's clock."""
 
     name: str
-    cores: int         # in steps, as amounts are counted
-    memory: int        # likewise
+    has: Mapping[str, int]   # in steps, as amounts are counted
     begin: float
     end: float = inf   # it is there
 
@@ -59,7 +58,7 @@ class Past:
 
     def came(self, node: Node, now: float) -> None:
         """It joined."""
-        self._here[node.peer] = Stay(node.name, node.capacity.get("cpu", 0), node.capacity.get("memory", 0), now)
+        self._here[node.peer] = Stay(node.name, dict(node.capacity), now)
 
     def went(self, peer: int, now: float, runs_since: Iterable[float]) -> None:
         """It is lost, or was drained. What no run has seen that still can be asked for (they began then) is forgotten."""

@@ -91,9 +91,9 @@ def timeline(ledger: Ledger, run: Run, now: float) -> dict[str, Any]:
         "waited": [run.waited[task] for task in tasks],
         "planned": [run.given_at[task] for task in tasks],
         "until": until,
-        "stays": [[stay.name, max(0.0, run.seconds_at(stay.begin)), min(until, run.seconds_at(stay.end)), stay.cores / SCALE]
+        "stays": [[stay.name, max(0.0, run.seconds_at(stay.begin)), min(until, run.seconds_at(stay.end)), stay.has.get("cpu", 0) / SCALE]
                   for stay in stays],
-        "memory": {stay.name: stay.memory / SCALE for stay in sorted(stays, key=lambda stay: stay.memory)},   # of a name, the largest
+        "has": {stay.name: dict(stay.has) for stay in sorted(stays, key=lambda stay: stay.has.get("memory", 0))},   # of a name, the largest
         "took": [list(each) for each in {**run.took, **run.choices}.items()],     # tasks that took, or take, another of their costs
         "running": _running(ledger, run, now),
         "shared": dict(ledger.cluster.declared), "limit": run.max_concurrency,

@@ -20,6 +20,7 @@ from handoff.scheduler.estimates import SIZED_RUNS, Function
 from handoff.scheduler.feasible import OR_WAIT
 from handoff.scheduler.greedy import Greedy
 from handoff.scheduler.means import Mean
+from handoff.scheduler.ready import needs_of
 from handoff.scheduler.scheduler import Scheduler
 from handoff.scheduler.simulate.bounds import lower_bound
 from handoff.scheduler.simulate.simulator import History, Outcome, Simulator, Work
@@ -112,10 +113,11 @@ def story_of(basis: Basis, told: Foretold) -> Story:
             task, name if isinstance(name, str) else repr(name), kind.name, told.nodes[task], told.workers[task], told.started[task],
             told.seconds[task], program.inputs[starts[task] : starts[task + 1]], told.nbytes[task], told.waited[task], told.planned[task],
             slots=dict(cost).get("cpu", 0) / SCALE or 1.0, memory=dict(cost).get("memory", 0) / SCALE, shared=split(cost)[1],
-            is_hidden=task in basis.hidden,
+            is_hidden=task in basis.hidden, takes=needs_of(kind)[told.took[task] if told.took else 0],
         ))
-    cores, memory = ({node.name: dict(node.capacity).get(what, 0) / SCALE for node in basis.cluster.nodes} for what in ("cpu", "memory"))
-    return Story(basis.name, tasks, cores, bytes_moved=told.bytes_moved, shared=dict(basis.cluster.shared), memory=memory)
+    has = {node.name: dict(node.capacity) for node in basis.cluster.nodes}
+    cores = {node: each.get("cpu", 0) / SCALE for node, each in has.items()}
+    return Story(basis.name, tasks, cores, bytes_moved=told.bytes_moved, shared=dict(basis.cluster.shared), has=has)
 
 
 # ── what the brain is told, and what is true on paper ───────────────────────

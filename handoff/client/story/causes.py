@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from handoff.client.story.records import Done, Story
-from handoff.resources import CLUSTER
+from handoff.resources import CLUSTER, SCALE
+
+ENDS_MAX = 32     # that are looked at: of what makes room for a task, little that ended later made none
 
 
 @dataclass(slots=True)
@@ -29,15 +31,16 @@ class Cause:
 
 def causes_of(story: Story) -> dict[int, Cause]:
     """Per task."""
-    here: dict[str, list[tuple[Done, float]]] = {node: [] for node in story.nodes}
+    here: dict[str, dict[str, list[tuple[Done, float]]]] = {node: {} for node in story.nodes}
     counted: dict[str, list[tuple[Done, float]]] = {name: [] for name in story.shared}
     for done in story.tasks.values():
-        here[done.node].append((done, done.slots))
+        for name, amount in _takes(done):
+            here[done.node].setdefault(name, []).append((done, amount))
         for name, amount in done.shared:
             if name in counted:
                 counted[name].append((done, amount))
-    loads = {node: _Load(tasks) for node, tasks in here.items()}
-    shares = {name: _Load(tasks) for name, tasks in counted.items()}
+    loads = {node: {name: _Load(tasks, _most(story, node, name)) for name, tasks in taken.items()} for node, taken in here.items()}
+    shares = {name: _Load(tasks, story.shared[name]) for name, tasks in counted.items()}
     last: dict[tuple[str, int, int], Done] = {}
     found = {}
     for number, done in story.tasks.items():
@@ -46,7 +49,17 @@ def causes_of(story: Story) -> dict[int, Cause]:
     return found
 
 
-def _cause(story: Story, done: Done, previous: Done | None, load: _Load, shares: Mapping[str, _Load]) -> Cause:
+def _takes(done: Done) -> Sequence[tuple[str, float]]:
+    """What it held of its node: of what takes no more than a value is not told, its cores."""
+    return done.takes or (("cpu", done.slots * SCALE),)
+
+
+def _most(story: Story, node: str, name: str) -> float:
+    """How much the node has of that, in steps; 0: not known."""
+    return story.has.get(node, {}).get(name, story.cores.get(node, 0.0) * SCALE if name == "cpu" else 0.0)
+
+
+def _cause(story: Story, done: Done, previous: Done | None, loads: Mapping[str, _Load], shares: Mapping[str, _Load]) -> Cause:
     inputs = story.inputs_of(done)
     feeder = max(inputs, key=lambda each: each.ended, default=None)
     fed = feeder.ended if feeder is not None else 0.0
@@ -54,11 +67,11 @@ def _cause(story: Story, done: Done, previous: Done | None, load: _Load, shares:
     is_fetched = any(story.is_moved(each, done) for each in inputs) or (done.is_hidden and not done.worker)
     asked = min(here, max(fed, done.planned))                           # when the fetch began
     room = previous if previous is not None and previous.ended > fed else None
-    if room is None and done.worker:
-        room = load.freed(fed, done, done.slots, story.cores.get(done.node, 0.0))
+    for name, amount in _takes(done) if done.worker else ():            # its worker may have stood idle while something else lacked
+        room = loads[name].freed(room.ended if room is not None else fed, done, amount) or room
     what = "room"
     for name, amount in done.shared:
-        back = shares[name].freed(fed, done, amount, story.shared[name]) if name in shares else None
+        back = shares[name].freed(fed, done, amount) if name in shares else None
         if back is not None and (room is None or back.ended >= room.ended):
             room, what = back, CLUSTER + name
     if room is not None and done.planned < room.ended <= here and is_fetched:
@@ -80,8 +93,9 @@ def _cause(story: Story, done: Done, previous: Done | None, load: _Load, shares:
 class _Load:
     """How much was taken of one thing, such as the cores of a node: who ended when, and how much was held until then."""
 
-    def __init__(self, tasks: Iterable[tuple[Done, float]]) -> None:
+    def __init__(self, tasks: Iterable[tuple[Done, float]], most: float) -> None:
         by_end = sorted(((each, amount) for each, amount in tasks if each.worker), key=lambda each: (each[0].ended, each[0].task))
+        self._most = most                                   # there is so much of it; 0: not known
         self._by_end = [each for each, _ in by_end]
         self._ends = [each.ended for each in self._by_end]
         starts = sorted((each.started, amount) for each, amount in by_end)
@@ -92,18 +106,17 @@ class _Load:
         for _, amount in by_end:
             self._given.append(self._given[-1] + amount)
 
-    def freed(self, since: float, done: Done, amount: float, most: float) -> Done | None:
-        """The last task that ended before this one started and after `since`, if both could not have what they take of it until then."""
-        at = bisect_left(self._ends, done.started + 1e-9) - 1
-        while at >= 0 and self._by_end[at] is done:
-            at -= 1
-        if at < 0 or self._ends[at] <= since:
-            return None
-        other = self._by_end[at]
-        if other.started >= done.started:
-            return None
-        held = self._taken[bisect_left(self._starts, other.ended)] - self._given[bisect_left(self._ends, other.ended)]
-        return other if most and held + amount > most + 1e-6 else None
+    def freed(self, since: float, done: Done, amount: float) -> Done | None:
+        """The last task that ended before this one started and after `since`, until when both could not have what they take of it."""
+        last = bisect_left(self._ends, done.started + 1e-9) - 1
+        for at in range(last, max(-1, last - ENDS_MAX), -1):
+            other = self._by_end[at]
+            if other.ended <= since or not self._most:
+                return None
+            held = self._taken[bisect_left(self._starts, other.ended)] - self._given[bisect_left(self._ends, other.ended)]
+            if other is not done and other.started < done.started and held + amount > self._most + 1e-6:
+                return other
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from heapq import heappop, heappush
 from typing import NamedTuple
+
+from handoff.resources import SCALE
 
 
 @dataclass(slots=True)
@@ -26,6 +29,7 @@ class Done:
     attempt: int = 1
     slots: float = 1.0                 # cores that it held
     memory: float = 0.0                # MB that it claimed
+    takes: Sequence[tuple[str, float]] = ()    # all that it held of its node, in the units of `Story.has`; empty: its cores
     shared: Sequence[tuple[str, float]] = ()   # what it held of what the whole cluster counts, such as licences
     is_hidden: bool = False            # the user has not written it: an uploaded value, or a serializer
     is_shared: bool = False            # its worker runs many at once
@@ -51,6 +55,7 @@ class Vain:
     started: float
     seconds: float
     slots: float = 1.0                 # cores that it held
+    task: int = -1                     # whose it was; -1: not known
 
 
 class Stay(NamedTuple):
@@ -76,17 +81,17 @@ class Story:
     running: Sequence[Vain] = ()       # what is not over yet, as far as it is known
     stays: Mapping[str, Sequence[Stay]] = field(default_factory=dict)   # when nodes were there: else all the time
     until: float = 0.0                 # seconds that it has taken so far, or took; at least `makespan`
-    memory: Mapping[str, float] = field(default_factory=dict)   # MB of nodes, as far as it is known
+    has: Mapping[str, Mapping[str, float]] = field(default_factory=dict)   # what nodes have, in steps, as far as it is known
     limit: int = 0                     # how many tasks it may have on nodes at once; 0: as many as there is room for
 
     def __init__(self, name: str, tasks: Iterable[Done], cores: Mapping[str, float] | None = None, *, run: int = 0,
                  bytes_moved: int = 0, is_over: bool = True, shared: Mapping[str, float] | None = None,
                  vain: Iterable[Vain] = (), running: Iterable[Vain] = (),
                  stays: Mapping[str, Sequence[Stay]] | None = None, until: float = 0.0, limit: int = 0,
-                 memory: Mapping[str, float] | None = None) -> None:
+                 has: Mapping[str, Mapping[str, float]] | None = None) -> None:
         self.name, self.cores, self.run, self.bytes_moved, self.is_over = name, dict(cores or {}), run, bytes_moved, is_over
         self.shared, self.vain, self.running, self.stays = dict(shared or {}), list(vain), list(running), dict(stays or {})
-        self.limit, self.memory = limit, dict(memory or {})
+        self.limit, self.has = limit, dict(has or {})
         self.tasks = _straightened({each.task: each for each in tasks})
         _share_rows(self.tasks.values())
         self.until = self.makespan if is_over else max(until, self.makespan)
@@ -100,6 +105,11 @@ class Story:
     def nodes(self) -> list[str]:
         """All nodes, by name."""
         return sorted({*self.cores, *(each.node for each in self.tasks.values()), *(each.node for each in (*self.vain, *self.running))})
+
+    @cached_property
+    def memory(self) -> Mapping[str, float]:
+        """MB of nodes, as far as it is known."""
+        return {node: has["memory"] / SCALE for node, has in self.has.items() if "memory" in has}
 
     def inputs_of(self, done: Done) -> list[Done]:
         """Whose results it took, as far as they are told of."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from handoff.client.story.records import Done, Stay, Story, Vain
 from handoff.errors import ExecutionError
 from handoff.program import Flag, Kind
 from handoff.resources import SCALE, Amounts, split
+from handoff.scheduler.ready import needs_of
 
 if TYPE_CHECKING:
     from handoff.client.state import Graph, RunState
@@ -33,10 +35,11 @@ def story_of(state: RunState, answer: Any) -> Story:
             task, name if isinstance(name, str) else repr(name), kind.name, node, worker, started, seconds,
             graph.inputs[starts[task] : starts[task + 1]], nbytes, waited, planned, attempt,
             slots=slots[task], memory=dict(cost).get("memory", 0) / SCALE, shared=split(cost)[1],
+            takes=_at(needs_of(kind), took.get(task, 0)),
             is_bound=bool(kind.node or kind.where or not everywhere.issuperset(dict(cost))),
             is_hidden=task in graph.hidden, is_shared=bool(kind.flags & Flag.ASYNC),
         ))
-    vain = [Vain(node, started, seconds, slots[task]) for task, node, started, seconds in answer["vain"]]
+    vain = [Vain(node, started, seconds, slots[task], task) for task, node, started, seconds in answer["vain"]]
     until = answer["until"]
     running = [Vain(node, started, until - started, slots[task]) for task, node, started in answer["running"]]
     stays: dict[str, list[Stay]] = {}
@@ -46,12 +49,16 @@ def story_of(state: RunState, answer: Any) -> Story:
     most = {node: max(stay.cores for stay in several) for node, several in stays.items()}
     return Story(str(graph.dag_id), tasks, most, run=state.run, bytes_moved=moved, is_over=state.over.done(),
                  shared=answer["shared"], vain=vain, running=running, stays=stays, until=until, limit=answer["limit"],
-                 memory=answer["memory"])
+                 has=answer["has"])
 
 
 def _cost(kind: Kind, alternative: int) -> Amounts:
     """The one that it took; of an attached run, whose alternatives are not known here, the first."""
-    return (kind.cost, *kind.alternatives)[alternative] if alternative <= len(kind.alternatives) else kind.cost
+    return _at((kind.cost, *kind.alternatives), alternative)
+
+
+def _at(several: Sequence[Amounts], alternative: int) -> Amounts:
+    return several[alternative if alternative < len(several) else 0]
 
 
 def _slots(cost: Amounts) -> float:

@@ -14,6 +14,7 @@ from handoff.client.story.changes import changes_of, placed_anew, replay
 from handoff.client.story.records import Done, Stay, Story, Vain
 from handoff.client.story.report import report_of
 from handoff.client.story.usage import usage_of
+from handoff.resources import SCALE
 
 
 def done(task: int, at: float, seconds: float, *inputs: int, node: str = "n1", worker: int = 1, **more: Any) -> Done:
@@ -299,7 +300,7 @@ def test_one_more_node_helps_where_more_ran_at_once_than_there_are_cores(slots: 
 def test_one_more_node_helps_where_memory_was_what_lacked() -> None:
     """Six that take nearly half of the memory each, and few of the cores: two at a time, and four on two such nodes."""
     bag = [done(task, task // 2, 1.0, worker=task % 2 + 1, waited=task // 2, slots=0.1, memory=1900.0) for task in range(6)]
-    story = Story("s", bag, {"n1": 8.0}, memory={"n1": 4000.0})
+    story = Story("s", bag, {"n1": 8.0}, has={"n1": {"memory": 4000 * SCALE}})
     causes = causes_of(story)
     found = {change.what: change.makespan for change in changes_of(story, causes, critical_path(story, causes))}
     assert found["one more node like n1 (8 cores)"] == pytest.approx(2.0)

@@ -1,0 +1,66 @@
+"""What made room for a task: whoever held what lacked until it started, whatever that is and whichever worker ran it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from planned import Outlook
+
+from handoff import DAG, Function
+from handoff.client.story.causes import causes_of, critical_path
+from handoff.client.story.changes import changes_of
+from handoff.client.story.records import Done, Story
+from handoff.client.story.report import report_of
+from handoff.resources import SCALE
+
+
+def short() -> None:
+    """Takes a core for a while."""
+
+
+def long() -> None:
+    """Takes something else for longer."""
+
+
+@pytest.mark.parametrize("takes", [{"tapes": 1}, {"memory": 600}, {"gpu": 1}, {"gpu": 0.6}, {"cpu": 1, "tapes": 1}])
+def test_a_plan_tells_who_held_what_lacked(takes: dict[str, Any]) -> None:
+    """Three that can't run beside each other, on a node with cores to spare: workers that stood idle are not what they waited for."""
+    dag = DAG()
+    for number in range(3):
+        dag.add(Function(f"short {number}", code=short, expected_seconds=0.2 + 0.1 * number, priority=1))
+    for number in range(3):
+        dag.add(Function(f"long {number}", code=long, cost=takes, expected_seconds=1.0))
+    plan = Outlook(node={"cpu": 4, "memory": 1000, "gpu": 1, "tapes": 1}).plan(dag)
+    assert [(leg.name, leg.reason) for leg in plan.critical_path] == [
+        ("long 0", "the submission"), ("long 1", "room, after long 0"), ("long 2", "room, after long 1")]
+    assert sum(leg.waiting for leg in plan.critical_path) < 0.1
+
+
+def done(task: int, at: float, seconds: float, worker: int, *takes: tuple[str, float], function: str = "f") -> Done:
+    """A task on n1."""
+    return Done(task, f"t{task}", function, "n1", worker, at, seconds, waited=at,
+                takes=[(name, amount * SCALE) for name, amount in (("cpu", 1), *takes)])
+
+
+def test_who_ended_last_has_not_always_made_the_room() -> None:
+    """t0 held most of the memory; t2, which held little, ended a moment after it, and t3's own worker was idle for long."""
+    story = Story("s", [
+        done(0, 0.0, 2.0, 1, ("memory", 600)), done(1, 0.0, 0.5, 2), done(2, 0.0, 2.001, 3, ("memory", 10)),
+        done(3, 2.002, 1.0, 2, ("memory", 600), function="g"),
+    ], {"n1": 4.0}, has={"n1": {"cpu": 4 * SCALE, "memory": 1000 * SCALE}})
+    causes = causes_of(story)
+    path = critical_path(story, causes)
+    assert [(leg.name, leg.reason) for leg in path] == [("t0", "the submission"), ("t3", "room, after t0")]
+    assert path[1].waiting == pytest.approx(0.002)
+    found = {change.what: change.makespan for change in changes_of(story, causes, path)}
+    assert found["f twice as fast"] == pytest.approx(2.002)      # of t0, whose room t3 waits for; it waited for t1's worker 1.502 s
+
+
+def test_what_takes_no_cores_waits_for_none() -> None:
+    """Both cores were taken until t0 ended; t2 took memory alone, of which there was enough, and was given to its node late."""
+    late = Done(2, "t2", "f", "n1", 3, 1.5, 1.0, planned=1.49, takes=[("memory", 5.0 * SCALE)])
+    story = Story("s", [done(0, 0.0, 1.0, 1), done(1, 0.0, 1.2, 2), late], {"n1": 2.0},
+                  has={"n1": {"cpu": 2 * SCALE, "memory": 1000 * SCALE}})
+    assert [leg.name for leg in critical_path(story, causes_of(story))] == ["t2"]
+    assert "room" not in report_of(story).critical_path[0].reason
