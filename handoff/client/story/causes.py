@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from handoff.client.story.records import Done, Story
+from handoff.client.story.tables import seconds
 from handoff.resources import CLUSTER, SCALE
 
+LATE_SECONDS, LATE_PART = 0.005, 0.01     # of the makespan: of what was placed so much later than it could have been it is said
 ENDS_MAX = 32     # that are looked at: of what makes room for a task, little that ended later made none
 
 
@@ -141,12 +143,20 @@ def critical_path(story: Story, causes: Mapping[int, Cause]) -> list[Leg]:
     at: int | None = max(story.tasks.values(), key=lambda each: (each.ended, each.task)).task if story.tasks else None
     while at is not None:
         done, cause = story.tasks[at], causes[at]
-        if cause.after is None:
-            reason = "the submission"
-        else:
-            other = story.tasks[cause.after]
-            reason = f"input {other.name}" if cause.what == "input" else f"{cause.what}, after {other.name}"
         legs.append(Leg(done.name, done.function, done.node, done.worker, done.seconds, cause.moving, cause.waiting, done.started,
-                        reason, at))
+                        _reason(story, done, cause), at))
         at = cause.after
     return legs[::-1]
+
+
+def _reason(story: Story, done: Done, cause: Cause) -> str:
+    """What it waited for; and what came between, where that is no room that tasks of this run made."""
+    other = story.tasks[cause.after] if cause.after is not None else None
+    said = "the submission" if other is None else f"input {other.name}" if cause.what == "input" else f"{cause.what}, after {other.name}"
+    in_vain = sum(1 for each in story.vain_of.get(done.task, ()) if each.started < done.started)
+    if in_vain:
+        return f"{said}; {in_vain} attempt{'s' * (in_vain != 1)} in vain"
+    late = done.planned - (other.ended if other is not None else 0.0)       # room that others had, a limit of the run, a node to come
+    if cause.room is None and late > max(LATE_SECONDS, LATE_PART * story.makespan):
+        return f"{said}; placed at {seconds(done.planned)} s"
+    return said

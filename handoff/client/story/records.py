@@ -111,6 +111,14 @@ class Story:
         """MB of nodes, as far as it is known."""
         return {node: has["memory"] / SCALE for node, has in self.has.items() if "memory" in has}
 
+    @cached_property
+    def vain_of(self) -> Mapping[int, Sequence[Vain]]:
+        """Per task, the attempts at it that came to nothing."""
+        found: dict[int, list[Vain]] = {}
+        for each in self.vain:
+            found.setdefault(each.task, []).append(each)
+        return found
+
     def inputs_of(self, done: Done) -> list[Done]:
         """Whose results it took, as far as they are told of."""
         return [self.tasks[each] for each in done.inputs]

@@ -10,7 +10,7 @@ from planned import Outlook
 from handoff import DAG, Function
 from handoff.client.story.causes import causes_of, critical_path
 from handoff.client.story.changes import changes_of
-from handoff.client.story.records import Done, Story
+from handoff.client.story.records import Done, Story, Vain
 from handoff.client.story.report import report_of
 from handoff.resources import SCALE
 
@@ -64,3 +64,18 @@ def test_what_takes_no_cores_waits_for_none() -> None:
                   has={"n1": {"cpu": 2 * SCALE, "memory": 1000 * SCALE}})
     assert [leg.name for leg in critical_path(story, causes_of(story))] == ["t2"]
     assert "room" not in report_of(story).critical_path[0].reason
+
+
+def test_a_path_tells_of_attempts_in_vain() -> None:
+    """t1 failed twice before the attempt that counts; what a second attempt lost later is no reason."""
+    vain = [Vain("n1", 1.0, 0.5, task=1), Vain("n1", 1.6, 0.5, task=1), Vain("n1", 3.5, 0.1, task=1), Vain("n1", 0.0, 0.1, task=7)]
+    story = Story("s", [done(0, 0.0, 1.0, 1), Done(1, "t1", "f", "n2", 1, 3.0, 1.0, (0,), planned=2.9, attempt=3)],
+                  {"n1": 1.0, "n2": 1.0}, vain=vain)
+    assert [leg.reason for leg in critical_path(story, causes_of(story))] == ["the submission", "input t0; 2 attempts in vain"]
+
+
+def test_a_path_tells_what_was_placed_late() -> None:
+    """Nothing of this run had the room: another run, a limit, or a node that was still to come."""
+    story = Story("s", [Done(0, "t0", "f", "n1", 1, 2.0, 1.0, planned=1.9), Done(1, "t1", "f", "n1", 1, 3.0, 1.0, (0,), planned=3.0)],
+                  {"n1": 1.0})
+    assert [leg.reason for leg in critical_path(story, causes_of(story))] == ["the submission; placed at 1.900 s", "input t0"]
