@@ -14,6 +14,7 @@ from handoff.client.planning.foretold import Foretold, foretell, story_of, unkno
 from handoff.client.result import TaskRecord
 from handoff.client.story.causes import Leg, causes_of, critical_path
 from handoff.client.story.records import Story
+from handoff.client.story.tables import brief
 from handoff.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Plan:
 
     def __repr__(self) -> str:
         count, nodes = len(self.allocations), len(self.basis.cluster.nodes)
-        return f"<Plan of {self.name!r}: {count} function{'s' * (count != 1)} on {nodes} node{'s' * (nodes != 1)}, {self.makespan:.3g} s>"
+        return f"<Plan of {self.name!r}: {count} function{'s' * (count != 1)} on {nodes} node{'s' * (nodes != 1)}, {brief(self.makespan)} s>"
 
     def _repr_html_(self) -> str:
         from handoff.client.planning.shown import html_of

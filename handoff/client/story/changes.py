@@ -10,6 +10,7 @@ from statistics import fmean, median
 
 from handoff.client.story.causes import Cause, Leg
 from handoff.client.story.records import Done, Story
+from handoff.client.story.tables import brief
 
 CHANGES_MAX = 3
 FUNCTIONS_MAX = 5            # of the critical path that are tried at twice their speed
@@ -58,7 +59,7 @@ def _candidates(story: Story, causes: Mapping[int, Cause], path: Sequence[Leg]) 
                        done.seconds / 2 if done.function == function else done.seconds)
     moving = sum(leg.moving for leg in path)
     if moving > 0:
-        yield replayed(f"no moving of data on the critical path ({moving:.3g} s)", lambda done: done.seconds,
+        yield replayed(f"no moving of data on the critical path ({brief(moving)} s)", lambda done: done.seconds,
                        frozenset(leg.task for leg in path))
     yield from _stragglers(story, path, replayed)
     yield from _one_more_node(story)
@@ -72,7 +73,7 @@ def _stragglers(story: Story, path: Sequence[Leg], replayed: Callable[..., Chang
     usual = {function: median(seconds) for function, seconds in alike.items() if len(seconds) >= ALIKE_MIN}
     late = [leg for leg in path if leg.function in usual and leg.running > STRAGGLES * usual[leg.function]]
     for leg in sorted(late, key=lambda leg: usual[leg.function] - leg.running)[:STRAGGLERS_MAX]:
-        yield replayed(f"{leg.name} as fast as most of {leg.function} ({usual[leg.function]:.3g} s, not {leg.running:.3g} s)",
+        yield replayed(f"{leg.name} as fast as most of {leg.function} ({brief(usual[leg.function])} s, not {brief(leg.running)} s)",
                        lambda done, leg=leg: usual[leg.function] if done.task == leg.task else done.seconds)
 
 
@@ -121,8 +122,8 @@ def _one_more_node(story: Story) -> Iterator[Change]:
         # down it could end before the longest chain does.
         then = after * max(1.0, story.makespan / before) if before else story.makespan
         yield Change(f"one more node like {like} ({cores} core{'s' * (cores != 1)})", story.makespan - then, then,
-                     f"all that could run anywhere placed anew with its durations, where each ends first: {before:.3g} s without it, "
-                     f"{after:.3g} s with it")
+                     f"all that could run anywhere placed anew with its durations, where each ends first: {brief(before)} s without it, "
+                     f"{brief(after)} s with it")
 
 
 def _part(story: Story, most: float) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 from handoff.client.story.causes import Leg
 from handoff.client.story.records import Story
 from handoff.client.story.report import RunReport, report_of
+from handoff.client.story.tables import brief
 from handoff.client.story.trace import row_name
 from handoff.files import write_file
 from handoff.graph.draw import colours, svg
@@ -43,7 +44,7 @@ def picture_of_story(story: Story, path: Sequence[Leg], by_node: bool = False) -
     place = {number: position for position, number in enumerate(story.tasks)}
     boxes = [
         Box(done.name, done.node if by_node else done.function, "hidden" if done.is_hidden else "regular",
-            f"{done.seconds:.3g} s · {done.node}",
+            f"{brief(done.seconds)} s · {done.node}",
             f"{done.name}: {done.function}\n{done.node}, {row_name(done.place)}\nfrom {done.started:.3f} s for {done.seconds:.3f} s\n"
             f"{done.nbytes:,} bytes", done.task in marked)
         for done in story.tasks.values()

@@ -45,7 +45,12 @@ def seconds(value: float) -> str:
 def amount(nbytes: float) -> str:
     """Bytes as a person writes them."""
     for unit in ("B", "kB", "MB", "GB"):
-        if nbytes < 1000:
+        if nbytes < 999.5:           # more is rounded to the next unit, and not written as 1e+03
             return f"{nbytes:.3g} {unit}"
         nbytes /= 1000
-    return f"{nbytes:.3g} TB"
+    return f"{nbytes:.3g} TB" if nbytes < 999.5 else f"{nbytes:,.0f} TB"
+
+
+def brief(value: float) -> str:
+    """Seconds within a sentence: three digits, and all of those before the point."""
+    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
