@@ -119,7 +119,8 @@ class Plan:
 
     def __repr__(self) -> str:
         count, nodes = len(self.allocations), len(self.basis.cluster.nodes)
-        return f"<Plan of {self.name!r}: {count} function{'s' * (count != 1)} on {nodes} node{'s' * (nodes != 1)}, {brief(self.makespan)} s>"
+        on = f"{nodes} node{'s' * (nodes != 1)}"
+        return f"<Plan of {self.name!r}: {count} function{'s' * (count != 1)} on {on}, {brief(self.makespan)} s>"
 
     def _repr_html_(self) -> str:
         from handoff.client.planning.shown import html_of

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from handoff.client.story.page import picture_of_story
 from handoff.client.story.report import path_rows
-from handoff.client.story.tables import Row, aligned, amount, brief, html_table, seconds
+from handoff.client.story.tables import Row, aligned, amount, brief, clean, html_table, seconds
 from handoff.graph.draw import mermaid, svg
 from handoff.resources import SCALE
 
@@ -69,7 +69,8 @@ def remarks(plan: Plan) -> list[str]:
                                                           len(plan.unknown) > UNKNOWN_SHOWN else "")
         index = next(index for index, kind in enumerate(plan.basis.program.kinds) if kind.name == plan.unknown[0])
         assumed = plan.basis.functions[index]["seconds"]
-        found.append(f"guessed: {some} never ran on this cluster, {brief(assumed)} s assumed; expected_seconds of a Function says better")
+        found.append(f"guessed: {clean(some)} never ran on this cluster, {brief(assumed)} s assumed; "
+                     "expected_seconds of a Function says better")
     return found
 
 

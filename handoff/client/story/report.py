@@ -9,7 +9,7 @@ from html import escape
 from handoff.client.story.causes import Leg, causes_of, critical_path
 from handoff.client.story.changes import Change, changes_of
 from handoff.client.story.records import Story
-from handoff.client.story.tables import Row, aligned, amount, html_table, seconds
+from handoff.client.story.tables import Row, aligned, amount, clean, html_table, seconds
 from handoff.client.story.usage import NodeUse, usage_of
 
 LEGS_SHOWN = 20          # of the critical path; the longest, others are summed up
@@ -37,7 +37,7 @@ class RunReport:
         parts += aligned(*_node_table(self.nodes))
         parts += ["", "What would have shortened it most"]
         for number, change in enumerate(self.changes, 1):
-            parts += [f"  {number}. {change.what}: {seconds(change.makespan)} s, {seconds(change.saved)} s less",
+            parts += [f"  {number}. {clean(change.what)}: {seconds(change.makespan)} s, {seconds(change.saved)} s less",
                       f"     ({change.how})"]
         if not self.changes:
             parts.append("  nothing that was tried: no function twice as fast, no data in place, no further node")
@@ -47,7 +47,7 @@ class RunReport:
         path = html_table(("", "node", "running", "moving", "waiting", "waited for"), path_rows(self.critical_path))
         nodes = html_table(*_node_table(self.nodes))
         changes = "".join(
-            f"<li><b>{escape(change.what)}</b>: {seconds(change.makespan)} s, {seconds(change.saved)} s less"
+            f"<li><b>{escape(clean(change.what))}</b>: {seconds(change.makespan)} s, {seconds(change.saved)} s less"
             f'<br><small style="opacity:.7">{escape(change.how)}</small></li>' for change in self.changes
         )
         return (

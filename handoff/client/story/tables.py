@@ -21,7 +21,7 @@ def html_table(head: Row, rows: Sequence[Row]) -> str:
     """The same as HTML."""
     numeric = [all(_is_number(row[at]) for row in rows) for at in range(len(head))]
     def cells(row: Row, tag: str) -> str:
-        return "".join(f'<{tag} style="text-align:{"right" if right else "left"}">{escape(cell)}</{tag}>'
+        return "".join(f'<{tag} style="text-align:{"right" if right else "left"}">{escape(clean(cell))}</{tag}>'
                        for cell, right in zip(row, numeric, strict=True))
 
     return (f"<table><thead><tr>{cells(head, 'th')}</tr></thead>"
@@ -33,8 +33,13 @@ def _is_number(cell: str) -> bool:
 
 
 def _cut(cell: str) -> str:
-    text = "".join(each if each.isprintable() else " " for each in cell)
+    text = clean(cell)
     return text if len(text) <= 48 else text[:47] + "…"
+
+
+def clean(text: str) -> str:
+    """Names as one line that any file can hold: people may have written whatever they like."""
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def seconds(value: float) -> str:

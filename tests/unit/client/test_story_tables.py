@@ -34,3 +34,23 @@ def test_a_run_of_hours_is_told_of_in_plain_seconds() -> None:
     dag.add(Function("f", code=len, expected_seconds=4321.0))
     plan = Outlook(node={"cpu": 1}).plan(dag)
     assert "4321 s>" in repr(plan) and "e+0" not in plan.to_mermaid() + plan._repr_html_()
+
+
+def test_names_that_no_line_or_file_could_hold_are_cleaned() -> None:
+    """Line breaks, control characters and lone surrogates of a function's name, in every sentence and table."""
+    evil = "a\nb\x00\ud800"
+
+    def function() -> None:
+        """Never called."""
+
+    function.__name__ = function.__qualname__ = evil
+    dag = DAG(evil)
+    dag.add(Function(evil, code=function))
+    plan = Outlook(node={"cpu": 1}).plan(dag)
+    bag = [Done(task, f"{evil}{task}", evil, "n1", 1, float(task), 9.0 if task == 5 else 1.0) for task in range(6)]
+    report = report_of(Story(evil, bag, {"n1": 1.0}))
+    assert any(evil in change.what for change in report.changes) and evil in plan.unknown
+    for text in (str(plan), plan._repr_html_(), str(report), report._repr_html_(), str(plan.compare(plan.timeline)),
+                 plan.compare(plan.timeline)._repr_html_()):
+        text.encode()
+        assert "\x00" not in text and (text.startswith("<div") or "a\nb" not in text)     # a drawing's tips have lines
