@@ -129,6 +129,8 @@ def test_a_lost_node_is_a_correction(tmp_path: Path) -> None:
         assert [(each.function, each.planned, each.node) for each in result.corrections] == [(away, "goes", "stays")]
         assert result.corrections[0].why == "node 'goes' is gone"
         assert plan.compare(run).elsewhere == {away: ("goes", "stays")}
+        with pytest.raises(errors.ConfigError, match="another graph: 'x' is not in the run"):
+            plan.compare(client.execute(DAG("less").add(Function("gate", [], held, [str(gate)]))))
         with pytest.raises(errors.AllocationError, match="'goes', which is not there"):
             client.execute(dag, plan=plan)
 

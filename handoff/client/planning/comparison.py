@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -49,8 +49,9 @@ class Comparison:
     planned_makespan: float
     makespan: float                    # as it was
     planned_bytes_moved: int
-    bytes_moved: int | None            # None: not known
+    bytes_moved: int | None            # None: not known, or not all is over
     pairs: Sequence[Pair]              # every function that ran
+    functions: int                     # that are planned: more than pairs, as long as the run goes on
 
     @property
     def in_place(self) -> int:
@@ -86,6 +87,10 @@ class Comparison:
                 f"{html_table(_FAR, [_row(pair) for pair in self.largest])}</div>")
 
     def _headline(self) -> str:
+        if len(self.pairs) < self.functions:
+            done = f", the last of them after {seconds(self.makespan)} s; {self.in_place:,} ran where planned" if self.pairs else ""
+            return (f"Plan of {self.name!r}: {seconds(self.planned_makespan)} s planned; {len(self.pairs):,} of {self.functions:,} "
+                    f"function{'s' * (self.functions != 1)} done so far{done}")
         far = self.makespan / self.planned_makespan - 1 if self.planned_makespan else 0.0
         moved = "" if self.bytes_moved is None else f"; {amount(self.planned_bytes_moved)} planned to move, {amount(self.bytes_moved)} did"
         functions = f"function{'s' * (len(self.pairs) != 1)}"
@@ -118,28 +123,33 @@ def _row(pair: Pair) -> Row:
 
 def compare(plan: Plan, run: Any) -> Comparison:
     """From a Run, a RunResult, or records."""
-    records, moved = _records(run)
+    records, moved, functions = _records(run)
     planned = {record.function: record for record in plan.timeline}
     names = {basis_id: plan.basis.kind_of(task).name for task, basis_id in enumerate(plan.basis.ids) if basis_id is not None}
     known = {*planned, *plan.basis.hidden.values()}
+    missing = [function for function in names if function not in functions] if functions is not None else []
+    if missing:
+        raise ConfigError(f"the plan of {plan.name!r} can't be compared with a run of another graph: {missing[0]!r} is not in the run")
     strange = [record.function for record in records if record.function not in known]
     if strange:
         raise ConfigError(f"the plan of {plan.name!r} can't be compared with a run of another graph: {strange[0]!r} is not in the plan")
     pairs = [Pair(record.function, names[record.function], planned[record.function], record) for record in records
              if record.function in names]
     makespan = max((record.started + record.seconds for record in records), default=0.0)
-    return Comparison(plan.name, plan.makespan, makespan, plan.bytes_moved, moved, pairs)
+    return Comparison(plan.name, plan.makespan, makespan, plan.bytes_moved, moved, pairs, len(names))
 
 
-def _records(run: Any) -> tuple[list[TaskRecord], int | None]:
+def _records(run: Any) -> tuple[list[TaskRecord], int | None, Container[Hashable] | None]:
+    """What ran; how much was moved and which functions there are, where that is known."""
     from handoff.client.run import Run
 
     lease = getattr(run, "_lease", None) or getattr(getattr(run, "results", None), "_lease", None)
     if lease is not None:
         run = Run(lease)
-        return run.timeline(), run.bytes_moved
+        is_over = run.done()                   # what was moved is told when all is over
+        return run.timeline(), run.bytes_moved if is_over else None, lease.state.graph.number
     if isinstance(run, Iterable):
         records = list(run)
         if all(isinstance(record, TaskRecord) for record in records):
-            return records, None
+            return records, None, None
     raise ConfigError(f"a plan is compared with a Run, a RunResult or the records of run.timeline(), not with {run!r}")

@@ -177,6 +177,16 @@ def test_a_plan_agrees_with_itself() -> None:
     assert found.in_place == 2 and found.makespan == pytest.approx(plan.makespan) and "Ran elsewhere" not in str(found)
 
 
+def test_a_plan_is_compared_with_as_much_as_there_is() -> None:
+    """What is done so far was not so much faster than the whole plan."""
+    plan = Outlook(a={"cpu": 1}).plan(pair("x", "y"))
+    text = str(plan.compare([TaskRecord("x", "a", 1, 0.1, 0.9, 10)]))
+    assert text.startswith("Plan of 'pair': 3.000 s planned; 1 of 2 functions done so far, the last of them after 1.000 s; "
+                           "1 ran where planned\n")
+    assert "%" not in text
+    assert str(plan.compare([])).splitlines()[0] == "Plan of 'pair': 3.000 s planned; 0 of 2 functions done so far"
+
+
 @pytest.mark.parametrize("run", [3, "run", [1, 2], [TaskRecord("elsewhere", "a", 1, 0.0, 1.0, 10)],
                                  [TaskRecord("x", "a", 1, 0.0, 1.0, 10), TaskRecord("elsewhere", "a", 1, 0.0, 1.0, 10)]])
 def test_what_is_no_run_of_the_graph_can_not_be_compared(run: Any) -> None:
