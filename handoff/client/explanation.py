@@ -151,6 +151,8 @@ def _reason(state: RunState, answer: Any, what: str, *facts: Any) -> str:
             return _waits_for_inputs(state, answer, *facts)
         case "paused":
             return f"it failed {answer['failures']} time{'s' * (answer['failures'] != 1)}, and pauses until {seconds(facts[0])} s"
+        case "second":
+            return f"it takes far longer than usual: a second attempt runs on {facts[0]!r}; the first to end counts"
         case "taken back":
             return "an attempt at it came to nothing: it was taken back before it had started, or its node was lost"
         case "no nodes":

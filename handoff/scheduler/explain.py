@@ -192,7 +192,7 @@ def _reasons(ledger: Ledger, now: float, run: Run, task: int, candidates: list[d
     ["absent", node], ["only", node],
     ["limit", most], ["cluster", what, whether it is kept for others, whether none of its costs does without it],
     ["room", [node, what, until]...], ["better", node, what, until, which has room and is spared], ["left", allocator], ["behind", count],
-    ["taken back"].
+    ["taken back"]; or, though it does: ["second", node] that has a second attempt at it.
     """
     state, shape = run.state[task], run.shapes[run.kind[task]]
     found: list[list[Any]] = []
@@ -200,7 +200,7 @@ def _reasons(ledger: Ledger, now: float, run: Run, task: int, candidates: list[d
     if missing:
         found.append(["inputs", len(missing), *missing[:INPUTS_MAX]])
     if AHEAD <= state <= HELD:
-        return found
+        return [*found, ["second", _name(ledger, run.twins[task][0])]] if task in run.twins else found
     if state == DELAYED:
         due = [when for when, _, what, first, second, _ in ledger.timers if what == "retry" and (first, second) == (run.run, task)]
         return [["paused", min(due, default=now) - run.submitted]]

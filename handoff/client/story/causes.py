@@ -10,7 +10,7 @@ from handoff.client.story.records import Done, Story
 from handoff.client.story.tables import seconds
 from handoff.resources import CLUSTER, SCALE
 
-LATE_SECONDS, LATE_PART = 0.005, 0.01     # of the makespan: of what was placed so much later than it could have been it is said
+LATE_SECONDS, LATE_PART = 0.01, 0.05     # of the makespan: of what was placed so much later than it could have been it is said
 ENDS_MAX = 32     # that are looked at: of what makes room for a task, little that ended later made none
 
 
@@ -153,10 +153,11 @@ def _reason(story: Story, done: Done, cause: Cause) -> str:
     """What it waited for; and what came between, where that is no room that tasks of this run made."""
     other = story.tasks[cause.after] if cause.after is not None else None
     said = "the submission" if other is None else f"input {other.name}" if cause.what == "input" else f"{cause.what}, after {other.name}"
-    in_vain = sum(1 for each in story.vain_of.get(done.task, ()) if each.started < done.started)
+    since = other.ended if other is not None else 0.0
+    in_vain = [each for each in story.vain_of.get(done.task, ()) if each.started < done.started]
     if in_vain:
-        return f"{said}; {in_vain} attempt{'s' * (in_vain != 1)} in vain"
-    late = done.planned - (other.ended if other is not None else 0.0)       # room that others had, a limit of the run, a node to come
-    if cause.room is None and late > max(LATE_SECONDS, LATE_PART * story.makespan):
-        return f"{said}; placed at {seconds(done.planned)} s"
+        said += f"; {len(in_vain)} attempt{'s' * (len(in_vain) != 1)} in vain"
+        since = max(since, *[each.started + each.seconds for each in in_vain])
+    if done.planned - since > max(LATE_SECONDS, LATE_PART * story.makespan):    # others had the room, the run its limit, the node was away
+        said += f"; placed at {seconds(done.planned)} s"
     return said

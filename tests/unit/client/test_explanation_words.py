@@ -40,6 +40,13 @@ def test_what_is_late_is_not_said_to_run(now: float, state: str, start: str) -> 
     assert explanation_of(run, "f", answer).text.startswith(start)
 
 
+def test_a_second_attempt_is_named() -> None:
+    """It takes far longer than usual, and somebody may wonder what the other node does."""
+    answer = {**ANSWER, "state": "planned", "node": "n1", "pinned": "n1", "beside": 0, "reasons": [["second", "n2"]]}
+    run: Any = None
+    assert explanation_of(run, "f", answer).reasons[-1].startswith("it takes far longer than usual: a second attempt runs on 'n2'; ")
+
+
 @pytest.mark.parametrize(("spared", "text"), [
     ("", "it waits for 'b', where it would be done first: cpu (1 needed, 0 free); room opens at about 4.000 s"),
     ("a", "it waits for 'b': cpu (1 needed, 0 free); room opens at about 4.000 s; 'a' has room, and something beside cores and memory that "

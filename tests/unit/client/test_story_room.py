@@ -69,13 +69,15 @@ def test_what_takes_no_cores_waits_for_none() -> None:
 def test_a_path_tells_of_attempts_in_vain() -> None:
     """t1 failed twice before the attempt that counts; what a second attempt lost later is no reason."""
     vain = [Vain("n1", 1.0, 0.5, task=1), Vain("n1", 1.6, 0.5, task=1), Vain("n1", 3.5, 0.1, task=1), Vain("n1", 0.0, 0.1, task=7)]
-    story = Story("s", [done(0, 0.0, 1.0, 1), Done(1, "t1", "f", "n2", 1, 3.0, 1.0, (0,), planned=2.9, attempt=3)],
-                  {"n1": 1.0, "n2": 1.0}, vain=vain)
-    assert [leg.reason for leg in critical_path(story, causes_of(story))] == ["the submission", "input t0; 2 attempts in vain"]
+    for planned, said in ((2.12, ""), (2.9, "; placed at 2.900 s")):
+        story = Story("s", [done(0, 0.0, 1.0, 1), Done(1, "t1", "f", "n2", 1, 3.0, 1.0, (0,), planned=planned, attempt=3)],
+                      {"n1": 1.0, "n2": 1.0}, vain=vain)
+        assert [leg.reason for leg in critical_path(story, causes_of(story))] == ["the submission", f"input t0; 2 attempts in vain{said}"]
 
 
 def test_a_path_tells_what_was_placed_late() -> None:
     """Nothing of this run had the room: another run, a limit, or a node that was still to come."""
-    story = Story("s", [Done(0, "t0", "f", "n1", 1, 2.0, 1.0, planned=1.9), Done(1, "t1", "f", "n1", 1, 3.0, 1.0, (0,), planned=3.0)],
-                  {"n1": 1.0})
-    assert [leg.reason for leg in critical_path(story, causes_of(story))] == ["the submission; placed at 1.900 s", "input t0"]
+    story = Story("s", [Done(0, "t0", "f", "n1", 1, 2.0, 1.0, planned=1.9), Done(1, "t1", "f", "n1", 1, 3.0, 1.0, (0,), planned=3.0),
+                        Done(2, "t2", "f", "n1", 1, 9.0, 1.0, planned=8.9, waited=0.0)], {"n1": 1.0})
+    assert [leg.reason for leg in critical_path(story, causes_of(story))] == [
+        "the submission; placed at 1.900 s", "input t0", "room, after t1; placed at 8.900 s"]

@@ -10,7 +10,7 @@ from scheduler_story import Cluster, Flag, Plan, Recall, Recalled, Redirect, Rel
 
 from handoff.columns import floats, ints
 from handoff.ids import RunId
-from handoff.messages import Abandon, Ask, Drain, EndRun, Failed, Forget, Missing
+from handoff.messages import Abandon, Answer, Ask, Drain, EndRun, Failed, Forget, Missing
 from handoff.resources import amounts
 from handoff.scheduler.outbox import RELEASE_SECONDS
 
@@ -55,6 +55,20 @@ def test_a_straggler_gets_a_second_attempt_on_an_idle_node() -> None:
 
     (plan,) = [message for name, message in said if isinstance(message, Plan) and name == "n2"]
     assert (list(plan.tasks), list(plan.attempts)) == ([4], [2])
+
+
+def test_who_asks_about_a_straggler_hears_of_its_second_attempt() -> None:
+    """Beside the first, as long as both run."""
+    def second(cluster: Cluster) -> list[Any]:
+        cluster.hear("client", Ask(9, "explain", 1, 4))  # type: ignore[arg-type]
+        (told,) = [message.data for name, message in cluster.last if isinstance(message, Answer)]
+        assert told["node"] == "n1"
+        return [reason for reason in told["reasons"] if reason[0] == "second"]
+
+    assert second(doubled()) == [["second", "n2"]]
+    cluster = doubled()
+    cluster.done(4, node="n1", attempt=1, seconds=3.0)
+    assert second(cluster) == [] == second(straggling())
 
 
 @pytest.mark.parametrize("looks", [False, True])
