@@ -183,6 +183,11 @@ class Coordinator:
     def _happened(self, event: Any) -> None:
         """From the sessions to the brain; what a person would want to know goes to the log on the way."""
         match event:
+            case Received(peer, message):     # by far the most usual
+                if type(message) is Submit:
+                    self._runs.asked(peer, message, self._here[peer].name if peer in self._here else "")
+                elif type(message) is Forget:
+                    self._runs.forgotten(message.run)
             case Joined(peer, hello):
                 hello = replace(hello, address=(hello.address[0] or self._sessions.host(peer), hello.address[1]))
                 self._here[peer] = hello
@@ -198,16 +203,13 @@ class Coordinator:
                 log.warning("peer.dropped", peer=peer, name=self._here[peer].name)
             case Resumed(peer):
                 log.info("peer.resumed", peer=peer, name=self._here[peer].name)
-            case Received(peer, Submit() as submit):
-                self._runs.asked(peer, submit, self._here[peer].name if peer in self._here else "")
-            case Received(_, Forget(run)):
-                self._runs.forgotten(run)
         self._driver.post(event)
 
     def _perform(self, effect: Any) -> None:
         match effect:
             case Send(peer, message):
-                self._runs.said(peer, message)
+                if type(message) in RunLog.TOLD:
+                    self._runs.said(peer, message)
                 self._send(peer, message)
             case Close(peer, reason):
                 log.warning("peer.forgotten", peer=peer, name=self._leave(peer), reason=reason)

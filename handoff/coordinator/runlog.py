@@ -12,6 +12,8 @@ from handoff.messages import Accepted, Refused, RunDone, RunFailed, Submit
 class RunLog:
     """Told what clients submit and what they are told; the rest of it is for `--log-level debug`."""
 
+    TOLD = frozenset((Accepted, Refused, RunDone, RunFailed))     # of no other message `said` has to hear
+
     def __init__(self) -> None:
         self._asked: dict[tuple[PeerId, int], tuple[str, int, str, bool]] = {}   # name, tasks, client, and whether it is a single call
         self._calls: dict[RunId, PeerId] = {}                                    # single calls that are not over, and whose they are

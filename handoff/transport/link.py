@@ -20,7 +20,7 @@ from handoff.messages import Alive, Bye, Chunk, Hello, Message, Welcome
 from handoff.roles import ALLOWED, LAZY
 from handoff.settings import KIB, WireSettings
 from handoff.wire import codec
-from handoff.wire.fit import check_fit
+from handoff.wire.fit import CHECKED, check_fit
 from handoff.wire.frames import HEAD_BYTES, SESSION, SHORT, UNNUMBERED, Reader, head, widen
 from handoff.wire.session import Session
 
@@ -269,17 +269,21 @@ class Link(asyncio.BufferedProtocol):
         if session is not None:
             if not flags & SESSION:
                 raise ProtocolError("a frame outside of the session")
-            if acknowledged != session.acknowledged & SHORT:     # as most often it is not news
+            if acknowledged != session.acknowledged & SHORT:
                 session.acknowledge(widen(acknowledged, session.acknowledged))
-            if flags & UNNUMBERED or not session.accept(widen(number, session.received), len(header) + len(body)):
+            due = session.received + 1
+            full = due if number == due & SHORT else widen(number, session.received)
+            if flags & UNNUMBERED or not session.accept(full, len(header) + len(body)):
                 return
         message = codec.decode(header, body)
         if not self.is_open:
             self._introduce(self, message)
             return
-        if type(message) not in self._allowed:
-            raise ProtocolError(f"a {self.role} may not say {type(message).__name__} to a {self.local_role}")
-        check_fit(message, len(body))
+        kind = type(message)
+        if kind not in self._allowed:
+            raise ProtocolError(f"a {self.role} may not say {kind.__name__} to a {self.local_role}")
+        if kind in CHECKED:
+            check_fit(message, len(body))
         if type(message) is Bye:
             self.farewell = message.reason or f"{self.role} {self.name} left"
             self.close()

@@ -45,9 +45,8 @@ def _no_extension(code: int, data: bytes) -> Any:
     raise ValueError(f"extension type {code} is not allowed")
 
 
-_read: Callable[..., Any] = partial(
-    msgpack.unpackb, raw=False, use_list=False, strict_map_key=True, ext_hook=_no_extension, unicode_errors=TEXT_ERRORS,
-    max_array_len=LENGTH_MAX, max_map_len=LENGTH_MAX)
+_read = partial(msgpack.unpackb, raw=False, use_list=False, strict_map_key=True, ext_hook=_no_extension, unicode_errors=TEXT_ERRORS,
+                max_array_len=LENGTH_MAX, max_map_len=LENGTH_MAX)
 
 
 # ── plain data ──────────────────────────────────────────────────────────────
@@ -164,7 +163,7 @@ def _repeated(rule: Rule) -> Rule:
 
 def _fixed(rules: list[Rule]) -> Rule:
     """tuple[x, y]"""
-    reads = [read for _, read in rules]
+    reads = [(_SCALARS.get(read), read) for _, read in rules]
     writes = [write for write, _ in rules]
     plain = not any(writes)
 
@@ -174,7 +173,7 @@ def _fixed(rules: list[Rule]) -> Rule:
     def decode(value: Any) -> tuple[Any, ...]:
         if type(value) is not tuple or len(value) != len(reads):
             raise ValueError(f"not an array of {len(reads)}")
-        return tuple([read(each) for read, each in zip(reads, value, strict=True)])
+        return tuple([each if type(each) is kind else read(each) for (kind, read), each in zip(reads, value, strict=True)])
 
     return encode, decode
 
@@ -194,7 +193,7 @@ def _rule(annotation: Any) -> Rule:
         return _repeated(_rule(parts[0])) if parts[-1] is Ellipsis else _fixed([_rule(part) for part in parts])
     if is_dataclass(annotation):
         shape = _Shape(annotation)  # type: ignore[arg-type]
-        return shape.write, _remembering(shape.read) if annotation is Kind else shape.read
+        return (_written_once(shape.write), _remembering(shape.read)) if annotation is Kind else (shape.write, shape.read)
     annotation = getattr(annotation, "__supertype__", annotation)  # RunId is an int
     if annotation in (int, str, bytes, bool):
         return _scalar(annotation)
@@ -221,6 +220,24 @@ def _remembering(read: Decode) -> Decode:
         return found
 
     return remembered
+
+
+def _written_once(write: Encode) -> Encode:
+    """The same for writing: a kind goes from its client to the coordinator and on to nodes, for each call of a function anew.
+
+    They are told apart as objects, since to compare them takes as long as to write them; who is in here stays, and so does its number.
+    """
+    known: dict[int, tuple[Any, Any]] = {}
+
+    def written(value: Any) -> Any:
+        found = known.get(id(value))
+        if found is None:
+            if len(known) >= REMEMBERED_MAX:
+                known.clear()
+            found = known[id(value)] = (value, write(value))
+        return found[1]
+
+    return written
 
 
 # ── one class ───────────────────────────────────────────────────────────────
@@ -319,7 +336,9 @@ def _taken_in(values: tuple[Any, ...], path: tuple[int, ...], body: Buffer) -> t
     if place >= len(values) or type(values[place]) is not tuple:
         return values, body      # whoever reads them says what is wrong
     if further:
-        inner, body = _taken_in(values[place], tuple(further), body)
+        before, (inner, body) = values[place], _taken_in(values[place], tuple(further), body)
+        if inner is before:
+            return values, body
     else:
         inner = values[place]
         if len(inner) != 2 or type(inner[1]) is not int:

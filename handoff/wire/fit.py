@@ -48,9 +48,7 @@ _COLUMNS: dict[type, tuple[str, ...]] = {
     Ask: ("codes", "names"),
 }
 _PICKS: dict[type, Callable[[Any], tuple[Any, ...]]] = {kind: attrgetter(*names) for kind, names in _COLUMNS.items()}
-
-
-_CHECKED: frozenset[type] = frozenset((*_COLUMNS, Chunk))
+CHECKED: frozenset[type] = frozenset((*_COLUMNS, Chunk))     # with nothing else anything can be wrong
 
 
 def check_fit(message: Message, body_bytes: int) -> None:
@@ -59,7 +57,7 @@ def check_fit(message: Message, body_bytes: int) -> None:
     A Submit is judged by the scheduler, which can answer it.
     """
     kind = type(message)
-    if kind not in _CHECKED:
+    if kind not in CHECKED:
         return
     if kind is Results and len(message.tasks) == len(message.sizes) and sum(message.sizes) == body_bytes:  # type: ignore[union-attr]
         return   # of what comes most there is nothing more to know

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import msgpack
 import pytest
+from counted import calls_in
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -292,6 +293,17 @@ def test_equal_kinds_are_made_once() -> None:
             codec.decode(msgpack.packb([codec.tag(Plan), 1, *empty, [[0, [[], 3]]]]))
         with pytest.raises(ProtocolError, match=r"Kind\.name: dict instead of str"):
             codec.decode(msgpack.packb([codec.tag(Plan), 1, *empty, [[0, [[], {}]]]]))
+
+
+def test_a_kind_is_written_once_and_each_as_it_is() -> None:
+    """Of more kinds than are remembered, and of some whose place in memory others had before, each is read as what was written."""
+    for number in range(3 * codec.REMEMBERED_MAX):
+        kind = Kind((b"%d" % number,), "f", max_retries=number)
+        plan = Plan(RunId(1), ints(), ints(), ints(), Blobs.of([]), ints(), ints(), ints(), floats(), new_kinds=((0, kind), (1, kind)))
+        came = through(plan)
+        assert isinstance(came, Plan) and came.new_kinds == ((0, kind), (1, kind))
+    submit = Submit(1, "f", Program(((b"", 0),), (Kind((), "another"),), ints(), Blobs.of([]), ints(), ints()))
+    assert calls_in(lambda: codec.encode(submit)) > calls_in(lambda: codec.encode(submit))
 
 
 def test_every_field_after_the_first_default_has_one() -> None:
