@@ -134,7 +134,7 @@ class Client:
             detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output, plan=plan,
         )
         lease = Lease(state)
-        await asyncio.shield(asyncio.wrap_future(state.accepted))
+        await asyncio.shield(asyncio.wrap_future(state.accepted.future()))
         if not state.run:
             state.raise_if_failed()
         return Run(lease)
@@ -157,7 +157,7 @@ class Client:
     async def attach(self, run_id: int) -> Run:
         """Take over a detached run, perhaps of a client that is gone."""
         lease = blocking.begin_attach(self._core, run_id)
-        await asyncio.shield(asyncio.wrap_future(lease.state.accepted))
+        await asyncio.shield(asyncio.wrap_future(lease.state.accepted.future()))
         blocking.finish_attach(lease.state)
         return Run(lease)
 
@@ -260,7 +260,7 @@ class Run:
         check_process(state.core, "the run can't be waited for here")
         try:
             async with asyncio.timeout(timeout):
-                await asyncio.shield(asyncio.wrap_future(state.over))
+                await asyncio.shield(asyncio.wrap_future(state.over.future()))
                 state.raise_if_failed()
                 await asyncio.gather(*(asyncio.shield(asyncio.wrap_future(fetch)) for fetch in state.fetch_all()))
         except TimeoutError:

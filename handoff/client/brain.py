@@ -41,8 +41,8 @@ class ClientBrain:
     @property
     def deadline(self) -> float | None:
         """When a node is asked again, or the coordinator is given up."""
-        moments = [self._reach.deadline, self._forgets.deadline, self._absence.deadline]
-        return min((moment for moment in moments if moment is not None), default=None)
+        moments = [moment for moment in (self._reach.deadline, self._forgets.deadline, self._absence.deadline) if moment is not None]
+        return min(moments, default=None)
 
     def handle(self, now: float, event: Any) -> list[Any]:
         """Take one event and act."""

@@ -65,25 +65,27 @@ class Core:
         self._questions: dict[int, Future[Any]] = {}
         self._tokens = itertools.count(1)
         self.attaching = threading.Lock()                  # who looks whether a run is held here, and takes it over if not
-        self._inbox: deque[Callable[[], None]] = deque()   # what other threads want done on the loop's thread
+        self._inbox: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()   # what other threads want done on the loop's thread
         self._waking = False
         self._closed = False
         self._broken = ""                                  # why nothing works any more, after a bug
         self._perform_by_type: dict[type, Callable[[Any], None]] = {
             Send: self._send,
-            events.Arrived: lambda effect: self._with(effect.token, lambda state: state.arrived(effect)),
+            events.Answered: self._answered,
+            events.Unanswered: self._unanswered,
+            Close: lambda effect: self._session.begin_anew(effect.reason),
+        }
+        self._perform_for_run: dict[type, Callable[[RunState, Any], None]] = {   # those that are about one run that is known here
+            events.Arrived: RunState.arrived,
             events.Assembled: self._assembled,
-            events.Available: lambda effect: self._with(effect.token, lambda state: state.available(effect.tasks, effect.sizes)),
+            events.Available: lambda state, effect: state.available(effect.tasks, effect.sizes),
             events.RunAccepted: self._accepted,
             events.RunOver: self._run_over,
             events.Attached: self._accepted,
             events.Progressed: self._progressed,
-            events.Printed: self._printed,
+            events.Printed: lambda state, effect: show(state, effect.output),
             events.UploadValue: self._upload,
-            events.Answered: self._answered,
-            events.Unanswered: self._unanswered,
-            events.Unfetched: lambda effect: self._with(effect.token, lambda state: state.unfetched(effect.task, effect.failure)),
-            Close: lambda effect: self._session.begin_anew(effect.reason),
+            events.Unfetched: lambda state, effect: state.unfetched(effect.task, effect.failure),
         }
         self._loop = new_event_loop()
         self.thread = threading.Thread(target=self._main, name="handoff-client", daemon=True)
@@ -154,6 +156,8 @@ class Core:
 
     def _happened(self, event: Any) -> None:
         match event:
+            case Received():     # by far the most usual
+                pass
             case Dropped():
                 log.warning("coordinator.dropped", address=self._place)
             case Ended():
@@ -169,7 +173,7 @@ class Core:
         """Have this done on the loop's thread, soon. Safe in any thread, and while the garbage collector runs."""
         if self._closed or self.pid != os.getpid():
             return
-        self._inbox.append(lambda: function(*args))
+        self._inbox.append((function, args))
         if not self._waking:
             try:
                 self._waking = True
@@ -181,17 +185,15 @@ class Core:
 
     def post(self, event: Any) -> None:
         """Tell the brain, from any thread."""
-        self.call(self._post, event)
-
-    def _post(self, event: Any) -> None:
-        self._driver.post(event)
+        self.call(self._driver.post, event)
 
     def _take_inbox(self) -> None:
         self._waking = False
         inbox = self._inbox
         with this_turn():
             while inbox:
-                inbox.popleft()()
+                function, args = inbox.popleft()
+                function(*args)
 
     # ── what callers ask for ─────────────────────────────────────────────────
 
@@ -264,7 +266,7 @@ class Core:
         if state.over.done():
             self.states.pop(state.token, None)
         if not state.detached or state.delivered or not state.over.done():
-            self._post(events.ForgetRun(state.token))
+            self._driver.post(events.ForgetRun(state.token))
 
     def names(self) -> Mapping[int, str]:
         """Node names by peer id, as far as this client was told."""
@@ -273,12 +275,11 @@ class Core:
     # ── what the brain asks for ──────────────────────────────────────────────
 
     def _perform(self, effect: Any) -> None:
-        self._perform_by_type[type(effect)](effect)
-
-    def _with(self, token: int, act: Callable[[RunState], Any]) -> None:
-        state = self.states.get(token)
-        if state is not None:
-            act(state)
+        perform = self._perform_for_run.get(type(effect))
+        if perform is None:
+            self._perform_by_type[type(effect)](effect)
+        elif (state := self.states.get(effect.token)) is not None:
+            perform(state, effect)
 
     def _send(self, effect: Send) -> None:
         if effect.peer == COORDINATOR:
@@ -295,48 +296,32 @@ class Core:
         else:
             self._links.send(effect.peer, effect.message)
 
-    def _assembled(self, effect: events.Assembled) -> None:
-        state = self.states.get(effect.token)
-        if state is not None:
-            block = self._links.take(effect.peer, state.run, effect.task)
-            if block is not None:
-                state.assembled(effect.task, block)
+    def _assembled(self, state: RunState, effect: events.Assembled) -> None:
+        block = self._links.take(effect.peer, state.run, effect.task)
+        if block is not None:
+            state.assembled(effect.task, block)
 
-    def _accepted(self, effect: events.RunAccepted | events.Attached) -> None:
-        state = self.states.get(effect.token)
-        if state is not None:
-            state.run, state.is_former, state.names = effect.run, False, {}     # it may have been asked for before this coordinator came
-            if isinstance(effect, events.Attached):
-                state.answer = effect.data
-            if not state.accepted.done():
-                state.accepted.set_result(None)
+    def _accepted(self, state: RunState, effect: events.RunAccepted | events.Attached) -> None:
+        state.run, state.is_former, state.names = effect.run, False, {}     # it may have been asked for before this coordinator came
+        if isinstance(effect, events.Attached):
+            state.answer = effect.data
+        state.accepted.come()
 
-    def _run_over(self, effect: events.RunOver) -> None:
-        state = self.states.get(effect.token)
-        if state is not None:
-            state.run = state.run or effect.run
-            state.finish(effect.done, effect.failure)
-            if state.released and not state.announced:
-                del self.states[effect.token]
+    def _run_over(self, state: RunState, effect: events.RunOver) -> None:
+        state.run = state.run or effect.run
+        state.finish(effect.done, effect.failure)
+        if state.released and not state.announced:
+            del self.states[effect.token]
 
-    def _progressed(self, effect: events.Progressed) -> None:
-        state = self.states.get(effect.token)
-        if state is not None:
-            state.progress = effect.progress
-            state.news()
+    def _progressed(self, state: RunState, effect: events.Progressed) -> None:
+        state.progress = effect.progress
+        state.news()
 
-    def _printed(self, effect: events.Printed) -> None:
-        state = self.states.get(effect.token)
-        if state is not None:
-            show(state, effect.output)
-
-    def _upload(self, effect: events.UploadValue) -> None:
-        state = self.states.get(effect.token)
-        if state is not None:
-            values = {task: state.graph.objects[task] for task in effect.tasks if task in state.graph.objects}
-            if len(values) < len(effect.tasks):  # an attached run: only the client that started it has them
-                self.cancel(state, "a value that was uploaded is lost with its node, and only the client that started the run has it")
-            self._links.upload(effect.peer, effect.run, values)
+    def _upload(self, state: RunState, effect: events.UploadValue) -> None:
+        values = {task: state.graph.objects[task] for task in effect.tasks if task in state.graph.objects}
+        if len(values) < len(effect.tasks):  # an attached run: only the client that started it has them
+            self.cancel(state, "a value that was uploaded is lost with its node, and only the client that started the run has it")
+        self._links.upload(effect.peer, effect.run, values)
 
     def _answered(self, effect: events.Answered) -> None:
         with contextlib.suppress(InvalidStateError):  # nobody waits any more
@@ -368,9 +353,9 @@ class Core:
         self._take_inbox()
         for state in list(self.states.values()):
             if state.detached and state.delivered:   # who took it can ask for nothing any more; it would stay for ever
-                self._post(events.ForgetRun(state.token))
+                self._driver.post(events.ForgetRun(state.token))
         await asyncio.sleep(0)             # one turn for what was said last, such as a Cancel
-        if ending := [asyncio.wrap_future(state.over) for state in list(self.states.values()) if state.is_ending()]:
+        if ending := [asyncio.wrap_future(state.over.future()) for state in list(self.states.values()) if state.is_ending()]:
             await asyncio.wait(ending, timeout=LINES_SECONDS)   # printed lines come from the coordinator, before the word of the end
         self._driver.stop()
         failure = events.Failure("ConnectionLost", "the client was closed before this was over")

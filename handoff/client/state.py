@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from handoff.client.events import Arrived, Failure
 from handoff.client.failures import error_of
-from handoff.client.waiting import Awaited
+from handoff.client.waiting import Awaited, Moment
 from handoff.columns import Ints, ints
 from handoff.errors import ConnectionLost, ExecutionError, HandoffError
 from handoff.ids import NOBODY, RunId
@@ -62,8 +62,8 @@ class RunState:
         self.is_former = False                         # the coordinator is gone that knew it: its number may be that of another run
         self.answer: Any = None                        # when attached: what the coordinator knows of it
         self.run = 0                                   # from Accepted on
-        self.accepted: Future[None] = Awaited(core)         # done when accepted, refused, or over
-        self.over: Future[None] = Awaited(core)             # done when the run is over, well or not
+        self.accepted = Moment(core)                   # accepted, refused, or over
+        self.over = Moment(core)                       # the run is over, well or not
         self.done: RunDone | None = None
         self.names: Mapping[int, str] = {}             # of nodes, once the coordinator is gone whose numbers `done` has
         self.failure: Failure | None = None
@@ -114,10 +114,10 @@ class RunState:
     def finish(self, done: RunDone | None, failure: Failure | None) -> None:
         """The run is over."""
         self.done, self.failure = done, failure
-        self.graph = self.graph._replace(objects={})
-        for future in (self.accepted, self.over):
-            if not future.done():
-                future.set_result(None)
+        if self.graph.objects:
+            self.graph = self.graph._replace(objects={})
+        self.accepted.come()
+        self.over.come()
         if failure is not None:
             for task in list(self._fetches):
                 self.unfetched(task, failure)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from typing import Protocol, TypeVar
 
 from handoff.errors import ConnectionLost, WrongThread
@@ -57,3 +58,44 @@ class Awaited(Future[T]):
         if not self.done():
             check_may_wait(self._client, "this can't be waited for here")
         return super().exception(bounded(timeout))
+
+
+class Moment:
+    """Something that happens once, told on the client's thread by `come`. Who waits for it has a future, made when first asked for.
+
+    Nobody waits for what happens to single calls, of which there are many, and a future takes as long as all else that is kept of one.
+    """
+
+    __slots__ = ("_client", "_future", "_has_come")
+
+    def __init__(self, client: Bringer) -> None:
+        self._client = client
+        self._has_come = False
+        self._future: dict[str, Awaited[None]] = {}   # "it", once it is made: by one thread, in one step, whatever signals come
+
+    def done(self) -> bool:
+        """Whether it has happened."""
+        return self._has_come
+
+    def come(self) -> None:
+        """It happens, unless it did before."""
+        self._has_come = True
+        for future in tuple(self._future.values()):    # looked at after that was said; `future` looks at that after it has made one
+            _settle(future)
+
+    def future(self) -> Future[None]:
+        """Done when it has happened."""
+        future = self._future.get("it") or self._future.setdefault("it", Awaited[None](self._client))
+        if self._has_come:
+            _settle(future)
+        return future
+
+    def result(self, timeout: float | None = None) -> None:
+        """Return when it has happened; see `Awaited`."""
+        if not self._has_come:
+            self.future().result(timeout)
+
+
+def _settle(future: Future[None]) -> None:
+    with contextlib.suppress(InvalidStateError):    # it was settled just now, or whoever had it cancelled it
+        future.set_result(None)

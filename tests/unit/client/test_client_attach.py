@@ -60,6 +60,6 @@ def test_a_run_that_the_next_coordinator_accepted_is_none_of_the_former() -> Non
     core: Any = Desk()
     state = core.states[1] = RunState(core, 1, Graph("", (), (), {}))
     state.outlives({3: "gone"})
-    Core._accepted(core, events.RunAccepted(1, RunId(7)))
+    Core._accepted(core, state, events.RunAccepted(1, RunId(7)))
 
     assert (state.run, state.is_former, state.names) == (7, False, {})
