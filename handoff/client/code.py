@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from handoff.client.family import family_of
@@ -60,6 +61,8 @@ class CodeTable:
 
 def is_async(code: Any) -> bool:
     """Whether calling it gives a coroutine: `async def`, also behind partials, methods and `__call__`."""
+    if type(code) is FunctionType and not vars(code):     # the usual case, asked for each single call; else it may be marked as such
+        return bool(code.__code__.co_flags & inspect.CO_COROUTINE)
     while isinstance(code, partial):
         code = code.func
     return inspect.iscoroutinefunction(code) or (not inspect.isroutine(code) and not isinstance(code, type)

@@ -47,7 +47,7 @@ class _Template:
 
 
 class SingleCalls:
-    """Lowers single calls. What it remembers is named by the code's bytes, which are made anew for each call: nothing is ever stale."""
+    """Lowers single calls. What it remembers is named by the code's bytes, those of this moment: nothing is ever stale."""
 
     def __init__(self) -> None:
         self._templates: dict[tuple[bytes, str, str, bool], _Template] = {}

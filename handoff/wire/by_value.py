@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 import io
 import pickle
@@ -17,6 +18,9 @@ from typing import Any
 import cloudpickle
 
 _SCRIPT = "__mp_main__"              # what multiprocessing calls the script in processes that it did not fork
+CODE_KNOWN_MAX = 256                 # functions of which the pickle is remembered
+_TEXTS = frozenset({str, type(None)})
+_BUILTIN = frozenset([each for each in vars(builtins).values() if type(each) is type])
 
 
 def dumps(value: Any, take: Callable[[pickle.PickleBuffer], Any] | None = None) -> bytes:
@@ -26,12 +30,20 @@ def dumps(value: Any, take: Callable[[pickle.PickleBuffer], Any] | None = None) 
 
 def dumps_code(code: Callable[..., Any]) -> tuple[bytes, bytes]:
     """The pickle of a callable, and what of it is the same wherever the files lie that tracebacks name: cells have others each time."""
+    made_of = _all_of(code)
+    if made_of is not None and (known := _known_code.get(id(code.__code__))) is not None and known[0] == made_of:
+        return known[1]
     before, _files.seen = getattr(_files, "seen", None), {}
     try:
         data = dumps(code)
-        return data, _without(_files.seen, data) if _files.seen else data
+        found = data, _without(_files.seen, data) if _files.seen else data
     finally:
         _files.seen = before
+    if made_of is not None:
+        if len(_known_code) >= CODE_KNOWN_MAX:
+            _known_code.clear()
+        _known_code[id(code.__code__)] = made_of, found
+    return found
 
 
 def _without(files: Iterable[str], data: bytes) -> bytes:
@@ -55,6 +67,46 @@ def _dumped(pickler: Any, value: Any, take: Callable[[pickle.PickleBuffer], Any]
     file = io.BytesIO()
     pickler(file, 5, buffer_callback=take).dump(value)
     return file.getvalue()
+
+
+# ── functions that come again ───────────────────────────────────────────────
+
+# What goes into the pickle of a function and what came of it, by the identity of its code, which stays its own as long as it is in here.
+_known_code: dict[int, tuple[tuple[Any, ...], tuple[bytes, bytes]]] = {}
+
+
+def _all_of(function: Any) -> tuple[Any, ...] | None:
+    """All that goes into the pickle of a function by value which has nothing of its own and reads nothing around it; None for all others.
+
+    Such a one is called again and again, and to compare these takes a fifth of the time of the pickle. What has defaults, attributes or
+    variables is pickled anew each time, since these may have been changed in place.
+    """
+    if type(function) is not FunctionType or vars(function) or getattr(function, "__type_params__", None):
+        return None
+    if function.__closure__ is not None or function.__defaults__ is not None or function.__kwdefaults__ is not None:
+        return None
+    code, module, qualname, around = function.__code__, function.__module__, function.__qualname__, function.__globals__
+    if (module != "__main__" and "<locals>" not in qualname) or "__path__" in around:
+        return None      # it may go by its name; or it is of a package
+    known = _known_code.get(id(code))
+    names: frozenset[str] = known[0][0] if known is not None else _names_in(code)
+    if not around.keys().isdisjoint(names):
+        return None
+    annotations, doc = function.__annotations__, function.__doc__
+    package, name, file = around.get("__package__"), around.get("__name__"), around.get("__file__")
+    if not _TEXTS.issuperset(map(type, (module, doc, package, name, file))) or not all(map(_is_plain, annotations.values())):
+        return None
+    is_there = "__package__" in around, "__name__" in around, "__file__" in around
+    return names, code, function.__name__, qualname, module, doc, tuple(annotations.items()), package, name, file, is_there
+
+
+def _names_in(code: CodeType) -> frozenset[str]:
+    """What it may read of its globals, functions within it included; names of attributes are among these."""
+    return frozenset(code.co_names).union(*[_names_in(each) for each in code.co_consts if isinstance(each, CodeType)])
+
+
+def _is_plain(annotation: Any) -> bool:
+    return annotation is None or type(annotation) is str or (type(annotation) is type and annotation in _BUILTIN)
 
 
 # ── what would go by a name in the script, or not at all ────────────────────
