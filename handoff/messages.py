@@ -54,6 +54,7 @@ class Forget:
     """I am done with this run: its results may go."""
 
     run: RunId
+    others: Ints = field(default_factory=ints)      # and with these
 
 
 @record
@@ -159,6 +160,7 @@ class RunDone:
     run: RunId
     nodes: Ints
     bytes_moved: int = 0          # from node to node, for this run
+    token: int = 0                # of a single call: that it was accepted under this token, and placed on `nodes`, is said with this, too
 
 
 @record

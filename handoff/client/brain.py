@@ -174,6 +174,9 @@ class ClientBrain:
             case messages.Answer(token, data):
                 self._answered(token, data)
             case _:  # all others are about a run; one that is not found was forgotten here while this was on its way
+                if type(message) is messages.RunDone and message.token:    # of a single call: its beginning is said with its end
+                    self._accepted(message.token, message.run)
+                    self._from_coordinator(messages.Placed(message.run, message.nodes))
                 table = self._runs.get(getattr(message, "run", RunId(0)))
                 if table is not None and table.run is not None:
                     self._about(table, table.run, message)
@@ -207,8 +210,6 @@ class ClientBrain:
                 for node, column in by_node(tasks, nodes).items():
                     self._announced(table, run, node, column, longs([0]) * len(column))
                 self._look_whether_over(table)
-            case _:
-                pass
 
     def _accepted(self, token: int, run: RunId) -> None:
         table = self._tables.get(token)
@@ -283,8 +284,7 @@ class ClientBrain:
         if fresh:
             size = dict(zip(tasks, sizes, strict=True))
             self._effects.append(events.Available(table.token, ints(fresh), longs(map(size.__getitem__, fresh))))
-            again = [task for task in fresh if task in table.fetching]
-            if again:
+            if again := [task for task in fresh if task in table.fetching]:
                 self._say(peer, messages.Want(run, ints(again)))
 
     def _look_whether_over(self, table: Table) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from handoff.columns import ints
 from handoff.ids import COORDINATOR, RunId
 from handoff.machine import Send
 from handoff.messages import Forget
@@ -28,9 +29,9 @@ class Forgets:
             self.deadline = now + FORGET_SECONDS
         if now < self.deadline:
             return []
-        runs = self._runs
+        first, *others = self._runs
         self.void()
-        return [Send(COORDINATOR, Forget(run)) for run in runs]
+        return [Send(COORDINATOR, Forget(first, ints(others)))]
 
     def void(self) -> None:
         """The coordinator that knew them is gone."""

@@ -187,7 +187,7 @@ class Coordinator:
                 if type(message) is Submit:
                     self._runs.asked(peer, message, self._here[peer].name if peer in self._here else "")
                 elif type(message) is Forget:
-                    self._runs.forgotten(message.run)
+                    self._runs.forgotten((message.run, *message.others))
             case Joined(peer, hello):
                 hello = replace(hello, address=(hello.address[0] or self._sessions.host(peer), hello.address[1]))
                 self._here[peer] = hello

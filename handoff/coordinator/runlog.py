@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from handoff.ids import PeerId, RunId
+from handoff.ids import PeerId
 from handoff.log import log
 from handoff.messages import Accepted, Refused, RunDone, RunFailed, Submit
 
@@ -16,7 +17,7 @@ class RunLog:
 
     def __init__(self) -> None:
         self._asked: dict[tuple[PeerId, int], tuple[str, int, str, bool]] = {}   # name, tasks, client, and whether it is a single call
-        self._calls: dict[RunId, PeerId] = {}                                    # single calls that are not over, and whose they are
+        self._calls: dict[int, PeerId] = {}                                      # single calls that are not over, and whose they are
 
     def asked(self, peer: PeerId, submit: Submit, client: str) -> None:
         """A client submits a run."""
@@ -34,6 +35,8 @@ class RunLog:
                 name, tasks, client, _ = asked
                 log.warning("run.refused", name=name, tasks=tasks, client=client, error=code, text=text)
             case RunDone(run):
+                if message.token:
+                    self.said(peer, Accepted(message.token, run))
                 is_call = self._calls.pop(run, None) is not None
                 (log.debug if is_call else log.info)("run.done", run=run, tasks=len(message.nodes), bytes_moved=message.bytes_moved)
             case RunFailed(run, code):
@@ -41,9 +44,10 @@ class RunLog:
                 say = log.debug if is_call and code == "RunCancelled" else log.warning
                 say("run.failed", run=run, error=code, text=message.text, node=message.node, attempt=message.attempt)
 
-    def forgotten(self, run: RunId) -> None:
-        """Its client wants nothing more of it, and is told nothing more: it may not be over."""
-        self._calls.pop(run, None)
+    def forgotten(self, runs: Iterable[int]) -> None:
+        """Their client wants nothing more of them, and is told nothing more: they may not be over."""
+        for run in runs:
+            self._calls.pop(run, None)
 
     def left(self, peer: PeerId) -> None:
         """A client is gone: it is told nothing more."""

@@ -46,8 +46,7 @@ def say_done(ledger: Ledger, run: Run) -> None:
     if run.client is not None:
         places = run.places()
         ledger.out.introduce_to_client(run.client, places)
-        say = ledger.out.say_later if run.values_only else ledger.out.send
-        say(run.client, RunDone(run.run, places, run.bytes_moved))
+        ledger.out.tell(run, RunDone(run.run, places, run.bytes_moved))
 
 
 def fail(ledger: Ledger, now: float, run: Run, failed: RunFailed) -> None:

@@ -13,6 +13,7 @@ from handoff.messages import (
     PRIORITY_WEIGHT,
     RANK_MAX,
     Abandon,
+    Accepted,
     DropCode,
     Message,
     Peers,
@@ -21,6 +22,7 @@ from handoff.messages import (
     Recall,
     Redirect,
     Release,
+    RunDone,
     Upload,
 )
 from handoff.program import Kind
@@ -49,7 +51,7 @@ class Outbox:
         self.client_knows = client_knows      # per client: the peers that it was told about
         self.codes = codes
         self.effects: list[Send | Close | Note] = []
-        self.held: dict[PeerId, list[Send]] = {}  # per peer: what nobody waits for
+        self.held: dict[PeerId, dict[RunId, list[Message]]] = {}  # per client and run: what nobody waits for
         self.say_at = float("inf")                # when that is said at the latest
         self.plans: dict[tuple[int, int], tuple[Run, list[int]]] = {}
         self.redirects: dict[tuple[int, int], dict[int, int]] = {}
@@ -68,20 +70,33 @@ class Outbox:
         """Say this, in this order."""
         if peer is not None:
             if peer in self.held:
-                self.effects += self.held.pop(PeerId(peer))
+                self._say_held_for(PeerId(peer))
             self.effects.append(Send(PeerId(peer), message))
 
-    def say_later(self, peer: PeerId | None, message: Message) -> None:
-        """Say this before whatever else is said to that peer, or a little later: nobody waits for it."""
-        if peer is not None:
-            self.held.setdefault(peer, []).append(Send(peer, message))
+    def tell(self, run: Run, message: Message, at_once: bool = False) -> None:
+        """Say this of a run to its client. Of a single call nobody waits for it: it comes before what else is said, or a little later.
+
+        Most calls are over by then: that such a one has begun, where, and that it is done is one message.
+        """
+        if run.client is None or at_once or not run.values_only:
+            self.send(run.client, message)
+            return
+        said = self.held.setdefault(run.client, {}).setdefault(run.run, [])
+        match said:
+            case [Accepted(token), Placed(_, nodes)] if isinstance(message, RunDone) and nodes == message.nodes:
+                said[:] = [RunDone(message.run, nodes, message.bytes_moved, token)]
+            case _:
+                said.append(message)
 
     def _say_held(self) -> None:
-        for peer, sends in self.held.items():
-            if peer in self.client_knows:   # else it is gone
-                self.effects += sends
-        self.held.clear()
+        for peer in list(self.held):
+            self._say_held_for(peer)
         self.say_at = float("inf")
+
+    def _say_held_for(self, peer: PeerId) -> None:
+        several = self.held.pop(peer)
+        if peer in self.client_knows:   # else it is gone
+            self.effects += [Send(peer, message) for messages in several.values() for message in messages]
 
     def close(self, peer: PeerId, reason: str) -> None:
         """Forget this peer."""
@@ -225,8 +240,7 @@ class Outbox:
         if peer not in run.placed and run.client is not None:
             run.placed.add(peer)
             is_news = self.introduce_to_client(run.client, (peer,))
-            say = self.say_later if run.values_only and not is_news else self.send
-            say(run.client, Placed(run.run, array("I", (peer,))))
+            self.tell(run, Placed(run.run, array("I", (peer,))), at_once=is_news)
         if count == 1 and not (run.serializes or run.trees or run.choices or run.unbegun):
             self._send_one(node, run, first)
             return

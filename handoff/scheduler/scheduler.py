@@ -214,11 +214,12 @@ class Scheduler:
         match message:
             case Submit():
                 self._submit(now, peer, message)
-            case Forget(number):
-                ledger.past.forget_failure(number)
-                run = ledger.runs.get(number)
-                if run is not None and run.client in (peer, None):
-                    end(self.ledger, now, run, "done" if run.is_over else "cancelled")
+            case Forget(first, others):
+                for number in (first, *map(RunId, others)):
+                    ledger.past.forget_failure(number)
+                    run = ledger.runs.get(number)
+                    if run is not None and run.client in (peer, None):
+                        end(ledger, now, run, "done" if run.is_over else "cancelled")
             case Cancel(number, reason):
                 run = ledger.runs.get(number)
                 if run is not None:
@@ -244,7 +245,7 @@ class Scheduler:
             return
         run, is_sure = judged
         self._next_run += 1
-        (ledger.out.say_later if submit.values_only else ledger.out.send)(peer, Accepted(submit.token, number))
+        ledger.out.tell(run, Accepted(submit.token, number))
         lifetimes.add_run(ledger, run, (submit.follow, submit.follow_names, submit.follow_ranks) if submit.follow else None)
         ledger.clients[peer].runs[number] = None
         speculation.watch(ledger, now, run)

@@ -10,7 +10,7 @@ from handoff.client.forgets import FORGET_SECONDS
 from handoff.columns import Blobs, ints, longs
 from handoff.ids import COORDINATOR, PeerId, RunId
 from handoff.machine import Joined, Lost, Received, Send, Tick
-from handoff.messages import PROTOCOL, Accepted, Cancel, Forget, Hello, Placed, Results, RunDone, Submit
+from handoff.messages import PROTOCOL, Accepted, Cancel, Collect, Forget, Hello, Placed, Results, RunDone, Submit
 from handoff.program import Flag, Kind, Program
 from handoff.settings import ClientSettings
 
@@ -82,7 +82,7 @@ def test_calls_are_forgotten_together() -> None:
         over(brain, token, RunId(RUN + token), now=token / 1000)
     assert brain.deadline == 0.001 + FORGET_SECONDS
     assert brain.handle(0.002, Tick()) == []
-    forgotten = [Send(COORDINATOR, Forget(RunId(RUN + token))) for token in (1, 2)]
+    forgotten = [Send(COORDINATOR, Forget(RunId(RUN + 1), ints([RUN + 2])))]
     assert brain.handle(0.001 + FORGET_SECONDS, Tick()) == forgotten
     assert brain.deadline is None
     assert brain.handle(9.0, Tick()) == []
@@ -96,3 +96,31 @@ def test_runs_of_a_coordinator_that_is_gone_are_not_forgotten_at_the_next_one() 
         over(brain, 1, RUN)
         brain.handle(0.0, end)
         assert not [effect for effect in brain.handle(FORGET_SECONDS, Tick()) if isinstance(effect, Send)]
+
+
+def test_all_of_a_call_may_be_said_in_one_message() -> None:
+    """That it was accepted, where it was placed, and that it is done: as in three; its value may come before or afterwards."""
+    three = (Accepted(1, RUN), Placed(RUN, ints([NODE])), RunDone(RUN, ints([NODE])))
+    for is_here in (True, False):
+        ends = []
+        for said in (three, (RunDone(RUN, ints([NODE]), token=1),)):
+            brain = connected()
+            call(brain, 1)
+            if is_here:
+                hear(brain, NODE, Accepted(1, RUN))
+                hear(brain, NODE, Results(RUN, ints([0]), longs([1]), b"v"))
+            effects = [effect for message in said for effect in hear(brain, COORDINATOR, message)]
+            if not is_here:
+                effects += hear(brain, NODE, Results(RUN, ints([0]), longs([1]), b"v"))
+            ends.append([effect.done.nodes if isinstance(effect, events.RunOver) and effect.done else effect for effect in effects])
+        assert ends[0] == ends[1] and ints([NODE]) in ends[0]
+
+
+def test_the_value_of_a_call_that_is_done_is_asked_for_where_no_link_stood() -> None:
+    """Its node had nobody to send it to."""
+    brain = ClientBrain(ClientSettings())
+    brain.handle(0.0, events.Welcomed(PeerId(9)))
+    call(brain, 1)
+    brain.handle(0.0, Joined(NODE, Hello(PROTOCOL, "0", "3.11", "node", "n1", b"")))
+    assert hear(brain, COORDINATOR, RunDone(RUN, ints([NODE]), token=1)) == [events.RunAccepted(1, RUN), Send(NODE, Collect(RUN))]
+    assert [type(each) for each in hear(brain, NODE, Results(RUN, ints([0]), longs([1]), b"v"))] == [events.Arrived, events.RunOver]

@@ -54,6 +54,9 @@ def test_single_calls_that_go_well_or_are_cancelled_are_no_news(told: pytest.Log
         submitted(runs, token, is_call=True)
         said(runs, Accepted(token, RunId(token + 1)))
     said(runs, *(RunDone(RunId(number), ints([1])) for number in range(1, 91)))
+    submitted(runs, 100, is_call=True)
+    said(runs, RunDone(RunId(101), ints([1]), token=100))     # all of it in one message
+    assert not runs._asked and set(runs._calls) == set(range(91, 101))
     said(runs, *(RunFailed(RunId(number), "RunCancelled", "cancelled") for number in range(91, 101)))
     assert events(told) == []
 
@@ -85,5 +88,5 @@ def test_nothing_is_kept_of_a_call_that_its_client_let_go_of(told: pytest.LogCap
     for token in range(100):
         submitted(runs, token, is_call=True)
         said(runs, Accepted(token, RunId(token + 1)))
-        runs.forgotten(RunId(token + 1))
+        runs.forgotten([token + 1])
     assert not runs._calls and not runs._asked

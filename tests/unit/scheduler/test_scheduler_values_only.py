@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from scheduler_story import Accepted, Cluster, Forget, Plan, RunDone, RunFailed, Submit, kind, many
 
+from handoff.columns import ints
+from handoff.ids import RunId
 from handoff.messages import Ask, NodeGone, Peers, Placed, Progress
 from handoff.scheduler.outbox import LATER_SECONDS
 
@@ -39,15 +41,47 @@ def test_a_run_whose_client_waits_for_word_is_not_named_by_nodes() -> None:
 
 
 def test_word_of_several_runs_comes_together_and_in_order() -> None:
-    """Two runs that are over within the time are accepted, placed and done in one turn, each in this order."""
+    """Of two runs that are over within the time all is said in one turn, of each in one message, which has its token."""
     cluster = submit(started(1), 2)
-    cluster.done(0, run=2)
+    places = {run: ints([cluster.peers[cluster.where(0, run=run)]]) for run in (2, 3)}
     cluster.done(0, run=3)
+    cluster.done(0, run=2)
     assert not cluster.told(object, "client")
     said = [message for name, message in cluster.wait(LATER_SECONDS) if name == "client"]
-    assert [(type(message), message.run) for message in said if message.run == 2] == [(each, 2) for each in WORD]
-    assert [(type(message), message.run) for message in said if message.run == 3] == [(each, 3) for each in WORD]
+    assert said == [RunDone(RunId(run), places[run], token=run - 1) for run in (2, 3)]
     assert cluster.wait(1.0) == []
+
+
+def test_what_is_said_of_a_call_that_ends_later_is_said_one_by_one() -> None:
+    """The client has heard of its beginning, so it is not said again with its end."""
+    cluster = started(5)
+    said = [message for name, message in cluster.wait(LATER_SECONDS) if name == "client"]
+    cluster.done(0, run=2)
+    said += [message for name, message in cluster.wait(LATER_SECONDS) if name == "client"]
+    assert [type(message) for message in said] == list(WORD) and [message.token for message in said if hasattr(message, "token")] == [5, 0]
+
+
+def test_a_call_that_ends_elsewhere_than_where_it_was_placed_is_not_said_in_one_message() -> None:
+    """The client hears of both places, and may look at either."""
+    cluster = started(5)
+    before = cluster.where(0, run=2)
+    cluster.drop(before)
+    cluster.lose(before)
+    cluster.done(0, run=2)
+    cluster.wait(LATER_SECONDS)
+    order = [type(message) for name, message in cluster.said if name == "client" and getattr(message, "run", 0) == 2]
+    assert order == [Accepted, Placed, NodeGone, Placed, RunDone]
+
+
+def test_calls_are_forgotten_together() -> None:
+    """Whoever forgets several names them in one message; what is not his, or not there, is passed over."""
+    cluster = submit(submit(started(1), 2), 3).client("other")
+    for run in (2, 3, 4):
+        cluster.done(0, run=run)
+    cluster.hear("other", Forget(RunId(2), ints([3, 4])))
+    assert set(cluster.scheduler.ledger.runs) == {1, 2, 3, 4}
+    cluster.hear("client", Forget(RunId(2), ints([99, 4])))
+    assert set(cluster.scheduler.ledger.runs) == {1, 3}
 
 
 def test_what_the_client_must_hear_comes_with_the_word_before_it() -> None:
