@@ -38,7 +38,8 @@ class Log:
 
     def debug(self, event: str, **fields: Any) -> None:
         """For someone who looks for a fault."""
-        self._say(logging.DEBUG, event, fields)
+        if _logger.isEnabledFor(logging.DEBUG):
+            self._say(logging.DEBUG, event, fields)
 
     def info(self, event: str, **fields: Any) -> None:
         """Something normal that matters: a node joined, a run ended."""

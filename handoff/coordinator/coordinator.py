@@ -210,7 +210,10 @@ class Coordinator:
             case Send(peer, message):
                 if type(message) in RunLog.TOLD:
                     self._runs.said(peer, message)
-                self._send(peer, message)
+                try:
+                    self._sessions.send(peer, message)
+                except (ProtocolError, OverflowError) as error:   # such as the timeline of millions of tasks, or a name of megabytes
+                    self._say_less(peer, message, str(error))
             case Close(peer, reason):
                 log.warning("peer.forgotten", peer=peer, name=self._leave(peer), reason=reason)
                 self._sessions.close(peer, reason)
@@ -219,17 +222,15 @@ class Coordinator:
             case _:
                 raise HandoffError(f"the scheduler asked for {effect!r}, which the coordinator can't do")
 
-    def _send(self, peer: PeerId, message: Message) -> None:
-        try:
-            self._sessions.send(peer, message)
-        except (ProtocolError, OverflowError) as error:   # such as the timeline of millions of tasks, or a name of megabytes
-            name = self._here[peer].name if peer in self._here else ""
-            log.warning("message.too_large", peer=peer, name=name, reason=error)
-            instead = shortened(message, str(error))
-            if instead is not None:
-                self._sessions.send(peer, instead)
-            else:
-                self._driver.post(Unsaid(peer, message, str(error)))
+    def _say_less(self, peer: PeerId, message: Message, why: str) -> None:
+        """What is too large to be said, for this reason, is shortened, or the brain is told."""
+        name = self._here[peer].name if peer in self._here else ""
+        log.warning("message.too_large", peer=peer, name=name, reason=why)
+        instead = shortened(message, why)
+        if instead is not None:
+            self._sessions.send(peer, instead)
+        else:
+            self._driver.post(Unsaid(peer, message, why))
 
     def _leave(self, peer: PeerId) -> str:
         """The name of who is not in any more; it is free for another."""

@@ -200,7 +200,7 @@ class Desk:
         heads = self.ledger.ready.heads
         while heads:
             shape = heappop(heads)[4]
-            if len(shape):
+            if shape.stack or shape.heap:
                 return shape
             self.ledger.ready.run_out(shape)
         return None

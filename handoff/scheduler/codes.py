@@ -23,8 +23,8 @@ class CodeStore:
     def add(self, codes: Sequence[tuple[bytes, int]], body: Body) -> None:
         """A run brings this code and uses it; ProtocolError when the bytes do not fit the sizes."""
         data = memoryview(b"".join(body) if isinstance(body, tuple) else body)
-        if sum(size for _, size in codes) != len(data):
-            raise ProtocolError(f"the code of a program is said to be {sum(size for _, size in codes)} bytes, but {len(data)} came")
+        if (said := sum([size for _, size in codes])) != len(data):
+            raise ProtocolError(f"the code of a program is said to be {said} bytes, but {len(data)} came")
         at = 0
         for digest, size in codes:
             if digest not in self.blobs:
@@ -56,5 +56,7 @@ class CodeStore:
     def missing(self, has: set[bytes], digests: Iterable[bytes]) -> tuple[tuple[tuple[bytes, int], ...], bytes]:
         """What a node lacks of this code, as a plan carries it; it has it from now on."""
         new = [digest for digest in dict.fromkeys(digests) if digest not in has]
+        if not new:
+            return (), b""
         has.update(new)
         return tuple((digest, len(self.blobs[digest])) for digest in new), b"".join([self.blobs[digest] for digest in new])

@@ -77,7 +77,7 @@ class Crowd:
             self.is_cut, self.is_stale = False, True
             self.shown = shown = []
             for shape in members:
-                shape.listed = len(shape) > 0
+                shape.listed = bool(shape.stack or shape.heap)     # looked at for each shape of each pass: `len` is a call
                 if shape.listed:
                     shown.append(shape)
             return shown
@@ -153,7 +153,11 @@ class Crowd:
 
     def is_empty(self) -> bool:
         """Whether none of it has tasks."""
-        return not (any(map(len, self.shown)) or any(map(len, self.members)))
+        for shapes in (self.shown, self.members):
+            for shape in shapes:
+                if shape.stack or shape.heap:
+                    return False
+        return True
 
     def close(self) -> None:
         """None of it is looked at until it has tasks again."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from handoff.columns import Blobs, Body
@@ -363,10 +363,10 @@ class Outbox:
             node.knows.update(new)
             self.send(node.peer, self._peers(new))
 
-    def introduce_to_client(self, client: PeerId, peers: Iterable[int]) -> bool:
+    def introduce_to_client(self, client: PeerId, peers: Sequence[int]) -> bool:
         """Tell a client who these are, if it does not know; whether it did not."""
         knows = self.client_knows.get(client)
-        if knows is None:
+        if knows is None or knows.issuperset(peers):
             return False
         new = [peer for peer in dict.fromkeys(peers) if peer not in knows and peer in self.names]
         if new:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from handoff.errors import ProtocolError
-from handoff.program import BYTES_MAX, HIDDEN, SECONDS_MAX, Flag, Program
+from handoff.program import BYTES_MAX, HIDDEN, SECONDS_MAX, Flag, Kind, Program
 from handoff.resources import contradiction
 
 FAMILY_BYTES_MAX = 64
+KINDS_KNOWN = 1024
+
+# Kinds that were looked at, by identity: those of a function that is called again and again are one object (`wire/codec.py`).
+_right: dict[int, Kind] = {}
 
 
 def check_program(program: Program) -> None:
@@ -32,13 +36,8 @@ def check_program(program: Program) -> None:
     for kind in program.kinds:
         if not digests.issuperset(kind.codes):
             raise ProtocolError(f"kind {kind.name!r} calls code that the program does not have")
-        if len(kind.family) > FAMILY_BYTES_MAX:
-            raise ProtocolError(f"the family of kind {kind.name!r} is {len(kind.family)} bytes long")
-        if any(not name or amount <= 0 for cost in (kind.cost, *kind.alternatives) for name, amount in cost):
-            raise ProtocolError(f"kind {kind.name!r} has a cost without a name or amount: {kind.cost!r}")
-        for cost in (kind.cost, *kind.alternatives):
-            if wrong := contradiction(cost):    # a node would give away what it has not, or never start it
-                raise ProtocolError(f"kind {kind.name!r} has a cost that no node can grant: {wrong}")
+        if _right.get(id(kind)) is not kind:
+            _check_kind(kind)
     grouped: set[int] = set()
     for group in program.groups:
         for task in group:
@@ -51,3 +50,16 @@ def check_program(program: Program) -> None:
             wanted = 1 if flags[index] & Flag.SERIALIZER else 0 if flags[index] & Flag.OBJECT else None
             if wanted is not None and program.fan_in[task] != wanted:
                 raise ProtocolError(f"task {task} is a serializer or an object, but has {program.fan_in[task]} inputs")
+
+
+def _check_kind(kind: Kind) -> None:
+    if len(kind.family) > FAMILY_BYTES_MAX:
+        raise ProtocolError(f"the family of kind {kind.name!r} is {len(kind.family)} bytes long")
+    if any(not name or amount <= 0 for cost in (kind.cost, *kind.alternatives) for name, amount in cost):
+        raise ProtocolError(f"kind {kind.name!r} has a cost without a name or amount: {kind.cost!r}")
+    for cost in (kind.cost, *kind.alternatives):
+        if wrong := contradiction(cost):    # a node would give away what it has not, or never start it
+            raise ProtocolError(f"kind {kind.name!r} has a cost that no node can grant: {wrong}")
+    if len(_right) >= KINDS_KNOWN:
+        _right.clear()
+    _right[id(kind)] = kind

@@ -23,6 +23,7 @@ class Queue:
     __slots__ = ("heap", "rows", "stack", "unmade")
 
     def __init__(self) -> None:
+        # There are keys where the stack or the heap has some: each row lies behind one that was made.
         self.stack: list[int] = []          # keys sorted once, the most urgent last
         self.heap: list[int] = []           # keys that came later
         self.rows: list[Row] = []           # a heap: keys in equal steps, all of one run and rank, each row behind a key that was made
@@ -35,7 +36,7 @@ class Queue:
         """The most urgent key; -1 where there is none."""
         stack, heap = self.stack, self.heap
         if not stack:
-            return heap[0] if heap else -1     # and none in rows: each lies behind a key of the stack
+            return heap[0] if heap else -1     # and none in rows
         last = stack[-1]
         return last if not heap or last < heap[0] else heap[0]
 

@@ -148,9 +148,10 @@ class Ready:
 
     def is_ahead(self, nodes: Collection[Node]) -> bool:
         """Whether anything is planned ahead, on any of all nodes."""
-        if len(nodes) < len(self.shapes):
-            return any(node.ahead for node in nodes)
-        return any(shape.ahead for shape in self.shapes.values())
+        for each in nodes if len(nodes) < len(self.shapes) else self.shapes.values():    # asked in each turn: no generator
+            if each.ahead:
+                return True
+        return False
 
     def shape(self, kind: Kind, run: Run) -> Shape:
         """The shape of this kind (shared with other runs of the account); the caller says `release` when its run is over."""
@@ -242,7 +243,7 @@ class Ready:
     def extend(self, shape: Shape, keys: Sequence[int]) -> None:
         """Many more tasks may be planned."""
         shape.extend(keys)
-        if not shape.listed and len(shape):
+        if not shape.listed and (shape.stack or shape.heap):
             self._offer(shape)
 
     def _offer(self, shape: Shape) -> None:

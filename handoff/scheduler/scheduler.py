@@ -125,7 +125,7 @@ class Scheduler:
                 elif run.client is not None and not run.is_over:
                     tell_progress(ledger, now, run)
         ledger.touched.clear()
-        orphans = [(run, tasks[0]) for run, tasks in ledger.out.uploads.values() if run.client is None]
+        orphans = [(run, tasks[0]) for run, tasks in ledger.out.uploads.values() if run.client is None] if ledger.out.uploads else ()
         effects = ledger.out.flush(now)
         for run, task in orphans:   # after what was planned is said, so that it is taken back everywhere
             text = "a value that its client uploaded was lost with its node, and that client is gone"

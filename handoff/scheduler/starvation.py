@@ -30,8 +30,7 @@ def keep_for_starved(now: float, desk: Desk) -> None:
     """Before anything is placed, or more urgent small tasks would take again what has just become free; priorities stand above that."""
     ready = desk.ledger.ready
     waiting = ready.offered
-    # Where all that wait need the same, there are no small ones that take the gaps of large ones.
-    desk.are_alike = all(shape.eligible is waiting[0].eligible and not shape.cluster for shape in waiting) and not (
+    desk.are_alike = _are_alike(waiting) and not (
         ready.is_cut and any(shape.crowd.is_cut and not shape.crowd.is_alike() for shape in waiting))
     if desk.are_alike:
         return
@@ -44,8 +43,18 @@ def keep_for_starved(now: float, desk: Desk) -> None:
                 _keep(now, desk, shape)
 
 
+def _are_alike(waiting: list[Shape]) -> bool:
+    """Where all that wait need the same, there are no small ones that take the gaps of large ones. Looked at in each pass: no generator."""
+    for shape in waiting:
+        if shape.cluster or shape.eligible is not waiting[0].eligible:
+            return False
+    return True
+
+
 def let_go(desk: Desk) -> bool:
     """What was kept for those that have found a place is free for all others, which passed it by in this pass; whether there is any."""
+    if not (desk.reserved or desk.ledger.cluster.kept):
+        return False
     peers = [peer for peer, shape in desk.reserved.items() if shape.blocked_since is None]
     names = [name for name, (shape, _) in desk.ledger.cluster.kept.items() if shape.blocked_since is None]
     for peer in peers:

@@ -114,9 +114,10 @@ class Link(asyncio.BufferedProtocol):
             if not self.closed:
                 self._write(head(len(header), body_bytes), header, body, body_bytes, lazy)
             return
-        number = session.keep(header, body, len(header) + body_bytes)
-        if not self.closed:
-            self._write(head(len(header), body_bytes, SESSION, number, session.said()), header, body, body_bytes, lazy)
+        if self.closed:
+            session.keep(header, body, len(header) + body_bytes)
+        else:
+            self._write(session.frame(header, body, body_bytes), header, body, body_bytes, lazy)
 
     async def drain(self) -> None:
         """Wait until the link is writable. Raises ConnectionLost when it is gone."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TypeAlias, Union
 
 from handoff.errors import ProtocolError
+from handoff.wire.frames import SESSION, head
 
 Buffer: TypeAlias = Union[bytes, bytearray, memoryview]
 Frame: TypeAlias = tuple[int, int, bytes, Sequence[Buffer]]  # number, bytes, header, body
@@ -41,6 +42,12 @@ class Session:
         self.kept_bytes += nbytes
         self._kept.append((self.sent, nbytes, header, body))
         return self.sent
+
+    def frame(self, header: bytes, body: Sequence[Buffer], body_bytes: int) -> bytes:
+        """Keep it, to be sent now: its head, which has its number, and how far we are."""
+        number = self.keep(header, body, len(header) + body_bytes)
+        self.unsaid_bytes = 0
+        return head(len(header), body_bytes, SESSION, number, self.received)
 
     def acknowledge(self, number: int) -> None:
         """The other end has everything up to here."""

@@ -69,6 +69,18 @@ def test_links_of_a_chain_take_few_calls() -> None:
     assert calls <= 1.75     # counted: 1.57; looked at one by one, 35
 
 
+def test_a_call_by_itself_takes_few_calls() -> None:
+    """Of a function that is called again and again: judged, placed, said, reported and forgotten."""
+    cluster = room("paper").PaperCluster(2)
+    program, seconds = wide(1), array("d", [0.0002])
+    for _ in range(40):
+        cluster.forget(cluster.run(program, seconds, 10))      # the function is known
+
+    calls = calls_in(lambda: [cluster.forget(cluster.run(program, seconds, 10)) for _ in range(10)]) / 10
+
+    assert calls <= 216     # counted: 209; with generators and `len` asked of each shape in each pass, 225
+
+
 def layers(width: int, count: int) -> Program:
     """Each task takes up to three results of the layer before; those of the first one take none."""
     fan_in, inputs = array("I", [0] * width), array("I")
