@@ -8,6 +8,7 @@ from heapq import heappush
 from typing import TYPE_CHECKING
 
 from handoff.ids import NOBODY
+from handoff.program import Kind
 from handoff.resources import Amounts
 from handoff.scheduler import relays, twins
 from handoff.scheduler.clients import Client
@@ -71,6 +72,7 @@ class Ledger:
         self.following: dict[int, Run] = {}    # runs that follow a plan
         self.leaving: dict[int, Leaving] = {}  # nodes that drain
         self.past = Past()                     # for people who ask later
+        self.ran: dict[int, tuple[Kind, int]] = {}   # by identity, kinds of runs of one kind that are over, and a node that ran them
 
     # ── clocks ──────────────────────────────────────────────────────────────
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from heapq import heapify
 
 from handoff.errors import ProtocolError
-from handoff.ids import PeerId, RunId
+from handoff.ids import NOBODY, PeerId, RunId
 from handoff.messages import WEIGHT_MAX, WEIGHT_MIN, EndRun, Refused, Submit
 from handoff.program import Flag
 from handoff.scheduler import following, twins
@@ -17,7 +17,7 @@ from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import FAULT
 from handoff.scheduler.programs import check_program
 from handoff.scheduler.ranks import work_out_ranks
-from handoff.scheduler.ready import Shape
+from handoff.scheduler.ready import KINDS_KNOWN, Shape
 from handoff.scheduler.runs import AHEAD, HELD, READY, WAITING, Run
 
 RANK_GROWTH = 1.5            # ranks are worked out anew when so many times as many tasks are done, ...
@@ -46,7 +46,8 @@ def judged(
     except ProtocolError as wrong:
         return Refused("ProtocolError", str(wrong), submit.token)
     nodes = [node for node in ledger.nodes.values() if not node.leaves]
-    found = obstacle(program, [index for index, left in enumerate(run.left) if left], nodes, ledger.cluster)
+    found = None if _is_known_to_run(ledger, run) else obstacle(
+        program, [index for index, left in enumerate(run.left) if left], nodes, ledger.cluster)
     may_wait = submit.wait_for_nodes or not nodes or are_coming
     if found is not None and (found.is_final or not (found.is_absence or may_wait)):
         ledger.codes.release(program.codes)
@@ -58,13 +59,31 @@ def judged(
     return run, found is None and not may_wait and not any(map(FAULT, nodes))
 
 
+def _is_known_to_run(ledger: Ledger, run: Run) -> bool:
+    """Whether the node is still there that ran the last run of this one kind: such calls come again and again.
+
+    The kind is the same object then (`wire/codec.py`), and what a node offers does not change.
+    """
+    if len(run.kinds) != 1 or run.groups:
+        return False
+    kind, peer = ledger.ran.get(id(run.kinds[0]), (None, NOBODY))
+    node = ledger.nodes.get(peer)
+    return kind is run.kinds[0] and node is not None and not node.leaves
+
+
+def _note_where_it_ran(ledger: Ledger, run: Run) -> None:
+    if len(ledger.ran) >= KINDS_KNOWN:
+        ledger.ran.clear()
+    ledger.ran[id(run.kinds[0])] = run.kinds[0], run.ran.get(0, run.node[0])
+
+
 def add_run(ledger: Ledger, run: Run, plan: following.Columns | None = None) -> None:
     """A run begins: its first tasks become ready. It follows a plan, if there is one."""
     ledger.runs[run.run] = run
     ledger.tasks += run.total
     run.shapes = [ledger.ready.shape(kind, run) for kind in run.kinds]
-    run.is_counted = any(shape.cluster for shape in run.shapes)
     for shape, left in zip(run.shapes, run.left, strict=True):
+        run.is_counted |= bool(shape.cluster)
         if shape.eligible.scarce:
             ledger.ready.want(shape, left)
     for group in run.groups:
@@ -74,7 +93,7 @@ def add_run(ledger: Ledger, run: Run, plan: following.Columns | None = None) -> 
         run.group_shapes.append(tuple(dict.fromkeys([run.shapes[kind] for kind in kinds])))
     if plan is not None:
         following.begin(ledger, run, plan)
-    work_out_ranks(run, ledger.estimates, 1.0 / ledger.links.default)
+    work_out_ranks(run, ledger.estimates, 1.0 / ledger.links.default if run.linked else 0.0)
     state, kind, shapes, fan_in = run.state, run.kind, run.shapes, run.fan_in
     if not run.rank and len(shapes) == 1:
         base = run.key(0) if run.total else 0
@@ -121,7 +140,8 @@ def make_alone(ledger: Ledger, run: Run, task: int) -> None:
 
 def end_run(ledger: Ledger, run: Run) -> None:
     """Nothing of it is left anywhere: its nodes forget it, its queues and code go."""
-    twins.forget(ledger, run)
+    if run.twins:
+        twins.forget(ledger, run)
     for peer in run.nodes:
         node = ledger.nodes.get(peer)
         if node is None:
@@ -146,6 +166,8 @@ def end_run(ledger: Ledger, run: Run) -> None:
     for shape, uses in Counter(run.shapes).items() if len(run.shapes) != 1 else ((run.shapes[0], 1),):
         shape.runs -= uses - 1
         ledger.ready.release(shape, run.run, run.total - run.done)
+    if run.is_over and len(run.kinds) == 1 and run.total:
+        _note_where_it_ran(ledger, run)
     dropped = ledger.codes.release(run.codes)
     for node in ledger.nodes.values() if dropped else ():
         ledger.out.drop_code(node, dropped)

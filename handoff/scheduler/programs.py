@@ -16,7 +16,7 @@ _right: dict[int, Kind] = {}
 def check_program(program: Program) -> None:
     """Refuse what would break the tables; ProtocolError says what is wrong. Indexes of inputs are checked while the table is built."""
     total = len(program.kind)
-    if len(program.fan_in) != total or len(program.literals) != total:
+    if len(program.fan_in) != total or len(program.literals.sizes) != total:
         lengths = (total, len(program.literals), len(program.fan_in))
         raise ProtocolError(f"the columns kind, literals and fan_in of a program differ in length: {lengths}")
     if total and max(program.kind) >= len(program.kinds):
@@ -32,9 +32,10 @@ def check_program(program: Program) -> None:
     for name, told, most in (("seconds", program.seconds, SECONDS_MAX), ("nbytes", program.nbytes, BYTES_MAX)):
         if told and any(not each <= most for each in told):   # NaN is none of these either
             raise ProtocolError(f"the column {name} of a program has an entry above {most:.0e}, or one that is no number")
-    digests = {digest for digest, _ in program.codes}
+    digests, every = dict(program.codes).keys(), 0
     for kind in program.kinds:
-        if not digests.issuperset(kind.codes):
+        every |= kind.flags
+        if not digests >= set(kind.codes):
             raise ProtocolError(f"kind {kind.name!r} calls code that the program does not have")
         if _right.get(id(kind)) is not kind:
             _check_kind(kind)
@@ -44,8 +45,8 @@ def check_program(program: Program) -> None:
             if task >= total or task in grouped:
                 raise ProtocolError(f"task {task} is in two groups, or does not exist")
             grouped.add(task)
-    flags = [kind.flags for kind in program.kinds]
-    if any(flag & HIDDEN for flag in flags):
+    if every & HIDDEN:
+        flags = [kind.flags for kind in program.kinds]
         for task, index in enumerate(program.kind):
             wanted = 1 if flags[index] & Flag.SERIALIZER else 0 if flags[index] & Flag.OBJECT else None
             if wanted is not None and program.fan_in[task] != wanted:

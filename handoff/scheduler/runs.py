@@ -82,8 +82,16 @@ class Run:
         self.groups = program.groups
         # ── per kind ──
         self.shapes: list[Shape] = []         # filled by the ledger
-        flags = [kind.flags for kind in self.kinds]
-        self.is_output = [bool(flag & Flag.OUTPUT) for flag in flags]
+        self.is_output: list[bool] = []
+        # Per group of tasks that are to be apart: how many of them are, or were, on each node.
+        self.spreads: dict[str, dict[int, int]] = {}
+        every = 0
+        for kind in self.kinds:
+            flags = kind.flags
+            every |= flags
+            self.is_output.append(flags & Flag.OUTPUT != 0)
+            if kind.spread:
+                self.spreads[kind.spread] = {}
         self.left = [0] * len(self.kinds)     # unfinished tasks
         # ── per task ──
         self.kind = program.kind
@@ -162,11 +170,6 @@ class Run:
         self.near: dict[int, list[int]] = {}          # per task: others on whose node it would like best to run
         for task, other in zip(program.near[::2], program.near[1::2], strict=True) if program.near else ():
             self.near.setdefault(task, []).append(other)
-        # Per group of tasks that are to be apart: how many of them are, or were, on each node.
-        self.spreads: dict[str, dict[int, int]] = {kind.spread: {} for kind in self.kinds if kind.spread}
-        every = 0
-        for flag in flags:
-            every |= flag
         self.plain = not self.groups and not every & HIDDEN
         self.serializes = bool(every & Flag.SERIALIZER)
         self.may_double = bool(every & Flag.IDEMPOTENT) and not self.max_concurrency and any(
@@ -179,7 +182,7 @@ class Run:
         else:
             for index in self.kind:
                 self.left[index] += 1
-        self.hidden = 0 if self.plain else sum([left for left, flag in zip(self.left, flags, strict=True) if flag & HIDDEN])
+        self.hidden = 0 if self.plain else sum([left for left, kind in zip(self.left, self.kinds, strict=True) if kind.flags & HIDDEN])
         if self.linked:
             self._link()
 

@@ -115,7 +115,7 @@ class Scheduler:
                 following.correct(now, ledger)
             if not (ledger.ready.is_idle(ledger.nodes.values()) and isinstance(self.allocator, Greedy)):
                 self._allocate(now)
-            recall_for_idle_nodes(now, ledger)
+                recall_for_idle_nodes(now, ledger)
             if ledger.stranded:
                 recall_stranded(ledger)
         for run in ledger.touched.values():

@@ -9,7 +9,7 @@ import pytest
 from scheduler_story import Cluster, Plan, RunFailed, kind, many, program
 
 from handoff.ids import RunId
-from handoff.messages import Alive
+from handoff.messages import Alive, Drain, Forget
 from handoff.program import Flag, Kind
 from handoff.resources import amounts
 from handoff.scheduler import views
@@ -407,3 +407,23 @@ def test_a_node_that_does_not_come_back_after_a_restart_is_given_up() -> None:
     made.wait(2.1)
     failed = made.told(RunFailed)[0]
     assert failed.code == "AllocationError" and "no node can ever offer" in failed.text and failed.text.endswith("; waited 2 s")
+
+
+@pytest.mark.parametrize("leave", ["lost", "drained"])
+def test_what_ran_before_is_refused_once_no_node_could_run_it(leave: str) -> None:
+    """A call that comes again is not looked at as closely, while the node is there that took the one before it."""
+    made = Cluster().join("n1", cpu=1, tapes=1).join("n2").client()
+    again = many(1, kind(cost={"tapes": 1}))
+    for number in (1, 2, 3):
+        run = made.submit(again)
+        assert made.where(0, run=number) == "n1"
+        made.done(0, run=number)
+        made.hear("client", Forget(run))
+    if leave == "lost":
+        made.lose("n1")
+    else:
+        made.hear("client", Drain("n1"))
+    with pytest.raises(RuntimeError, match="AllocationError: work needs tapes=1"):
+        made.submit(again)
+    made.join("n3", cpu=1, tapes=1)
+    assert made.where(0, run=made.submit(again)) == "n3"
