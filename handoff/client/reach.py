@@ -21,7 +21,7 @@ class Reach:
     @property
     def deadline(self) -> float | None:
         """When the next node is to be tried again."""
-        return min(self._again.values(), default=None)
+        return min(self._again.values()) if self._again else None
 
     def lost(self, now: float, peer: PeerId) -> bool:
         """A link broke that is needed; False when it is time to give that node up."""
