@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Final
 
 from handoff.columns import Blobs, Floats, Ints, Longs, floats, ints, longs
-from handoff.resources import Amounts
+from handoff.resources import GPU_MEMORY, SCALE, Amounts, is_gpu
 
 SECONDS_MAX = 1e9        # no function, nor a limit on one, takes longer: thirty years
 BYTES_MAX = 1e15         # no result is larger
@@ -25,11 +25,20 @@ class Flag(int):
     """What is special about a kind of task; or-ed. Plain integers: an IntFlag takes a microsecond for each `|` and `&`."""
 
     OUTPUT: Final = 1      # the client wants the result
-    ASYNC: Final = 2       # the code is a coroutine function: many run at once on one worker's loop
+    ASYNC: Final = 2       # the code is a coroutine function
     OBJECT: Final = 4      # no code: the client uploads the value to the node that is chosen
     SERIALIZER: Final = 8  # runs beside its one input, told the node of its one consumer, which is chosen first
     ALONE: Final = 16      # killed its worker before: gets one of its own, so that no bystander is blamed
     IDEMPOTENT: Final = 32 # may run twice at once: a straggler gets a second attempt beside the first (`speculate=True`)
+
+
+def is_side_by_side(flags: int, cost: Amounts) -> bool:
+    """Whether tasks of this cost run many at once on one loop: coroutines that were not granted as much as a process can use. GPUs are
+    granted to a process, too: which of them CUDA shows is one thing for all that runs there.
+    """
+    if not flags & Flag.ASYNC:
+        return False
+    return not any(is_gpu(name) or name == GPU_MEMORY or (name == "cpu" and steps >= SCALE) for name, steps in cost)
 
 
 HIDDEN = Flag.SERIALIZER | Flag.OBJECT   # of tasks that the user has not written

@@ -43,7 +43,7 @@ class NodeSettings:
     inline_bytes: int = 64 * KIB       # larger values live in shared memory
     push_bytes: int = 1 * MIB          # larger outputs are announced to the client and fetched when asked for
     workers_max_per_cpu: int = 10      # processes at most, for each core and GPU, when tasks cost less than one: a tenth is common
-    async_tasks_max: int = 1000        # coroutines at once on a node's asyncio worker
+    async_tasks_max: int = 1000        # coroutines side by side on a node's asyncio worker
     bypass_max: int = 64               # tasks that may overtake one that does not fit yet, before it is waited for
     peer_retry_seconds: float = 0.2    # pause before asking a peer again whose link broke
     peer_lost_seconds: float = 10.0    # a peer unreachable this long is reported to the coordinator

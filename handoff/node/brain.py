@@ -222,17 +222,10 @@ class NodeBrain:
     def _end(self, now: float, run: RunId, is_over: bool = True) -> None:
         """The run is over: what runs of it is ended, all of it is forgotten."""
         self._answers.forget(run)
-        self._state.forget(run, is_over)
+        table = self._state.forget(run, is_over)
         self._state.effects.append(DropRun(run))
         for worker in list(self._crew.workers.values()):
-            if worker.is_killed or not any(batch.run == run for batch in worker.batches):
-                continue
-            if not worker.is_asyncio:
-                self._endings.kill(worker, "the run is over")
-                continue
-            for batch in worker.batches:
-                if batch.run == run and not batch.cancelled:
-                    self._endings.cancel(now, batch, "the run is over")
+            self._endings.end(now, worker, run, table)
 
     def _forget_strangers(self, now: float) -> None:
         for run in self._state.strangers_beyond():

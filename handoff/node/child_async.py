@@ -1,4 +1,4 @@
-"""Coroutine tasks of a worker: many at once on one loop, in a thread of its own, each of them cancellable."""
+"""Coroutines that run side by side: many at once on one loop, in a thread of its own, each of them cancellable."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Coroutines:
         self._ended: dict[int, list[_Ended]] = {}  # by batch: gathered during one turn of the loop
         threading.Thread(target=self._turn, name="handoff-coroutines", daemon=True).start()
 
-    def start(self, batch: Batch, indices: list[int]) -> None:
-        """Begin these tasks of the batch."""
-        self._loop.call_soon_threadsafe(self._start, batch, indices)
+    def start(self, batch: Batch) -> None:
+        """Begin all tasks of the batch."""
+        self._loop.call_soon_threadsafe(self._start, batch)
 
     def cancel(self, batch: int, index: int) -> None:
         """Cancel this task, unless it has ended."""
@@ -51,8 +51,8 @@ class Coroutines:
             except BaseException:  # asyncio lets SystemExit and KeyboardInterrupt of a user's own subtask through
                 continue
 
-    def _start(self, batch: Batch, indices: list[int]) -> None:
-        for index in indices:
+    def _start(self, batch: Batch) -> None:
+        for index in range(batch.count):
             key = (batch.number, index)
             task = self._loop.create_task(self._run(batch, index))
             self._tasks[key] = task

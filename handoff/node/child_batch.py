@@ -123,13 +123,13 @@ class Batch:
 
     __slots__ = (
         "_fan_in", "_given", "_kind_of", "_kinds", "_library", "_names", "_references", "_starts",
-        "attempts", "consumed", "cost", "costs", "count", "devices", "gpus", "has_coroutines", "here", "is_timed", "literals", "made",
-        "number", "plain", "run", "tasks", "urgent",
+        "attempts", "consumed", "cost", "costs", "count", "devices", "gpus", "has_coroutines", "here", "is_at_once", "is_timed",
+        "literals", "made", "number", "plain", "run", "tasks", "urgent",
     )
 
     def __init__(self, library: Library, said: list[Any]) -> None:
         (_, self.number, self.run, self.here, tasks, attempts, kinds, kind_of, literals, fan_in, references, given, names,
-         self.cost, self.costs, gpus, self.devices, urgent) = said
+         self.cost, self.costs, gpus, self.devices, urgent, self.is_at_once) = said
         self.gpus: tuple[int, ...] = tuple(gpus)
         self.tasks, self.attempts = array("I", tasks), array("I", attempts)
         self.count = len(self.tasks)
@@ -149,7 +149,7 @@ class Batch:
         self.consumed: dict[int, None] = {}
         self.urgent = frozenset(array("I", urgent))
         # Tasks of one kind without inputs need nothing but their literals.
-        self.plain = not fan_in and self._kind_of is None and self._kinds[0].form == VARIADIC and not self.has_coroutines
+        self.plain = not fan_in and self._kind_of is None and self._kinds[0].form == VARIADIC
         if fan_in:
             self._fan_in, self._references = array("I", fan_in), array("I", references)
             self._starts = array("I", accumulate(self._fan_in, initial=0))
@@ -167,20 +167,15 @@ class Batch:
         cost = {name: steps / SCALE for name, steps in (self.costs[index] if self.costs else self.cost)}
         return CurrentTask(self.run, self.tasks[index], self.attempts[index], self.kind(index).name, self.here, self.gpus, cost)
 
-    def coroutines(self) -> list[int]:
-        """Which of its tasks are coroutines."""
-        return [index for index in range(self.count) if self.kind(index).is_async]
-
     def keep(self, index: int, value: bytes | SharedValue) -> None:
         """Remember a result for later tasks of this batch. They unpack it afresh, so that none can change what another gets."""
         self.made[index] = value if isinstance(value, bytes) else value.view()
 
     def release(self) -> None:
-        """Its tasks are done: let go of their values. (Coroutines may still need them; they let go of the batch as a whole.)"""
-        if not self.has_coroutines:
-            self.made.clear()
-            self._given.clear()
-            self.literals.clear()
+        """Its tasks are done: let go of their values."""
+        self.made.clear()
+        self._given.clear()
+        self.literals.clear()
 
     def call(self, index: int) -> Call:
         """The call of a task. Raises NotLoadable or InputMissing."""

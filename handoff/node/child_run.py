@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import CoroutineType
 from typing import Any
 
@@ -75,8 +76,11 @@ def broke(batch: int, index: int, error: BaseException, seconds: float) -> list[
 class Runner:
     """Runs batches. `marker` is memory shared with the node, which reads there what executes, and says what is not to be begun any more."""
 
-    def __init__(self, outbox: Outbox, output: Output, marker: memoryview, inline_bytes: int) -> None:
-        self._outbox, self._output, self._marker = outbox, output, marker
+    def __init__(
+        self, outbox: Outbox, output: Output, marker: memoryview, inline_bytes: int, make_loop: Callable[[], Any],
+    ) -> None:
+        self._outbox, self._output, self._marker, self._make_loop = outbox, output, marker, make_loop
+        self._loop: Any = None               # for coroutines, when the first has come
         self.inline_bytes = inline_bytes
         self._batch: Batch | None = None     # the last one, for lines that are printed after it
         self._index = 0
@@ -89,8 +93,13 @@ class Runner:
         index = min(self._marker[1], batch.count - 1)
         return batch.current(index)
 
+    def cancel(self, batch: int, indices: list[int]) -> None:
+        """Cancel the coroutine that runs, if it is one of these. Called while it does."""
+        if self._loop is not None and self._marker[0] == batch and self._marker[1] in indices:
+            self._loop.cancel()
+
     def run(self, batch: Batch) -> None:
-        """Every task of the batch that is not a coroutine."""
+        """Every task of the batch, one after the other."""
         marker, outbox = self._marker, self._outbox
         marker[3] = marker[1] = 0
         marker[0] = batch.number
@@ -108,7 +117,7 @@ class Runner:
         marker, outbox, output, monotonic = self._marker, self._outbox, self._output, time.monotonic
         add_value, add_seconds, add_ended = outbox.values.append, outbox.seconds.append, outbox.ended.append
         consumed, plain, literals, inline_bytes = batch.consumed, batch.plain, batch.literals, self.inline_bytes
-        mixed, number, timed, nanoseconds = batch.has_coroutines, batch.number, batch.is_timed, time.monotonic_ns
+        number, awaits, timed, nanoseconds = batch.number, batch.has_coroutines, batch.is_timed, time.monotonic_ns
         urgent, gather = batch.urgent, PATIENT_SECONDS
         function: Any = None
         value: Any = None
@@ -117,9 +126,6 @@ class Runner:
         data: Any = None
         started = monotonic()
         for index in range(batch.count):
-            if mixed and batch.kind(index).is_async:
-                outbox.skip()
-                continue
             if timed:
                 marker[3] = 0   # before the index: at no moment does it seem that this one began when the last one did
             marker[1] = index
@@ -138,10 +144,9 @@ class Runner:
                         marker[3] = nanoseconds()
                     value = called(*args, **keywords)
                     function = called
-                if type(value) is CoroutineType:  # a plain function that hands on what a coroutine function gave it
-                    from handoff.graph.calls import run_coroutine
-
-                    value = run_coroutine(value)
+                # Of a coroutine function, or of a plain one that hands on what such a one gave it.
+                if type(value) is CoroutineType or (awaits and hasattr(value, "__await__")):
+                    value = self._result_of(value, batch, index)
                 data = pack_value(value, inline_bytes)
             except BaseException as error:
                 seconds = monotonic() - started
@@ -172,6 +177,11 @@ class Runner:
                 started = monotonic()
             else:
                 started = ended
+
+    def _result_of(self, coroutine: Any, batch: Batch, index: int) -> Any:
+        if self._loop is None:
+            self._loop = self._make_loop()
+        return self._loop.result_of(coroutine, batch.current(index))
 
     def _end_lines(self, batch: Batch, index: int) -> None:
         self._output.end((batch.run, batch.tasks[index]))

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
@@ -33,14 +34,18 @@ class Worker:
     """Owns the rooms of a worker process. `marker`: numbers in memory shared with the node."""
 
     def __init__(self, sock: socket.socket, marker: memoryview, leave: Callable[[], None] = lambda: os._exit(0)) -> None:
+        self._sock = sock
         self._reader = FrameReader(sock, FRAME_BYTES_MAX)
+        self._waiting: deque[Frame] = deque()  # heard, and not done yet
+        self._is_over = False                  # the node has closed the socket
         self._outbox = Outbox(sock, leave)
         self._output = Output(self._outbox.line, _origin, OUTPUT_BYTES)
         self._library = Library()
-        self._runner = Runner(self._outbox, self._output, marker, INLINE_BYTES)
+        self._runner = Runner(self._outbox, self._output, marker, INLINE_BYTES, self._make_loop)
+        self._loop: Any = None        # made, with asyncio, when the first coroutine comes that runs as functions do
         self._streams: tuple[TextIO, TextIO] = sys.stdout, sys.stderr    # where tasks begin to print to
         self._surroundings = Surroundings()
-        self._coroutines: Any = None  # made, with its thread and asyncio, when the first coroutine comes
+        self._coroutines: Any = None  # made, with its thread and asyncio, when the first of those comes that run side by side
         answer_with(self._runner.current)
 
     def capture(self) -> None:
@@ -58,15 +63,35 @@ class Worker:
 
     def serve(self) -> None:
         """Returns when the node has closed the socket."""
-        while True:
-            try:
-                frames = self._reader.read()
-            except (EOFError, ConnectionError):
-                return
-            while frames:
-                self._heard(frames.pop(0))
+        waiting = self._waiting
+        while not self._is_over:
+            if self._loop is None:
+                self._hear()
+            else:
+                self._loop.await_news()
+            while waiting:
+                self._do(waiting.popleft())
 
-    def _heard(self, heard: Frame) -> None:
+    def _make_loop(self) -> Any:
+        from handoff.node.child_loop import Loop
+
+        self._loop = Loop(self._sock.fileno(), self._hear)
+        return self._loop
+
+    def _hear(self) -> bool:
+        """Read, which may be while a coroutine runs: that is cancelled at once, all else is done when it has ended. False: it is over."""
+        try:
+            frames = self._reader.read()
+        except (EOFError, ConnectionError):
+            self._is_over = True
+            return False
+        for said, _ in frames:
+            if said[0] == CANCEL:
+                self._runner.cancel(said[1], said[2])
+        self._waiting.extend(frames)
+        return True
+
+    def _do(self, heard: Frame) -> None:
         said, descriptors = heard
         what = said[0]
         if what == BATCH:
@@ -81,8 +106,8 @@ class Worker:
         elif what == FORGET_CODE:
             self._library.forget_codes(said[1])
         elif what == CANCEL:
-            if self._coroutines is not None:
-                self._coroutines.cancel(said[1], said[2])
+            for index in said[2] if self._coroutines is not None else ():
+                self._coroutines.cancel(said[1], index)
         elif what == SETUP:
             self._runner.inline_bytes, self._output.bytes_per_second = said[1], said[2]
 
@@ -90,14 +115,13 @@ class Worker:
         if batch.devices:  # before any of its code is loaded; always the same ones in this process, since CUDA looks but once
             os.environ["CUDA_VISIBLE_DEVICES"] = batch.devices
             os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order in which the driver's tools, and we, count them
-        coroutines = batch.coroutines() if batch.has_coroutines else []
-        if coroutines:
+        if batch.is_at_once:
             if self._coroutines is None:
                 from handoff.node.child_async import Coroutines
 
                 self._coroutines = Coroutines(self._outbox, self._output, self._runner.inline_bytes)
-            self._coroutines.start(batch, coroutines)
-        if len(coroutines) < batch.count:
+            self._coroutines.start(batch)
+        else:
             sys.stdout, sys.stderr = self._streams    # one that ran here before may have left a file there, or nothing
             self._surroundings.restore()
             self._runner.run(batch)

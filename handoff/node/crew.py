@@ -36,9 +36,10 @@ class Batch:
     left: int                        # tasks that have not ended
     seconds: float                   # predicted; infinite when unknown
     is_chained: bool = False         # some take what others of the same batch make
-    patience: float = inf            # the shortest timeout among its tasks, coroutines aside
-    due: float = 0.0                 # when the time of its coroutine is over, once that has started
-    cancelled: str = ""              # why we asked a coroutine to end: "timeout", "the run is over", or endings.ABANDONED
+    has_coroutines: bool = False     # some of its tasks are: they can be asked to end
+    patience: float = inf            # the shortest timeout among its tasks, unless it is for the asyncio worker
+    due: float = 0.0                 # on the asyncio worker: when the time of its coroutine is over, once that has started
+    cancelled: dict[int, str] | None = None  # per task that was asked to end: "timeout", endings.RUN_OVER, or endings.ABANDONED
 
 
 class Worker:
@@ -62,7 +63,7 @@ class Worker:
         self.claim: Lane | None = None                         # whose cost it holds; the asyncio worker's batches hold their own
         self.batches: dict[Batch, None] = {}
         self.loading: tuple[Batch, int, float] | None = None   # a timed task that was seen to load its code and inputs, and since when
-        self.open: dict[tuple[RunId, int], Batch] = {}         # the asyncio worker's tasks
+        self.open: dict[tuple[RunId, int], Batch] = {}         # the asyncio worker's tasks; of others, coroutines' whose run is over
 
 
 class Crew:
@@ -302,7 +303,7 @@ class Crew:
         del worker.batches[batch]
         if worker.is_asyncio:
             self._give_back(batch.lane)
-            del worker.open[batch.run, batch.tasks[0]]
+            worker.open.pop((batch.run, batch.tasks[0]), None)
         elif worker.batches:
             self.feed(worker, batch.lane)
         else:

@@ -10,13 +10,14 @@ from handoff.messages import Abandon, Failed
 from handoff.node.answers import Answers
 from handoff.node.clocks import Clocks
 from handoff.node.crew import Batch, Crew, Worker
-from handoff.node.events import Broke, CancelTask, Finished, HandedBack, Started, WorkerGone
+from handoff.node.events import Broke, CancelTask, Finished, HandBack, HandedBack, Started, WorkerGone
 from handoff.node.overtime import Overtime
 from handoff.node.state import State
 from handoff.node.tables import ATTEMPT, HANDLING, INPUTS, TARGET, TEACHES, Handling, Table
 from handoff.program import Flag
 
 ABANDONED = "another attempt at it was quicker"
+RUN_OVER = "the run is over"
 UNSEEN_DEATHS_MAX = 3  # workers that died with this task first in line, though none was seen to run: then it is blamed
 
 
@@ -111,7 +112,7 @@ class Endings:
     def broke(self, event: Broke) -> None:
         """One attempt failed; the worker goes on with its next task."""
         worker, table = self._crew.workers.get(event.worker), self._state.runs.get(event.run)
-        if worker is None or event.cause == "skipped":  # an input from the same batch broke: it has been taken back already
+        if worker is None or (event.cause == "skipped" and table is not None):  # an input from the same batch broke: it has left
             return
         batch = None if table is None else table.given.get(event.task)
         if table is None or batch is None or batch.worker is not worker:
@@ -122,7 +123,7 @@ class Endings:
         self._leave(table, event.task, batch)
         if stale:
             self._requeue(table, event.task)
-        elif batch.cancelled:
+        elif _asked(batch, event.task):
             self._give_up(table, event.task, batch, is_loaded=batch.due > 0.0)
         else:
             self._fail(table, event.task, event.cause if event.cause != "cancelled" else "exception", event)
@@ -133,12 +134,17 @@ class Endings:
         """It has not begun these: others may have them."""
         worker, table = self._crew.workers.get(event.worker), self._state.runs.get(event.run)
         if table is None:
+            if worker is not None:
+                self._end_orphans(worker, event.run, event.tasks)
             return
         for task in event.tasks:
             batch = table.given.get(task)
             if batch is not None and batch.worker is worker:
                 self._leave(table, task, batch)
-                self._requeue(table, task)
+                if _asked(batch, task) == ABANDONED and not _is_stale(table, task, batch):
+                    self._state.withdraw(table, task)
+                else:
+                    self._requeue(table, task)
 
     def gone(self, now: float, event: WorkerGone) -> None:
         """A worker is dead. What it was running is blamed, unless we killed it; the rest is given to others."""
@@ -183,10 +189,13 @@ class Endings:
         kind = table.plans[event.task][HANDLING].kind
         if kind.timeout <= 0.0:
             return
-        if not kind.flags & Flag.ASYNC:
+        if not batch.worker.is_asyncio:
             due = self._overtime.due(now, batch, event, kind.timeout)
             if due > now:
                 self._overtime.by(due)
+            elif kind.flags & Flag.ASYNC and event.when is not None:
+                batch.due = due
+                self.ask(now, [batch], (event.task,), "timeout")
             else:
                 self._expire(table, event.task, batch, event.when is not None)
         elif not batch.due and event.when is not None:
@@ -200,12 +209,13 @@ class Endings:
         worker = batch.worker
         if worker.is_killed or worker.id not in self._crew.workers or (batch.due > now and not batch.cancelled):
             return
-        if worker.is_asyncio and not batch.cancelled:
-            self.cancel(now, batch, "timeout")
-        else:
-            if not batch.cancelled:
-                batch.cancelled = "timeout"
-            self.kill(worker, batch.cancelled)
+        if not batch.cancelled:
+            self.ask(now, [batch], batch.tasks, "timeout")
+            return
+        table = self._state.runs.get(batch.run)
+        stubborn = next((task for task in batch.cancelled if table is None or table.given.get(task) is batch), None)
+        if stubborn is not None:
+            self.kill(worker, batch.cancelled[stubborn])
 
     def abandon(self, now: float, message: Abandon) -> None:
         """Another attempt has won: these end, whether they run or wait, and nobody is told."""
@@ -219,19 +229,41 @@ class Endings:
             batch = table.given.get(task)
             if batch is None:
                 self._state.withdraw(table, task)
-            elif batch.worker.is_asyncio:
-                self.cancel(now, batch, ABANDONED)
+            elif entry[HANDLING].kind.flags & Flag.ASYNC:
+                self.ask(now, [batch], (task,), ABANDONED)
             else:   # what else its worker has may be begun again without harm: all that may be abandoned is of that kind
                 self._crew.kill(batch.worker, ABANDONED)
                 del table.given[task]
                 self._state.withdraw(table, task)
                 self._strip(batch.worker.batches, ABANDONED)
 
-    def cancel(self, now: float, batch: Batch, reason: str) -> None:
-        """Ask a coroutine to end; if it does not, its worker is killed."""
-        batch.cancelled = reason
-        self._state.effects.append(CancelTask(batch.worker.id, batch.run, batch.tasks[0]))
-        self._clocks.set(now + self._state.settings.kill_grace_seconds, batch)
+    def end(self, now: float, worker: Worker, run: RunId, table: Table | None) -> None:
+        """The run is over, and its table gone: what the worker has of it is ended, coroutines by asking them."""
+        batches = [batch for batch in worker.batches if batch.run == run]
+        if not batches or worker.is_killed:
+            return
+        if not any(batch.has_coroutines for batch in batches):
+            self.kill(worker, RUN_OVER)
+            return
+        given = {task: batch for batch in batches for task in batch.tasks if table is not None and table.given.get(task) is batch}
+        worker.open.update({(run, task): batch for task, batch in given.items()})
+        self.ask(now, batches, tuple(given), RUN_OVER)
+
+    def ask(self, now: float, batches: list[Batch], tasks: tuple[int, ...], reason: str) -> None:
+        """Ask coroutines of one run and worker to end; if they do not, that is killed. What it has not begun need not wait for that."""
+        worker = batches[0].worker
+        if not worker.is_asyncio:
+            self._crew.stall(worker)
+            self._state.effects.append(HandBack(worker.id))
+        wanted = frozenset(tasks)
+        new: list[int] = []    # who was asked before is at its end, and not to be disturbed
+        for batch in batches:
+            asked = [task for task in batch.tasks if task in wanted]
+            new += [task for task in asked if not _asked(batch, task)]
+            batch.cancelled = (batch.cancelled or {}) | dict.fromkeys(asked, reason)
+            self._clocks.set(now + self._state.settings.kill_grace_seconds, batch)
+        if new:
+            self._state.effects.append(CancelTask(worker.id, batches[0].run, tuple(new)))
 
     def kill(self, worker: Worker, reason: str) -> None:
         """End a worker; what it was asked to do and may still be done goes to others."""
@@ -255,7 +287,7 @@ class Endings:
                 del table.given[task]
                 if table.plans[task][ATTEMPT] != batch.attempts[place]:
                     self._requeue(table, task)
-                elif batch.cancelled:
+                elif _asked(batch, task):
                     self._give_up(table, task, batch, is_loaded=batch.due > 0.0)
                 elif place < begun and not table.plans[task][HANDLING].kind.max_retries:
                     what = f"{_name(table, task)}, which may not run again (max_retries=0), may have begun there"
@@ -305,7 +337,7 @@ class Endings:
     def _give_up(self, table: Table, task: int, batch: Batch, is_loaded: bool) -> None:
         """It has had all its time, or that for loading it; or is a coroutine that was abandoned."""
         entry = self._state.withdraw(table, task)
-        if batch.cancelled == ABANDONED:
+        if _asked(batch, task) == ABANDONED:
             return
         kind = entry[HANDLING].kind
         if is_loaded:
@@ -326,15 +358,21 @@ class Endings:
     def _end_orphans(self, worker: Worker, run: RunId, tasks: tuple[int, ...]) -> None:
         """Coroutines of a run that is over have ended: their claims are free."""
         for task in tasks:
-            batch = worker.open.get((run, task))
+            batch = worker.open.pop((run, task), None)
             if batch is not None and batch.left:
-                batch.left = 0
-                self._crew.take_back(batch)
+                batch.left -= 1
+                if not batch.left:
+                    self._crew.take_back(batch)
 
 
 def _is_stale(table: Table, task: int, batch: Batch) -> bool:
     """Whether it was planned once more since it was given: then that attempt is still to be made."""
     return table.plans[task][ATTEMPT] != batch.attempts[batch.tasks.index(task)]
+
+
+def _asked(batch: Batch, task: int) -> str:
+    """Why it was asked to end; empty: it was not."""
+    return batch.cancelled.get(task, "") if batch.cancelled else ""
 
 
 def _name(table: Table, task: int) -> str:

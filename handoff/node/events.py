@@ -129,14 +129,14 @@ class Kill:
 
 @record
 class Look:
-    """Say what this worker executes, coroutines aside, and since when: answered by Started, or not at all when it executes nothing."""
+    """Say what this worker executes, and since when: answered by Started, or not at all when it executes nothing."""
 
     worker: WorkerId
 
 
 @record
 class Execute:
-    """Give these tasks of one run to a worker: one after the other, or at once where a kind is ASYNC.
+    """Give these tasks of one run to a worker, to do one after the other; or side by side, which coroutines can do.
 
     All inputs are in the store, or made by an earlier task of the same batch. Columns of equal length.
     """
@@ -155,15 +155,16 @@ class Execute:
     tries: tuple[int, ...] = ()               # the attempts as user code is told of them; () where they are the same
     costs: tuple[Amounts, ...] = ()           # what each was granted, where that is not the same for all; () else
     urgent: tuple[int, ...] = ()              # indices of those whose results somebody waits for who is not of this batch
+    is_at_once: bool = False                  # they run side by side
 
 
 @record
 class CancelTask:
-    """Cancel this coroutine in its worker; answered by Broke(cause="cancelled") or, if it won't end, nothing."""
+    """Cancel those of these coroutines that run in this worker; each answers by Broke or, if it won't end, not at all."""
 
     worker: WorkerId
     run: RunId
-    task: int
+    tasks: tuple[int, ...]
 
 
 @record

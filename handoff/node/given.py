@@ -24,16 +24,13 @@ class GivenBatch:
 
     __slots__ = ("attempts", "left", "open", "run", "tasks")
 
-    def __init__(self, work: Execute, has_coroutines: bool) -> None:
+    def __init__(self, work: Execute) -> None:
         self.run, self.tasks, self.attempts = work.run, work.tasks, work.attempts
         self.left = len(work.tasks)
-        if not has_coroutines:
-            self.open = bytearray(b"\1") * self.left  # 0: finished, 1: not finished, 2: not finished, a coroutine
-        else:
-            self.open = bytearray(2 if is_async(kind) else 1 for kind in work.kinds)
+        self.open = bytearray(b"\2" if work.is_at_once else b"\1") * self.left  # 0: finished; 2: not finished, and all of them execute
 
     def take_back(self, first: int) -> tuple[int, ...]:
-        """The tasks from this index on that are open still, coroutines aside: they are no longer its worker's."""
+        """The tasks from this index on that are open still, but for those that execute: they are no longer its worker's."""
         states = self.open[first:]
         self.open[first:] = states.replace(b"\1", b"\0")
         return tuple(task for task, state in zip(self.tasks[first:], states, strict=True) if state == 1)
@@ -91,12 +88,12 @@ def is_async(kind: Kind) -> bool:
 class SaidKind:
     """What is said of a kind to workers, and what is looked at for that, worked out once."""
 
-    __slots__ = ("codes", "is_async", "is_tree", "kind", "said")
+    __slots__ = ("codes", "is_tree", "kind", "said")
 
     def __init__(self, kind: Kind) -> None:
         self.kind, self.codes = kind, kind.codes
-        self.is_async, self.is_tree = is_async(kind), kind.form == Form.TREE
-        self.said = [kind.codes, int(kind.form), self.is_async, kind.name, kind.timeout > 0]    # see phrases.BATCH
+        self.is_tree = kind.form == Form.TREE
+        self.said = [kind.codes, int(kind.form), is_async(kind), kind.name, kind.timeout > 0]    # see phrases.BATCH
 
 
 class SaidKinds:

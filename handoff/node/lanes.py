@@ -22,7 +22,9 @@ LANES_MAX = 1024  # more than this many costs, ever, or twice as many as are in 
 
 
 class Limit:
-    """How many tasks of one run execute here, and how many may. A worker counts as one, whatever it has, and so does each coroutine."""
+    """How many tasks of one run execute here, and how many may. A worker counts as one, whatever it has, but for that of
+    coroutines that run side by side: there each task does.
+    """
 
     __slots__ = ("most", "running")
 
@@ -44,8 +46,8 @@ class Lane:
     """
 
     __slots__ = (
-        "bypassed", "cost", "count", "current", "fresh", "granted", "held", "hungry", "is_batched", "is_joinable", "is_joint", "is_timed",
-        "limit", "mode", "strips",
+        "bypassed", "cost", "count", "current", "fresh", "granted", "has_coroutines", "held", "hungry", "is_batched", "is_joinable",
+        "is_joint", "is_timed", "limit", "mode", "strips",
     )
 
     def __init__(self, cost: Amounts, granted: Amounts, mode: Mode, limit: Limit | None = None) -> None:
@@ -56,6 +58,7 @@ class Lane:
         self.is_joinable = self.is_batched and bool(cost) and cost == granted and limit is None and demand(cost) is None
         self.is_joint = False                      # it is the claim of such a message, and nothing waits in it
         self.is_timed = False                      # some kind that was ever here has a timeout
+        self.has_coroutines = False                # some kind that was ever here is one
         self.granted = granted                     # what the function is told that it got: the cluster's part as well
         self.count = 0                             # tasks that are still ready
         self.bypassed = 0                          # how often the first was overtaken by a claim that kept from it what it needs

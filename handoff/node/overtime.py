@@ -14,7 +14,7 @@ from handoff.node.state import State
 
 
 class Overtime:
-    """Watches the workers that have timed tasks, coroutines aside."""
+    """Watches the workers that have timed tasks, but for that of coroutines side by side."""
 
     def __init__(self, state: State, crew: Crew) -> None:
         self._state, self._crew = state, crew

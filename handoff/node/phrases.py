@@ -13,7 +13,7 @@ MAP = 4          # [serials, sizes] + one descriptor each: map these large value
 UNMAP = 5        # [serials]
 BATCH = 6        # [batch, run, node's name, tasks "I", attempts "I", kinds, kind per task "I" or b"" when there is one kind,
                  #  literals or [] when all are empty, fan_in "I" or b"" when there are no inputs, references "I", given, names,
-                 #  cost, costs, gpus, devices, urgent "I"]
+                 #  cost, costs, gpus, devices, urgent "I", is_at_once]
                  #   kinds: [[digests, form, is_async, name, is_timed], ...]; of timed ones it is written down when their call begins
                  #   a reference below the number of tasks is the result of that earlier task of the batch; others index `given`
                  #   given: bytes of a small value, the serial of a mapped one, None for one that is not there
@@ -21,7 +21,8 @@ BATCH = 6        # [batch, run, node's name, tasks "I", attempts "I", kinds, kin
                  #   cost: [[resource, steps], ...] that was granted; costs: the same per task, or [] when all were granted `cost`
                  #   gpus: their indices; devices: "2,3", what CUDA calls these
                  #   urgent: indices of tasks whose results others wait for, while the batch goes on
-CANCEL = 7       # [batch, index]: cancel this coroutine
+                 #   is_at_once: they are coroutines that run side by side, and not one after the other
+CANCEL = 7       # [batch, indices]: cancel those of these coroutines that run
 
 # worker -> node
 READY = 16       # []
@@ -31,7 +32,7 @@ SCATTERED = 18   # [batch, indices "I", values, seconds "d", ended "d"]: the sam
 BROKE = 19       # [batch, index, cause, type, text, traceback, seconds, body]; a cause of messages.Failed, or
                  #  "cancelled", or "skipped": it takes the result of an earlier task of the batch, which failed
 OUTPUT = 20      # [runs, tasks "I", streams, texts]
-STARTED = 21     # [batch, index]: said of timed coroutines when their code and inputs are loaded, and the call begins
+STARTED = 21     # [batch, index]: said of timed coroutines that run side by side when their code and inputs are loaded, and the call begins
 HANDED_BACK = 22  # [batch, index]: this task of it and those behind it were not begun, and will not be
 LOADED = 23      # []: all that it needs is loaded; one that ends before that ended as it started, whatever it was given
 

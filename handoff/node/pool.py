@@ -117,16 +117,16 @@ class WorkerPool:
             worker.process.kill(reason)
 
     def cancel(self, effect: CancelTask) -> None:
-        """Cancel a coroutine."""
+        """Cancel coroutines."""
         worker = self._workers.get(effect.worker)
         if worker is None:
             return
-        for number, batch in reversed(worker.batches.items()):
-            if batch.run == effect.run and effect.task in batch.tasks:
-                index = batch.tasks.index(effect.task)
-                if batch.open[index]:
-                    worker.process.pipe.send(frame([CANCEL, number, index]))
-                return
+        wanted = set(effect.tasks)
+        for number, batch in worker.batches.items():
+            if batch.run == effect.run:
+                indices = [index for index, task in enumerate(batch.tasks) if batch.open[index] and task in wanted]
+                if indices:
+                    worker.process.pipe.send(frame([CANCEL, number, indices]))
 
     def look(self, name: WorkerId) -> None:
         """Say what it executes, and since when."""
@@ -155,12 +155,11 @@ class WorkerPool:
         worker.last_batch += 1
         number, pipe = worker.last_batch, worker.process.pipe
         kinds, kind_of = self._kinds.of(work.kinds)
-        said, has_coroutines, has_trees = [], False, False
+        said, has_trees = [], False
         for kind in kinds:
             said.append(kind.said)
-            has_coroutines |= kind.is_async
             has_trees |= kind.is_tree
-        worker.batches[number] = GivenBatch(work, has_coroutines)
+        worker.batches[number] = GivenBatch(work)
         frames = worker.code_frames(kinds, self._codes)
         fan_in, references, values = self._inputs(work) if any(work.inputs) else (b"", b"", [])
         given: list[bytes | int | None] = []
@@ -177,7 +176,7 @@ class WorkerPool:
             BATCH, number, work.run, self._here, array("I", work.tasks).tobytes(), array("I", work.tries or work.attempts).tobytes(),
             said, kind_of, work.literals if any(work.literals) else [], fan_in, references, given, self._names(work) if has_trees else {},
             work.cost, work.costs, work.gpus, ",".join(self._devices[index] or str(index) for index in work.gpus) if work.gpus else "",
-            array("I", work.urgent).tobytes() if work.urgent else b"",
+            array("I", work.urgent).tobytes() if work.urgent else b"", work.is_at_once,
         ]))
         pipe.send(b"".join(frames) if len(frames) > 1 else frames[0])
 
@@ -191,7 +190,7 @@ class WorkerPool:
         for index, inputs in enumerate(work.inputs):
             for task in inputs:
                 own = position.get(task, index)
-                if own < index and not is_async(work.kinds[own]):
+                if own < index and not work.is_at_once:
                     references.append(own)
                     continue
                 at = known.get(task)

@@ -195,7 +195,8 @@ class Starter:
         batch.tasks, batch.attempts, batch.left = tuple(tasks), attempts, len(tasks)
         self._crew.give(now, batch)
         for each in draft.lanes:
-            if each.is_timed:
+            if each.is_timed or each.has_coroutines:
+                batch.has_coroutines = any(kind.flags & Flag.ASYNC for kind in kinds)
                 self._time(now, batch, kinds)
                 break
         if worker.is_asyncio:
@@ -212,11 +213,13 @@ class Starter:
         return claim
 
     def _time(self, now: float, batch: Batch, kinds: tuple[Kind, ...]) -> None:
-        """Its tasks may have timeouts. A coroutine says when its own time runs, or that it could not be loaded in time."""
+        """Its tasks may have timeouts. One of the coroutines side by side says when its own time runs, or that it could not be loaded
+        in time.
+        """
         timeouts = {kind.timeout for kind in kinds if kind.timeout > 0}
         if not timeouts:
             return
-        if kinds[0].flags & Flag.ASYNC:
+        if batch.worker.is_asyncio:
             self._clocks.set(now + self._settings.load_seconds + kinds[0].timeout, batch)
         else:
             batch.patience = min(timeouts)
@@ -307,7 +310,7 @@ class Starter:
         for run, (tasks, entries) in self._coroutines.items():
             attempts, kinds, literals, inputs, sources, targets, *_, tries = zip(*entries, strict=True)
             self._state.effects.append(Execute(
-                worker.id, run, tuple(tasks), attempts, kinds, literals, inputs, sources, targets, tries=tries))
+                worker.id, run, tuple(tasks), attempts, kinds, literals, inputs, sources, targets, tries=tries, is_at_once=True))
         self._coroutines = {}
 
     def _with_sources(self, entry: Entry, table: Table) -> Entry:

@@ -6,7 +6,7 @@ from handoff.ids import NOBODY, PeerId, RunId
 from handoff.node.claims import Claims
 from handoff.node.lanes import Lanes, Limit
 from handoff.node.tables import HANDLING, URGENCY, Entry, Handling, Pace, Table, mode_of
-from handoff.program import Kind
+from handoff.program import Flag, Kind
 from handoff.resources import Amounts
 from handoff.settings import NodeSettings
 
@@ -102,6 +102,7 @@ class State:
                 del self._paces[next(iter(self._paces))]
             pace = self._paces[digest] = Pace()
         lane.is_timed |= kind.timeout > 0
+        lane.has_coroutines |= kind.flags & Flag.ASYNC != 0
         return Handling(kind, lane, pace, self.claims.beyond(lane.cost))
 
     def make_ready(self, table: Table, task: int, entry: Entry) -> None:

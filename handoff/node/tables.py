@@ -7,8 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from handoff.ids import PeerId, RunId
-from handoff.node.gpus import demand
-from handoff.program import Flag, Form, Kind
+from handoff.program import Flag, Form, Kind, is_side_by_side
 from handoff.resources import Amounts
 
 if TYPE_CHECKING:
@@ -22,8 +21,8 @@ class Mode(IntEnum):
     BATCHED = 0  # one after the other, several in one message
     TWICE = 1    # the same, among themselves: one may have to be ended for another attempt's sake, and no harm is done to those beside it
     ONCE = 2     # the same, among themselves, and to a worker that has nothing of other runs: what may have begun never begins again
-    ALONE = 3    # a message, and a worker, of its own: it has killed before, or is a coroutine with GPUs
-    ASYNC = 4    # many at once, on the asyncio worker
+    ALONE = 3    # a message, and a worker, of its own: it has killed before
+    ASYNC = 4    # coroutines side by side, on the asyncio worker
     OBJECT = 5   # not at all: its value is uploaded
 
     @property
@@ -36,8 +35,8 @@ def mode_of(kind: Kind, cost: Amounts) -> Mode:
     """How tasks of this kind are handed to workers when they claim this."""
     if kind.flags & Flag.OBJECT:
         return Mode.OBJECT
-    if kind.flags & Flag.ASYNC:  # which GPUs CUDA shows is one thing for a whole process: coroutines that share one can't differ in it
-        return Mode.ALONE if demand(cost) is not None else Mode.ASYNC
+    if is_side_by_side(kind.flags, cost):
+        return Mode.ASYNC
     if kind.flags & Flag.ALONE:
         return Mode.ALONE
     if kind.max_retries == 0:

@@ -86,7 +86,9 @@ class House:
         self.codes.update((digest(each), each) for each in packed)
         return Kind(tuple(digest(each) for each in packed), getattr(code, "__qualname__", "code"), form, flags)
 
-    def execute(self, *calls: tuple[Kind, Any, tuple[int, ...]], first: int = 0, worker: int = 1, attempt: int = 1) -> None:
+    def execute(
+        self, *calls: tuple[Kind, Any, tuple[int, ...]], first: int = 0, worker: int = 1, attempt: int = 1, is_at_once: bool = False,
+    ) -> None:
         """Give these (kind, literal, inputs) as tasks first, first + 1, ..."""
         count = len(calls)
         self.pool.execute(Execute(
@@ -94,6 +96,7 @@ class House:
             tuple(literal if isinstance(literal, bytes) else cloudpickle.dumps(literal) for _, literal, _ in calls),
             tuple(inputs for _, _, inputs in calls), tuple(tuple(PeerId(each + 100) for each in inputs) for _, _, inputs in calls),
             (PeerId(5),) * count if any(kind.form == Form.TREE for kind, _, _ in calls) else (NOBODY,) * count,
+            is_at_once=is_at_once,
         ))
 
     def call(self, code: Any, *args: Any, inputs: tuple[int, ...] = (), task: int = 0, **kwargs: Any) -> None:
@@ -263,7 +266,7 @@ async def test_many_coroutines_run_at_once(house: House) -> None:
         return n
 
     kind = house.kind(meet, flags=Flag.ASYNC)
-    house.execute(*[(kind, ((n,), {}), ()) for n in range(100)])
+    house.execute(*[(kind, ((n,), {}), ()) for n in range(100)], is_at_once=True)
     assert [await house.result(task) for task in range(100)] == list(range(100))
 
 
@@ -276,8 +279,8 @@ async def test_a_coroutine_is_cancelled_alone(house: House) -> None:
         print("here")
         return 3
 
-    house.execute((house.kind(forever, flags=Flag.ASYNC), b"", ()), (house.kind(soon, flags=Flag.ASYNC), b"", ()))
-    house.pool.cancel(CancelTask(WorkerId(1), RUN, 0))
+    house.execute((house.kind(forever, flags=Flag.ASYNC), b"", ()), (house.kind(soon, flags=Flag.ASYNC), b"", ()), is_at_once=True)
+    house.pool.cancel(CancelTask(WorkerId(1), RUN, (0,)))
     event = await house.broken()
     assert (event.task, event.cause) == (0, "cancelled")
     assert await house.result(1) == 3
@@ -332,7 +335,7 @@ async def test_coroutines_are_blamed_when_their_worker_dies(house: House) -> Non
         os._exit(4)
 
     wait_kind, die_kind = house.kind(wait, flags=Flag.ASYNC), house.kind(die, flags=Flag.ASYNC)
-    house.execute((wait_kind, b"", ()), (die_kind, b"", ()))
+    house.execute((wait_kind, b"", ()), (die_kind, b"", ()), is_at_once=True)
     assert await house.event(WorkerGone) == WorkerGone(WorkerId(1), "exited with status 4", ((RUN, 0), (RUN, 1)))
 
 

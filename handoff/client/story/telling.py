@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from handoff.client.failures import forgotten
 from handoff.client.story.records import Done, Stay, Story, Vain
 from handoff.errors import ExecutionError
-from handoff.program import Flag, Kind
+from handoff.program import Kind, is_side_by_side
 from handoff.resources import SCALE, Amounts, split
 from handoff.scheduler.ready import needs_of
 
@@ -37,7 +37,7 @@ def story_of(state: RunState, answer: Any) -> Story:
             slots=slots[task], memory=dict(cost).get("memory", 0) / SCALE, shared=split(cost)[1],
             takes=_at(needs_of(kind), took.get(task, 0)),
             is_bound=bool(kind.node or kind.where or not everywhere.issuperset(dict(cost))),
-            is_hidden=task in graph.hidden, is_shared=bool(kind.flags & Flag.ASYNC),
+            is_hidden=task in graph.hidden, is_shared=is_side_by_side(kind.flags, cost),
         ))
     vain = [Vain(node, started, seconds, slots[task], task) for task, node, started, seconds in answer["vain"]]
     until = answer["until"]

@@ -6,7 +6,7 @@ from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from handoff.ids import RunId, WorkerId
-from handoff.program import Flag, Kind
+from handoff.program import Kind
 
 if TYPE_CHECKING:
     from sim.node import Node
@@ -28,12 +28,12 @@ class Hands:
         self.is_dying = False    # its node has asked for its end, and counts on nothing that it still does
 
     def claim(self) -> dict[str, int]:
-        """One claim for tasks that run one after the other; one more for each coroutine."""
+        """One claim for tasks that run one after the other; one more for each coroutine beside others."""
         total: dict[str, int] = {}
         batch: dict[str, int] = {}
-        for _, kind in self.works.values():
+        for work, kind in self.works.values():
             for name, steps in kind.cost:
-                if kind.flags & Flag.ASYNC:
+                if work.is_at_once:
                     total[name] = total.get(name, 0) + steps
                 else:
                     batch[name] = max(batch.get(name, 0), steps)
@@ -42,9 +42,11 @@ class Hands:
         return total
 
     def at_once(self, run: RunId) -> int:
-        """How many of a run execute in it: all coroutines, and one of the others. Each ends before the next begins; word comes later."""
-        flags = [self.works[key][1].flags & Flag.ASYNC for key in self.executing if key[0] == run and key in self.works]
-        coroutines = sum(map(bool, flags))
+        """How many of a run execute in it: all that run beside others, and one of the rest: each ends before the next begins, and word
+        comes later.
+        """
+        flags = [self.works[key][0].is_at_once for key in self.executing if key[0] == run and key in self.works]
+        coroutines = sum(flags)
         return coroutines + (coroutines < len(flags))
 
 

@@ -33,6 +33,7 @@ class Work:
     mates: dict[int, None]      # all tasks of the same message
     given: dict[int, bytes]     # inputs that came with the message
     literal: bytes
+    is_at_once: bool            # it runs beside others
     sources: tuple[PeerId, ...] = ()   # where its inputs are said to have been made; () where nobody asks
     began: float = 0.0
     stuck: bool = False
@@ -86,13 +87,13 @@ class Workers:
         """Cancel a coroutine, which may or may not end."""
         found = self.alive.get(effect.worker)
         if found is not None:
-            self.node.clock.after(0.0002, self.node.run, found.cancel, effect.run, effect.task)
+            self.node.clock.after(0.0002, self.node.run, found.cancel, effect.run, effect.tasks)
 
     def look(self, worker: WorkerId) -> None:
         """What it executes, and since when."""
         found = self.alive.get(worker)
         for work in found.executing() if found is not None else ():
-            if not work.kind.flags & Flag.ASYNC:
+            if not work.is_at_once:
                 self.node.post(Started(worker, work.run, work.task, work.began))
 
     def hand_back(self, worker: WorkerId) -> None:
@@ -168,9 +169,9 @@ class Worker:
             raise Bug(f"{self.node.host} gave work to worker {self.worker} before it was ready")
         for task, attempt, kind, literal, inputs, sources, target in zip(effect.tasks, *columns, strict=True):
             given = {source: store[effect.run, source] for source in inputs if (effect.run, source) in store}
-            work = Work(effect.run, task, attempt, kind, inputs, target, batch, mates, given, literal, sources)
+            work = Work(effect.run, task, attempt, kind, inputs, target, batch, mates, given, literal, effect.is_at_once, sources)
             self.node.oracles.given(self.node, self.worker, work)
-            if kind.flags & Flag.ASYNC:
+            if effect.is_at_once:
                 self._begin(work)
             else:
                 self._queue.append(work)
@@ -183,7 +184,7 @@ class Worker:
         return left
 
     def _go_on(self) -> None:
-        while self._queue and not any(not work.kind.flags & Flag.ASYNC for work in self._now.values()):
+        while self._queue and not any(not work.is_at_once for work in self._now.values()):
             self._begin(self._queue.popleft())
         if self._done and not self._queue and not self._now:
             self._flush()    # the last of the message was skipped
@@ -197,7 +198,7 @@ class Worker:
             return
         work.began = node.clock.now
         self._now[key] = work
-        if work.kind.timeout > 0 and work.kind.flags & Flag.ASYNC:
+        if work.kind.timeout > 0 and work.is_at_once:
             node.post(Started(self.worker, work.run, work.task, node.clock.now))
         if self.is_dying:
             node.oracles.stopped(work)
@@ -225,7 +226,7 @@ class Worker:
             value = node.oracles.value(node, work)
             work.batch[work.task] = value
             self._done.append((work, len(value), now - work.began, now))
-            if not self._queue or now - self._said > FLUSH_SECONDS or work.kind.flags & Flag.ASYNC:
+            if not self._queue or now - self._said > FLUSH_SECONDS or work.is_at_once:
                 self._flush()
         else:
             self._flush()
@@ -267,10 +268,15 @@ class Worker:
         self.node.oracles.over(self.node, self.worker, work, cause)
         self.node.post(Broke(self.worker, work.run, work.task, work.attempt, cause, name, f"{cause} of the simulation", "", seconds, b"x"))
 
-    def cancel(self, run: RunId, task: int) -> None:
-        """Cancel a coroutine; half of the stuck ones do not listen."""
-        work = self._now.get((run, task))
-        if work is None or self.node.workers.alive.get(self.worker) is not self or (work.stuck and self.lots.random() < 0.5):
-            return
-        del self._now[(run, task)]
-        self._broke(work, "cancelled", "CancelledError", self.node.clock.now - work.began)
+    def cancel(self, run: RunId, tasks: tuple[int, ...]) -> None:
+        """Cancel coroutines; half of the stuck ones do not listen, and functions never."""
+        for task in tasks:
+            work = self._now.get((run, task))
+            if work is None or self.node.workers.alive.get(self.worker) is not self or not work.kind.flags & Flag.ASYNC:
+                continue
+            if work.stuck and self.lots.random() < 0.5:
+                continue
+            del self._now[(run, task)]
+            self._flush()
+            self._broke(work, "cancelled", "CancelledError", self.node.clock.now - work.began)
+        self._go_on()

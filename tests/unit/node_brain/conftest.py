@@ -14,7 +14,7 @@ from handoff.machine import Joined, Received, Send, Tick
 from handoff.messages import PROTOCOL, Alive, Hello, Plan, Recall, Release, Report
 from handoff.node.brain import NodeBrain
 from handoff.node.events import Arrived, Broke, CancelTask, Execute, Finished, Kill, Look, Spawn, Started, Welcomed, WorkerGone, WorkerReady
-from handoff.program import Flag, Kind
+from handoff.program import Kind
 from handoff.resources import amounts
 from handoff.settings import NodeSettings
 
@@ -78,8 +78,8 @@ class Hand:
                     self.executed.append((effect.run, task))
         self.brain.check()
         last = self.last
-        timed = [(effect, task) for effect in last if isinstance(effect, Execute) and self.loads
-                 for task, kind in zip(effect.tasks, effect.kinds, strict=True) if kind.timeout and kind.flags & Flag.ASYNC]
+        timed = [(effect, task) for effect in last if isinstance(effect, Execute) and effect.is_at_once and self.loads
+                 for task, kind in zip(effect.tasks, effect.kinds, strict=True) if kind.timeout]
         for effect, task in timed:  # a coroutine that is to be timed is loaded at once
             self.happen(Started(effect.worker, effect.run, task, self.now))
         first: dict[WorkerId, tuple[int, int]] = {}
@@ -228,7 +228,7 @@ class Hand:
         return {name: steps / 10_000 for name, steps in self.said(Alive)[-1].free}
 
     killed = property(lambda self: [(effect.worker, effect.reason) for effect in self.last_of(Kill)])
-    cancelled = property(lambda self: [effect.task for effect in self.last_of(CancelTask)])
+    cancelled = property(lambda self: [task for effect in self.last_of(CancelTask) for task in effect.tasks])
     nobody = NOBODY
 
 

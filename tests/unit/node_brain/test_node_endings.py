@@ -172,10 +172,10 @@ def test_news_of_a_killed_task_changes_nothing(hand: Any) -> None:
 
 
 def test_a_coroutine_over_its_time_is_asked_to_end_first(hand: Any) -> None:
-    """A coroutine is cancelled, and its answer is a timeout; the others on its worker go on."""
+    """One of several side by side is cancelled, and its answer is a timeout; the others on its worker go on."""
     node = hand({"cpu": 2})
-    node.plan({0: []}, node.kind("limited", timeout=1.0, flags=int(Flag.ASYNC)))
-    node.plan({1: []}, node.kind("patient", flags=int(Flag.ASYNC)))
+    node.plan({0: []}, node.kind("limited", {"cpu": 0.5}, timeout=1.0, flags=int(Flag.ASYNC)))
+    node.plan({1: []}, node.kind("patient", {"cpu": 0.5}, flags=int(Flag.ASYNC)))
     node.warm_up()
     node.wait(1.0)
     assert node.cancelled == [0] and node.killed == []
@@ -189,8 +189,8 @@ def test_a_coroutine_over_its_time_is_asked_to_end_first(hand: Any) -> None:
 def test_a_coroutine_that_will_not_end_is_killed_with_its_worker(hand: Any) -> None:
     """After the grace its worker is killed; other coroutines there run again and are not blamed."""
     node = hand({"cpu": 2}, kill_grace_seconds=0.5)
-    node.plan({0: []}, node.kind("stubborn", timeout=1.0, flags=int(Flag.ASYNC)))
-    node.plan({1: []}, node.kind("patient", flags=int(Flag.ASYNC)))
+    node.plan({0: []}, node.kind("stubborn", {"cpu": 0.5}, timeout=1.0, flags=int(Flag.ASYNC)))
+    node.plan({1: []}, node.kind("patient", {"cpu": 0.5}, flags=int(Flag.ASYNC)))
     node.warm_up()
     worker = node.worker_of(0)
     node.wait(1.6)
@@ -200,13 +200,13 @@ def test_a_coroutine_that_will_not_end_is_killed_with_its_worker(hand: Any) -> N
     assert node.said(Failed) == []
     node.warm_up()
 
-    assert node.free() == {"cpu": 1} and list(node.holds) == [(1, 1)]
+    assert node.free() == {"cpu": 1.5} and list(node.holds) == [(1, 1)]
 
 
 def test_coroutines_that_were_running_are_blamed_for_a_crash(hand: Any) -> None:
-    """All coroutines of a dead worker were executing, so all of them fail."""
+    """All coroutines side by side in a dead worker were executing, so all of them fail."""
     node = hand({"cpu": 2})
-    node.plan({0: [], 1: []}, node.kind("co", flags=int(Flag.ASYNC)))
+    node.plan({0: [], 1: []}, node.kind("co", {"cpu": 0.5}, flags=int(Flag.ASYNC)))
     node.warm_up()
     node.die(node.worker_of(0), 0, 1)
 

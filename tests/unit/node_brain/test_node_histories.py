@@ -59,9 +59,17 @@ KINDS = (
     Kind((b"k",), "k", cost=(("gpu", 2 * SCALE),), alternatives=((("cpu", SCALE),), (("gpu_memory", 10 * SCALE),))),
     Kind((b"l",), "l", cost=(("cluster:license", SCALE), ("gpu", SCALE // 4)), flags=int(Flag.ASYNC)),
     Kind((b"m",), "m", cost=(("cluster:license", SCALE),)),
+    Kind((b"o",), "o", cost=(("cpu", SCALE),), flags=int(Flag.ASYNC), timeout=2.0),
+    Kind((b"p",), "p", cost=(("cpu", SCALE),), flags=int(Flag.ASYNC), max_retries=0),
     *[Kind((b"n",), "n", cost=(("cpu", SCALE), ("memory", each * SCALE))) for each in (10, 20, 30, 60)],
 )
 TASKS = 12  # a run's tasks; odd inputs may be remote
+
+
+def _is_stubborn(each: tuple[int, int, int, Kind, tuple[int, ...], Execute]) -> bool:
+    """Whether it does not end when it is asked: functions, and some coroutines."""
+    run, task, _, kind, *_ = each
+    return not kind.flags & Flag.ASYNC or (run + task) % 5 == 0
 
 
 class World:
@@ -108,14 +116,15 @@ class World:
                 self.give(effect)
                 self.later += [
                     Started(effect.worker, effect.run, task, self.now)
-                    for task, kind in zip(effect.tasks, effect.kinds, strict=True) if kind.timeout and kind.flags & Flag.ASYNC
+                    for task, kind in zip(effect.tasks, effect.kinds, strict=True) if kind.timeout and effect.is_at_once
                 ]
             case Look(worker):
                 for run, task, *_ in self.queues[worker][:1]:   # some have run for long, some are still being loaded
                     self.later.append(Started(worker, RunId(run), task, (self.now - 100.0, self.now, None)[task % 3]))
-            case CancelTask(worker, run, task):
-                self.queues[worker] = [each for each in self.queues[worker] if each[:2] != (run, task)]
-                self.later.append(Broke(worker, run, task, self.attempts.get((run, task), 1), "cancelled", "", "", "", 0.0))
+            case CancelTask(worker, run, tasks):
+                for each in [each for each in self.queues[worker] if each[0] == run and each[1] in tasks and not _is_stubborn(each)]:
+                    self.queues[worker].remove(each)
+                    self.later.append(Broke(worker, run, each[1], each[2], "cancelled", "", "", "", 0.0))
             case HandBack(worker):
                 begun, left = self.queues[worker][:1], self.queues[worker][1:]
                 self.queues[worker] = begun
@@ -149,7 +158,7 @@ class World:
     def give(self, effect: Execute) -> None:
         assert effect.worker in self.queues and effect.worker not in self.dying
         made: list[int] = []
-        is_asyncio = any(kind.flags & Flag.ASYNC and not effect.gpus for kind in effect.kinds)
+        is_asyncio = effect.is_at_once
         assert is_asyncio or self.bound.setdefault(effect.worker, effect.gpus) == effect.gpus, "CUDA looks only once"
         costs = effect.costs or (effect.cost,) * len(effect.tasks)
         for task, attempt, kind, inputs, cost in zip(effect.tasks, effect.attempts, effect.kinds, effect.inputs, costs, strict=True):
@@ -168,7 +177,7 @@ class World:
         free = [SCALE] * len(GPUS)
         memory = [30 * SCALE] * len(GPUS)
         for queue in self.queues.values():
-            running = [each for each in queue if each[3].flags & Flag.ASYNC and not each[5].gpus] or queue[:1]
+            running = [each for each in queue if each[5].is_at_once] or queue[:1]
             for each in running:
                 cost = dict(each[5].cost or each[3].cost)
                 for name, amount in cost.items():
@@ -232,7 +241,7 @@ class World:
                     queue.remove(each)
             self.happen(Broke(worker, RunId(run), task, attempt, "exception", "E", "e", "", 0.1))
         elif fate < 0.95:
-            running = [each[:2] for each in queue if each[3].flags & Flag.ASYNC and not each[5].gpus]
+            running = [each[:2] for each in queue if each[5].is_at_once]
             running = running or ([queue[0][:2]] if dice.random() < 0.8 else [])
             self.bury(worker, "died", tuple((RunId(run), task) for run, task in running))
 
@@ -316,7 +325,15 @@ class World:
             self.forget(run)
             self.happen(Received(COORDINATOR, EndRun(RunId(run))))
             self.turn()
-            assert not any(each[0] == run for queue in self.queues.values() for each in queue)
+            over = self.now + self.brain._state.settings.kill_grace_seconds
+            while self.now < over and self.has(run):   # coroutines that do not end when they are asked
+                self.tick()
+                self.turn()
+            assert not self.has(run)
+
+    def has(self, run: int) -> bool:
+        """Whether any worker has something of this run still."""
+        return any(each[0] == run for queue in self.queues.values() for each in queue)
 
     def forget(self, run: int) -> None:
         self.open = {key: attempt for key, attempt in self.open.items() if key[0] != run}

@@ -40,7 +40,7 @@ def test_a_larger_share_starts_more(hand: Any) -> None:
 def test_each_coroutine_counts(hand: Any) -> None:
     """They run beside each other in one worker."""
     node = hand({"cpu": 8})
-    node.plan(node.independent(range(5)), node.kind("coroutine", flags=Flag.OUTPUT | Flag.ASYNC), at_most=2)
+    node.plan(node.independent(range(5)), node.kind("coroutine", {"cpu": 0.5}, flags=Flag.OUTPUT | Flag.ASYNC), at_most=2)
     node.warm_up()
 
     assert [task for _, task in node.executed] == [0, 1]

@@ -63,7 +63,7 @@ def test_what_may_have_begun_beside_one_that_ran_too_long_does_not_begin_again(h
 def test_a_coroutine_that_is_ended_for_the_sake_of_another_does_not_begin_again(hand: Any, stubborn: str) -> None:
     """All of them run in one process, which goes when one of them does not end. What may run again is given anew."""
     node = hand({"cpu": 3}, kill_grace_seconds=0.5)
-    coroutine = {"flags": int(Flag.ASYNC)}
+    coroutine = {"flags": int(Flag.ASYNC), "cost": {"cpu": 0.5}}
     node.plan({0: []}, node.kind("stubborn", timeout=1.0, **coroutine))
     for task, retries in ((1, {}), (2, ONCE)):
         node.plan({task: []}, node.kind("patient", **coroutine, **retries), run=RunId(2))

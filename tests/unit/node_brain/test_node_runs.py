@@ -62,15 +62,15 @@ def test_what_shared_a_worker_with_an_ended_run_runs_again(hand: Any) -> None:
 def test_coroutines_of_an_ended_run_are_cancelled(hand: Any) -> None:
     """Coroutines are asked to end, others on their worker go on, and the claim is free when they have ended."""
     node = hand({"cpu": 2})
-    node.plan({0: []}, node.kind("co", flags=int(Flag.ASYNC)))
-    node.plan({7: []}, node.kind("co", flags=int(Flag.ASYNC)), run=RunId(2))
+    node.plan({0: []}, node.kind("co", {"cpu": 0.5}, flags=int(Flag.ASYNC)))
+    node.plan({7: []}, node.kind("co", {"cpu": 0.5}, flags=int(Flag.ASYNC)), run=RunId(2))
     node.warm_up()
     worker = node.worker_of(0)
     node.say(COORDINATOR, EndRun(node.RUN))
-    assert node.last_of(CancelTask) == [CancelTask(worker, node.RUN, 0)] and node.killed == []
+    assert node.last_of(CancelTask) == [CancelTask(worker, node.RUN, (0,))] and node.killed == []
     node.broke(0, "cancelled")
     assert node.said(Failed) == []
-    assert node.free() == {"cpu": 1}
+    assert node.free() == {"cpu": 1.5}
     node.finish(7, run=RunId(2))
 
     assert node.reported() == [7]
@@ -79,8 +79,8 @@ def test_coroutines_of_an_ended_run_are_cancelled(hand: Any) -> None:
 def test_a_coroutine_that_outlives_its_run_is_killed(hand: Any) -> None:
     """After the grace, its worker is killed; the other run's coroutine runs again."""
     node = hand({"cpu": 2}, kill_grace_seconds=0.5)
-    node.plan({0: []}, node.kind("co", flags=int(Flag.ASYNC)))
-    node.plan({7: []}, node.kind("co", flags=int(Flag.ASYNC)), run=RunId(2))
+    node.plan({0: []}, node.kind("co", {"cpu": 0.5}, flags=int(Flag.ASYNC)))
+    node.plan({7: []}, node.kind("co", {"cpu": 0.5}, flags=int(Flag.ASYNC)), run=RunId(2))
     node.warm_up()
     worker = node.worker_of(0)
     node.say(COORDINATOR, EndRun(node.RUN))
@@ -90,7 +90,7 @@ def test_a_coroutine_that_outlives_its_run_is_killed(hand: Any) -> None:
     node.die(worker, reason="killed")
 
     assert node.executed.count((2, 7)) == 2
-    assert node.free() == {"cpu": 1}
+    assert node.free() == {"cpu": 1.5}
 
 
 def test_wants_for_an_ended_run_are_absent(hand: Any) -> None:

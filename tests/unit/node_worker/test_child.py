@@ -63,7 +63,7 @@ class Bench:
         self.sock.sendall(frame(list(said)))
 
     def batch(self, number: int, code: Any, *tasks: tuple[Any, tuple[int, ...]], form: int = VARIADIC, is_async: bool = False,
-              given: tuple[Any, ...] = (), is_timed: bool = False, urgent: tuple[int, ...] = ()) -> None:
+              given: tuple[Any, ...] = (), is_timed: bool = False, urgent: tuple[int, ...] = (), is_at_once: bool | None = None) -> None:
         """One kind; each task is (literal, references)."""
         digest = b"%d" % number
         self.say(CODE, digest, pack_code(code))
@@ -74,6 +74,7 @@ class Bench:
             array("I", [len(references) for _, references in tasks]).tobytes(),
             array("I", [each for _, references in tasks for each in references]).tobytes(), given, {},
             [["cpu", 5000], ["gpu", 10000]], [], [1, 3], "1,GPU-3", array("I", urgent).tobytes(),
+            is_async if is_at_once is None else is_at_once,
         )
 
     def hear(self) -> tuple[list[Any], list[int]]:
@@ -254,7 +255,7 @@ def test_forgotten_code_is_not_called(bench: Bench) -> None:
     assert bench.values(1) == [1]
     bench.say(FORGET_CODE, [b"1", b"unknown"])
     one = array("I", [1]).tobytes()
-    bench.say(BATCH, 2, 7, "here", one, one, [[[b"1"], 0, False, "name", False]], b"", [], b"", b"", [], {}, [], [], [], "", b"")
+    bench.say(BATCH, 2, 7, "here", one, one, [[[b"1"], 0, False, "name", False]], b"", [], b"", b"", [], {}, [], [], [], "", b"", False)
     said, _ = bench.hear()
     assert (said[3], said[5]) == ("unloadable", "the code of name is not on node here")
 
@@ -281,8 +282,7 @@ def test_coroutines_answer_in_any_order(bench: Bench) -> None:
     bench.batch(1, wait, (((1000.0,), {}), ()), (((0.0,), {}), ()), is_async=True)
     said, _ = bench.hear()
     assert (said[:3], unpack(said[3][0])) == ([SCATTERED, 1, array("I", [1]).tobytes()], 0.0)
-    bench.say(CANCEL, 1, 0)
-    bench.say(CANCEL, 1, 1)
+    bench.say(CANCEL, 1, [0, 1])
     assert bench.hear()[0][:4] == [BROKE, 1, 0, "cancelled"]
     bench.batch(2, wait, (Call(0, (Call(0, (Slot(0),)),)), (1,)), form=TREE, is_async=True, given=(pack(0.0).join(),))
     assert unpack(bench.hear()[0][3][0]) == 0.0

@@ -1,0 +1,163 @@
+"""Coroutines that cost a whole cpu, in real workers: one after the other, on a loop that stays."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
+from pathlib import Path
+
+import pytest
+from witness import Diary, await_file, await_free, cluster_with, mark, nap
+
+import handoff
+from handoff import DAG, errors
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[handoff.LocalCluster]:
+    """One worker on one node, and two on another."""
+    with cluster_with([{"name": "one", "cpus": 1}, {"name": "two", "cpus": 2}]) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(cluster: handoff.LocalCluster) -> Iterator[handoff.Client]:
+    """A client of it."""
+    with cluster.client() as made:
+        yield made
+
+
+@pytest.fixture
+def diary(tmp_path: Path) -> Diary:
+    """What ran."""
+    return Diary(tmp_path / "diary")
+
+
+async def place() -> tuple[int, int, bool]:
+    """Process, loop, and whether it is the main thread, which some libraries ask for."""
+    return os.getpid(), id(asyncio.get_running_loop()), threading.current_thread() is threading.main_thread()
+
+
+def test_each_has_a_core_of_its_own(client: handoff.Client, tmp_path: Path) -> None:
+    """It was granted one: two that compute, or that block their loop, do so beside each other."""
+
+    async def meet(folder: str, mine: str, other: str) -> int:
+        (Path(folder) / mine).touch()
+        await_file(Path(folder) / other)
+        return os.getpid()
+
+    dag = DAG()
+    for mine, other in ("ab", "ba"):
+        dag.call(meet, str(tmp_path), mine, other, id=mine, node="two")
+    assert len(set(client.execute(dag).results.values())) == 2
+
+
+def test_the_loop_stays(client: handoff.Client) -> None:
+    """So that a session or a client that one keeps is of use to the next; a lambda that calls one has the same loop."""
+    first = client.submit(place, node="one").result(30)
+    again = client.submit(lambda: place(), node="one").result(30)
+    assert first == again and first[2]
+    assert client.submit(lambda: asyncio.run(asyncio.sleep(0, "a loop of its own")), node="one").result(30) == "a loop of its own"
+    assert client.submit(place, node="one").result(30) == first
+
+
+def test_one_that_takes_too_long_leaves_its_worker_as_it_was(client: handoff.Client, diary: Diary) -> None:
+    """It is asked to end, and what it kept for later is there for those behind it."""
+    before = client.submit(place, node="one").result(30)
+    with pytest.raises(errors.FunctionFailed, match="took longer than it may"):
+        client.submit(nap, diary.path, "a", 60, node="one", timeout=0.2, max_retries=0).result(30)
+    assert diary.lines() == ["a began", "a cancelled"]
+    assert client.submit(place, node="one").result(30) == before
+
+
+def test_one_may_close_what_it_opened_when_its_run_is_cancelled(client: handoff.Client, diary: Diary) -> None:
+    """With as many awaits as that takes; it is cancelled once, and those behind it do not begin."""
+
+    async def work(diary: str, number: int) -> None:
+        mark(diary, f"{number} began")
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.05)
+            mark(diary, f"{number} closed")
+
+    before = client.submit(place, node="one").result(30)
+    dag = DAG()
+    for number in range(3):
+        dag.call(work, diary.path, number, node="one")
+    run = client.start(dag)
+    diary.wait_for("0 began")
+    run.cancel()
+    diary.wait_for("0 closed")
+    await_free(client)
+    assert diary.lines() == ["0 began", "0 closed"]
+    assert client.submit(place, node="one").result(30) == before
+
+
+def test_what_one_leaves_running_goes_on(client: handoff.Client, diary: Diary, tmp_path: Path) -> None:
+    """While its worker has nothing to do, and beside the next coroutine; what it prints is of the one that left it."""
+    lines: list[tuple[str, str]] = []
+
+    async def leave(diary: str, gate: str) -> None:
+        async def later() -> None:
+            while not Path(gate).exists():
+                await asyncio.sleep(0.01)
+            print("later")
+            mark(diary, "later")
+
+        asyncio.get_running_loop().kept = asyncio.create_task(later())  # type: ignore[attr-defined]
+
+    async def after(diary: str, gate: str) -> None:
+        Path(gate).touch()
+        while "later" not in Path(diary).read_text(encoding="utf-8"):
+            await asyncio.sleep(0.01)
+
+    client.submit(leave, diary.path, str(tmp_path / "idle"), node="one").result(30)
+    (tmp_path / "idle").touch()
+    diary.wait_for("later")
+    Path(diary.path).write_text("", encoding="utf-8")
+    dag = DAG()
+    left = dag.call(leave, diary.path, str(tmp_path / "busy"), id="leave", node="one")
+    dag.call(lambda _, *args: after(*args), left, diary.path, str(tmp_path / "busy"), id="after", node="one")
+    client.start(dag, output=lambda function, node, stream, text: lines.append((function, text))).result(timeout=30)
+    assert lines == [("leave", "later")]
+
+
+def test_what_one_sets_in_its_context_is_not_there_for_the_next(client: handoff.Client) -> None:
+    """As of tasks on one loop."""
+
+    async def note(value: int) -> int:
+        import builtins
+
+        variable: ContextVar[int] = builtins.__dict__.setdefault("noted", ContextVar("noted", default=0))
+        found = variable.get()
+        variable.set(value)
+        return found
+
+    dag = DAG()
+    for value in range(1, 4):
+        dag.call(note, value, node="one")
+    assert list(client.execute(dag).results.values()) == [0, 0, 0]
+
+
+def test_a_generator_that_was_left_is_closed(client: handoff.Client, diary: Diary) -> None:
+    """Its `finally` may await, for which there must be a loop that runs."""
+
+    async def first(diary: str) -> int:
+        async def count() -> AsyncIterator[int]:
+            try:
+                yield 1
+                yield 2
+            finally:
+                await asyncio.sleep(0.01)
+                mark(diary, "closed")
+
+        async for each in count():
+            return each
+        return 0
+
+    assert client.submit(first, diary.path, node="one").result(30) == 1
+    diary.wait_for("closed")
