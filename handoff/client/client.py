@@ -15,6 +15,7 @@ from handoff.client.options import check_concurrency, check_output, check_patien
 from handoff.client.result import RunResult
 from handoff.client.run import Run, wait_over
 from handoff.client.single import SingleCalls
+from handoff.client.source import source_of
 from handoff.client.state import Graph, Lease, OutputTaker, RunState
 from handoff.client.waiting import T, check_may_wait
 from handoff.errors import ExecutionError, ResultTimeout
@@ -179,6 +180,8 @@ class Client:
         """`function` over the items, in parallel; values in the order of the items. Options such as `cost` are those of `Function`.
 
         Items are taken only some way ahead of what was read: as many as keep the cluster busy, and as the memory for their values allows.
+        An iterable that is no list, tuple, range, dict, set or string is read in a thread of its own. So each value is there as soon as it
+        exists, however long the next item takes; what the iterable raises comes when the values before it were read.
         """
         return begin_map(self._core, function, iterables, timeout, options).values()
 
@@ -306,7 +309,7 @@ def begin_map(
     def begin(window: list[tuple[Any, ...]], first: int) -> Begun:
         return begin_window(core, function, window, first, options)
 
-    return Mapped(begin, zip(*iterables, strict=False), timeout, cores)
+    return Mapped(begin, source_of(iterables), timeout, cores)
 
 
 def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[Any, ...]], first: int, options: Mapping[str, Any]) -> Begun:

@@ -11,6 +11,7 @@ import pytest
 from handoff.client import mapping
 from handoff.client.client import Client
 from handoff.client.mapping import Begun, Mapped, Measure
+from handoff.client.source import Ready
 
 KB = 1024
 
@@ -61,7 +62,7 @@ class Stage:
 
     def map(self, items: Iterator[Any]) -> Iterator[Any]:
         """The values."""
-        return Mapped(self.begin, zip(items, strict=True), None, self.ask).values()
+        return Mapped(self.begin, Ready(zip(items, strict=True)), None, self.ask).values()
 
 
 def test_a_map_of_nothing_is_a_mistake() -> None:
@@ -142,7 +143,7 @@ def test_more_is_taken_while_values_are_waited_for() -> None:
     """Up to what may be on its way: the cluster has room for it, and the reader would only wait."""
     stage = Stage(cores=64)
     stage.is_quick = False
-    run: Any = Mapped(stage.begin, zip(itertools.count(), strict=True), None, stage.ask)
+    run: Any = Mapped(stage.begin, Ready(zip(itertools.count(), strict=True)), None, stage.ask)
     while run._may_take():
-        run._take()
+        run._take(lambda: False)
     assert sum(stage.windows) == 2 * mapping.FIRST + 64
