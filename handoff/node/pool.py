@@ -16,7 +16,7 @@ from typing import Any
 from handoff.errors import HandoffError, ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
 from handoff.node.events import Broke, CancelTask, Execute, Finished, HandedBack, Started, WorkerGone, WorkerLoaded, WorkerReady
-from handoff.node.given import GivenBatch, GivenWorker, SaidKinds, is_async
+from handoff.node.given import GivenBatch, GivenWorker, SaidKinds
 from handoff.node.last_will import LastWill
 from handoff.node.memory import Memory
 from handoff.node.phrases import (
