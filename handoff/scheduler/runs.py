@@ -35,8 +35,7 @@ INPUTS_MAX = 64   # of a task, that are counted one by one
 VAIN_MAX = 10_000 # attempts in vain of a run that are remembered; what nodes did in others is told as time in which they did nothing
 
 # Columns are made of these; a run of one call, of which there are many, is made in half the time.
-_ZERO, _ZERO_LONG = array("I", (0,)), array("Q", (0,))
-_ZERO_FLOAT, _ZERO_DOUBLE = array("f", (0.0,)), array("d", (0.0,))
+_ZERO, _ZERO_LONG, _ZERO_FLOAT, _ZERO_DOUBLE = array("I", (0,)), array("Q", (0,)), array("f", (0.0,)), array("d", (0.0,))
 _NOBODY = array("I", (NOBODY,))
 _NONE = array("I")     # stands for columns that are not there, and stays empty
 
@@ -87,9 +86,8 @@ class Run:
         self.spreads: dict[str, dict[int, int]] = {}
         every = 0
         for kind in self.kinds:
-            flags = kind.flags
-            every |= flags
-            self.is_output.append(flags & Flag.OUTPUT != 0)
+            every |= kind.flags
+            self.is_output.append(kind.flags & Flag.OUTPUT != 0)
             if kind.spread:
                 self.spreads[kind.spread] = {}
         self.left = [0] * len(self.kinds)     # unfinished tasks
