@@ -178,10 +178,10 @@ def test_short_tasks_go_to_workers_in_few_messages(vary: Vary, batches_max: int,
     pytest.param("scheduler", WIDE, 2.8, id="scheduler-wide"),     # 2.5; blocks: placed one by one, it is as much as the chain
     pytest.param("scheduler", CHAIN, 4.3, id="scheduler-chain"),   # 3.9; many links at once: one by one, 53
     pytest.param("scheduler", TREE, 14, id="scheduler-tree"),      # 13; half of it blocks, half looked at together: one by one, above 30
-    pytest.param("node", WIDE, 4.0, id="node-wide"),               # 3.6; batches: with one task for each message to a worker, above 10
-    pytest.param("node", CHAIN, 3.3, id="node-chain"),             # 2.9; whole chains go to a worker at once
-    pytest.param("node", TREE, 10.4, id="node-tree"),              # 9.4; inputs are counted down, and some are asked for elsewhere
-    pytest.param("wire", WIDE, 1.6, id="wire-wide"),               # 1.4; all codecs together: columns, whatever the number of tasks
+    pytest.param("node", WIDE, 2.6, id="node-wide"),               # 2.4; batches: with one task for each message to a worker, above 10
+    pytest.param("node", CHAIN, 2.6, id="node-chain"),             # 2.3; whole chains go to a worker at once
+    pytest.param("node", TREE, 5.7, id="node-tree"),               # 5.1; inputs are counted down, and some are asked for elsewhere
+    pytest.param("wire", WIDE, 0.34, id="wire-wide"),              # 0.31; all codecs together: columns, whatever the number of tasks
 ])
 def test_the_brains_make_few_calls_for_a_task(room: str, graph: list[tuple[int, ...]], calls_max: float) -> None:
     """Calls of Python functions in all processes of the cluster, by room, of a graph whose function is known."""
