@@ -23,7 +23,7 @@ class Cause:
     moving: float               # seconds between that end and the start in which inputs came from other nodes, or the value from the client
     waiting: float              # the other seconds between
     fed: float                  # when the last input existed; 0.0 without inputs
-    fed_lag: float              # the start is at least `fed` and this,
+    fed_lag: float              # the start is at least `fed` and this (of what moved and existed before: its end and this),
     room: int | None            # and, if some task made room,
     room_lag: float             # the end of that one and this,
     previous: int | None        # and the end of what its worker did before
@@ -80,9 +80,13 @@ def _cause(story: Story, done: Done, previous: Done | None, loads: Mapping[str, 
         room = None                                                     # there was room before the inputs were there
     behind = previous.task if previous is not None else None
     if room is None:
-        moving = here - asked if is_fetched else 0.0
-        lag = done.started - fed
-        return Cause(None if feeder is None else feeder.task, "input", moving, lag - moving, fed, lag, None, 0.0, behind, moving, 0.0)
+        last = feeder
+        if feeder is not None and here - fed > LATE_SECONDS and not story.is_moved(feeder, done):     # others were on their way
+            last = max((each for each in inputs if story.is_moved(each, done)), key=lambda each: each.ended, default=feeder)
+        since = last.ended if last is not None else 0.0
+        moving = here - min(here, max(since, done.planned)) if is_fetched else 0.0
+        lag = done.started - since
+        return Cause(None if last is None else last.task, "input", moving, lag - moving, fed, lag, None, 0.0, behind, moving, 0.0)
     lag = done.started - room.ended
     moving = max(0.0, here - max(asked, room.ended)) if is_fetched else 0.0
     if done.planned < room.ended:                                       # planned when the room was in sight: sooner, had it opened sooner

@@ -86,7 +86,10 @@ def replay(story: Story, causes: Mapping[int, Cause], seconds: Callable[[Done], 
     for number, done in story.tasks.items():
         cause = causes[number]
         fed = max((ended[each] for each in done.inputs if each in ended), default=0.0)
-        start = fed + cause.fed_lag - (cause.fed_moving if number in still else 0.0)
+        lag = cause.fed_lag - (cause.fed_moving if number in still else 0.0)
+        start = fed + lag
+        if cause.what == "input" and cause.after is not None and story.tasks[cause.after].ended < cause.fed:
+            start = max(fed, ended[cause.after] + lag)      # that one was on its way while another was made
         if cause.room is not None:
             start = max(start, ended[cause.room] + cause.room_lag - (cause.room_moving if number in still else 0.0))
         if cause.previous is not None:

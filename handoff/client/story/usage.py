@@ -48,7 +48,7 @@ def _use(node: str, tasks: list[Done], story: Story, causes: Mapping[int, Cause]
         if done.worker:
             _add(changes, 0, done.started, done.ended, done.slots)
         _add(changes, 2, here - cause.fed_moving if cause.fed_moving else here, here, done.slots)
-        _add(changes, 3, 0.0, cause.fed, done.slots)
+        _add(changes, 3, 0.0, min(cause.fed, here - cause.fed_moving), done.slots)     # what moves while another is made counts once
     for kind, attempts in ((1, story.vain), (0, story.running)):
         for each in attempts:
             if each.node == node:

@@ -9,9 +9,10 @@ from planned import Outlook
 
 from handoff import DAG, Function
 from handoff.client.story.causes import causes_of, critical_path
-from handoff.client.story.changes import changes_of
+from handoff.client.story.changes import changes_of, replay
 from handoff.client.story.records import Done, Story, Vain
 from handoff.client.story.report import report_of
+from handoff.client.story.usage import usage_of
 from handoff.resources import SCALE
 
 
@@ -81,3 +82,31 @@ def test_a_path_tells_what_was_placed_late() -> None:
                         Done(2, "t2", "f", "n1", 1, 9.0, 1.0, planned=8.9, waited=0.0)], {"n1": 1.0})
     assert [leg.reason for leg in critical_path(story, causes_of(story))] == [
         "the submission; placed at 1.900 s", "input t0", "room, after t1; placed at 8.900 s"]
+
+
+def test_who_waits_for_what_is_on_its_way_does_not_wait_for_what_is_there() -> None:
+    """t2 takes t0, which takes four seconds to come from n2, and t1, which was made last, where t2 runs: t1 could have been slower."""
+    story = Story("s", [
+        Done(0, "t0", "far", "n2", 1, 0.0, 1.0), done(1, 0.0, 2.0, 1, function="near"),
+        Done(2, "t2", "join", "n1", 1, 5.0, 1.0, (0, 1), waited=0.0, planned=0.5),
+    ], {"n1": 1.0, "n2": 1.0})
+    causes = causes_of(story)
+    path = critical_path(story, causes)
+    assert [(leg.name, leg.reason, leg.moving, leg.waiting) for leg in path] == [
+        ("t0", "the submission", 0.0, 0.0), ("t2", "input t0", pytest.approx(4.0), pytest.approx(0.0))]
+    assert replay(story, causes, lambda each: each.seconds) == 6.0
+    assert replay(story, causes, lambda each: 1.0) == 6.0                           # t1 twice as fast
+    assert replay(story, causes, lambda each: each.seconds, frozenset({2})) == 3.0  # nothing moved: then it waits for t1
+    use = usage_of(story, causes)[0]
+    assert (use.running, use.waiting, use.moving, use.idle) == pytest.approx((3.0, 0.0, 3.0, 0.0))
+
+
+def test_a_plan_does_not_blame_what_is_there_for_what_moves() -> None:
+    """Of two that are made at once, one in the node of who takes both, and a bit later."""
+    dag = DAG()
+    for node, late in (("a", 0.1), ("b", 0.0)):
+        dag.add(Function(f"made on {node}", code=long, node=node, expected_seconds=1.0 + late, expected_bytes=100e6))
+    dag.add(Function("both", ["made on a", "made on b"], short, node="a", expected_seconds=0.1))
+    plan = Outlook(a={"cpu": 1}, b={"cpu": 1}).plan(dag)
+    assert [(leg.name, leg.reason) for leg in plan.critical_path] == [("made on b", "the submission"), ("both", "input made on b")]
+    assert sum(leg.running + leg.moving + leg.waiting for leg in plan.critical_path) == pytest.approx(plan.makespan)
