@@ -22,18 +22,26 @@ def work_out_ranks(run: Run, estimates: Estimates, transfer_per_byte: float) -> 
             run.rank = array("d", [said if said >= 0.0 else seconds[of] for said, of in zip(run.told, run.kind, strict=True)])
         return
     moving = [estimates.nbytes(shape.function) * transfer_per_byte for shape in run.shapes]
-    best = [0.0] * run.total
+    # As often as there are edges: no call, and nothing about a task that is not the same for each edge. What is moved is the task's own
+    # result, to whomever it goes, so the longest rank behind it tells.
+    behind = [-1.0] * run.total     # of those that take it; -1: nobody does
     kind, starts, inputs, told, told_bytes = run.kind, run.starts, run.inputs, run.told, run.told_bytes
     end = len(inputs)
     for task in range(run.total - 1, -1, -1):
         of = kind[task]
-        rank = best[task] + (told[task] if told and told[task] >= 0.0 else seconds[of])
-        best[task] = rank
+        rank = behind[task]
+        if rank < 0.0:
+            rank = 0.0
+        elif told_bytes and told_bytes[task] >= 0.0:
+            rank += told_bytes[task] * transfer_per_byte
+        else:
+            rank += moving[of]
+        rank += told[task] if told and told[task] >= 0.0 else seconds[of]
+        behind[task] = rank
         start = starts[task]
         if start != end:
-            for each in inputs[start:end]:     # as often as there are edges: no call
-                moved = told_bytes[each] * transfer_per_byte if told_bytes and told_bytes[each] >= 0.0 else moving[kind[each]]
-                behind, before = rank + moved, best[each]
-                best[each] = behind if behind > before else before
+            for each in inputs[start:end]:
+                before = behind[each]
+                behind[each] = rank if rank > before else before
             end = start
-    run.rank = array("d", best)
+    run.rank = array("d", behind)
