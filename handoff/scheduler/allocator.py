@@ -11,13 +11,13 @@ from handoff.address import is_same_machine
 from handoff.errors import InvariantViolation
 from handoff.ids import NOBODY, RunId
 from handoff.resources import GPU_MEMORY, SCALE, Amounts, describe, is_gpu
-from handoff.scheduler.groups import Group, Option, groups_of
+from handoff.scheduler.groups import Group, Option, groups_of, spans_of
 from handoff.scheduler.inputs import Inputs
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.memory import MEGABYTE
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.queue import LOW
-from handoff.scheduler.ready import Shape
+from handoff.scheduler.ready import Shape, claims_of
 from handoff.scheduler.runs import DONE, READY, WAITING, Run
 from handoff.scheduler.wishes import preferred
 
@@ -75,13 +75,16 @@ class Desk:
     def __init__(self, now: float, ledger: Ledger) -> None:
         self.now = now
         self.ledger = ledger
+        ledger.is_regrouped |= any(low < claim <= high for low, high in ledger.spans for claim in ledger.ready.claims)
+        ledger.ready.claims.clear()
         if ledger.is_regrouped or any(group.is_apart for group in ledger.groups):
             ledger.is_regrouped = False
             ledger.open_nodes = [node for node in ledger.nodes.values() if node.state == "ready"]
             ledger.open_version += 1
             for node in ledger.nodes.values():
                 node.group = None
-            ledger.groups = groups_of(ledger.open_nodes)
+            ledger.groups = groups_of(ledger.open_nodes, [claim for shape in ledger.ready.shapes.values() for claim in claims_of(shape)])
+            ledger.spans = spans_of(ledger.groups)
             ledger.memory.all_bytes = sum([node.capacity.get("memory", 0) for node in ledger.open_nodes]) / SCALE * MEGABYTE
         self.nodes = ledger.open_nodes
         ledger.memory.begin()

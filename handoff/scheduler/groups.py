@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush, heapreplace
 from itertools import islice
@@ -17,6 +18,7 @@ WIDE_LOOKED_AT = 16  # nodes of a group whose cores are compared for a task that
 NEAR_LOOKED_AT = 8   # nodes of a group, all with room, whose links are compared
 SPEED_STEP = 0.25    # nodes whose speeds differ by less than this factor (as a logarithm) are alike
 QUEUES_MAX = 4       # nodes with room, but with short tasks ahead, that are passed over for one that has nothing to do
+MEMORY_STEP = 0.1    # the same of their memory: machines of one make differ by some megabytes, and each would be looked at by itself
 STAYS_WITHIN = 0.75  # of a step: a node whose learned speed wavers about the edge of a step does not go to and fro
 
 
@@ -27,7 +29,7 @@ def step_of(speed: float, before: int | None = None) -> int:
 
 
 class Group:
-    """Open nodes of equal capacity, labels and (about) speed."""
+    """Open nodes of equal capacity, labels and (about) speed and memory: what one of them can hold when it runs nothing, all can."""
 
     __slots__ = (
         "_turn", "base", "freed", "heap", "is_apart", "is_listed", "levels", "members", "parts", "parts_of_gpus", "spared", "speed",
@@ -180,13 +182,22 @@ def busy_rate(options: list[Option], need: Amounts, kept_free: Mapping[int, obje
     return rate
 
 
-def groups_of(nodes: Iterable[Node]) -> list[Group]:
-    """The nodes, grouped."""
+def groups_of(nodes: Iterable[Node], claims: Iterable[int] = ()) -> list[Group]:
+    """The nodes, grouped. `claims` are what tasks claim of memory: of two nodes of a group none could hold one, and the other not."""
     found: dict[object, list[Node]] = {}
+    bounds = sorted({*claims})
     for node in nodes:
-        key = (tuple(node.capacity.items()), node.step, node.labels)
+        others = tuple([each for each in node.capacity.items() if each[0] != "memory"])
+        memory = node.capacity.get("memory", 0)
+        key = (others, memory and round(log(memory) / MEMORY_STEP), bisect_right(bounds, memory), node.step, node.labels)
         found.setdefault(key, []).append(node)
     return [Group(members) for members in found.values()]
+
+
+def spans_of(groups: Iterable[Group]) -> list[tuple[int, int]]:
+    """The least and the most memory in each group in which they differ: a claim between them parts it."""
+    several = [[node.capacity.get("memory", 0) for node in group.members] for group in groups]
+    return [(min(each), max(each)) for each in several if min(each) < max(each)]
 
 
 class Eligible:

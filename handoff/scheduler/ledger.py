@@ -53,6 +53,7 @@ class Ledger:
         self.open_nodes: list[Node] = []       # those that take work, as of the last pass
         self.is_regrouped = True               # nodes came, went, or take work no more or again since then
         self.groups: list[Group] = []          # the same, grouped
+        self.spans: list[tuple[int, int]] = [] # the least and the most memory in a group, where they differ
         self.open_version = 0                  # counts how often that list changed, or what is known of the speed of its nodes
         self.plans_all = False                 # the allocator wants every task whose inputs are planned, however long
         self.clients: dict[int, Client] = {}

@@ -120,6 +120,11 @@ class Shape(Queue):
         return f"Shape({self.identity!r}, {len(self)} ready)"
 
 
+def claims_of(shape: Shape) -> list[int]:
+    """How much memory such a task claims, for each of its costs."""
+    return [amount for need in shape.needs for name, amount in need if name == "memory"]
+
+
 class Ready:
     """All shapes, and in which order they are offered."""
 
@@ -135,6 +140,7 @@ class Ready:
         self.now = 0.0                       # of the pass
         self.is_contended = False            # several accounts have tasks that wait
         self.wanted: dict[str, int] = {}     # resources beside cores and memory: how many unfinished tasks need them, and ...
+        self.claims: list[int] = []          # of memory, by shapes that are new since the nodes were grouped
         self.wants = 0                       # ... how often it changed whether any does
         self._next = 0
         self._families: dict[tuple[object, ...], int] = {}        # how many of its functions have shapes of their own
@@ -172,6 +178,7 @@ class Ready:
                 functions.append(self.estimates.of((*codes, b"%d" % (number + 1)), f"{kind.name} with its cost {number + 2}"))
             identity = (codes, placed)
             found = self.shapes[identity] = Shape(identity, self._next, kind, functions, account, self._eligible_for(kind))
+            self.claims += claims_of(found)
             found.is_told = bool(run.told)
             found.limited = run if run.max_concurrency else None
             # Where a plan is followed, each shape is looked at by itself.

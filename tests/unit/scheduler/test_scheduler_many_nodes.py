@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
 from counted import calls_in
 from scheduler_story import Cluster, kind, many, program
 
+from handoff.resources import amounts
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.nodes import Node
 
@@ -69,3 +71,38 @@ def test_one_more_node_is_held_against_those_runs_alone_that_lack_something() ->
     run = cluster.submit(many(1, kind("large", {"cpu": 4})), wait_for_nodes=True)
     cluster.join("n1")
     assert cluster.scheduler.ledger.runs[run].unmet
+
+
+def of_one_make(count: int) -> Cluster:
+    """Nodes that differ by some megabytes of memory: n0 has 16000, n1 one more, and so on."""
+    cluster = Cluster().client()
+    for number in range(count):
+        cluster.join(f"n{number}", cpu=4, memory=16_000 + number)
+    return cluster
+
+
+def test_machines_that_differ_by_some_megabytes_are_looked_at_together() -> None:
+    """Each would be a group of its own, and every task would be held against each."""
+    cluster = of_one_make(20)
+    cluster.submit(many(100, kind(cost={"cpu": 1, "memory": 2000})))
+
+    assert len(cluster.scheduler.ledger.groups) == 1
+    assert len(cluster.plans()) == 80
+
+
+@pytest.mark.parametrize("comes_late", [False, True])
+@pytest.mark.parametrize("others", [(), ({"cpu": 1, "memory": 17_000},)])
+def test_what_some_of_them_can_hold_goes_to_these_alone(others: tuple[dict[str, float], ...], comes_late: bool) -> None:
+    """A claim that parts a group: five of ten can hold it, one of which may come later; they have one each, however often they end."""
+    cluster = of_one_make(9 if comes_late else 10)
+    large = kind("large", {"cpu": 1, "memory": 16_005}, alternatives=tuple(amounts(each) for each in others))
+    run = cluster.submit(many(12, large))
+    planned = cluster.plans()
+    if comes_late:
+        cluster.join("n9", cpu=4, memory=16_009)
+        planned += cluster.plans()
+    able = [f"n{number}" for number in range(5, 10)]
+    assert sorted(cluster.where(task, run) for task in planned) == able
+
+    cluster.finish(run)
+    assert {cluster.where(task, run) for task in range(12)} == set(able)
