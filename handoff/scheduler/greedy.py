@@ -302,9 +302,8 @@ class Greedy:
         if (best_start <= soon and best.has_room(need)) or best_start <= now + reach:
             if inputs is not None:
                 fetch(ledger, best, inputs, now)
-            for option in options:
-                if option.group is best.group:
-                    option.turn(best, len(shape) if shape.function.count or run.told else 0)
+            if best.group in option_of:
+                option_of[best.group].turn(best, len(shape) if shape.function.count or run.told else 0)
             ledger.plan(now, run, task, best, held=True, there=best_start, usual=seconds)
             return PLACED
         if has_room:    # it waits for that node, though others have room: the next one that thinks of waiting there sees it

@@ -356,23 +356,21 @@ class Node(Room):
             for name, amount in cost:
                 if name in missing:
                     missing[name] += amount
-        left = 0
-        for lacks in missing.values():
-            if lacks > 0:
-                left += 1
+        left = sum([lacks > 0 for lacks in missing.values()])
         at = now
+        if not left:
+            return at
         for end, since, cost in sorted([*self.ends_of(now), *booked]) if booked else self.ends_of(now):
-            if not left:
-                break
             if end < now:
                 end = now + LINDY * (now - since)   # over its time
             at = max(at, end)
             for name, amount in cost:
-                if name in missing:
-                    before = missing[name]
-                    missing[name] = before - amount
-                    if before > 0 >= before - amount:
-                        left -= 1
+                lacks = missing.get(name, 0)
+                if lacks > 0:
+                    missing[name] = lacks - amount
+                    left -= lacks <= amount
+            if not left:
+                break
         return at
 
     def __repr__(self) -> str:
