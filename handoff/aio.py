@@ -19,6 +19,7 @@ from handoff.client import client as blocking
 from handoff.client.connect import open_core
 from handoff.client.core import Core
 from handoff.client.failures import forgotten
+from handoff.client.mapping import Mapped
 from handoff.client.nodes import NodeInfo, RunInfo, has_room, node_info, run_info
 from handoff.client.options import check_patience
 from handoff.client.result import RunResult, RunStatus, TaskRecord
@@ -186,8 +187,22 @@ class Client:
         **options: Any,
     ) -> AsyncIterator[Any]:
         """`function` over the items, in parallel; values come in the order of the items."""
-        # In a thread: the first items are taken now, and may be slow to come.
-        mapped = await asyncio.to_thread(blocking.begin_map, self._core, function, iterables, timeout, options)
+        begun: list[Mapped] = []
+        is_left = False
+
+        def begin() -> None:
+            begun.append(blocking.begin_map(self._core, function, iterables, timeout, options))
+            if is_left:
+                begun[0].leave()
+
+        try:
+            await asyncio.to_thread(begin)     # the first items are taken now, and may be slow to come
+        except asyncio.CancelledError:         # the thread goes on; what it has begun, or will, is ended by who is later
+            is_left = True
+            for each in begun:
+                each.leave()
+            raise
+        mapped, = begun
         values, end = mapped.values(), object()
         step: asyncio.Future[Any] | None = None
         try:

@@ -77,7 +77,7 @@ class Mapped:
             for _ in range(AHEAD):
                 self._take(self._has_ended)
         except BaseException:
-            source.close()
+            self.leave()
             raise
 
     def _has_ended(self) -> bool:
@@ -93,6 +93,8 @@ class Mapped:
         self._started.append(begun.state)
         self._measure.saw(0, begun.nbytes, len(window))
         self._ahead += len(window)
+        if self._is_ended:           # meanwhile, and whoever said so may not have seen it
+            begun.state.core.cancel(begun.state)
         return True
 
     def _may_take(self) -> bool:
@@ -118,6 +120,14 @@ class Mapped:
         for state in list(self._started):
             state.core.cancel(state)
 
+    def leave(self) -> None:
+        """The same, and all is let go: nobody reads or waits for anything. Safe while the garbage collector runs: no event is set."""
+        self._is_ended = True
+        self._source.close()
+        for state in list(self._started):
+            state.core.cancel(state)
+            state.core.release(state)
+
     def _take_until_known(self, state: RunState, task: int) -> None:
         """Take what comes while there may be more, until this value is there."""
         def is_due() -> bool:
@@ -140,7 +150,7 @@ class Mapped:
                 return True
             if self._is_late():
                 raise ResultTimeout(f"item {self._count} did not come in time; the map ends")
-            if not self._source.has_ended:
+            if not (self._is_ended or self._source.has_ended):   # `take` may have heard of the end, which is told once
                 self._wait()
         if self._source.error is not None:
             raise self._source.error
@@ -174,10 +184,7 @@ class Mapped:
                 if self._may_take():
                     self._take(lambda: bool(started))
         finally:
-            self._source.close()
-            for state in started:
-                state.core.cancel(state)
-                state.core.release(state)
+            self.leave()
 
 
 def cores_of(nodes: list[dict[str, Any]]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
@@ -127,3 +128,25 @@ def test_nobody_reads_on_when_a_map_is_left(client: handoff.Client) -> None:
     assert next(values) == 0
     values.close()
     assert closed.wait(PATIENCE_SECONDS)
+
+
+async def test_a_map_that_is_left_before_it_began_is_ended(cluster: handoff.LocalCluster) -> None:
+    """Its first items are waited for in a thread, which nobody else tells."""
+    begun, gate, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            begun.set()
+            gate.wait(PATIENCE_SECONDS)
+            yield from range(1_000_000)
+        finally:
+            closed.set()
+
+    async with handoff.aio.connect(cluster.address, secret=cluster.secret) as client:
+        step = asyncio.ensure_future(anext(client.map(abs, items())))
+        assert await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
+        step.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await step
+        gate.set()
+        assert await asyncio.to_thread(closed.wait, PATIENCE_SECONDS)

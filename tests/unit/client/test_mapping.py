@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -147,3 +148,58 @@ def test_more_is_taken_while_values_are_waited_for() -> None:
     while run._may_take():
         run._take(lambda: False)
     assert sum(stage.windows) == 2 * mapping.FIRST + 64
+
+
+def test_what_was_begun_is_ended_when_the_next_window_can_not_be() -> None:
+    """As with an argument that can't be pickled: nobody has the map, and its first window would stay for as long as the client."""
+    stage = Stage()
+
+    def begin(window: list[tuple[Any, ...]], first: int) -> Begun:
+        if first:
+            raise ValueError("no such window")
+        return stage.begin(window)
+
+    with pytest.raises(ValueError, match="no such window"):
+        Mapped(begin, Ready(zip(range(1000), strict=True)), None, stage.ask)
+    assert stage.windows == [mapping.FIRST] and stage.cancelled == stage.released == 1
+
+
+class Nobody(threading.Event):
+    """Would never come."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """For what was told before."""
+        raise AssertionError("waits for what has happened")
+
+
+class Interrupted:
+    """Items of a map that is ended, by another thread, while they are waited for."""
+
+    def __init__(self, items: list[tuple[Any, ...]]) -> None:
+        self.items, self.happened, self.has_ended = items, Nobody(), False
+        self.error: BaseException | None = None
+        self.end: Callable[[], None] | None = None
+
+    def take(self, most: int, seconds: float, is_due: Callable[[], bool]) -> list[tuple[Any, ...]]:
+        """What came, once somebody ends it."""
+        if self.end is None:
+            return []
+        self.end()
+        self.happened.clear()
+        assert is_due()
+        return self.items
+
+    def close(self) -> None:
+        """Nothing is to be done."""
+
+
+def test_the_end_of_a_map_is_heard_while_its_items_are_waited_for() -> None:
+    """By who waited for an item; and by the window that began when the others had been ended."""
+    stage, source = Stage(), Interrupted([])
+    run = Mapped(stage.begin, source, None, stage.ask)
+    source.end = run.end
+    assert list(run.values()) == [] and not stage.windows
+    stage, source = Stage(), Interrupted([(1,)])
+    run = Mapped(stage.begin, source, None, stage.ask)
+    source.end = run.end
+    assert run._take_more() and stage.windows == [1] and stage.cancelled == 1
