@@ -5,12 +5,15 @@ Whoever reads a map has each value as soon as it exists, and not when the next i
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from typing import Any, Protocol, TypeAlias
+
+from handoff.client.waiting import check_process
 
 Item: TypeAlias = "tuple[Any, ...]"   # the arguments of one call
 
@@ -77,7 +80,9 @@ class Slow:
         self.error: BaseException | None = None
         self._is_over = False                       # the source has ended, well or not
         self._is_closed = False
-        threading.Thread(target=copy_context().run, args=(self._read,), name="handoff-map-items", daemon=True).start()
+        self.pid = os.getpid()
+        self.thread = threading.Thread(target=copy_context().run, args=(self._read,), name="handoff-map-items", daemon=True)
+        self.thread.start()
 
     @property
     def has_ended(self) -> bool:
@@ -86,6 +91,7 @@ class Slow:
 
     def take(self, most: int, seconds: float, is_due: Callable[[], bool]) -> list[Item]:
         """What has come in time. What was asked for, and did not, is read nevertheless, for the next time."""
+        check_process(self, "the next items of a map can't be waited for")    # the thread that reads them did not come along
         came, until = self._came, time.monotonic() + seconds
         with self._asked:
             self._most = most

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
@@ -150,3 +152,35 @@ async def test_a_map_that_is_left_before_it_began_is_ended(cluster: handoff.Loca
             await step
         gate.set()
         assert await asyncio.to_thread(closed.wait, PATIENCE_SECONDS)
+
+
+def test_items_do_not_come_to_a_forked_process(client: handoff.Client) -> None:
+    """The thread that reads them is in the other one."""
+    read_first, gate = threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        read_first.wait(PATIENCE_SECONDS)
+        yield 2
+        gate.wait(PATIENCE_SECONDS)
+
+    values = client.map(abs, items())
+    assert next(values) == 1
+    read_first.set()
+    assert next(values) == 2
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        signal.alarm(int(PATIENCE_SECONDS))     # rather than waiting for ever
+        try:
+            next(values)
+        except errors.ConnectionLost as error:
+            os.write(write, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as said:
+        assert b"the next items of a map can't be waited for: this client was made before a fork" in said.read()
+    os.waitpid(child, 0)
+    gate.set()
+    assert list(values) == []
