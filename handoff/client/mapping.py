@@ -152,8 +152,12 @@ class Mapped:
                 raise ResultTimeout(f"item {self._count} did not come in time; the map ends")
             if not (self._is_ended or self._source.has_ended):   # `take` may have heard of the end, which is told once
                 self._wait()
-        if self._source.error is not None:
-            raise self._source.error
+        error, self._source.error = self._source.error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error                # it holds this frame, and that which read the items: both would stay
         return False
 
     def _is_late(self) -> bool:

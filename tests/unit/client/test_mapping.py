@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from handoff.client import mapping
 from handoff.client.client import Client
 from handoff.client.mapping import Begun, Mapped, Measure
-from handoff.client.source import Ready
+from handoff.client.source import Ready, source_of
 
 KB = 1024
 
@@ -203,3 +205,31 @@ def test_the_end_of_a_map_is_heard_while_its_items_are_waited_for() -> None:
     run = Mapped(stage.begin, source, None, stage.ask)
     source.end = run.end
     assert run._take_more() and stage.windows == [1] and stage.cancelled == 1
+
+
+class Large:
+    """What an iterable has in its hands."""
+
+
+def test_what_an_iterable_held_that_failed_goes_with_its_error() -> None:
+    """Not when the garbage collector comes by: it may be all of the memory."""
+    held: list[weakref.ref[Large]] = []
+
+    def items() -> Iterator[int]:
+        large = Large()
+        held.append(weakref.ref(large))
+        yield 1
+        raise LookupError("no more")
+
+    stage, source = Stage(), source_of((items(),))
+    gc.disable()
+    try:
+        try:
+            list(Mapped(stage.begin, source, None, stage.ask).values())
+        except LookupError:
+            assert held[0]() is not None     # its traceback shows it
+        source.thread.join(60.0)  # type: ignore[attr-defined]
+        del source
+        assert held[0]() is None
+    finally:
+        gc.enable()
