@@ -290,7 +290,7 @@ class Greedy:
                 best, best_score, best_start = node, score, start
         if best is None:
             return FULL
-        if lean and only is not None and (until := lean.waits_until(now, desk, run, shape, only, seconds, best_score)):
+        if lean and only is not None and (until := lean.waits_until(now, desk, run, task, shape, only, seconds, best_score)):
             self._again = min(self._again, until + 0.5 * seconds)
             return KEPT
         if run.linked and run.missing[task]:

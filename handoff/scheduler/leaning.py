@@ -18,6 +18,7 @@ from handoff.scheduler.wishes import NEAR, wanted_near
 LITTLE = 0.1       # a result that moves in less than this part of its task's time leans nowhere
 CONSUMERS_MAX = 4  # nor does one that more tasks take: it will move in any case
 LEVELS_MAX = 2     # from a task to what is made of its result, and to what that is taken together with
+WAITS = 4.0        # times what it would gain beside the other: so long it waits there for memory, in all, however often some seems to come
 INPUTS_MAX = 16    # of a task that takes more, the others are not looked at: they lie in several places
 
 
@@ -48,22 +49,30 @@ class Leaning:
                 found += (self.most + self.nbytes - max(here, self.most)) / self.rate
         return found
 
-    def waits_until(self, now: float, desk: Desk, run: Run, shape: Shape, only: Collection[Node], seconds: float, best: float) -> float:
+    def waits_until(
+        self, now: float, desk: Desk, run: Run, task: int, shape: Shape, only: Collection[Node], seconds: float, best: float,
+    ) -> float:
         """When the others' node, which has no memory for it now, may have some, if to wait for that beats `best`; else 0.
 
-        `only` are the nodes that have memory. What is next in the queue takes their place meanwhile, so no core is idle for that.
+        `only` are the nodes that have memory. What is next in the queue takes their place meanwhile. There may be nothing, and what ends
+        there may make no room: so in all it waits no longer than is worth it.
         """
         if not run.plain or run.avoid or run.followed or shape.spread or shape.node:
             return 0.0      # it may not be for want of memory that the node is none of these
-        found, option_of = 0.0, desk.option_of(shape)
+        waits = desk.ledger.memory.waits
+        found, first, option_of = 0.0, best, desk.option_of(shape)
+        waited = now - waits.get(run.run, {}).get(task, now)
         for peer in self.on:
             node = desk.ledger.nodes.get(peer)
             if node is None or node in only or node.group not in option_of or desk.reserved.get(peer, shape) is not shape:
                 continue
             at = node.first_end(now)
             spent = seconds / node.speed * option_of[node.group].penalty
-            if at + spent + self.against(node, spent) < best:
-                found, best = at, at + spent + self.against(node, spent)
+            score = spent + self.against(node, spent)
+            if at + score < best and waited <= WAITS * (first - now - score):
+                found, best = at, at + score
+        if found:
+            waits.setdefault(run.run, {}).setdefault(task, now)
         return found
 
 

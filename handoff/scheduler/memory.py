@@ -44,6 +44,7 @@ class Memory:
         self.promised: dict[int, dict[int, tuple[int, float, float]]] = {}
         self.kept: dict[int, dict[tuple[int, int], tuple[float, float]]] = {}   # per task and peer: bytes that lie there, and will stay
         self.freeing: dict[int, dict[int, None]] = {}                    # planned tasks that are the last to need a large result
+        self.waits: dict[int, dict[int, float]] = {}                     # since when tasks wait, or waited, beside another's result
         self.held: dict[int, float] = {}                                 # per peer: what is promised and what is kept
         self.taken: dict[int, float] = {}                                # per peer: what is taken beside the claims of what runs
         self.stays: dict[int, float] = {}                                # per peer: outputs, which lie there until their run is forgotten
@@ -94,6 +95,7 @@ class Memory:
         for peer, nbytes, beside in self.promised.pop(run, {}).values():
             self._add(peer, -nbytes, -beside)
         self.freeing.pop(run, None)
+        self.waits.pop(run, None)
         for (_, peer), (nbytes, stays) in self.kept.pop(run, {}).items():
             self._add(peer, -nbytes, -nbytes, -stays)
 

@@ -100,3 +100,40 @@ def test_what_takes_far_longer_than_thought_is_not_waited_for() -> None:
     assert (1, 1) not in cluster.planned
     cluster.wait(1.5)
     assert cluster.where(1) == "n2"
+
+
+def one_comes_late(seconds: float) -> Cluster:
+    """The same, but the second is made of something that is small, and ready when the first should be. Nodes are silent meanwhile."""
+    patient = {"suspect_seconds": 1e8, "lost_seconds": 1e9, "client_grace_seconds": 1e9}
+    cluster = Cluster(**patient).client().join("n1", cpu=2, memory=1_500).join("n2", cpu=2, memory=1_500)
+    made = story([(kind("first", flags=0, node="n1"), ()), (kind("small", flags=0, node="n2"), ()),
+                  (kind("second", flags=0), (1,)), (kind("add"), (0, 2))])
+    cluster.submit(replace(made, nbytes=array("d", [0.6 * GB, 10, 0.6 * GB, 0.0]), seconds=array("d", [seconds, seconds, 0.5, 0.5])))
+    return cluster
+
+
+def test_it_does_not_wait_longer_than_is_worth_it_for_what_has_run_for_long() -> None:
+    """The first should take 100 seconds and takes far longer. To move a result takes 1.2: another core is not left idle for 200."""
+    cluster = one_comes_late(100.0)
+    cluster.wait(100.0)
+    cluster.done(1, seconds=100.0, nbytes=10)
+    assert (1, 2) not in cluster.planned
+    cluster.wait(10.0)
+    assert cluster.where(2) == "n2"
+
+
+def test_it_does_not_wait_for_ever_where_something_always_ends_soon_and_leaves_no_room() -> None:
+    """Its sibling lies there, and beside it runs one short task after the other, which can run nowhere else."""
+    cluster = one_comes_late(0.5)
+    cluster.wait(0.5)
+    short = cluster.submit(story([(kind("short", node="n1"), ())] * 100))
+    for number in range(3):
+        cluster.wait(0.4)
+        cluster.done(number, run=short, seconds=0.4)
+    cluster.done(1, seconds=0.5, nbytes=10)
+    cluster.done(0, seconds=0.5, nbytes=600_000_000)
+    assert (1, 2) not in cluster.planned
+    for number in range(3, 53):
+        cluster.wait(0.2)
+        cluster.done(number, run=short, seconds=0.4)
+    assert cluster.where(2) == "n2"
