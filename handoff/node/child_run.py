@@ -145,7 +145,7 @@ class Runner:
                     value = called(*args, **keywords)
                     function = called
                 # Of a coroutine function, or of a plain one that hands on what such a one gave it.
-                if type(value) is CoroutineType or (awaits and hasattr(value, "__await__")):
+                if type(value) is CoroutineType or (awaits and batch.kind(index).is_async and hasattr(value, "__await__")):
                     value = self._result_of(value, batch, index)
                 data = pack_value(value, inline_bytes)
             except BaseException as error:

@@ -402,3 +402,27 @@ def test_workers_see_no_secret() -> None:
     assert {name: value for name, value in worker_environment(environment).items() if name != "PYTHONPATH"} == {
         "HANDOFF_SYS_PATH": "d", "HOME": "e",
     }
+
+
+def test_what_can_be_awaited_is_so_where_a_coroutine_function_gave_it(bench: Bench) -> None:
+    """What a plain function returns stays as it is, whatever goes with it in one message."""
+
+    bench.worker._runner._make_loop = lambda: SimpleNamespace(result_of=lambda value, current: "awaited")
+
+    def ticket() -> Any:
+        class Ticket:
+            number = 5
+
+            def __await__(self) -> Any:
+                yield
+
+        return Ticket()
+
+    bench.say(CODE, b"ticket", pack_code(ticket))
+    bench.say(
+        BATCH, 1, 7, "here", array("I", [40, 41]).tobytes(), array("I", [3, 3]).tobytes(),
+        [[[b"ticket"], VARIADIC, False, "plain", False], [[b"ticket"], VARIADIC, True, "coroutine", False]], array("I", [0, 1]).tobytes(),
+        [], b"", b"", (), {}, [["cpu", 10000]], [], [], "", b"", False,
+    )
+    plain, awaited = bench.values(2)
+    assert (plain.number, awaited) == (5, "awaited")
