@@ -17,13 +17,22 @@ class Loop:
     """Made when the first coroutine comes. `hear` reads the worker's socket, which is watched beside whatever runs."""
 
     def __init__(self, descriptor: int, hear: Callable[[], bool]) -> None:
-        self._loop = asyncio.new_event_loop()
         self._descriptor, self._hear = descriptor, hear
         self._task: asyncio.Task[Any] | None = None
-        self._loop.add_reader(descriptor, self._heard)
+        self._open()
+
+    def _open(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._loop.add_reader(self._descriptor, self._heard)
+
+    def _stand(self) -> None:
+        """A function that a coroutine left its loop to may have closed it: nothing would be heard any more, and nothing run."""
+        if self._loop.is_closed():
+            self._open()
 
     def result_of(self, coroutine: Awaitable[Any], current: CurrentTask) -> Any:
         """What the coroutine returns, or raises; tasks that it makes know as whose they run, also when it has ended."""
+        self._stand()
         context = copy_context()
         context.run(TASK.set, current)
         task = self._task = self._loop.create_task(coroutine if asyncio.iscoroutine(coroutine) else _await(coroutine), context=context)
@@ -42,6 +51,7 @@ class Loop:
 
     def await_news(self) -> None:
         """Let go on what coroutines left, until the node has said something."""
+        self._stand()
         self._turn()
 
     def _turn(self) -> None:

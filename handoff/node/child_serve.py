@@ -37,7 +37,8 @@ class Worker:
         self._sock = sock
         self._reader = FrameReader(sock, FRAME_BYTES_MAX)
         self._waiting: deque[Frame] = deque()  # heard, and not done yet
-        self._is_over = False                  # the node has closed the socket
+        self._is_over = False                  # the node has closed the socket, or
+        self._broken: BaseException | None = None     # something that it said is lost
         self._outbox = Outbox(sock, leave)
         self._output = Output(self._outbox.line, _origin, OUTPUT_BYTES)
         self._library = Library()
@@ -62,7 +63,7 @@ class Worker:
         self._outbox.disown()
 
     def serve(self) -> None:
-        """Returns when the node has closed the socket."""
+        """Returns when the node has closed the socket; raises what kept it from hearing all that the node said."""
         waiting = self._waiting
         while not self._is_over:
             if self._loop is None:
@@ -71,6 +72,8 @@ class Worker:
                 self._loop.await_news()
             while waiting:
                 self._do(waiting.popleft())
+        if self._broken is not None:
+            raise self._broken
 
     def _make_loop(self) -> Any:
         from handoff.node.child_loop import Loop
@@ -84,6 +87,9 @@ class Worker:
             frames = self._reader.read()
         except (EOFError, ConnectionError):
             self._is_over = True
+            return False
+        except Exception as error:  # an event loop, which may have called us, would go on without what is lost
+            self._is_over, self._broken = True, error
             return False
         for said, _ in frames:
             if said[0] == CANCEL:

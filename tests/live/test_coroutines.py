@@ -161,3 +161,47 @@ def test_a_generator_that_was_left_is_closed(client: handoff.Client, diary: Diar
 
     assert client.submit(first, diary.path, node="one").result(30) == 1
     diary.wait_for("closed")
+
+
+def test_a_loop_that_was_closed_is_made_anew(client: handoff.Client) -> None:
+    """By a function that a coroutine left it to: the worker hears what comes after, and runs it."""
+
+    async def keep() -> None:
+        import builtins
+
+        builtins.__dict__["kept"] = asyncio.get_running_loop()
+
+    def close() -> int:
+        import builtins
+
+        builtins.__dict__.pop("kept").close()
+        return os.getpid()
+
+    client.submit(keep, node="one").result(30)
+    process = client.submit(close, node="one").result(30)
+    assert client.submit(os.getpid, node="one").result(30) == process
+    assert client.submit(place, node="one").result(30)[0] == process
+
+
+def test_a_worker_that_lost_what_it_was_told_ends(client: handoff.Client) -> None:
+    """Too many files are open for what comes with a large value: another worker runs what needs that, as where there is no loop."""
+
+    async def open_all() -> int:
+        import builtins
+        import resource
+
+        last = os.dup(0)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (last + 4, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        kept = builtins.__dict__["kept_open"] = [last]
+        try:
+            while True:
+                kept.append(os.dup(0))
+        except OSError:
+            return os.getpid()
+
+    dag = DAG()
+    opened = dag.call(open_all, id="opened", node="one")
+    large = dag.call(lambda _: bytes(10_000_000), opened, node="two")
+    dag.call(lambda value: (len(value), os.getpid()), large, id="taken", node="one")
+    results = client.execute(dag, max_retries=0).results
+    assert results["taken"][0] == 10_000_000 and results["taken"][1] != results["opened"]
