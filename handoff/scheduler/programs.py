@@ -5,9 +5,9 @@ from __future__ import annotations
 from handoff.errors import ProtocolError
 from handoff.program import BYTES_MAX, HIDDEN, SECONDS_MAX, Flag, Kind, Program
 from handoff.resources import contradiction
+from handoff.scheduler.ready import KINDS_KNOWN
 
 FAMILY_BYTES_MAX = 64
-KINDS_KNOWN = 1024
 
 # Kinds that were looked at, by identity: those of a function that is called again and again are one object (`wire/codec.py`).
 _right: dict[int, Kind] = {}

@@ -30,12 +30,6 @@ def client(cluster: handoff.LocalCluster) -> Iterator[handoff.Client]:
         yield made
 
 
-@pytest.fixture
-def diary(tmp_path: Path) -> Diary:
-    """What ran."""
-    return Diary(tmp_path / "diary")
-
-
 async def place() -> tuple[int, int, bool]:
     """Process, loop, and whether it is the main thread, which some libraries ask for."""
     return os.getpid(), id(asyncio.get_running_loop()), threading.current_thread() is threading.main_thread()

@@ -19,12 +19,6 @@ from handoff import DAG, Function, LocalCluster, aio, errors
 
 
 @pytest.fixture
-def diary(tmp_path: Path) -> Diary:
-    """What ran."""
-    return Diary(tmp_path / "diary")
-
-
-@pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     """Daemons with logs, which find the functions of these tests: alpha with two cores, beta with one."""
     here = Path(__file__).parent

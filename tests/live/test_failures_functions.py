@@ -36,12 +36,6 @@ def client(cluster: handoff.LocalCluster) -> Iterator[handoff.Client]:
         yield made
 
 
-@pytest.fixture
-def diary(tmp_path: Path) -> Diary:
-    """What ran."""
-    return Diary(tmp_path / "diary")
-
-
 class Unlucky(Exception):
     """A user's own."""
 

@@ -37,12 +37,6 @@ def client(cluster: handoff.LocalCluster) -> Iterator[handoff.Client]:
         yield made
 
 
-@pytest.fixture
-def diary(tmp_path: Path) -> Diary:
-    """What ran."""
-    return Diary(tmp_path / "diary")
-
-
 @contextlib.contextmanager
 def frozen(pid: int) -> Iterator[None]:
     """A process that does not answer meanwhile."""

@@ -33,12 +33,6 @@ def client(cluster: handoff.LocalCluster) -> Iterator[handoff.Client]:
 
 
 @pytest.fixture
-def diary(tmp_path: Path) -> Diary:
-    """What ran."""
-    return Diary(tmp_path / "diary")
-
-
-@pytest.fixture
 def victim(cluster: handoff.LocalCluster) -> Iterator[str]:
     """A node to be killed; what a test leaves of it, or puts in its place, goes with the test."""
     before = set(cluster.node_names)

@@ -35,12 +35,6 @@ def client(cluster: handoff.LocalCluster) -> Iterator[handoff.Client]:
         yield made
 
 
-@pytest.fixture
-def diary(tmp_path: Path) -> Diary:
-    """What ran."""
-    return Diary(tmp_path / "diary")
-
-
 def endless(diary: Diary) -> DAG:
     """A function that sleeps, a coroutine that sleeps, and one that waits for the first."""
     dag = DAG("endless")
