@@ -12,6 +12,7 @@ from handoff.settings import NodeSettings
 
 PACES_MAX = 10_000    # codes whose durations are remembered; the oldest is forgotten
 ENDED_MAX = 4096      # ended runs remembered one by one; of older ones it is known that they are older
+WANTED_AHEAD = 1024   # equally urgent tasks that came before one whose result a peer waits for, and go after it
 STRANGERS_MAX = 1024  # runs that somebody asked about and the coordinator never planned here; the oldest is forgotten
 
 
@@ -109,6 +110,8 @@ class State:
         """Everything it takes is here: it waits for room."""
         lane = entry[HANDLING].lane
         self._order = order = self._order + 1
+        if task in table.wants:
+            order -= WANTED_AHEAD
         table.ready[task] = order
         table.since[task] = self.now
         lane.fresh.append((-entry[URGENCY], order, table.run, task))
