@@ -170,15 +170,14 @@ class WorkerPool:
                 large[value.serial] = value
             else:
                 given.append(value)
-        if large:
-            frames = self._map(worker, large, frames)
+        beside = self._map(worker, large, frames) if large else []
         frames.append(frame([
             BATCH, number, work.run, self._here, array("I", work.tasks).tobytes(), array("I", work.tries or work.attempts).tobytes(),
             said, kind_of, work.literals if any(work.literals) else [], fan_in, references, given, self._names(work) if has_trees else {},
             work.cost, work.costs, work.gpus, ",".join(self._devices[index] or str(index) for index in work.gpus) if work.gpus else "",
             array("I", work.urgent).tobytes() if work.urgent else b"", work.is_at_once,
         ]))
-        pipe.send(b"".join(frames) if len(frames) > 1 else frames[0])
+        pipe.send(b"".join(frames) if len(frames) > 1 else frames[0], beside)
 
     def _inputs(self, work: Execute) -> tuple[bytes, bytes, list[Value | None]]:
         """How many inputs each task has, where each is found, and the values to be sent along. See phrases.BATCH."""
@@ -208,8 +207,8 @@ class WorkerPool:
                 names[index] = ["" if target == NOBODY else self._name_of(target), [self._name_of(peer) for peer in work.sources[index]]]
         return names
 
-    def _map(self, worker: GivenWorker, large: dict[int, SharedValue], frames: list[bytes]) -> list[bytes]:
-        """Send the large values that the worker has not mapped; what is still to be sent after that."""
+    def _map(self, worker: GivenWorker, large: dict[int, SharedValue], frames: list[bytes]) -> list[SharedValue]:
+        """Put the large values that the worker has not mapped before these frames, to go beside them; send what is too many for that."""
         missing = []
         for serial, value in large.items():
             if serial in worker.mapped:
@@ -217,14 +216,16 @@ class WorkerPool:
             else:
                 worker.mapped[serial] = None
                 missing.append(value)
-        pipe = worker.process.pipe
+        beside: list[SharedValue] = []
         for at in range(0, len(missing), FDS_MAX):
-            values = missing[at : at + FDS_MAX]
-            pipe.send(frame([MAP, [value.serial for value in values], [value.nbytes for value in values]], len(values)), values)
+            if beside:
+                worker.process.pipe.send(frames.pop(0), beside)
+            beside = missing[at : at + FDS_MAX]
+            frames.insert(0, frame([MAP, [value.serial for value in beside], [value.nbytes for value in beside]], len(beside)))
         if len(worker.mapped) > MAPPED_MAX and len(worker.mapped) > len(large):
             surplus = len(worker.mapped) - max(MAPPED_MAX, len(large))
             frames.append(frame([UNMAP, [worker.mapped.popitem(last=False)[0] for _ in range(surplus)]]))
-        return frames
+        return beside
 
     def _dropped(self, serials: list[int]) -> None:
         """Large values left the store: their memory is free when no worker has them mapped any more."""

@@ -788,6 +788,21 @@ async def test_large_values_are_shared_and_read_only(house: House) -> None:
     assert await house.result(6) == 0
 
 
+async def test_large_inputs_are_said_together_with_the_task_that_takes_them(house: House) -> None:
+    """One write and one wake-up for the worker, as long as their descriptors go beside one message; and none of what it has."""
+    make = house.kind(lambda n: bytes([n % 256]) * 70_000)
+    house.execute(*[(make, ((n,), {}), ()) for n in range(150)])
+    await house.until(lambda: house.store.get(RUN, 149))
+    total = house.kind(lambda *xs: [x[0] for x in xs])
+    pipe, sends = house.pool._workers[WorkerId(1)].process.pipe, []
+    send = pipe.send
+    pipe.send = lambda data, values=(): (sends.append(len(values)), send(data, values))[1]  # type: ignore[method-assign]
+    for task, inputs in enumerate((range(20), range(20), range(150)), 1000):
+        house.execute((total, b"", tuple(inputs)), first=task)
+        assert await house.result(task) == list(inputs)
+    assert sends == [20, 0, 100, 30]
+
+
 async def test_very_many_inputs_arrive(house: House) -> None:
     """A task may have thousands of small inputs and hundreds of large ones."""
     for task in range(300):
