@@ -69,7 +69,7 @@ class WireSettings:
     header_bytes_max: int = 64 * MIB   # header of any later frame: a graph of about two million tasks
     body_bytes_max: int = 64 * MIB     # raw bytes beside one header; larger values are cut into chunks
     chunk_bytes: int = 1 * MIB         # one piece of a large value
-    bulk_bytes: int = 256 * KIB        # values from this size on go from node to node over a connection of their own
+    bulk_bytes: int = 64 * KIB         # values from this size on go from node to node over a connection of their own
     bulk_piece_bytes: int = 512 * KIB  # encrypted at once there; each end has two pieces in memory
     unencrypted_values: bool = False   # these go in the clear, unprotected against whoever is on the network, where both nodes allow it
     write_high_bytes: int = 4 * MIB    # a sender waits while more than this is unwritten

@@ -19,7 +19,16 @@ from handoff.node.flows import Flows
 from handoff.node.shared_memory import SharedValue
 from handoff.node.store import ResultStore
 from handoff.settings import WireSettings
-from handoff.transport.bulk import Channel, Tickets, dial_bulk, take_values, threads
+from handoff.transport.bulk import (
+    AT_ONCE_BYTES,
+    HEAD_FIRST_BYTES,
+    THREADS_MAX,
+    Channel,
+    Tickets,
+    dial_bulk,
+    take_values,
+    threads,
+)
 from handoff.transport.records import Head
 
 
@@ -45,11 +54,13 @@ class Landing:
 class _Outgoing:
     """What goes to one peer."""
 
-    __slots__ = ("channel", "is_stopped", "key")
+    __slots__ = ("channel", "is_stopped", "key", "rest", "value")
 
     def __init__(self) -> None:
         self.channel: Channel | None = None
         self.key: tuple[RunId, int] | None = None    # the value that is on its way
+        self.value: SharedValue | None = None        # itself: its file is to stay open
+        self.rest: asyncio.Future[bool] | None = None   # a thread is sending the rest of it
         self.is_stopped = False                      # and whose rest is not wanted, or not here any more
 
 
@@ -74,6 +85,7 @@ class Channels:
         self._begins, self._arrived, self._gave_up, self._broken = begins, arrived, gave_up, broken
         self.tickets = Tickets()
         self._outgoing: dict[PeerId, _Outgoing] = {}
+        self._sending: set[_Outgoing] = set()        # those that take a thread, or wait for one
         self._unreachable: set[PeerId] = set()       # by this way; their links work
         self._coming: dict[PeerId, list[Channel]] = {}
         self._landings: dict[tuple[RunId, int], Landing] = {}
@@ -87,25 +99,62 @@ class Channels:
         if peer in self._unreachable:
             return False
         outgoing = self._outgoing.setdefault(peer, _Outgoing())
-        try:
-            if outgoing.channel is None:
-                channel = await self._open(peer)
-                if self._outgoing.get(peer) is not outgoing:    # the link broke meanwhile
-                    if channel is not None:
-                        channel.end()
-                    return True
-                if channel is None:
-                    self._unreachable.add(peer)
-                    return False
-                outgoing.channel = channel
-            outgoing.key, outgoing.is_stopped = (run, task), False
-            await outgoing.channel.send(self._senders, run, task, value.fd, value.nbytes, lambda: outgoing.is_stopped)
-        except (OSError, LinkError, MemoryError) as error:
-            if self._outgoing.get(peer) is outgoing:
-                self._broken(peer, f"a large value could not be sent: {error}")
-        finally:
-            outgoing.key = None
+        if outgoing.channel is None:
+            channel = await self._open(peer)
+            if self._outgoing.get(peer) is not outgoing:    # the link broke meanwhile
+                if channel is not None:
+                    channel.end()
+                return True
+            if channel is None:
+                self._unreachable.add(peer)
+                return False
+            outgoing.channel = channel
+        self._begin(peer, outgoing, outgoing.channel, (run, task), value)
+        await self.finish(peer)
         return True
+
+    def begin(self, peer: PeerId, run: RunId, task: int) -> bool | None:
+        """Begin to send at once, where the way is open. Whether all of it has left; if not, `finish` has to be awaited. None: not begun."""
+        outgoing, value = self._outgoing.get(peer), self._store.get(run, task)
+        if outgoing is None or outgoing.channel is None or outgoing.key is not None:
+            return None
+        if type(value) is not SharedValue or value.nbytes < self._settings.bulk_bytes:
+            return None
+        self._begin(peer, outgoing, outgoing.channel, (run, task), value)
+        return outgoing.rest is None
+
+    def _begin(self, peer: PeerId, outgoing: _Outgoing, channel: Channel, key: tuple[RunId, int], value: SharedValue) -> None:
+        outgoing.key, outgoing.value, outgoing.is_stopped = key, value, False
+        try:
+            outgoing.rest = channel.send(
+                self._senders, *key, value.fd, value.nbytes, lambda: outgoing.is_stopped, at_once=len(self._sending) < THREADS_MAX,
+            )
+        except (OSError, LinkError, MemoryError) as error:
+            self._failed(peer, outgoing, error)
+        if outgoing.rest is None:
+            outgoing.key = outgoing.value = None
+        else:
+            self._sending.add(outgoing)
+            outgoing.rest.add_done_callback(lambda rest: self._sent(peer, outgoing, rest))
+
+    def _sent(self, peer: PeerId, outgoing: _Outgoing, rest: asyncio.Future[bool]) -> None:
+        self._sending.discard(outgoing)
+        outgoing.key = outgoing.value = outgoing.rest = None
+        error = None if rest.cancelled() else rest.exception()
+        if error is not None:
+            self._failed(peer, outgoing, error)
+
+    async def finish(self, peer: PeerId) -> None:
+        """Return when what is on its way to this peer has left, not before others had a turn. What broke meanwhile was told to `broken`."""
+        outgoing = self._outgoing.get(peer)
+        if outgoing is not None and outgoing.rest is not None:
+            await asyncio.wait([outgoing.rest])
+        else:
+            await asyncio.sleep(0)
+
+    def _failed(self, peer: PeerId, outgoing: _Outgoing, error: BaseException) -> None:
+        if self._outgoing.get(peer) is outgoing:
+            self._broken(peer, f"a large value could not be sent: {error}")
 
     async def _open(self, peer: PeerId) -> Channel | None:
         offer = self.tickets.offer(self._settings.unencrypted_values, self._settings.bulk_piece_bytes)
@@ -165,7 +214,8 @@ class Channels:
             self._say(peer, StopBulk(run, task))
             return Landing(peer, key, None)
         self.forget(key)
-        landing = self._landings[key] = Landing(peer, key, self._store.allot(run, task, head.total))
+        is_ahead = HEAD_FIRST_BYTES < head.total <= AT_ONCE_BYTES    # the rest is on its way, and waits for nobody but us
+        landing = self._landings[key] = Landing(peer, key, self._store.allot(run, task, head.total, is_ahead))
         self._flows.begin(peer)
         return landing
 

@@ -158,8 +158,10 @@ class Exchange:
         if queue is not None:
             queue.append((effect.run, effect.task))
             return
-        self._streams[effect.peer] = deque([(effect.run, effect.task)])
-        self._start(self._pump(effect.peer))
+        has_left = self._channels.begin(effect.peer, effect.run, effect.task)
+        if not has_left:
+            self._streams[effect.peer] = deque([(effect.run, effect.task)] if has_left is None else [])
+            self._start(self._pump(effect.peer))
 
     def drop_run(self, run: RunId) -> None:
         """The run is over: end what is being sent or received of it."""
@@ -184,6 +186,7 @@ class Exchange:
     async def _pump(self, peer: PeerId) -> None:
         try:
             queue = self._streams[peer]
+            await self._channels.finish(peer)
             while queue:
                 await self._send_value(peer, *queue.popleft())
         except (OSError, MemoryError) as error:  # a value that can't be mapped now; with its link broken, the peer asks again

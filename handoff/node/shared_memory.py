@@ -96,6 +96,17 @@ def empty_shared(nbytes: int) -> SharedValue:
         raise no_room(nbytes, error) from error
 
 
+def take_memory(value: SharedValue) -> None:
+    """Have the memory of an empty value now, and not only as it is written. MemoryError when there is no room.
+
+    For small ones: of what there is not enough of, the kernel first takes all that there is.
+    """
+    try:
+        os.posix_fallocate(value.fd, 0, value.nbytes)
+    except OSError as error:
+        raise no_room(value.nbytes, error) from error
+
+
 def map_writable(value: SharedValue) -> memoryview:
     """The memory of an empty value, to write it into."""
     try:

@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from handoff.ids import RunId
-from handoff.node.shared_memory import SharedValue, empty_shared, map_writable, no_room, seal_received, with_few_descriptors, write_shared
+from handoff.node.shared_memory import (
+    SharedValue,
+    empty_shared,
+    map_writable,
+    no_room,
+    seal_received,
+    take_memory,
+    with_few_descriptors,
+    write_shared,
+)
 
 Value: TypeAlias = bytes | SharedValue
 
@@ -83,10 +92,12 @@ class ResultStore:
             self.abort(run, task)
             raise
 
-    def allot(self, run: RunId, task: int, total: int) -> SharedValue:
-        """The same for who writes to its file."""
+    def allot(self, run: RunId, task: int, total: int, is_taken: bool = False) -> SharedValue:
+        """The same for who writes to its file; with `is_taken`, no page of it is still to be had when that begins."""
         self.abort(run, task)
         value = empty_shared(total)
+        if is_taken:
+            take_memory(value)
         self._receiving.setdefault(run, {})[task] = value
         self.resident_bytes += total
         return value

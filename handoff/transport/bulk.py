@@ -2,9 +2,10 @@
 
 Who has a value offers such a connection over the link (`Tickets.offer`), the other end dials it (`dial_bulk`), proves that it knows the
 key, and gets one value after the other (`take_values`). Python's TLS moves a quarter to a half of what the socket would carry; here threads
-move large pieces, and the system calls and the cipher let the event loop run meanwhile. Neither end has more than two pieces of a value in
-its own memory: they come from a file and go to one. In the clear, which both ends have to allow, the kernel sends from the file itself;
-what says which bytes are whose stays sealed.
+move large pieces, and the system calls and the cipher let the event loop run meanwhile. What is small beside the time that it takes to wake
+a thread is moved by the loop itself, as long as the socket takes it, or has it. Neither end has more than two pieces of a value in its own
+memory: they come from a file and go to one. In the clear, which both ends have to allow, the kernel sends from the file itself; what says
+which bytes are whose stays sealed.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from handoff.errors import ConnectionLost, ProtocolError
 from handoff.greetings import OfferBulk
@@ -39,13 +40,45 @@ from handoff.trust.sealing import KEY_BYTES, TAG_BYTES, Seal, fresh_key
 CLEAR_PIECES = 8                 # the kernel sends from the file, so pieces in the clear may be longer
 CLEAR_READ_BYTES = 256 * 1024    # of what comes in the clear; it stays in the processor's cache on its way to the file
 THREADS_MAX = 8                  # values on their way at once, in each direction: further ones wait
+AT_ONCE_BYTES = 2 * 1024 * 1024  # up to here the loop moves a value: 0.2 ms per MB to send, 0.4 to receive; a thread and back, 0.2 more
+HEAD_FIRST_BYTES = 512 * 1024    # of one that is larger than this, the head leaves first: the other end makes room while the rest is sealed
+SPARE_MAX = 8                    # buffers that are kept for the next values, of all connections; a value takes two at each end,
+SPARE_BYTES_MAX = 1024 * 1024    # none longer than this
+
+Part: TypeAlias = tuple[memoryview | range, int]   # bytes to be sent, or where in the file they are; and how (flags)
 
 
 class Sink(Protocol):
-    """Where the bytes of a value go. Called in another thread, in order."""
+    """Where the bytes of a value go. Called in order, from whichever thread."""
 
     def write(self, piece: memoryview) -> None:
         """Keep these; the buffer is used again."""
+
+
+class _Buffers:
+    """Memory for pieces, used again, by whichever thread: fresh pages take longer than what is done with them (1 MB: 0.3 ms)."""
+
+    def __init__(self) -> None:
+        self._spare: list[memoryview] = []
+        self._lock = threading.Lock()
+
+    def take(self, nbytes: int) -> memoryview:
+        """One of this length; what is in it means nothing."""
+        with self._lock:
+            for at, buffer in enumerate(self._spare):
+                if len(buffer) == nbytes:
+                    return self._spare.pop(at)
+        return memoryview(bytearray(nbytes))
+
+    def give(self, *buffers: memoryview) -> None:
+        """They are not used any more."""
+        with self._lock:
+            for buffer in buffers:
+                if len(self._spare) < SPARE_MAX and 0 < len(buffer) <= SPARE_BYTES_MAX:
+                    self._spare.append(buffer)
+
+
+_buffers = _Buffers()
 
 
 def threads(what: str) -> ThreadPoolExecutor:
@@ -61,6 +94,12 @@ class Channel:
         self._sock, self._seal = sock, Seal(key, b"values")
         self._piece_bytes = piece_bytes * CLEAR_PIECES if is_clear else piece_bytes
         self._busy = threading.Lock()
+        self._parts: Iterator[Part] = iter(())        # of the value that is being sent: what comes next,
+        self._part: Part = range(0), 0                # and what is left of what is at hand
+        self._holes: Iterator[memoryview] = iter(())  # of the one that is being received: where its bytes go next,
+        self._hole = memoryview(b"")                  # and where those that are due
+        self._was_stopped = False
+        sock.setblocking(False)                       # unless a thread is in it
 
     def end(self) -> None:
         """Nothing more goes over it; a thread that waits in it wakes up and fails. Closed as soon as nobody is in it."""
@@ -71,14 +110,29 @@ class Channel:
             self._sock.close()
             self._busy.release()
 
-    async def send(self, pool: Executor, run: int, task: int, fd: int, total: int, is_stopped: Callable[[], bool]) -> bool:
-        """The value in that file. False when it was stopped on its way, which the other end is told. Raises OSError."""
-        return bool(await self._in_thread(pool, self._send, run, task, fd, total, is_stopped))
+    def send(
+        self, pool: Executor, run: int, task: int, fd: int, total: int, is_stopped: Callable[[], bool], at_once: bool = True
+    ) -> asyncio.Future[bool] | None:
+        """Send the value in that file: None when all of it has left, else what is to be awaited before the next one.
+
+        That is False for a value that was stopped on its way, which the other end is told. Either raises OSError and LinkError.
+        With `at_once`, the loop sends of a small one what the socket takes. Whoever says so has a thread of the pool free for the rest:
+        once a value has begun, a thread of the other end may wait for it, and for that one others.
+        """
+        if self.ended:
+            raise ConnectionLost("the bulk connection was ended")
+        at_once = at_once and total <= AT_ONCE_BYTES
+        self._parts = self._cut(run, task, fd, total, is_stopped, at_once and total > HEAD_FIRST_BYTES)
+        self._part, self._was_stopped = (range(0), 0), False
+        if at_once:
+            with contextlib.suppress(BlockingIOError):
+                self._put(fd)
+                return None
+        return self._in_thread(pool, self._put, fd)
 
     async def head(self) -> Head | None:
         """What comes next, as long as that takes; None when nothing will."""
         loop, sealed = asyncio.get_running_loop(), memoryview(bytearray(HEAD_BYTES))
-        self._sock.setblocking(False)
         filled = 0
         while filled < HEAD_BYTES:
             count = await loop.sock_recv_into(self._sock, sealed[filled:])
@@ -91,89 +145,120 @@ class Channel:
 
     async def receive(self, pool: Executor, first: Head, sink: Sink) -> bool:
         """The value that begins with this head. False when the sender stopped on the way; raises OSError and LinkError."""
-        return bool(await self._in_thread(pool, self._receive, first, sink))
+        self._holes, self._hole, self._was_stopped = self._pieces(first, sink), memoryview(b""), False
+        if first.total <= AT_ONCE_BYTES:
+            with contextlib.suppress(BlockingIOError):
+                self._fill()
+                return not self._was_stopped
+        return await self._in_thread(pool, self._fill)
 
-    async def _in_thread(self, pool: Executor, work: Callable[..., bool], *arguments: Any) -> bool:
-        return await asyncio.get_running_loop().run_in_executor(pool, self._alone, work, *arguments)
+    def _in_thread(self, pool: Executor, work: Callable[..., None], *arguments: Any) -> asyncio.Future[bool]:
+        return asyncio.get_running_loop().run_in_executor(pool, self._alone, work, *arguments)
 
-    def _alone(self, work: Callable[..., bool], *arguments: Any) -> bool:
+    def _alone(self, work: Callable[..., None], *arguments: Any) -> bool:
         try:
             with self._busy:
                 if self.ended:
                     raise ConnectionLost("the bulk connection was ended")
                 self._sock.setblocking(True)
-                return work(*arguments)
+                try:
+                    work(*arguments)
+                finally:
+                    self._sock.setblocking(False)
+                return not self._was_stopped
         finally:
             if self.ended:
                 self._sock.close()
 
-    # ── in a thread ─────────────────────────────────────────────────────────
+    # ── in the loop, until that would have to wait (BlockingIOError); then a thread goes on where it stopped ─────────
 
-    def _send(self, run: int, task: int, fd: int, total: int, is_stopped: Callable[[], bool]) -> bool:
-        step = min(self._piece_bytes, total)
-        plain = memoryview(bytearray(0 if self.is_clear else step))
-        out = memoryview(bytearray(0 if self.is_clear else HEAD_BYTES + step + TAG_BYTES))
+    def _put(self, fd: int) -> None:
+        """Send what is left of the value."""
+        while True:
+            left, flags = self._part
+            while left:
+                if isinstance(left, range):
+                    sent = os.sendfile(self._sock.fileno(), fd, left.start, len(left))
+                    if not sent:
+                        raise OSError("a value is shorter than it was")
+                else:
+                    sent = self._sock.send(left, flags)
+                left = left[sent:]
+                self._part = left, flags
+            part = next(self._parts, None)
+            if part is None:
+                return
+            self._part = part
+
+    def _cut(self, run: int, task: int, fd: int, total: int, is_stopped: Callable[[], bool], is_head_first: bool) -> Iterator[Part]:
+        """What is to be sent. A part has left when the next one is asked for."""
+        step = self._step(total)
+        plain = _buffers.take(0 if self.is_clear else step)
+        out = _buffers.take(0 if self.is_clear else HEAD_BYTES + step + TAG_BYTES)
         for offset in range(0, total, self._piece_bytes):
-            head = Head(Kind.PIECE, run, task, total, offset)
             if offset and is_stopped():
-                self._sock.sendall(sealed_head(Head(Kind.STOP, run, task, total, offset), self._seal))
-                return False
-            nbytes = head.nbytes(self._piece_bytes)
+                self._was_stopped = True
+                yield memoryview(sealed_head(Head(Kind.STOP, run, task, total, offset), self._seal)), 0
+                break
+            head = Head(Kind.PIECE, run, task, total, offset)
+            nbytes, sealed = head.nbytes(self._piece_bytes), memoryview(sealed_head(head, self._seal))
             if self.is_clear:
-                self._sock.sendall(sealed_head(head, self._seal), socket.MSG_MORE)
-                self._send_from(fd, offset, nbytes)
-                continue
-            if os.preadv(fd, [plain[:nbytes]], offset) != nbytes:
-                raise OSError(f"{run}/{task} is shorter than {total} bytes")
-            end = HEAD_BYTES + nbytes + TAG_BYTES
-            out[:HEAD_BYTES] = sealed_head(head, self._seal)
-            self._seal.seal(plain[:nbytes], head.pack(), out[HEAD_BYTES:end])
-            self._sock.sendall(out[:end])
-        return True
+                yield sealed, 0 if is_head_first else socket.MSG_MORE
+                yield range(offset, offset + nbytes), 0
+            else:
+                out[:HEAD_BYTES] = sealed
+                begin, end = 0, HEAD_BYTES + nbytes + TAG_BYTES
+                if is_head_first:
+                    yield out[:HEAD_BYTES], 0
+                    begin = HEAD_BYTES
+                if os.preadv(fd, [plain[:nbytes]], offset) != nbytes:
+                    raise OSError(f"{run}/{task} is shorter than {total} bytes")
+                self._seal.seal(plain[:nbytes], head.pack(), out[HEAD_BYTES:end])
+                yield out[begin:end], 0
+            is_head_first = False
+        _buffers.give(plain, out)
 
-    def _send_from(self, fd: int, offset: int, nbytes: int) -> None:
-        end = offset + nbytes
-        while offset < end:
-            sent = os.sendfile(self._sock.fileno(), fd, offset, end - offset)
-            if not sent:
-                raise OSError("a value is shorter than it was")
-            offset += sent
+    def _fill(self) -> None:
+        """Receive what is left of the value."""
+        while True:
+            while self._hole:   # in a thread, until all of it is here: each return from the kernel is a wait for the interpreter
+                count = self._sock.recv_into(self._hole, 0, socket.MSG_WAITALL)
+                if not count:
+                    raise ConnectionLost("it ended in the middle of a value")
+                self._hole = self._hole[count:]
+            hole = next(self._holes, None)
+            if hole is None:
+                return
+            self._hole = hole
 
-    def _receive(self, head: Head, sink: Sink) -> bool:
-        step = min(self._piece_bytes, head.total)
-        came = memoryview(bytearray(CLEAR_READ_BYTES if self.is_clear else step + TAG_BYTES + HEAD_BYTES))
-        plain = memoryview(bytearray(0 if self.is_clear else step))
+    def _pieces(self, head: Head, sink: Sink) -> Iterator[memoryview]:
+        """Where what comes is to be put. It is there when the next place is asked for."""
+        step = self._step(head.total)
+        came = _buffers.take(CLEAR_READ_BYTES if self.is_clear else step + TAG_BYTES + HEAD_BYTES)
+        plain = _buffers.take(0 if self.is_clear else step)
         while head.kind is Kind.PIECE:
             nbytes = head.nbytes(self._piece_bytes)
             end = 0 if self.is_clear else nbytes + TAG_BYTES
             last = head.offset + nbytes == head.total
             if self.is_clear:
-                self._pass_on(came, nbytes, sink)
-            self._fill(came[: end if last else end + HEAD_BYTES])   # after every piece but the last comes a head
+                for at in range(0, nbytes, len(came)):
+                    piece = came[: min(nbytes - at, len(came))]
+                    yield piece
+                    sink.write(piece)
+            yield came[: end if last else end + HEAD_BYTES]   # after every piece but the last comes a head
             if not self.is_clear:
                 self._seal.open(came[:end], head.pack(), plain[:nbytes])
                 sink.write(plain[:nbytes])
             if last:
-                return True
+                break
             before, head = head, opened_head(came[end : end + HEAD_BYTES], self._seal)
             head.check_follows(before, self._piece_bytes)
-        return False
+        self._was_stopped = head.kind is not Kind.PIECE
+        _buffers.give(came, plain)
 
-    def _pass_on(self, buffer: memoryview, nbytes: int, sink: Sink) -> None:
-        while nbytes:
-            piece = buffer[: min(nbytes, len(buffer))]
-            self._fill(piece)
-            sink.write(piece)
-            nbytes -= len(piece)
-
-    def _fill(self, buffer: memoryview) -> None:
-        """Wait in the kernel until all of it is here: each return from it is a wait for the interpreter."""
-        filled = 0
-        while filled < len(buffer):
-            count = self._sock.recv_into(buffer[filled:], 0, socket.MSG_WAITALL)
-            if not count:
-                raise ConnectionLost("it ended in the middle of a value")
-            filled += count
+    def _step(self, total: int) -> int:
+        """How long buffers for the pieces of such a value are: of one length, if they may be kept."""
+        return min(self._piece_bytes, max(total, SPARE_BYTES_MAX))
 
 
 class Tickets:
@@ -253,5 +338,6 @@ async def take_values(
                 raise ProtocolError(f"the end or the middle of {head.run}/{head.task}, where a value is to begin")
             sink = place(head)
             done(head, sink, await channel.receive(pool, head, sink))
+            await asyncio.sleep(0)   # the next one may be here, too; others have their turn before
     finally:
         channel.end()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -16,11 +17,13 @@ from handoff.columns import ints
 from handoff.ids import PeerId, RunId
 from handoff.machine import Lost, Received
 from handoff.messages import Absent, Hello, Peers, Want
+from handoff.node.channels import _Outgoing
 from handoff.node.events import Arrived, Stream
 from handoff.node.exchange import Exchange
 from handoff.node.shared_memory import SharedValue, write_shared
 from handoff.node.store import ResultStore
 from handoff.settings import KIB, MIB, WireSettings
+from handoff.transport.bulk import THREADS_MAX, Channel
 from handoff.transport.listen import Listener, listen
 from handoff.trust.certificates import Identity
 from handoff.trust.secret import Secret
@@ -139,6 +142,101 @@ async def test_values_go_over_a_connection_of_their_own(sends: bool, takes: bool
     assert two.receiver.store.resident_bytes == 1000 + len(LARGE) + len(SMALL)
     assert [(peer, nbytes) for peer, nbytes, _ in two.receiver.exchange.moved()] == [(1, 1000 + len(LARGE) + len(SMALL))]
     await two.close()
+
+
+async def test_small_values_leave_in_the_turn_in_which_they_are_asked_for(two: Two) -> None:
+    """No task and no thread for them, once the connection stands; several of one turn come in their order."""
+    two.keep(SMALL, 1)
+    two.ask(1)
+    await two.until(lambda: two.receiver.has(1))
+    await two.until(two.idle)
+    for task in (2, 3, 4):
+        two.keep(SMALL[: 100_000 + task], task)
+        two.receiver.exchange._wanted.setdefault(RUN, set()).add(task)
+        two.sender.exchange.stream(Stream(PeerId(2), RUN, task))
+        assert not two.sender.exchange._streams and not two.sender.exchange._tasks and not two.sender.exchange._channels._sending
+    await two.until(lambda: len(two.receiver.of(Arrived)) == 4)
+    assert [event.tasks for event in two.receiver.of(Arrived)] == [(1,), (2,), (3,), (4,)]
+    assert two.receiver.has(4) == SMALL[:100_004]
+
+
+async def test_others_have_their_turn_between_two_values(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many wait for one connection, and however much its socket takes."""
+    turn, sent = 0, []
+    send = Channel.send
+    monkeypatch.setattr(Channel, "send", lambda *what, **more: (sent.append(turn), send(*what, **more))[1])
+    for task in range(1, 6):
+        two.keep(SMALL, task)
+    two.ask(*range(1, 6))
+    async with asyncio.timeout(20):
+        while len(two.receiver.of(Arrived)) < 5:
+            turn += 1
+            await asyncio.sleep(0)
+    assert len(set(sent)) == 5
+
+
+@pytest.mark.parametrize("clear", [False, True])
+async def test_a_run_that_ends_while_a_value_is_half_sent_spoils_no_other(clear: bool) -> None:
+    """What was begun in the loop is ended by a thread, whoever wants it: what comes behind it begins where it should."""
+    two = Two(WireSettings(unencrypted_values=clear), WireSettings(unencrypted_values=clear))
+    await two.open()
+    two.keep(SMALL, 1)
+    two.ask(1)
+    await two.until(lambda: two.receiver.has(1))
+    await two.until(two.idle)
+    two.channel()._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    two.keep(LARGE[: 2 * MIB], 2)
+    two.receiver.exchange._wanted[RUN] = {2, 3}
+    two.sender.exchange.stream(Stream(PeerId(2), RUN, 2))
+    assert two.sender.exchange._channels._sending         # the receiver has read nothing yet, and the socket did not take all
+    two.sender.exchange.drop_run(RUN)
+    two.sender.store.drop_run(RUN)
+    two.keep(SMALL[::-1], 3)
+    two.sender.exchange.stream(Stream(PeerId(2), RUN, 3))
+    await two.until(lambda: two.receiver.has(3))
+    assert two.receiver.has(3) == SMALL[::-1] and not two.receiver.of(Lost) and not two.sender.of(Lost)
+    await two.until(two.idle)
+    assert not two.sender.exchange._channels._sending
+    await two.close()
+
+
+async def test_a_link_that_breaks_while_a_value_is_half_sent_is_told_once(two: Two) -> None:
+    """And the thread that was to send the rest ends, with nothing left behind."""
+    two.keep(SMALL, 1)
+    two.ask(1)
+    await two.until(lambda: two.receiver.has(1))
+    await two.until(two.idle)
+    two.channel()._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    two.keep(LARGE[: 2 * MIB], 2)
+    two.receiver.exchange._wanted[RUN] = {2}
+    two.sender.exchange.stream(Stream(PeerId(2), RUN, 2))
+    channels = two.sender.exchange._channels
+    assert channels._sending
+    two.sender.exchange._break(PeerId(2), "a test")
+    await two.until(lambda: not channels._sending and two.receiver.of(Lost))
+    await two.until(two.idle)
+    assert len(two.sender.of(Lost)) == 1 and two.receiver.store.resident_bytes == len(SMALL)
+
+
+async def test_with_all_threads_taken_nothing_begins_before_one_is_free(two: Two) -> None:
+    """See `Channel.send`."""
+    two.keep(SMALL, 1)
+    two.ask(1)
+    await two.until(lambda: two.receiver.has(1))
+    await two.until(two.idle)
+    channels, asked = two.sender.exchange._channels, []
+    send = two.channel().send
+    two.channel().send = lambda *what, at_once: (asked.append(at_once), send(*what, at_once=at_once))[1]
+    others = [_Outgoing() for _ in range(THREADS_MAX)]
+    for each in (others, others[1:]):
+        channels._sending = set(each)
+        two.keep(SMALL, 2)
+        two.ask(2)
+        await two.until(lambda: two.receiver.has(2))
+        await two.until(two.idle)
+        two.receiver.store.drop(RUN, [2])
+    assert asked == [False, True]
+    channels._sending.clear()
 
 
 async def test_memory_is_taken_only_for_what_was_asked_for(two: Two) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import socket
+import termios
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +20,18 @@ from handoff.errors import ConnectionLost, LinkError, ProtocolError
 from handoff.greetings import OfferBulk
 from handoff.node.shared_memory import SharedValue, write_shared
 from handoff.settings import KIB
-from handoff.transport.bulk import Channel, Tickets, dial_bulk, take_values, threads
+from handoff.transport import bulk
+from handoff.transport.bulk import (
+    AT_ONCE_BYTES,
+    HEAD_FIRST_BYTES,
+    SPARE_BYTES_MAX,
+    SPARE_MAX,
+    Channel,
+    Tickets,
+    dial_bulk,
+    take_values,
+    threads,
+)
 from handoff.transport.records import HEAD_BYTES, MAGIC, Head, greeting
 from handoff.trust.sealing import TAG_BYTES, Seal
 
@@ -77,7 +90,8 @@ class Pair:
 
     async def send(self, channel: Channel, value: SharedValue, task: int = 1, is_stopped: Callable[[], bool] = lambda: False) -> bool:
         """All of it."""
-        return await channel.send(self.sending, 7, task, value.fd, value.nbytes, is_stopped)
+        rest = channel.send(self.sending, 7, task, value.fd, value.nbytes, is_stopped)
+        return rest is None or await rest
 
     async def close(self) -> None:
         """Leave nothing open."""
@@ -120,18 +134,120 @@ async def test_values_arrive_as_they_were(pair: Pair, offers: bool, allows: bool
     assert max(kept.longest for _, kept, _ in pair.came) <= (256 * KIB if ours.is_clear else PIECE)
 
 
+class Counting(ThreadPoolExecutor):
+    """Threads, and how often one was asked for."""
+
+    asked = 0
+
+    def submit(self, *work: Any, **options: Any) -> Any:
+        """Count it."""
+        self.asked += 1
+        return super().submit(*work, **options)
+
+
+def here(channel: Channel) -> int:
+    """How many bytes came and were not read."""
+    found = bytearray(4)
+    fcntl.ioctl(channel._sock, termios.FIONREAD, found)
+    return int.from_bytes(found, "little")
+
+
+@pytest.mark.parametrize("clear", [False, True])
+async def test_a_small_value_takes_no_thread(pair: Pair, clear: bool) -> None:
+    """Where the socket takes all of it, and all of it is there when it is read, the loop moves it."""
+    ours, theirs = await pair.open(clear, clear)
+    value, travels = shared(), len(VALUE) + (HEAD_BYTES if clear else 6 * (HEAD_BYTES + TAG_BYTES))
+    with Counting(1) as sends, Counting(1) as takes:
+        assert ours.send(sends, 7, 1, value.fd, value.nbytes, lambda: False) is None
+        async with asyncio.timeout(SECONDS):
+            while here(theirs) < travels:
+                await asyncio.sleep(0.001)
+        head, kept = await theirs.head(), Kept()
+        assert head is not None
+        assert await theirs.receive(takes, head, kept)
+        assert (sends.asked, takes.asked, kept.data) == (0, 0, VALUE)
+
+
+@pytest.mark.parametrize("clear", [False, True])
+async def test_what_the_socket_does_not_take_or_have_waits_in_a_thread(pair: Pair, clear: bool) -> None:
+    """Both ends go on there where the loop had to stop; nothing is lost or said twice, and the next value comes as ever."""
+    ours, theirs = await pair.open(clear, clear)
+    ours._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    data = VALUE * 20
+    assert HEAD_FIRST_BYTES < len(data) <= AT_ONCE_BYTES
+    value = shared(data)
+    with Counting(1) as sends, Counting(1) as takes:
+        rest = ours.send(sends, 7, 1, value.fd, value.nbytes, lambda: False)
+        assert rest is not None and sends.asked == 1
+        head, kept = await theirs.head(), Kept()
+        assert head is not None
+        async with asyncio.timeout(SECONDS):
+            assert await theirs.receive(takes, head, kept)
+            assert await rest and takes.asked == 1 and kept.data == data
+    taking = asyncio.create_task(pair.take(theirs))
+    assert await pair.send(ours, shared(), 2)
+    ours.end()
+    await taking
+    assert [(head.task, bytes(kept.data)) for head, kept, _ in pair.came] == [(2, VALUE)]
+
+
+@pytest.mark.parametrize("clear", [False, True])
+async def test_nothing_is_said_in_the_loop_where_no_thread_is_free_for_the_rest(pair: Pair, clear: bool) -> None:
+    """Else a thread of the receiver may wait for one of the sender, and that one for one of a third: not a byte leaves before."""
+    ours, theirs = await pair.open(clear, clear)
+    value, begin = shared(), threading.Event()
+    with ThreadPoolExecutor(1) as one:
+        one.submit(begin.wait, SECONDS)
+        rest = ours.send(one, 7, 1, value.fd, value.nbytes, lambda: False, at_once=False)
+        assert rest is not None and here(theirs) == 0
+        begin.set()
+        taking = asyncio.create_task(pair.take(theirs))
+        assert await rest
+    ours.end()
+    await taking
+    assert [bytes(kept.data) for _, kept, _ in pair.came] == [VALUE]
+
+
+async def test_others_have_their_turn_between_two_values(pair: Pair) -> None:
+    """Also where all of them are here, and nothing has to be waited for."""
+    ours, theirs = await pair.open()
+    for number in range(3):
+        assert await pair.send(ours, shared(), number)
+    ours.end()
+    turns: list[int] = []
+
+    async def others() -> None:
+        while len(pair.came) < 3:
+            turns.append(len(pair.came))
+            await asyncio.sleep(0)
+
+    await asyncio.gather(pair.take(theirs), others())
+    assert {1, 2} <= set(turns)
+
+
+def test_few_buffers_are_kept_and_no_large_ones() -> None:
+    """However many values were on their way at once."""
+    buffers = bulk._Buffers()
+    buffers.give(memoryview(bytearray(SPARE_BYTES_MAX + 1)), memoryview(b""))
+    assert not buffers._spare
+    several = [buffers.take(PIECE) for _ in range(2 * SPARE_MAX)]
+    buffers.give(*several)
+    assert len(buffers._spare) == SPARE_MAX
+    assert buffers.take(PIECE) is several[0] and len(buffers.take(PIECE + 1)) == PIECE + 1
+
+
 @pytest.mark.parametrize("clear", [False, True])
 async def test_a_value_that_is_stopped_ends_there_and_the_next_comes(pair: Pair, clear: bool) -> None:
     """The receiver is told that the rest will not come; the connection stays."""
     ours, theirs = await pair.open(clear, clear)
     taking = asyncio.create_task(pair.take(theirs))
     looks = iter([False, True])
-    assert not await pair.send(ours, shared(VALUE * 20), 1, lambda: next(looks))
+    assert not await pair.send(ours, shared(VALUE * 40), 1, lambda: next(looks))
     assert await pair.send(ours, shared(), 2)
     ours.end()
     await taking
     (_, part, is_whole), (_, kept, next_is_whole) = pair.came
-    assert not is_whole and 0 < len(part.data) < len(VALUE * 20) and (VALUE * 20).startswith(part.data)
+    assert not is_whole and 0 < len(part.data) < len(VALUE * 40) and (VALUE * 40).startswith(part.data)
     assert next_is_whole and kept.data == VALUE
 
 

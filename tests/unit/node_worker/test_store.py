@@ -46,6 +46,18 @@ def test_dropping_frees() -> None:
     assert (store.get(RUN, 2), store.get(OTHER, 1), store.resident_bytes) == (None, b"other", 5)
 
 
+def test_memory_that_is_taken_ahead_is_there() -> None:
+    """All of it, before a byte is written; else page by page, as it is."""
+    store = ResultStore()
+    for is_taken in (False, True):
+        value = store.allot(RUN, 1, 1_000_000, is_taken)
+        found = os.fstat(value.fd)
+        assert found.st_size == 1_000_000
+        assert (found.st_blocks * 512 >= 1_000_000) is is_taken
+    store.abort(RUN, 1)
+    assert store.resident_bytes == 0
+
+
 def test_a_received_value_becomes_visible_when_complete() -> None:
     """What arrives in pieces is counted at once and seen at the end, sealed against growing and shrinking."""
     store = ResultStore()
