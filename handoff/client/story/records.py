@@ -96,7 +96,7 @@ class Story:
         _share_rows(self.tasks.values())
         self.until = self.makespan if is_over else max(until, self.makespan)
 
-    @property
+    @cached_property      # each leg of the critical path asks for it, of which there may be as many as tasks
     def makespan(self) -> float:
         """Seconds from the submission to the end of the last task."""
         return max((each.ended for each in self.tasks.values()), default=0.0)
@@ -163,15 +163,13 @@ def _straightened(tasks: dict[int, Done]) -> dict[int, Done]:
 
 
 def _share_rows(tasks: Iterable[Done]) -> None:
-    """Tasks that one worker ran at once get rows of their own: the first that is free."""
-    ends: dict[tuple[str, int], list[float]] = {}
+    """Tasks that one worker ran at once get rows of their own: the first that is free. They come in the order of their starts."""
+    busy: dict[tuple[str, int], list[tuple[float, int]]] = {}
+    free: dict[tuple[str, int], list[int]] = {}
     for done in tasks:
-        rows = ends.setdefault((done.node, done.worker), [])
-        for row, end in enumerate(rows):
-            if end <= done.started:
-                done.row = row
-                rows[row] = done.ended
-                break
-        else:
-            done.row = len(rows)
-            rows.append(done.ended)
+        worker = (done.node, done.worker)
+        rows, ends = free.setdefault(worker, []), busy.setdefault(worker, [])
+        while ends and ends[0][0] <= done.started:
+            heappush(rows, heappop(ends)[1])
+        done.row = heappop(rows) if rows else len(ends)
+        heappush(ends, (done.ended, done.row))
