@@ -121,7 +121,10 @@ class DAG:
     # ── looked at, and exchanged with others ────────────────────────────────
 
     def to_mermaid(self, *, by_function: bool = False) -> str:
-        """The graph as a Mermaid flowchart; with `by_function`, one box for each function's calls. Also of a graph that is not right."""
+        """The graph as a Mermaid flowchart; with `by_function`, one box for each function's calls. Also of a graph that is not right.
+
+        Mermaid draws 500 arrows and 50,000 letters, unless whoever shows it says otherwise (`maxEdges`, `maxTextSize`).
+        """
         from handoff.graph import draw, picture
 
         made = picture.picture_of(self)

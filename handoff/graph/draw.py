@@ -15,6 +15,7 @@ PALETTE = (
 
 _HEIGHT, _GAP, _ACROSS = 38, 12, 62     # of a box; between boxes of a layer; between layers
 _WIDEST = 220
+_LONGEST = 100                          # letters of a label or detail for other programs, which draw all that they are given
 _LETTER, _SMALL = 7.4, 6.3              # widths of letters, about: a reader may have other fonts
 _DASHES = {"inline": "5 3", "hidden": "2 3", "missing": "4 3"}
 
@@ -142,6 +143,10 @@ def _cut(text: str, width: float, letter: float) -> str:
 # ── text for other programs ─────────────────────────────────────────────────
 
 
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
 _MERMAID = {"inline": ("[/", "/]"), "input": ("([", "])"), "hidden": ("[(", ")]"), "missing": ("{{", "}}")}
 
 
@@ -154,7 +159,7 @@ def mermaid(picture: Picture, rooms: Sequence[str] = ()) -> str:
         for position, box in enumerate(picture.boxes):
             if not rooms or rooms[position] == room:
                 begin, end = _MERMAID.get(box.kind, ("[", "]"))
-                text = _entities(box.label) + (f"<br/><small>{_entities(box.detail)}</small>" if box.detail else "")
+                text = _entities(_short(box.label)) + (f"<br/><small>{_entities(_short(box.detail))}</small>" if box.detail else "")
                 lines.append(f'    f{position}{begin}"{text}"{end}')
         if rooms:
             lines.append("    end")
@@ -185,7 +190,7 @@ def dot(picture: Picture) -> str:
     colour = colours([box.group or box.label for box in picture.boxes])
     lines = [f"digraph {_quoted(picture.name)} {{", "    rankdir=LR", '    node [shape=box style="rounded" fontname="sans-serif"]']
     for position, box in enumerate(picture.boxes):
-        label = f"{box.label}\n{box.detail}" if box.detail else box.label
+        label = f"{_short(box.label)}\n{_short(box.detail)}" if box.detail else _short(box.label)
         edge = "#d1342b" if box.is_marked or box.kind == "missing" else colour[box.group or box.label]
         more = " penwidth=3" if box.is_marked else ""
         tip = _quoted(box.tip or box.label)
