@@ -98,3 +98,12 @@ def name_of(code: object) -> str:
         return name.rpartition("<locals>.")[2]
     inner = getattr(code, "func", None)  # functools.partial
     return name_of(inner) if callable(inner) else type(code).__qualname__
+
+
+def labels_of(ids: Sequence[Hashable]) -> list[str]:
+    """What people read for each id: a string as it is, anything else as Python writes it.
+
+    A string is written in quotes where it would show as nothing, or as another id of these does: beside 1, "1" is '1'.
+    """
+    written = {repr(id) for id in ids if not isinstance(id, str)}
+    return [repr(id) if not isinstance(id, str) or id in written or not id.strip() else id for id in ids]

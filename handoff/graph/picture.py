@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from handoff.graph.function import Argument, Collocated, Function, Near, name_of
+from handoff.graph.function import Argument, Collocated, Function, Near, labels_of, name_of
 from handoff.graph.references import Reference, references_in
 from handoff.resources import costs, describe
 
@@ -49,7 +49,7 @@ class Picture:
 def picture_of(dag: DAG) -> Picture:
     """The picture of a graph, also of one that is not complete or not right: what is named and not there is drawn as missing."""
     functions = list(dag.functions.values())
-    boxes = [_box(function) for function in functions]
+    boxes = [_box(function, label) for function, label in zip(functions, labels_of(list(dag.functions)), strict=True)]
     place: dict[Hashable, int] = {function.id: position for position, function in enumerate(functions)}
     arrows: dict[tuple[int, int], None] = {}
     for target, function in enumerate(functions):
@@ -58,7 +58,7 @@ def picture_of(dag: DAG) -> Picture:
             source = place.get(key)
             if source is None:
                 source = place[key] = len(boxes)
-                boxes.append(Box(_text(wanted), kind="missing", detail="not in the graph", tip=f"{wanted!r} is not in the graph"))
+                boxes.append(Box(*labels_of([wanted]), kind="missing", detail="not in the graph", tip=f"{wanted!r} is not in the graph"))
             arrows[source, target] = None
     return Picture(str(dag.id), boxes, [Arrow(source, target) for source, target in arrows])
 
@@ -106,8 +106,8 @@ def by_function(picture: Picture) -> Picture:
     return Picture(picture.name, boxes, [Arrow(*pair, marked[pair], count) for pair, count in counts.items()])
 
 
-def _box(function: Function) -> Box:
-    label, kind = _text(function.id), str(function.type)
+def _box(function: Function, label: str) -> Box:
+    kind = str(function.type)
     name = name_of(function.code) if function.code is not None else ""
     parts, tips = [], [f"{function.id!r}: {name}" if name else repr(function.id)]
     if kind != "regular":
@@ -146,7 +146,3 @@ def _has_hash(wanted: Any) -> bool:
     except TypeError:
         return False
     return True
-
-
-def _text(id: Hashable) -> str:
-    return id if isinstance(id, str) else repr(id)

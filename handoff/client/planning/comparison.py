@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from handoff.client.result import TaskRecord
 from handoff.client.story.tables import Row, aligned, amount, html_table, seconds
 from handoff.errors import ConfigError
+from handoff.graph.function import labels_of
 
 if TYPE_CHECKING:
     from handoff.client.planning.plan import Plan
@@ -71,10 +73,10 @@ class Comparison:
     def __str__(self) -> str:
         parts = [self._headline(), "", "By function", *aligned(_GROUPS, self._groups()), "", "Seconds of work",
                  *aligned(_NODES, self._nodes())]
-        parts += ["", "Durations that were most wrong", *aligned(_FAR, [_row(pair) for pair in self.largest])]
+        parts += ["", "Durations that were most wrong", *aligned(_FAR, self._rows(self.largest))]
         moved = [pair for pair in self.pairs if not pair.is_in_place]
         if moved:
-            parts += ["", "Ran elsewhere", *aligned(_FAR, [_row(pair) for pair in moved[:SHOWN_MAX]])]
+            parts += ["", "Ran elsewhere", *aligned(_FAR, self._rows(moved[:SHOWN_MAX]))]
             if len(moved) > SHOWN_MAX:
                 parts.append(f"  … and {len(moved) - SHOWN_MAX:,} more")
         return "\n".join(parts)
@@ -84,7 +86,7 @@ class Comparison:
 
         return (f'<div class="handoff-comparison"><p>{escape(self._headline())}</p>{html_table(_GROUPS, self._groups())}'
                 f"<h4>Seconds of work</h4>{html_table(_NODES, self._nodes())}<h4>Durations that were most wrong</h4>"
-                f"{html_table(_FAR, [_row(pair) for pair in self.largest])}</div>")
+                f"{html_table(_FAR, self._rows(self.largest))}</div>")
 
     def _headline(self) -> str:
         if len(self.pairs) < self.functions:
@@ -114,11 +116,19 @@ class Comparison:
             busy.setdefault(pair.happened.node, [0.0, 0.0])[1] += pair.happened.seconds
         return [(node, *map(seconds, both)) for node, both in sorted(busy.items())]
 
+    def _rows(self, pairs: Sequence[Pair]) -> list[Row]:
+        rows = []
+        for pair in pairs:
+            planned, happened = pair.planned, pair.happened
+            ends = planned.started + planned.seconds, happened.started + happened.seconds
+            rows.append((self._labels[pair.function], planned.node, happened.node,
+                         *map(seconds, (planned.seconds, happened.seconds, *ends))))
+        return rows
 
-def _row(pair: Pair) -> Row:
-    planned, happened = pair.planned, pair.happened
-    ends = planned.started + planned.seconds, happened.started + happened.seconds
-    return (str(pair.function), planned.node, happened.node, *map(seconds, (planned.seconds, happened.seconds, *ends)))
+    @cached_property
+    def _labels(self) -> Mapping[Hashable, str]:
+        ids = [pair.function for pair in self.pairs]
+        return dict(zip(ids, labels_of(ids), strict=True))
 
 
 def compare(plan: Plan, run: Any) -> Comparison:

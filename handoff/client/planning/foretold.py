@@ -13,6 +13,7 @@ from handoff.client.planning.basis import Basis, alternatives_of, families_of
 from handoff.client.story.records import Done, Story
 from handoff.columns import Blobs
 from handoff.errors import AllocationError, ConfigError, ExecutionError, HandoffError, named
+from handoff.graph.function import labels_of
 from handoff.ids import NOBODY
 from handoff.program import Flag
 from handoff.resources import SCALE, Amounts, split
@@ -106,11 +107,11 @@ def story_of(basis: Basis, told: Foretold) -> Story:
     """The same as records of a run, of which a critical path can be told."""
     program = basis.program
     starts = list(accumulate(program.fan_in, initial=0))
-    tasks = []
+    tasks, labels = [], labels_of([basis.name_of(task) for task in range(len(program.kind))])
     for task, index in enumerate(program.kind):
-        kind, name, cost = program.kinds[index], basis.name_of(task), told.cost_of(basis, task)
+        kind, cost = program.kinds[index], told.cost_of(basis, task)
         tasks.append(Done(
-            task, name if isinstance(name, str) else repr(name), kind.name, told.nodes[task], told.workers[task], told.started[task],
+            task, labels[task], kind.name, told.nodes[task], told.workers[task], told.started[task],
             told.seconds[task], program.inputs[starts[task] : starts[task + 1]], told.nbytes[task], told.waited[task], told.planned[task],
             slots=dict(cost).get("cpu", 0) / SCALE or 1.0, memory=dict(cost).get("memory", 0) / SCALE, shared=split(cost)[1],
             is_hidden=task in basis.hidden, takes=needs_of(kind)[told.took[task] if told.took else 0],

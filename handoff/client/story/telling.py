@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from handoff.client.failures import forgotten
 from handoff.client.story.records import Done, Stay, Story, Vain
 from handoff.errors import ExecutionError
+from handoff.graph.function import labels_of
 from handoff.program import Kind, is_side_by_side
 from handoff.resources import SCALE, Amounts, split
 from handoff.scheduler.ready import needs_of
@@ -28,11 +29,12 @@ def story_of(state: RunState, answer: Any) -> Story:
     slots = {task: _slots(_cost(graph.kinds[graph.kind[task]], took.get(task, 0)))
              for task in (*answer["task"], *(each[0] for each in (*answer["vain"], *answer["running"])))}
     everywhere = {"cpu", "memory"}
+    labels = labels_of([state.name_of(task) for task in range(len(graph.ids))])
     for task, node, attempt, started, seconds, nbytes, worker, waited, planned in zip(*columns, strict=True):
         kind = graph.kinds[graph.kind[task]]
-        name, cost = state.name_of(task), _cost(kind, took.get(task, 0))
+        cost = _cost(kind, took.get(task, 0))
         tasks.append(Done(
-            task, name if isinstance(name, str) else repr(name), kind.name, node, worker, started, seconds,
+            task, labels[task], kind.name, node, worker, started, seconds,
             graph.inputs[starts[task] : starts[task + 1]], nbytes, waited, planned, attempt,
             slots=slots[task], memory=dict(cost).get("memory", 0) / SCALE, shared=split(cost)[1],
             takes=_at(needs_of(kind), took.get(task, 0)),

@@ -199,3 +199,19 @@ def test_marks_are_seen_in_all_three() -> None:
     assert "==>" in mermaid(picture) and "class f0,f1 marked" in mermaid(picture)
     assert 'class="arrow marked"' in svg(picture)
     assert "penwidth=2" in dot(picture)
+
+
+def test_ids_that_look_alike_are_told_apart() -> None:
+    """1 beside "1", and what would show as nothing; any other text is as it was written."""
+    ids: list[Any] = [1, "1", ("a", 1), "('a', 1)", "", " \n", "2", 1.5]
+    dag = DAG()
+    for id in ids:
+        dag.add(Function(id, code=load))
+    assert [box.label for box in picture_of(dag).boxes] == ["1", "'1'", "('a', 1)", '"(\'a\', 1)"', "''", "' \\n'", "2", "1.5"]
+
+
+def test_long_ids_are_cut_for_others_too() -> None:
+    """A box as wide as a book is no picture; the tip has all of it."""
+    dag = DAG().add(Function("x" * 5000, code=load, node="n" * 5000))
+    assert len(dag.to_mermaid()) < 500
+    assert f'label="{"x" * 99}…' in dag.to_dot() and "x" * 5000 in dag.to_dot()
