@@ -13,13 +13,14 @@ from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.memory import MEGABYTE
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.queue import LOW
-from handoff.scheduler.ready import Shape
+from handoff.scheduler.ready import FREE_COROUTINE, FREE_OF_COST, Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, STATES, Run
 from handoff.scheduler.views import is_left
 
 NODES_MAX = 32       # that are told of, those that would be done first
 QUEUED_MAX = 50_000  # of so many ready tasks it is looked which are more urgent
 INPUTS_MAX = 32      # that are told of, those that are missing first
+COST_NOTHING = (FREE_OF_COST, FREE_COROUTINE)
 
 
 def explain(ledger: Ledger, now: float, run: Run, task: int) -> dict[str, Any]:
@@ -44,6 +45,8 @@ def explain(ledger: Ledger, now: float, run: Run, task: int) -> dict[str, Any]:
     if AHEAD <= state <= HELD:            # until it is done, `started` is when it should end
         seconds = expected / (node.speed if node is not None else 1.0)
         started = run.ends_at(task) - seconds
+        if state == HELD and run.shapes[run.kind[task]].needs[_chosen(run, task)] in COST_NOTHING and not inputs.total:
+            started = min(started, run.given_at[task])     # it is reckoned behind what keeps the cores busy, and waits for none of it
     only = ledger.allowed(run, task)
     return {
         "task": task, "state": STATES[state], "name": kind.name, "cost": _cost(run, task, is_placed),

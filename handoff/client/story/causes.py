@@ -81,7 +81,8 @@ def _cause(story: Story, done: Done, previous: Done | None, loads: Mapping[str, 
     behind = previous.task if previous is not None else None
     if room is None:
         last = feeder
-        if feeder is not None and here - fed > LATE_SECONDS and not story.is_moved(feeder, done):     # others were on their way
+        is_late = here - fed > LATE_SECONDS and done.planned < fed     # else nothing was on its way before the last input was made
+        if feeder is not None and is_late and not story.is_moved(feeder, done):     # others were
             last = max((each for each in inputs if story.is_moved(each, done)), key=lambda each: each.ended, default=feeder)
         since = last.ended if last is not None else 0.0
         moving = here - min(here, max(since, done.planned)) if is_fetched else 0.0

@@ -110,3 +110,16 @@ def test_a_plan_does_not_blame_what_is_there_for_what_moves() -> None:
     plan = Outlook(a={"cpu": 1}, b={"cpu": 1}).plan(dag)
     assert [(leg.name, leg.reason) for leg in plan.critical_path] == [("made on b", "the submission"), ("both", "input made on b")]
     assert sum(leg.running + leg.moving + leg.waiting for leg in plan.critical_path) == pytest.approx(plan.makespan)
+
+
+def test_what_was_fetched_only_when_all_was_made_waited_for_what_was_made_last() -> None:
+    """t1 was made last, after it had failed twice: only then was t2 placed, where t1 is, and t0 fetched, which had lain there for long."""
+    story = Story("s", [
+        Done(0, "t0", "far", "n2", 1, 0.0, 1.0), done(1, 3.0, 1.0, 1, function="near"),
+        Done(2, "t2", "join", "n1", 1, 5.0, 1.0, (0, 1), waited=0.0, planned=4.01),
+    ], {"n1": 1.0, "n2": 1.0})
+    causes = causes_of(story)
+    assert [(leg.name, leg.reason) for leg in critical_path(story, causes)] == [("t1", "the submission"), ("t2", "input t1")]
+    assert (causes[2].moving, causes[2].waiting) == pytest.approx((0.99, 0.01))
+    assert replay(story, causes, lambda each: each.seconds) == 6.0
+    assert replay(story, causes, lambda each: 0.5 if each.task == 1 else each.seconds) == 5.5

@@ -392,3 +392,12 @@ def test_what_waits_for_a_node_for_its_whole_group_says_so() -> None:
     made.submit(program([(kind("large", TWO), ()), (kind("small"), ())], groups=[(0, 1)]), wait_for_nodes=True)
     assert reasons(made, 1) == {"nobody can": []}
     assert explain(made, 1)["candidates"][0]["lacks"] == "too small for what has to be on one node with it"
+
+
+def test_what_costs_nothing_waits_for_no_core() -> None:
+    """The only core is busy for four seconds; what costs nothing runs beside it, at once."""
+    made = cluster(a=ONE)
+    made.submit(told(program([(kind("busy"), []), (kind("free", cost={}), [])]), 4.0, 1.0))
+    said = explain(made, 1)
+    assert (said["state"], said["started"]) == ("planned", pytest.approx(0.0))
+    assert said["candidates"][0]["start"] == pytest.approx(0.0)
