@@ -92,14 +92,15 @@ class Basis:
             replace(node, capacity=_amounts({**dict(node.capacity), "cpu": steps})) for node in self.cluster.nodes)))
 
     def with_count(self, count: int) -> Basis:
-        """With so many nodes in all: the first ones, and then copies of the usual one."""
+        """With so many nodes in all: the first ones by name, whichever joined first, and then copies of the usual one."""
         if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
             raise ConfigError(f"sweep: nodes={count!r} is no number of nodes; each is 1 or more")
         count = int(count)
         _check_number("sweep", count)
         nodes = self.cluster.nodes
         if count <= len(nodes):
-            return self._with(replace(self.cluster, nodes=nodes[:count]))
+            first = sorted(node.name for node in nodes)[:count]
+            return self._with(replace(self.cluster, nodes=tuple(node for node in nodes if node.name in first)))
         return self.with_nodes(count - len(nodes), 1)
 
     def _usual(self) -> NodeSpec:

@@ -88,7 +88,7 @@ def beyond_memory(plan: Plan) -> list[str]:
 
 
 def node_rows(plan: Plan) -> list[Row]:
-    """Per node."""
+    """Per node, by name."""
     busy: dict[str, float] = {}
     taken: dict[str, float] = {}         # of its cores: what costs none, such as a GPU alone, takes none
     count: dict[str, int] = {}
@@ -101,7 +101,7 @@ def node_rows(plan: Plan) -> list[Row]:
             count[done.node] = count.get(done.node, 0) + 1
     rows: list[Row] = []
     nodes = plan.nodes
-    for node in plan.basis.cluster.nodes:
+    for node in sorted(plan.basis.cluster.nodes, key=lambda each: each.name):
         cores, spent = plan.story.cores[node.name], busy.get(node.name, 0.0)
         part = f"{100 * taken.get(node.name, 0.0) / (cores * plan.makespan):.0f} %" if cores and plan.makespan else ""
         peak, has = plan.peak_memory.get(node.name, 0.0), nodes[node.name].get("memory", inf)

@@ -505,3 +505,14 @@ def test_a_file_whose_columns_do_not_fit_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(data))
     with pytest.raises(errors.ConfigError, match="differ in length"):
         Plan.load(path)
+
+
+def test_who_joined_first_does_not_matter_for_what_is_read() -> None:
+    """Nodes are told of by name, and the first one of a sweep is the first by name, however fast it was to join."""
+    sizes = {"a": {"cpu": 1}, "b": {"cpu": 2}, "c": {"cpu": 4}}
+    plans = [Outlook(**{name: sizes[name] for name in order}).plan(wide(8)) for order in ("abc", "cab")]
+    for plan in plans:
+        lines = str(plan).splitlines()
+        at = lines.index("Nodes")
+        assert [line.split()[0] for line in lines[at + 2 : at + 5]] == ["a", "b", "c"]
+        assert plan.sweep(nodes=[1, 2]).makespans == pytest.approx({1: 8.0, 2: 3.0}, abs=8 * SOON)
