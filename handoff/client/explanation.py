@@ -66,8 +66,8 @@ def task_of(state: RunState, function: Hashable) -> int:
     try:
         return state.graph.number[function]
     except (KeyError, TypeError):
-        raise MissingFunction(f"{function!r} is no function of run {state.run} of {state.graph.dag_id!r} with a task of its own: nothing in "
-                              "the graph is called so, or it is an input, or inline, which runs within each that takes its result",
+        raise MissingFunction(f"{function!r} is no function of run {state.run} of {state.graph.dag_id!r} with a task of its own: nothing "
+                              "in the graph is called so, or it is an input, or inline, which runs within each that takes its result",
                               missing=function) from None
 
 

@@ -58,7 +58,7 @@ def picture_of(dag: DAG) -> Picture:
             source = place.get(key)
             if source is None:
                 source = place[key] = len(boxes)
-                boxes.append(Box(*labels_of([wanted]), kind="missing", detail="not in the graph", tip=f"{wanted!r} is not in the graph"))
+                boxes.append(Box(labels_of([wanted])[0], kind="missing", detail="not in the graph", tip=f"{wanted!r} is not in the graph"))
             arrows[source, target] = None
     return Picture(str(dag.id), boxes, [Arrow(source, target) for source, target in arrows])
 

@@ -128,7 +128,7 @@ class Plan:
         return html_of(self)
 
     def to_mermaid(self) -> str:
-        """The graph as a Mermaid flowchart, each node around what it runs, the critical path marked; as large as that of `DAG.to_mermaid`."""
+        """The graph as a Mermaid flowchart, each node around what it runs, the critical path marked; see `DAG.to_mermaid`."""
         from handoff.client.planning.shown import mermaid_of
 
         return mermaid_of(self)
