@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from handoff.client.events import Failure
-from handoff.client.explanation import explanation_of, unexplained
-from handoff.errors import ExecutionError
+from handoff.client.explanation import explanation_of, task_of, unexplained
+from handoff.errors import ExecutionError, MissingFunction
 
 ANSWER: dict[str, Any] = {"state": "ready", "node": "", "candidates": [], "started": 0.0, "seconds": 1.0, "attempt": 0, "now": 2.0}
 
@@ -65,3 +65,12 @@ def test_a_function_of_a_run_that_was_cut_off_is_told_how_that_ended() -> None:
     assert str(unexplained(state, "a", ExecutionError("run 7 is over (failed)"))) == (
         "'a' can't be explained: run 7 of 'dag' ended without a result (FunctionFailed: function 'b': work failed on node 'n1'), "
         "and of such a run nothing is kept; ask while it runs")
+
+
+def test_what_has_no_task_may_be_in_the_graph_all_the_same() -> None:
+    """An inline function, or an input: who asks for one knows that it is there, and is told why there is nothing to say of it."""
+    state: Any = SimpleNamespace(run=3, graph=SimpleNamespace(number={"a": 0}, dag_id="g"))
+    assert task_of(state, "a") == 0
+    for strange in ("inlined", [1]):
+        with pytest.raises(MissingFunction, match="or it is an input, or inline, which runs within each that takes its result"):
+            task_of(state, strange)

@@ -20,9 +20,11 @@ def work(*data: Any) -> None:
     """It does nothing: nothing runs."""
 
 
-def told(stays: list[list[Any]], started: tuple[float, float] = (0.0, 1.0), until: float = 2.01, limit: int = 0, **fields: Any) -> Story:
+def told(stays: list[list[Any]], started: tuple[float, float] = (0.0, 1.0), until: float = 2.01, limit: int = 0,
+         ids: tuple[Any, Any] = ("a", "b"), **fields: Any) -> Story:
     """A chain of two functions of a second on one node of two; the second one has more fields."""
-    lowered = lower(DAG("chain").add(Function("a", [], work)).add(Function("b", ["a"], work, **fields)))
+    first, second = ids
+    lowered = lower(DAG("chain").add(Function(first, [], work)).add(Function(second, [first], work, **fields)))
     program = lowered.program
     graph = Graph("chain", lowered.ids, lowered.outputs, lowered.number, kinds=program.kinds, kind=program.kind, fan_in=program.fan_in,
                   inputs=program.inputs)
@@ -61,3 +63,8 @@ def test_what_can_not_run_on_every_node_is_bound(fields: dict[str, Any], is_boun
     story = told([["n", 0.0, 2.01, 1.0]], limit=3, **fields)
     assert [done.is_bound for done in story.tasks.values()] == [False, is_bound]
     assert story.limit == 3
+
+
+def test_ids_that_look_alike_are_told_apart() -> None:
+    """As in a plan."""
+    assert [leg.name for leg in report_of(told([], ids=(1, "1"))).critical_path] == ["1", "'1'"]
