@@ -86,6 +86,7 @@ class Greedy:
         given: Node | None = None                  # to which the last one went since then
         known, is_plain, alone = 0, False, 0       # the run of the last one, and whether it wishes nothing; so many go by themselves
         turn = TURN if ledger.foresight.is_short(shape) and not ledger.following else 1
+        is_long = shape.function.count > 0 and shape.function.seconds > ledger.foresight.short   # no blocks, no fronts
         while options and (head := desk.head(shape)) is not None:
             run, task = head
             is_full = (run.quota is not None and run.room() <= 0) or (shape.cluster and ledger.cluster_room(shape) <= 0)
@@ -97,8 +98,8 @@ class Greedy:
                 break
             if run.run != known or run.followed:
                 known, is_plain = run.run, wishes_nothing(run, shape)
-            is_free = is_plain and (not run.fan_in[task] or blocks.takes_what_all_take(ledger, run, task, shape))
-            is_front = is_plain and not (is_free or alone) and shape.priority >= self._left
+            is_free = is_plain and not is_long and (not run.fan_in[task] or blocks.takes_what_all_take(ledger, run, task, shape))
+            is_front = is_plain and not (is_long or is_free or alone) and shape.priority >= self._left
             if is_front and run.fan_in[task] == 1 and (count := chains.place(desk, run, task, shape, bound)):
                 placed, opened = placed + count, None
                 continue
@@ -167,8 +168,7 @@ class Greedy:
             return True
         return wishes_nothing(run, shape) and not run.fan_in[task] and blocks.is_worth_it(ledger, shape, bound)
 
-    def _place(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option],
-               opened: list[Node | None]) -> int:
+    def _place(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], opened: list[Node | None]) -> int:
         """Place it, or say why not."""
         ledger = desk.ledger
         if not run.plain and not desk.settle_consumer(run, task):
@@ -225,7 +225,7 @@ class Greedy:
         soon = now + ledger.foresight.horizon
         hearing = 0.0 if reach else ledger.foresight.round_trip     # what is not bound early starts when word of the room has come and gone
         behind = ahead + hearing
-        lean = leaning_of(desk, run, task, shape, seconds) if may_lean(ledger, run, shape) else None
+        lean = leaning_of(desk, run, task, shape, seconds) if may_lean(ledger, run, shape, seconds) else None
         best: Node | None = None
         best_score, best_start = float("inf"), now
         has_room = False
@@ -355,7 +355,7 @@ class Greedy:
         if inputs is not None and inputs.there > limit and reach and only is None:
             ledger.look_when_near(run, task, inputs.there, limit - now)
             return GONE
-        lean = leaning_of(desk, run, task, shape, seconds) if may_lean(ledger, run, shape) else None
+        lean = leaning_of(desk, run, task, shape, seconds) if may_lean(ledger, run, shape, seconds) else None
         best: Node | None = None
         best_score, best_start, is_busy = float("inf"), now, reach > 0.0 and only is None
         if only is not None:

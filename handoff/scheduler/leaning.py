@@ -76,9 +76,11 @@ class Leaning:
         return found
 
 
-def may_lean(ledger: Ledger, run: Run, shape: Shape) -> bool:
-    """Whether to look at all: where results are known to be small, nothing leans anywhere but for what it wants to be near."""
-    return bool(run.near or (run.linked and (run.told_bytes or shape.function.nbytes > ledger.rates.small)))
+def may_lean(ledger: Ledger, run: Run, shape: Shape, seconds: float) -> bool:
+    """Whether to look at all: where results are known to be small, or move in no time, nothing leans anywhere but to what it wants near."""
+    if run.near or (run.linked and run.told_bytes):
+        return True
+    return run.linked and _matters(ledger, shape.function.nbytes, seconds)
 
 
 def leaning_of(desk: Desk, run: Run, task: int, shape: Shape, seconds: float) -> Leaning | None:
@@ -86,7 +88,7 @@ def leaning_of(desk: Desk, run: Run, task: int, shape: Shape, seconds: float) ->
     ledger, nbytes = desk.ledger, 0.0
     if run.linked and 0 < run.consumer_starts[task + 1] - run.consumer_starts[task] <= CONSUMERS_MAX:
         nbytes = ledger.foresight.nbytes(run, task)
-        if nbytes <= ledger.rates.small or nbytes <= LITTLE * seconds * ledger.rates.usual:
+        if not _matters(ledger, nbytes, seconds):
             nbytes = 0.0
     if not nbytes and not run.near:
         return None     # as most do: nothing is made for them
@@ -95,6 +97,11 @@ def leaning_of(desk: Desk, run: Run, task: int, shape: Shape, seconds: float) ->
         found.nbytes, found.rate = nbytes, ledger.rates.usual
         _look_ahead(desk, run, task, run.consumers_of(task), found)
     return found if found.near or found.on or found.able is not None else None
+
+
+def _matters(ledger: Ledger, nbytes: float, seconds: float) -> bool:
+    """Whether it takes time worth speaking of to move the result of a task of so many seconds."""
+    return nbytes > ledger.rates.small and nbytes > LITTLE * seconds * ledger.rates.usual
 
 
 def _look_ahead(desk: Desk, run: Run, task: int, consumers: Sequence[int], found: Leaning) -> None:

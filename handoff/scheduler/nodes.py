@@ -348,29 +348,27 @@ class Node(Room):
 
         Never, as far as is known, where the results that lie here leave too little.
         """
-        limits, committed = self.limits, self.committed
+        limits, committed, at = self.limits, self.committed, now
         if limits is not self.capacity and self.is_shut(need):
             return inf
-        missing = {name: committed.get(name, 0) + amount - limits.get(name, 0) for name, amount in need}
-        for _, _, cost in booked:
-            for name, amount in cost:
-                if name in missing:
-                    missing[name] += amount
-        left = sum([lacks > 0 for lacks in missing.values()])
-        at = now
-        if not left:
-            return at
-        for end, since, cost in sorted([*self.ends_of(now), *booked]) if booked else self.ends_of(now):
-            if end < now:
-                end = now + LINDY * (now - since)   # over its time
-            at = max(at, end)
-            for name, amount in cost:
-                lacks = missing.get(name, 0)
-                if lacks > 0:
-                    missing[name] = lacks - amount
-                    left -= lacks <= amount
-            if not left:
-                break
+        ends = sorted([*self.ends_of(now), *booked]) if booked else self.ends_of(now)
+        for name, amount in need:    # most tasks lack one thing alone: each is looked at by itself
+            lacks = committed.get(name, 0) + amount - limits.get(name, 0)
+            for _, _, cost in booked:
+                for other, more in cost:
+                    if other == name:
+                        lacks += more
+            if lacks <= 0:
+                continue
+            for end, since, cost in ends:
+                if end < now:
+                    end = now + LINDY * (now - since)   # over its time
+                at = max(at, end)
+                for other, freed in cost:
+                    if other == name:
+                        lacks -= freed
+                if lacks <= 0:
+                    break
         return at
 
     def __repr__(self) -> str:

@@ -241,11 +241,12 @@ class Run:
 
     def input_bytes(self, task: int) -> int:
         """What it takes in: its literal, and the results that are there (of very many, what the first ones say)."""
-        taken = self.literals.sizes[task]
-        inputs = self.inputs_of(task)
-        if inputs:
-            looked_at = inputs[:INPUTS_MAX]
-            taken += sum([self.nbytes[each] for each in looked_at]) * len(inputs) // len(looked_at)
+        taken, count = self.literals.sizes[task], self.fan_in[task]
+        if count:
+            start, looked_at, nbytes, several = self.starts[task], min(count, INPUTS_MAX), self.nbytes, 0
+            for each in self.inputs[start : start + looked_at]:
+                several += nbytes[each]
+            taken += several * count // looked_at
         return taken
 
     def consumers_of(self, task: int) -> Sequence[int]:

@@ -174,6 +174,20 @@ def test_who_waits_for_a_node_sees_who_waits_there_already() -> None:
     assert bookings.room_at(node, need, 1.0) == 9.0
 
 
+def test_room_is_there_when_the_last_of_what_is_lacking_is() -> None:
+    """A core comes free first, and so much memory when the other one has ended, and what waits there already has come and gone."""
+    cluster = Cluster().join("n1", cpu=2, memory=4000).client()
+    for seconds, memory in ((2.0, 1000), (5.0, 3000)):
+        cluster.submit(told(program([(kind("holds", {"cpu": 1, "memory": memory}), ())]), seconds))
+    node, bookings = cluster.scheduler.ledger.by_name["n1"], Bookings()
+    assert node.room_at(amounts({"cpu": 1, "memory": 1000}), 0.0) == pytest.approx(2.0)
+    assert node.room_at(amounts({"cpu": 1, "memory": 2000}), 0.0) == pytest.approx(5.0)
+    assert node.room_at(amounts({"cpu": 2}), 0.0) == pytest.approx(5.0)
+    bookings.add(node, 6.0, amounts({"cpu": 2, "memory": 1000}))
+    assert bookings.room_at(node, amounts({"memory": 1000}), 0.0) == pytest.approx(5.0)
+    assert bookings.room_at(node, amounts({"cpu": 1}), 0.0) == pytest.approx(6.0)
+
+
 def test_a_task_for_which_nobody_has_room_keeps_nobody_from_waiting() -> None:
     """A wide task that waits for room anywhere is no reason for a narrow one not to wait for the quick node."""
     cluster = Cluster().join("quick", cpu=2).join("slow", cpu=1).client()
