@@ -83,6 +83,11 @@ class Foresight:
         known = function if function.count else every
         return every.count > 0 and every.seconds <= self.short and known.seconds + known.spread <= self.short
 
+    def is_long_by_now(self, function: Function) -> bool:
+        """Whether its tasks, which may have been bound while they were thought to be short, take too long for that, as far as is known."""
+        known = function if function.count else self.estimates.all
+        return known.count > 0 and known.seconds > self.short and not self.reach_of(function)
+
     def reach_of(self, function: Function) -> float:
         """The same for any task of this function.
 

@@ -64,6 +64,10 @@ def recall_from_late(now: float, ledger: Ledger) -> None:
     }
     for node in overdue:
         node.work_out(now, ledger.estimates)
+    for node in ledger.nodes.values():
+        for number in node.sent if node.ahead and node.state == "ready" else ():
+            if number in ledger.runs:
+                _recall_too_early(ledger, node, ledger.runs[number])
     idle = [node for node in ledger.nodes.values() if node.state == "ready" and node.lanes[0] <= now]
     for node, late in overdue.items():
         for number in reversed(node.sent):
@@ -102,6 +106,21 @@ def _recall(ledger: Ledger, donor: Node, run: Run, idle: list[Node], wanted: flo
         tasks.reverse()
         ledger.out.recall(donor.peer, run, tasks)
     return wanted
+
+
+def _recall_too_early(ledger: Ledger, node: Node, run: Run) -> None:
+    """Ask for what waits for inputs there, and was bound so early because it was thought to be short, which it is not by now.
+
+    Where it would be done first is better said when its inputs exist: until then a faster node may be free, and this one busy.
+    """
+    if not run.linked or run.told or ledger.plans_all:
+        return
+    tasks = [
+        task for task in node.tasks_of(run) if run.state[task] == AHEAD and run.missing[task]
+        and ledger.foresight.is_long_by_now(run.shapes[run.kind[task]].function) and ledger.allowed(run, task) is None
+    ]
+    if tasks:
+        ledger.out.recall(node.peer, run, tasks)
 
 
 def _moving(ledger: Ledger, run: Run, task: int, idle: list[Node]) -> float:

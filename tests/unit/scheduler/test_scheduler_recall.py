@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler_story import Cluster, kind, many
+from scheduler_story import Cluster, kind, many, program
 
 from handoff.columns import ints
 from handoff.messages import Alive, Forget, Plan, Recall, Recalled, RunFailed
@@ -88,3 +88,29 @@ def test_attempts_that_never_began_are_not_counted_for_people() -> None:
     cluster.fail(task, run=run)
     [failed] = cluster.told(RunFailed)
     assert failed.attempt == 2 and "in attempt 2" in failed.text
+
+
+def test_what_was_bound_early_and_turns_out_to_be_long_is_bound_anew_when_its_input_is_there() -> None:
+    """All that ran was short, so what takes the result of a function never seen is planned beside that. Then others take seconds.
+
+    It leaves that place before its input exists, and goes to the node that has nothing to do then.
+    """
+    cluster = taught()
+    run = cluster.submit(program([(kind("load"), ()), (kind("train"), (0,))]))
+    table = cluster.scheduler.ledger.runs[run]
+    assert table.is_planned(1) and cluster.where(1, run) == "n1"
+    cluster.join("n2", cpu=1)
+    other = cluster.submit(many(1, kind("other")))
+    cluster.wait(2.0)
+    for name in ("n1", "n2"):
+        cluster.hear(name, Alive())
+    cluster.done(0, run=other, seconds=2.0)
+    cluster.wait(1.0)
+    recalls = [message for name, message in cluster.said if isinstance(message, Recall)]
+    assert [list(message.tasks) for message in recalls[:1]] == [[1]]
+
+    cluster.hear("n1", Recalled(run, recalls[0].tasks, recalls[0].attempts))
+    assert not table.is_planned(1), "it waits for its input where all is decided"
+    beside = cluster.submit(many(1, kind("beside", node="n1")))
+    cluster.done(0, run=run, seconds=2.5)
+    assert cluster.where(0, beside) == "n1" and cluster.where(1, run) == "n2"
