@@ -26,6 +26,7 @@ from handoff.node.events import (
     HandedBack,
     Started,
     Welcomed,
+    WorkerDeaf,
     WorkerGone,
     WorkerLoaded,
     WorkerReady,
@@ -101,6 +102,8 @@ class NodeBrain:
                 self._crew.ready(worker)
             case WorkerLoaded(worker):
                 self._crew.loaded(worker)
+            case WorkerDeaf(worker):
+                self._stalls.deaf(now, worker)
             case WorkerGone():
                 self._endings.gone(now, event)
             case Lost(peer) if peer == COORDINATOR:

@@ -18,6 +18,7 @@ DEATHS_MAX = 10              # this many deaths within DEATHS_SECONDS, and nothi
 DEATHS_SECONDS = 10.0
 PAUSE_SECONDS_MAX = 30.0
 STILLBORN_MAX = 3            # so many in a row end as they start, while none lives that came up: it is not them, it is this node
+DEAF = "it begins nothing that it is given: something that was left there blocks its event loop, or its process is stopped"
 SAID_CHARACTERS_MAX = 200    # of the last line that such a one wrote
 PATIENCE_SECONDS = 0.02      # work must wait this long for a worker before one more is started: a start costs three times as much
 WORTH_SECONDS = 0.1          # and there must be this much of it for each worker there is,
@@ -37,6 +38,7 @@ class Batch:
     seconds: float                   # predicted; infinite when unknown
     is_chained: bool = False         # some take what others of the same batch make
     has_coroutines: bool = False     # some of its tasks are: they can be asked to end
+    is_asked_back: bool = False      # should its worker not have begun it
     patience: float = inf            # the shortest timeout among its tasks, unless it is for the asyncio worker
     due: float = 0.0                 # on the asyncio worker: when the time of its coroutine is over, once that has started
     cancelled: dict[int, str] | None = None  # per task that was asked to end: "timeout", endings.RUN_OVER, or endings.ABANDONED
@@ -46,8 +48,8 @@ class Worker:
     """One process. While it has batches, it holds one claim of their cost."""
 
     __slots__ = (
-        "batches", "claim", "gpus", "has_come_up", "has_finished", "heard", "id", "is_asyncio", "is_killed", "is_ready", "is_stalled",
-        "loading", "open",
+        "batches", "claim", "gpus", "has_come_up", "has_finished", "heard", "id", "is_asyncio", "is_deaf", "is_killed", "is_ready",
+        "is_stalled", "loading", "open",
     )
 
     def __init__(self, number: WorkerId, is_asyncio: bool, gpus: tuple[int, ...] | None) -> None:
@@ -59,6 +61,7 @@ class Worker:
         self.has_come_up = False                               # it loaded all that it needs
         self.has_finished = False                              # anything, ever
         self.heard = 0.0                                       # when something came of what it has; at first, when it was given
+        self.is_deaf = False                                   # it begins nothing: it is not idle while it has nothing
         self.is_stalled = False                                # it was asked to hand back what it has not begun, and nothing came since
         self.claim: Lane | None = None                         # whose cost it holds; the asyncio worker's batches hold their own
         self.batches: dict[Batch, None] = {}
@@ -150,6 +153,10 @@ class Crew:
     def ready(self, number: WorkerId) -> None:
         """A worker that was started waits for work."""
         worker = self.workers.get(number)
+        if worker is not None and worker.is_deaf and not worker.is_killed:
+            worker.is_deaf = False
+            self._living += 1
+            self.idle[number] = worker
         if worker is None or worker.is_ready:
             return
         worker.is_ready = True
@@ -207,7 +214,7 @@ class Crew:
             worker.claim.hungry.pop(worker.id, None)
         if worker is self.asyncio:
             self.asyncio = None
-        elif not worker.is_asyncio:
+        elif not (worker.is_asyncio or worker.is_deaf):
             self._living -= 1
             self._starting -= not worker.is_ready
 
@@ -253,6 +260,13 @@ class Crew:
         if worker.claim is not None:
             worker.claim.hungry.pop(worker.id, None)
 
+    def deafen(self, now: float, worker: Worker) -> None:
+        """It does not hear us: another may be started in its place."""
+        self.stall(worker)
+        worker.is_deaf, worker.heard = True, now
+        self._living -= 1
+        self._effects.append(Note("warning", "worker.deaf", (("worker", worker.id), ("reason", DEAF))))
+
     # ── work ────────────────────────────────────────────────────────────────
 
     def suited(self, cost: Amounts) -> Worker | None:
@@ -275,7 +289,7 @@ class Crew:
     def _clear(self, worker: Worker, cost: Amounts) -> None:
         """What idle workers keep on GPUs that this one is given would be in its way; those that share parts of the same GPU stay."""
         is_whole = any(is_gpu(name) and steps >= SCALE for name, steps in cost)
-        for other in list(self.idle.values()):
+        for other in [each for each in self.workers.values() if each.claim is None and not each.is_killed]:
             if other.gpus and not set(other.gpus).isdisjoint(worker.gpus or ()) and (is_whole or other.gpus != worker.gpus):
                 self.kill(other, "its GPUs are given to another worker")
 
@@ -311,7 +325,8 @@ class Crew:
             batch.lane.hungry.pop(worker.id, None)
             worker.claim = None
             worker.is_stalled = False
-            self.idle[worker.id] = worker
+            if not worker.is_deaf:
+                self.idle[worker.id] = worker
 
     def _take(self, lane: Lane) -> tuple[int, ...]:
         if lane.limit is not None:

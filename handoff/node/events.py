@@ -21,7 +21,7 @@ class Welcomed:
 
 @record
 class WorkerReady:
-    """A worker process that was asked for with Spawn is warm and waits for work."""
+    """A worker process that was asked for with Spawn is warm and waits for work; also said of one that we may have taken for deaf."""
 
     worker: WorkerId
 
@@ -29,6 +29,15 @@ class WorkerReady:
 @record
 class WorkerLoaded:
     """It has loaded all that it needs: it did not end as it started."""
+
+    worker: WorkerId
+
+
+@record
+class WorkerDeaf:
+    """It was given something and begins nothing of it, so it is handed back: what was left there blocks its event loop, or the process is
+    stopped. WorkerReady says when it hears us again.
+    """
 
     worker: WorkerId
 

@@ -36,7 +36,7 @@ def _check_claims(state: State, crew: Crew) -> None:
             _demand(all(batch.lane is worker.claim for batch in worker.batches), f"worker {worker.id}: batches of different costs")
             is_fed = worker.claim is not None and worker.id in worker.claim.hungry
             _demand(not (worker.is_stalled and is_fed), f"worker {worker.id}: stands still, and is to be given more")
-            is_idle = worker.is_ready and not worker.is_killed and worker.claim is None
+            is_idle = worker.is_ready and not (worker.is_killed or worker.is_deaf) and worker.claim is None
             _demand(is_idle == (worker.id in crew.idle), f"worker {worker.id}: idle and not known as such, or the reverse")
         for lane in claims:
             given = worker.gpus or ()

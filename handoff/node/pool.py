@@ -15,7 +15,7 @@ from typing import Any
 
 from handoff.errors import HandoffError, ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
-from handoff.node.events import Broke, CancelTask, Execute, Finished, HandedBack, Started, WorkerGone, WorkerLoaded, WorkerReady
+from handoff.node.events import Broke, CancelTask, Execute, Finished, Started, WorkerGone, WorkerLoaded, WorkerReady
 from handoff.node.given import GivenBatch, GivenWorker, SaidKinds
 from handoff.node.last_will import LastWill
 from handoff.node.memory import Memory
@@ -39,6 +39,7 @@ from handoff.node.pipes import Pipes
 from handoff.node.process import KILLED, WorkerProcess, raise_file_limit, worker_environment
 from handoff.node.shared_memory import SharedValue, adopt
 from handoff.node.store import ResultStore, Value
+from handoff.node.unbegun import Unbegun
 from handoff.program import Form
 from handoff.settings import NodeSettings
 
@@ -46,8 +47,6 @@ OUTPUT_BYTES_PER_SECOND = 1024 * 1024  # of printed lines, from one worker
 INLINE_BYTES_MAX = 16 * 1024 * 1024    # whatever the settings say: an answer must fit into a frame
 MAPPED_MAX = 1024                      # large values that one worker keeps mapped, likewise
 CLOSE_SECONDS = 0.3                    # an idle worker may end by itself this long when the node stops, then it is killed
-SETTLED_SECONDS = 0.02                 # so long after a worker was told to begin no more it is certain what it had begun: what either side
-                                       # writes into their common memory is seen by the other within microseconds
 
 
 class WorkerPool:
@@ -75,6 +74,7 @@ class WorkerPool:
         self._environment = worker_environment(environment)
         self._devices = devices                  # what CUDA calls each GPU of this node
         self._workers: dict[WorkerId, GivenWorker] = {}
+        self._unbegun = Unbegun(self._workers, emit)
         self._memory = memory
         self._will = LastWill()
         self._closing = False
@@ -140,12 +140,8 @@ class WorkerPool:
             self._emit(Started(name, batch.run, batch.tasks[index], began))
 
     def hand_back(self, name: WorkerId) -> None:
-        """Have it begin nothing more of what it was given, whether or not it listens: it looks at the marker before each task."""
-        worker = self._workers.get(name)
-        if worker is not None:
-            worker.wanted_back = worker.last_batch
-            worker.process.begin_no_more(worker.last_batch)
-            asyncio.get_running_loop().call_later(SETTLED_SECONDS, self._take_back, name, worker, worker.last_batch)
+        """Take from it what it has not begun."""
+        self._unbegun.take_back(name)
 
     def execute(self, work: Execute) -> None:
         """Give a batch to a worker. One that is gone meanwhile answers for itself, by WorkerGone."""
@@ -261,9 +257,7 @@ class WorkerPool:
             batch = worker.batches[said[1]]
             self._emit(Started(name, batch.run, batch.tasks[said[2]], time.monotonic()))
         elif what == HANDED_BACK:
-            if said[1] > worker.wanted_back:
-                raise ProtocolError("it handed back what nobody wanted")
-            self._handed_back(name, worker, said[1], said[2])
+            self._unbegun.said(name, worker, said[1], said[2])
         elif what == OUTPUT:
             self._printed(said)
         elif what == READY:
@@ -317,24 +311,6 @@ class WorkerPool:
         batch.open[index] = 0
         worker.settle(number, batch, 1)
         self._emit(Broke(name, batch.run, batch.tasks[index], batch.attempts[index], cause, kind, text, traceback, float(seconds), body))
-
-    def _take_back(self, name: WorkerId, worker: GivenWorker, last: int) -> None:
-        """It is in the midst of a task: what lies behind that, up to the last batch of then, it has not begun and will not."""
-        executing = worker.process.executing() if self._workers.get(name) is worker else None
-        if executing is None or executing[0] > last:
-            return   # it gets along, and says itself what it did not begin
-        number, index = executing
-        self._handed_back(name, worker, number, index + 1)
-        for later in [each for each in worker.batches if number < each <= last]:
-            self._handed_back(name, worker, later, 0)
-
-    def _handed_back(self, name: WorkerId, worker: GivenWorker, number: int, first: int) -> None:
-        """What is open of this batch from an index on. We and the worker find out independently: the second time nothing is left."""
-        batch = worker.batches.get(number)
-        tasks = batch.take_back(first) if batch is not None else ()
-        if batch is not None and tasks:
-            worker.settle(number, batch, len(tasks))
-            self._emit(HandedBack(name, batch.run, tasks))
 
     def _printed(self, said: list[Any]) -> None:
         """Lines of one run after the other."""

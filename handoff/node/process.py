@@ -74,6 +74,11 @@ class WorkerProcess:
         else:
             loop.run_in_executor(None, self._process.wait).add_done_callback(lambda _: self._exited())
 
+    @property
+    def has_come_up(self) -> bool:
+        """Whether it has loaded all that it needs."""
+        return self._wrote < 0
+
     def came_up(self) -> None:
         """It has loaded all that it needs, and writes to the node's log itself from now on."""
         if self._wrote >= 0:
@@ -82,7 +87,7 @@ class WorkerProcess:
 
     def last_words(self) -> str | None:
         """The end of what it wrote before it had come up; None: it has come up."""
-        if self._wrote < 0:
+        if self.has_come_up:
             return None
         data = os.pread(self._wrote, WROTE_BYTES_MAX, max(0, os.fstat(self._wrote).st_size - WROTE_BYTES_MAX))
         return data.decode("utf-8", "replace").strip()

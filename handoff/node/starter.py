@@ -206,6 +206,8 @@ class Starter:
         else:
             if batch.left > 1 or len(worker.batches) > 1:
                 self._stalls.watch(now)
+            elif self._stalls.deadline is None:
+                self._stalls.watch_alone(now)
             costs = tuple([entry[HANDLING].lane.granted for entry in entries]) if claim.is_joint else ()
             self._state.effects.append(Execute(
                 worker.id, run, batch.tasks, attempts, kinds, literals, inputs, sources, targets, lane.granted, worker.gpus or (),

@@ -199,3 +199,27 @@ def test_a_worker_that_lost_what_it_was_told_ends(client: handoff.Client) -> Non
     dag.call(lambda value: (len(value), os.getpid()), large, id="taken", node="one")
     results = client.execute(dag, max_retries=0).results
     assert results["taken"][0] == 10_000_000 and results["taken"][1] != results["opened"]
+
+
+def test_a_worker_whose_loop_is_blocked_by_what_was_left_holds_up_nobody(client: handoff.Client, tmp_path: Path, diary: Diary) -> None:
+    """What it is given begins in another, also if it may begin but once or has a timeout; and what was left goes on when it can."""
+
+    async def leave(diary: str, beginning: str, gate: str) -> int:
+        async def block() -> None:
+            while not Path(beginning).exists():
+                await asyncio.sleep(0.01)
+            mark(diary, "blocks")
+            await_file(gate, 1000)
+            mark(diary, "goes on")
+
+        asyncio.get_running_loop().kept = asyncio.create_task(block())  # type: ignore[attr-defined]
+        return os.getpid()
+
+    blocked = client.submit(leave, diary.path, str(tmp_path / "beginning"), str(tmp_path / "gate"), node="one").result(30)
+    (tmp_path / "beginning").touch()
+    diary.wait_for("blocks")
+    assert client.submit(os.getpid, node="one", max_retries=0).result(30) != blocked
+    assert client.submit(place, node="one", timeout=20).result(30)[0] != blocked
+    (tmp_path / "gate").touch()
+    diary.wait_for("goes on")
+    await_free(client)

@@ -35,6 +35,7 @@ from handoff.node.events import (
     Spawn,
     Started,
     Welcomed,
+    WorkerDeaf,
     WorkerGone,
     WorkerReady,
 )
@@ -90,6 +91,7 @@ class World:
         self.open: dict[tuple[int, int], int] = {}            # planned and not over: attempt
         self.attempts: dict[tuple[int, int], int] = {}
         self.over: list[int] = []
+        self.deaf: list[WorkerId] = []                        # workers that begin nothing
         self.later: list[Any] = []                            # what cancelled coroutines, and workers that stood still, will say
         self.next_run = 1
         self.kinds: dict[int, dict[int, None]] = {}
@@ -126,8 +128,12 @@ class World:
                     self.queues[worker].remove(each)
                     self.later.append(Broke(worker, run, each[1], each[2], "cancelled", "", "", "", 0.0))
             case HandBack(worker):
-                begun, left = self.queues[worker][:1], self.queues[worker][1:]
-                self.queues[worker] = begun
+                queue = self.queues[worker]
+                is_deaf = bool(queue) and not queue[0][5].is_at_once and queue[0][1] % 4 == 0   # some have not even begun the first
+                self.queues[worker], left = queue[: not is_deaf], queue[not is_deaf :]
+                if is_deaf:
+                    self.deaf.append(worker)
+                    self.later.append(WorkerDeaf(worker))
                 self.later += [HandedBack(worker, RunId(run), (task,)) for run, task, *_ in left]
             case Drop(run, tasks):
                 for task in tasks:
@@ -270,6 +276,9 @@ class World:
         answers, self.later = self.later, []
         if answers:
             self.happen(*answers)
+        hearing = [worker for worker in self.deaf if (self.next_run + worker) % 3]   # again, after a while; some never do
+        self.deaf = [worker for worker in self.deaf if worker not in hearing]
+        self.happen(*map(WorkerReady, hearing))
         for worker, reason in list(self.dying.items()):
             self.bury(worker, reason)
         ready, self.starting = self.starting, []

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from handoff.ids import COORDINATOR, RunId
-from handoff.messages import EndRun, Recalled
-from handoff.node.events import HandBack, HandedBack
+from handoff.messages import EndRun, Failed, Recalled
+from handoff.node.events import HandBack, HandedBack, WorkerDeaf, WorkerReady
 
 
 def handed_back(node: Any, worker: int, *tasks: int) -> list[Any]:
@@ -109,13 +109,71 @@ def test_a_worker_that_stood_still_and_is_killed_gets_nothing_more(hand: Callabl
     assert sorted(task for _, task in node.holds) == [0, 1, 10, 11, 12, 13]
 
 
-def test_a_worker_with_one_task_is_left_alone(hand: Callable[..., Any]) -> None:
-    """There is nothing that it could hand back."""
+def test_a_worker_with_one_task_is_asked_once(hand: Callable[..., Any]) -> None:
+    """After a second, in case it has not begun it: all that is long is given so."""
     node = hand({"cpu": 1})
     node.plan(node.independent(range(3)))
     assert len(node.holds) == 1
+    node.wait(0.9)
+    assert asked(node) == []
+    node.wait(0.2)
+    assert asked(node) == [node.worker_of(0)]
+    node.wait(50.0)
+    assert asked(node) == []
+    node.finish(0)
+    assert node.given()
+
+
+def deafen(node: Any, worker: int) -> None:
+    """The worker begins nothing of what it was given."""
+    held = [task for (_, task), (holder, _) in node.holds.items() if holder == worker]
+    for task in held:
+        del node.holds[1, task]
+    node.happen(WorkerDeaf(worker), HandedBack(worker, RunId(1), tuple(held)))
+
+
+def test_what_a_deaf_worker_was_given_begins_in_another(hand: Callable[..., Any]) -> None:
+    """As the same attempt, also what may begin but once; another worker is started in its place."""
+    for retries in (3, 0):
+        node = hand({"cpu": 1})
+        node.plan(node.independent(range(1)), node.kind(max_retries=retries))
+        deaf = node.worker_of(0)
+        deafen(node, deaf)
+        assert node.given() == [] and node.said(Failed) == []
+        node.warm_up()
+        assert node.worker_of(0) != deaf and node.holds[1, 0][1] == 1
+
+
+def test_a_deaf_worker_that_hears_again_is_as_any_other(hand: Callable[..., Any]) -> None:
+    """What was left there and blocked it has ended."""
+    node = hand({"cpu": 1})
+    node.plan(node.independent(range(1)))
+    deaf = node.worker_of(0)
+    deafen(node, deaf)
     node.wait(5.0)
-    assert [effect for effect in node.all if isinstance(effect, HandBack)] == []
+    node.happen(WorkerReady(deaf))
+    assert node.worker_of(0) == deaf
+    node.finish(0)
+    node.warm_up()
+    node.wait(20.0)
+    assert node.killed == [] and node.free() == {"cpu": 1}
+    node.happen(WorkerReady(deaf))   # said of each batch that it was found not to have begun
+    assert node.free() == {"cpu": 1}
+
+
+def test_a_worker_that_stays_deaf_is_ended(hand: Callable[..., Any]) -> None:
+    """It has nothing, but it takes room, and would never be of use."""
+    node = hand({"cpu": 1})
+    node.plan(node.independent(range(1)))
+    deaf = node.worker_of(0)
+    deafen(node, deaf)
+    node.warm_up()
+    node.finish(0)
+    node.wait(11.0)
+    assert [worker for worker, _ in node.killed] == [deaf]
+    node.die(deaf, reason="killed: it was deaf")
+    node.plan(node.independent(range(10, 12)))
+    assert deaf not in {node.worker_of(task) for _, task in node.holds}
 
 
 def test_links_of_a_chain_that_are_handed_back_wait_for_their_input(hand: Callable[..., Any]) -> None:
