@@ -11,6 +11,7 @@ from typing import Any
 
 from handoff.node.child_batch import Batch
 from handoff.node.child_cuda import leave_if_broken
+from handoff.node.child_loop import open_loop
 from handoff.node.child_outbox import Outbox
 from handoff.node.child_output import Output
 from handoff.node.child_run import GATHER_BYTES, broke, pack_value
@@ -27,7 +28,7 @@ class Coroutines:
 
     def __init__(self, outbox: Outbox, output: Output, inline_bytes: int) -> None:
         self._outbox, self._output, self._inline_bytes = outbox, output, inline_bytes
-        self._loop = asyncio.new_event_loop()
+        self._loop = open_loop()
         self._tasks: dict[_Key, asyncio.Task[None]] = {}
         self._started: dict[_Key, float] = {}
         self._ended: dict[int, list[_Ended]] = {}  # by batch: gathered during one turn of the loop

@@ -13,6 +13,23 @@ from typing import Any
 from handoff.node.current import TASK, CurrentTask
 
 
+def open_loop() -> Any:
+    """An event loop for all that runs here. One that shuts down its default executor, as a program does at its end, does so for itself:
+    asyncio would refuse `to_thread` to those that come after it, and has no public way back.
+    """
+    loop: Any = asyncio.new_event_loop()
+    shut_down = loop.shutdown_default_executor
+
+    async def shut_down_and_renew(*args: Any, **keywords: Any) -> None:
+        try:
+            await shut_down(*args, **keywords)
+        finally:
+            loop._executor_shutdown_called, loop._default_executor = False, None   # the next call makes one
+
+    loop.shutdown_default_executor = shut_down_and_renew
+    return loop
+
+
 class Loop:
     """Made when the first coroutine comes. `hear` reads the worker's socket, which is watched beside whatever runs."""
 
@@ -22,7 +39,7 @@ class Loop:
         self._open()
 
     def _open(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = open_loop()
         self._loop.add_reader(self._descriptor, self._heard)
 
     def _stand(self) -> None:

@@ -223,3 +223,17 @@ def test_a_worker_whose_loop_is_blocked_by_what_was_left_holds_up_nobody(client:
     (tmp_path / "gate").touch()
     diary.wait_for("goes on")
     await_free(client)
+
+
+def test_threads_are_there_for_those_behind_one_that_shut_down_its_executor(client: handoff.Client) -> None:
+    """As programs do at their end; whether coroutines run one after the other, or side by side."""
+
+    async def use(is_last: bool) -> int:
+        found = await asyncio.to_thread(os.getpid)
+        if is_last:
+            await asyncio.get_running_loop().shutdown_default_executor()
+        return found
+
+    for cost in (1, 0):
+        processes = {client.submit(use, place != 1, node="one", cost={"cpu": cost}, max_retries=0).result(30) for place in range(4)}
+        assert len(processes) == 1
