@@ -208,9 +208,10 @@ def _unknown_labels(kind: Kind, nodes: Sequence[Node]) -> Iterable[str]:
 
 def _close(word: str, known: Iterable[str]) -> str:
     known = list(known)
-    close = get_close_matches(word, known, 1, CLOSE)
+    spelled = {each.lower(): each for each in known}
+    close = get_close_matches(word.lower(), spelled, 1, CLOSE)
     if close:
-        return f" (did you mean {close[0]}?)"
+        return f" (did you mean {spelled[close[0]]}?)"
     return f" (there is {', '.join(sorted(known))})" if 0 < len(known) <= LISTED_MAX else ""
 
 

@@ -47,6 +47,12 @@ HINT = "Ask for less, start a node that has it, or run it in a graph with wait_f
     (labelled({"licence": 1}),
      "work needs licence=1, which no node can ever offer; nearest: 'alpha' (licence=0), 'beta' (licence=0), 'gamma' (licence=0); "
      f"no node has any licence (did you mean license?). {HINT}"),
+    (labelled({"CPU": 1}),
+     "work needs CPU=1, which no node can ever offer; nearest: 'alpha' (CPU=0), 'beta' (CPU=0), 'gamma' (CPU=0); "
+     f"no node has any CPU (did you mean cpu?). {HINT}"),
+    (labelled(where={"zone": "North"}),
+     "work needs cpu=1 on a node where zone=North, which no node can ever offer; nearest: 'alpha' (zone=north), 'beta' (zone=south), "
+     f"'gamma' (no label zone); no node has zone=North (did you mean north?). {HINT}"),
     (labelled({"gpu:h100": 1}),
      "work needs gpu:h100=1, which no node can ever offer; nearest: 'alpha' (gpu:h100=0), 'beta' (gpu:h100=0), 'gamma' (gpu:h100=0); "
      f"no node has any gpu:h100 (did you mean gpu:a100?). {HINT}"),
