@@ -186,6 +186,11 @@ def shown(steps: int) -> str:
     return f"{whole}.{part:04d}".rstrip("0") if part else str(whole)
 
 
+def measured(name: str, steps: int) -> str:
+    """The same of this resource, with its unit if it has one: "400 MB"."""
+    return f"{shown(steps)} MB" if name in _SIZED else shown(steps)
+
+
 def describe(what: Amounts) -> str:
     """Amounts as a person writes them: "cpu=2, memory=500"; "nothing" when there are none."""
     return ", ".join(f"{name}={shown(steps)}" for name, steps in what) or "nothing"

@@ -7,7 +7,7 @@ from typing import Any
 
 from handoff.ids import NOBODY
 from handoff.program import Flag
-from handoff.resources import GPU, SCALE, Amounts, describe, is_gpu, shown
+from handoff.resources import GPU, SCALE, Amounts, describe, is_gpu, measured, shown
 from handoff.scheduler.inputs import Inputs, inputs_of
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.memory import MEGABYTE
@@ -151,7 +151,7 @@ def _lacks(ledger: Ledger, run: Run, task: int, node: Node) -> str:
     if wrong:
         return f"no label {', '.join(wrong)}"
     if not any(node.can_hold(need) for need in shape.needs):
-        short = [", ".join([f"{name}={_asked(cost, name, amount)} of {shown(node.capacity.get(name, 0))}" for name, amount in need
+        short = [", ".join([f"{name}={shown(_asked(cost, name, amount))} of {shown(node.capacity.get(name, 0))}" for name, amount in need
                             if name and node.capacity.get(name, 0) < amount]) or "not that in one place"
                  for need, cost in zip(shape.needs, _costs(run, task), strict=True)]
         return f"too small: {' or else '.join(short)}"
@@ -168,14 +168,17 @@ def _no_room(ledger: Ledger, node: Node, need: Amounts, cost: Amounts) -> str:
     """What is taken there."""
     if node.can_commit(need):
         return _full_of_results(ledger, node)
-    short = [f"{name} ({_asked(cost, name, amount)} needed, {shown(max(0, node.capacity.get(name, 0) - node.committed.get(name, 0)))} free)"
-             for name, amount in need if name and node.committed.get(name, 0) + amount > node.capacity.get(name, 0)]
+    short = []
+    for name, amount in need:
+        has, taken = node.capacity.get(name, 0), node.committed.get(name, 0)
+        if name and taken + amount > has:
+            short.append(f"{name} ({measured(name, _asked(cost, name, amount))} needed, {measured(name, max(0, has - taken))} free)")
     return ", ".join(short) or "a place for tasks that cost nothing"
 
 
-def _asked(cost: Amounts, name: str, steps: int) -> str:
+def _asked(cost: Amounts, name: str, steps: int) -> int:
     """How much of it the user asked for: a part of a GPU is planned as more than that, and a GPU of a kind as any GPU, too."""
-    return shown(next((amount for other, amount in cost if other == name or (name == GPU and is_gpu(other))), steps))
+    return next((amount for other, amount in cost if other == name or (name == GPU and is_gpu(other))), steps)
 
 
 def _inputs(ledger: Ledger, now: float, run: Run, task: int, places: Any) -> list[list[Any]]:

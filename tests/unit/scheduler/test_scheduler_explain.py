@@ -90,7 +90,7 @@ def test_it_waits_for_room() -> None:
     made.submit(told(program([(large, ()), (large, ()), (small, ())]), 7.0, 5.0, 1.0))
     waiting = next(task for task in (0, 1) if (1, task) not in made.planned)
     node, room, until = reasons(made, waiting)["room"][0]
-    assert (node, room) == ("a", "memory (800 needed, 200 free)")
+    assert (node, room) == ("a", "memory (800 MB needed, 200 MB free)")
     assert until == pytest.approx(5.0 if waiting == 0 else 7.0)
     assert len(reasons(made, waiting)["room"]) == 1     # b is too small
 

@@ -139,4 +139,4 @@ def test_it_is_said_why_it_waits() -> None:
     (answer,) = [message for name, message in cluster.last if name == "client"]
     ((_, *rows),) = [each for each in answer.data["reasons"] if each[0] == "room"]
     assert {node: what for node, what, _ in rows} == {
-        "n1": "memory (results take 3,000 of 4,000 MB, or will)", "n2": "memory (2500 needed, 1500 free)"}
+        "n1": "memory (results take 3,000 of 4,000 MB, or will)", "n2": "memory (2500 MB needed, 1500 MB free)"}
