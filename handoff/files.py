@@ -9,6 +9,8 @@ from typing import Any
 
 from handoff.errors import ConfigError, FileError
 
+NO_FILES = frozenset({errno.EMFILE, errno.ENFILE})   # errors that say that no more can be open, in this process or on this machine
+
 
 def read_file(path: Any, what: str) -> bytes:
     """All of it. Raises FileError; `what` is what it should hold, such as "plan"."""

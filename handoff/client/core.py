@@ -37,6 +37,7 @@ from handoff.machine import Close, Dropped, Ended, Lost, Received, Resumed, Send
 from handoff.messages import Ask, Drain, Hello, Refused, Submit, Welcome
 from handoff.program import Kind
 from handoff.settings import Settings
+from handoff.transport.dial import out_of_files
 from handoff.transport.link import Link
 from handoff.transport.session_client import SessionClient
 from handoff.trust.certificates import Identity
@@ -87,7 +88,10 @@ class Core:
             events.UploadValue: self._upload,
             events.Unfetched: lambda state, effect: state.unfetched(effect.task, effect.failure),
         }
-        self._loop = new_event_loop()
+        try:
+            self._loop = new_event_loop()
+        except OSError as error:
+            raise out_of_files(self._place, error) from None
         self.thread = threading.Thread(target=self._main, name="handoff-client", daemon=True)
         self.thread.start()
         self._connect(timeout)

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from handoff.errors import ConfigError, ConnectionLost, ProtocolError, Refused
+from handoff.files import NO_FILES
 from handoff.ids import COORDINATOR, NOBODY, PeerId
 from handoff.messages import Hello, Message, Welcome
 from handoff.messages import Refused as RefusedMessage
@@ -114,9 +115,18 @@ async def connect(address: tuple[str, int]) -> socket.socket:
         except BaseException:
             sock.close()
             raise
+    if failure is not None and failure.errno in NO_FILES:
+        raise out_of_files(shown(address), failure)
     why = os.strerror(failure.errno) if failure is not None and failure.errno else str(failure)
     hint = "nothing listens there" if failure is not None and failure.errno == errno.ECONNREFUSED else "it can't be reached"
     raise ConnectionLost(f"can't connect to {shown(address)}: {hint} ({why}); is it running, and is the address right?")
+
+
+def out_of_files(place: str, error: OSError) -> ConnectionLost:
+    """No connection can be made: it is us who have no room for one."""
+    why = os.strerror(error.errno) if error.errno else str(error)
+    return ConnectionLost(f"can't connect to {place}: this process can't open one more file or connection ({why}); close some, or allow "
+                          "more: `ulimit -n` says how many it may have")
 
 
 class _Opening:
@@ -134,6 +144,8 @@ class _Opening:
                 ssl_handshake_timeout=settings.handshake_seconds, ssl_shutdown_timeout=SHUTDOWN_SECONDS,
             )
         except OSError as error:  # ssl.SSLError is one
+            if error.errno in NO_FILES and not isinstance(error, ssl.SSLError):
+                raise out_of_files(self._place, error) from None
             if isinstance(error, ssl.SSLError) and error.reason:
                 raise self._rejected(error.reason) from None
             raise self._hung_up(str(error) or type(error).__name__) from None

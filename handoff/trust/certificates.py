@@ -7,7 +7,6 @@ loopback too. The name in the certificate that is checked is the cluster's, neve
 
 from __future__ import annotations
 
-import contextlib
 import os
 import ssl
 import tempfile
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from handoff.errors import ConfigError, ProtocolError
+from handoff.files import NO_FILES
 from handoff.trust.secret import Secret, derive
 
 ROLES = ("coordinator", "node", "client")
@@ -165,12 +165,15 @@ def peer_role(ssl_object: Any) -> tuple[str, str]:
 
 def _load_key(into: ssl.SSLContext, pem: bytes) -> None:
     """OpenSSL takes keys from files only: a file in memory where there are such, else one that is gone before anyone can look."""
-    with contextlib.suppress(OSError, AttributeError):
+    try:
         memory = os.memfd_create("handoff-key", os.MFD_CLOEXEC)
         with os.fdopen(memory, "wb", buffering=0) as file:
             file.write(pem)
             into.load_cert_chain(f"/proc/self/fd/{memory}")
             return
+    except (OSError, AttributeError) as error:
+        if isinstance(error, OSError) and error.errno in NO_FILES:   # a file on disk is one as well
+            raise
     with tempfile.NamedTemporaryFile(prefix="handoff-") as disk:   # mode 0600
         disk.write(pem)
         disk.flush()
