@@ -182,6 +182,9 @@ class Client:
         Items are taken only some way ahead of what was read: as many as keep the cluster busy, and as the memory for their values allows.
         An iterable that is no list, tuple, range, dict, set or string is read in a thread of its own. So each value is there as soon as it
         exists, however long the next item takes; what the iterable raises comes when the values before it were read.
+
+        Items are tried again as other functions are. When one has failed for good, that ends the map at once: values come up to the first
+        that does not exist by then, and after them the error, which names the item that failed. Earlier items may not have ended.
         """
         return begin_map(self._core, function, iterables, timeout, options).values()
 
