@@ -8,7 +8,7 @@ from handoff.node.events import HandBack
 from handoff.node.state import State
 
 STALL_FACTOR = 4.0   # times what a worker was said to need for all that it has, without a word from it
-ALONE_SECONDS = 1.0  # without a word from a worker that has one task: most take less, and few workers do not even begin
+ALONE_SECONDS = 2.0  # without a word from a worker that has one task: most take less, and few workers do not even begin
 DEAF_SECONDS = 10.0  # what is left in a worker may block it so long, then it is ended
 
 
@@ -16,7 +16,7 @@ class Stalls:
     """Short tasks are given several at a time, by how long others of their code took. One that hangs would hold up those behind it, and
     what an earlier one left in its worker may keep that from beginning anything.
 
-    Looks only while a worker has something, and then every `stall_seconds`, or every second: nothing is counted for each task.
+    Looks only while a worker has something, and then every `stall_seconds`, or every two seconds: nothing is counted for each task.
     """
 
     def __init__(self, state: State, crew: Crew) -> None:

@@ -110,11 +110,11 @@ def test_a_worker_that_stood_still_and_is_killed_gets_nothing_more(hand: Callabl
 
 
 def test_a_worker_with_one_task_is_asked_once(hand: Callable[..., Any]) -> None:
-    """After a second, in case it has not begun it: all that is long is given so."""
+    """After two seconds, in case it has not begun it: all that is long is given so."""
     node = hand({"cpu": 1})
     node.plan(node.independent(range(3)))
     assert len(node.holds) == 1
-    node.wait(0.9)
+    node.wait(1.9)
     assert asked(node) == []
     node.wait(0.2)
     assert asked(node) == [node.worker_of(0)]
