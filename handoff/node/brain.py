@@ -74,6 +74,11 @@ class NodeBrain:
         self._orphaned_at: float | None = None     # when we stop working, while the coordinator is out of reach
         self.deadline: float | None = 0.0          # when it next wants a Tick; at once: the first workers are started
 
+    @property
+    def processes(self) -> int:
+        """How many tasks that take less than a core, or GPU, run here at once, whatever there is of what they take."""
+        return self._crew.most
+
     def handle(self, now: float, event: object) -> list[object]:
         """Take one event and act on it."""
         self.take(now, event)

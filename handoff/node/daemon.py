@@ -191,6 +191,7 @@ class Daemon:
             capacity=self._capacity,
             labels=self._labels,
             coordinator=self._met,
+            processes=self._brain.processes,
         )
 
     # ── what happens ────────────────────────────────────────────────────────

@@ -17,7 +17,7 @@ from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.memory import MEGABYTE
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.queue import LOW
-from handoff.scheduler.ready import Shape, claims_of
+from handoff.scheduler.ready import OURS, Shape, claims_of
 from handoff.scheduler.runs import DONE, READY, WAITING, Run
 from handoff.scheduler.wishes import preferred
 
@@ -351,7 +351,7 @@ class Desk:
             group.wants, wanted = self.ledger.ready.wants, self.ledger.ready.wanted
             group.parts, group.parts_of_gpus = {}, {}
             for name, amount in group.members[0].capacity.items():
-                if name and name not in ("cpu", "memory"):
+                if name not in ("cpu", "memory", *OURS):
                     parts = group.parts_of_gpus if name == GPU_MEMORY or is_gpu(name) else group.parts
                     parts[name] = (SCARCITY if wanted.get(name) else SPARED) * amount / max(1, self.offered_by_all(name))
             group.spared = sum(group.parts.values())

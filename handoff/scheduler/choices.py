@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from handoff.scheduler import following, starvation
 from handoff.scheduler.groups import Group, Option
 from handoff.scheduler.inputs import BETA, Inputs, fetch, inputs_of
-from handoff.scheduler.ready import Shape
+from handoff.scheduler.ready import OURS, Shape
 from handoff.scheduler.runs import WAITING, Run
 from handoff.scheduler.wishes import NEAR, able_nodes, wanted_near
 
@@ -143,7 +143,7 @@ def _looked_at(desk: Desk, shape: Shape, alternative: int, near: Collection[int]
         found = option.open_node(shape.needs[alternative], desk.reserved, shape)
         if found is not None:
             nodes[found] = None
-        if all(name in ("cpu", "memory", "") for name, _ in shape.needs[alternative]):
+        if all(name in ("cpu", "memory", *OURS) for name, _ in shape.needs[alternative]):
             nodes[group.least()] = None
         else:        # who is free first goes by cores
             nodes.update(dict.fromkeys(group.some(EACH_OF)))

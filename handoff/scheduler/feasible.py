@@ -10,7 +10,7 @@ from itertools import islice, product
 from handoff.program import Flag, Kind, Program
 from handoff.resources import CLUSTER, GPU_MEMORY, Amounts, describe, shown, split
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.ready import counted_of, needs_of
+from handoff.scheduler.ready import OURS, counted_of, needs_of
 from handoff.scheduler.semaphores import Semaphores
 
 NEAREST_MAX = 3   # nodes that are named with what they lack
@@ -180,7 +180,7 @@ def _distance(kind: Kind, node: Node) -> tuple[int, float]:
 
 
 def _unknown_resources(kind: Kind, nodes: Sequence[Node]) -> Iterable[str]:
-    known = list(dict.fromkeys(name for node in nodes for name, amount in node.capacity.items() if name and amount))
+    known = list(dict.fromkeys(name for node in nodes for name, amount in node.capacity.items() if name not in OURS and amount))
     names = dict.fromkeys(name for cost in (kind.cost, *kind.alternatives) for name, _ in split(cost)[0])
     for name in names:
         if name not in known:

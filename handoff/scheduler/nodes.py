@@ -13,7 +13,7 @@ from handoff.messages import Hello
 from handoff.resources import SCALE, Amounts
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.groups import step_of
-from handoff.scheduler.ready import COROUTINES_PER_PLACE, Shape
+from handoff.scheduler.ready import Shape, places_of
 from handoff.scheduler.room import Room
 from handoff.scheduler.runs import AHEAD, HELD, Run
 from handoff.scheduler.speeds import RECENT, Speed
@@ -32,8 +32,8 @@ class Node(Room):
 
     __slots__ = (
         "address", "ahead", "backlog", "boot", "codes", "down_at", "dropped_at", "ends", "fault", "free", "heard", "held", "holding",
-        "is_stale", "kinds", "knows", "label_set", "labels", "lanes", "leaves", "moved_at", "name", "pace", "peer", "pid", "planned",
-        "queue", "queued", "recalled_at", "running", "sent", "speed", "state", "step", "units", "up_at",
+        "is_stale", "kinds", "knows", "label_set", "labels", "lanes", "leaves", "moved_at", "name", "offers", "pace", "peer", "pid",
+        "planned", "queue", "queued", "recalled_at", "running", "sent", "speed", "state", "step", "units", "up_at",
     )
 
     def __init__(self, peer: PeerId, hello: Hello, now: float, zero_cost_per_cpu: int) -> None:
@@ -45,8 +45,8 @@ class Node(Room):
         self.labels = hello.labels
         self.label_set = frozenset(hello.labels)
         cpus = -(-dict(hello.capacity).get("cpu", 0) // SCALE)
-        places = max(1, zero_cost_per_cpu * max(1, cpus)) * COROUTINES_PER_PLACE    # for tasks that cost nothing
-        super().__init__({**dict(hello.capacity), "": places})
+        super().__init__({**dict(hello.capacity), **places_of(hello.capacity, zero_cost_per_cpu, hello.processes)})
+        self.offers = hello.capacity            # what people know of it
         self.state = "ready"                    # "ready" | "suspect": silent | "draining" | "faulty": these three get no new work
         self.leaves = False                     # it drains, whether or not it is heard just now
         self.fault = ""                         # why nothing can run there now, as it says itself

@@ -38,7 +38,7 @@ def outlook(ledger: Ledger, codes: Sequence[Codes], names: Sequence[str]) -> dic
 def _node(node: Node) -> dict[str, Any]:
     return {
         "name": node.name, "peer": node.peer, "state": node.state, "labels": dict(node.labels), "speed": node.speed,
-        "capacity": _steps(tuple((name, amount) for name, amount in node.capacity.items() if name)), "free": _steps(node.free),
+        "capacity": _steps(node.offers), "free": _steps(node.free),
         "running": node.running, "queued": node.queued, "planned": node.planned,
     }
 

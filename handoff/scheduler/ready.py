@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 COROUTINES_PER_PLACE = 100           # coroutines that cost nothing wait most of the time: so many take the place of one function
 FREE_OF_COST: Amounts = (("", COROUTINES_PER_PLACE),)  # a task that costs nothing still takes one of the node's places for such tasks
 FREE_COROUTINE: Amounts = (("", 1),)
+PROCESSES = "\0"                      # what takes less than a core, or GPU, takes one of the processes that its node has
+PROCESSES_PER_DEVICE = 10            # of a node that does not say, for each core and GPU: as `NodeSettings.workers_max_per_cpu`
+OURS = ("", PROCESSES)               # resources of our own: no user's has such a name
 NOTHING: tuple[Amounts, ...] = ()
 RANK_TOP = (1 << 44) - 1             # ranks are counted in microseconds: the longest is half a year
 KINDS_KNOWN = 1024   # kinds of which the needs are remembered: a function that is called again and again comes with the same each time
@@ -36,7 +39,7 @@ def needs_of(kind: Kind) -> tuple[Amounts, ...]:
     if kind.flags & Flag.OBJECT:
         return ((),)
     nothing = FREE_COROUTINE if kind.flags & Flag.ASYNC else FREE_OF_COST
-    return tuple(_need(split(cost)[0]) or nothing for cost in (kind.cost, *kind.alternatives))
+    return tuple(_need(split(cost)[0], nothing[0][1]) or nothing for cost in (kind.cost, *kind.alternatives))
 
 
 @lru_cache(KINDS_KNOWN)
@@ -46,12 +49,16 @@ def counted_of(kind: Kind) -> tuple[Amounts, ...]:
     return counted if any(counted) else NOTHING
 
 
-def _need(cost: Amounts) -> Amounts:
+def _need(cost: Amounts, process: int) -> Amounts:
     """A cost as nodes are planned with: GPUs of a kind are GPUs, too; and of parts, only so many are counted on as one GPU surely holds.
 
     So two tasks of 0.6 are not planned on one GPU, and one of 0.6 beside one of 0.4 isn't, either: the node, which sees each GPU, may
-    do better.
+    do better. What takes no whole core or GPU takes a process beside, or as many would be planned on one node as its memory holds, where
+    most wait for a worker while other nodes stand idle.
     """
+    is_small = cost and not any(steps >= SCALE for name, steps in cost if name == "cpu" or is_gpu(name))
+    if is_small:
+        cost = ((PROCESSES, process), *cost)
     if not any(is_gpu(name) for name, _ in cost):
         return cost
     need = dict(cost)
@@ -60,6 +67,14 @@ def _need(cost: Amounts) -> Amounts:
             share = steps if steps >= SCALE else SCALE // (SCALE // steps)
             need[name] = need[GPU] = share
     return tuple(sorted(need.items()))
+
+
+def places_of(capacity: Amounts, zero_cost_per_cpu: int, processes: int = 0) -> dict[str, int]:
+    """What a node has of our own resources. `processes`: how many it has, as it says itself; 0: it does not, so as many as is usual."""
+    offers = dict(capacity)
+    cpus, gpus = max(1, -(-offers.get("cpu", 0) // SCALE)), offers.get(GPU, 0) // SCALE
+    processes = processes or PROCESSES_PER_DEVICE * (cpus + gpus)
+    return {"": max(1, zero_cost_per_cpu * cpus) * COROUTINES_PER_PLACE, PROCESSES: processes * COROUTINES_PER_PLACE}
 
 
 class Shape(Queue):
@@ -206,7 +221,7 @@ class Ready:
             if len(self._eligible) >= ELIGIBLE_MAX:
                 self._eligible.clear()
             found = self._eligible[key] = Eligible()
-            found.scarce = tuple(dict.fromkeys([name for need in key[0] for name, _ in need if name not in ("cpu", "memory", "")]))
+            found.scarce = tuple(dict.fromkeys([name for need in key[0] for name, _ in need if name not in ("cpu", "memory", *OURS)]))
         return found
 
     def want(self, shape: Shape, tasks: int) -> None:

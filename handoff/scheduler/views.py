@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from handoff.program import HIDDEN
 from handoff.resources import SCALE, describe, plain
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
+from handoff.scheduler.ready import PROCESSES, Shape
 from handoff.scheduler.runs import DELAYED, DONE, GONE, HELD, READY, Run
 
 
@@ -16,7 +18,7 @@ def nodes(ledger: Ledger) -> list[dict[str, Any]]:
     return [
         {
             "name": node.name, "peer": node.peer, "address": list(node.address), "pid": node.pid,
-            "capacity": plain(tuple((name, amount) for name, amount in node.capacity.items() if name)), "free": plain(node.free),
+            "capacity": plain(node.offers), "free": {**dict.fromkeys(dict(node.offers), 0.0), **plain(node.free)},
             "labels": dict(node.labels), "state": _state_of(node), "running": node.running, "queued": node.queued,
         }
         for node in ledger.nodes.values()
@@ -152,7 +154,8 @@ def waits_for(ledger: Ledger, run: Run) -> str:
         if kind.node or only is not None:
             return f"{kind.name} waits for room on node {kind.node or _name(ledger, only)!r}"
         asked = " or else ".join(map(describe, (kind.cost, *kind.alternatives)))
-        return f"no node has room for {asked}, which {kind.name} needs"
+        process = " and a process for it" if _are_processes_out(run.shapes[run.kind[ready]], open_nodes) else ""
+        return f"no node has room for {asked}{process}, which {kind.name} needs"
     delayed = run.state.find(DELAYED)
     if delayed >= 0:
         return f"{run.kinds[run.kind[delayed]].name} pauses before its next attempt"
@@ -170,3 +173,9 @@ def is_left(ledger: Ledger, run: Run, task: int) -> bool:
 
 def _name(ledger: Ledger, peer: int | None) -> str:
     return ledger.out.names[peer][0] if peer in ledger.out.names else "?"
+
+
+def _are_processes_out(shape: Shape, nodes: Sequence[Node]) -> bool:
+    """Whether those that could run it lack processes, whatever else they have left."""
+    needs_one = any(name == PROCESSES for need in shape.needs for name, _ in need)
+    return needs_one and not any(node.committed[PROCESSES] < node.capacity[PROCESSES] for node in nodes if node.can_run(shape))

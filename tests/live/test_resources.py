@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -286,3 +287,16 @@ def test_a_broken_tracker_is_told() -> None:
         assert client.submit(len, "four").result(30) == 4
         log = cluster._children["node-1"].tail()
         assert "tracker.failed" in log and "LookupError: it is broken" in log
+
+
+def test_what_takes_no_core_is_shared_out_by_the_processes_that_nodes_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One node has the memory for all of it, and two processes, as its setting says; the other one does not stand idle."""
+    monkeypatch.setenv("HANDOFF_NODE__WORKERS_MAX_PER_CPU", "2")
+    with handoff.LocalCluster(2, cpus=1, memory=500, gpus=0) as cluster, cluster.client() as client:
+        dag = DAG()
+        for number in range(8):
+            dag.add(handoff.Function(id=number, code=time.sleep, extra_args=[0.2], cost={"memory": 1}, expected_seconds=5.0))
+        run = client.start(dag)
+        assert set(run.result(timeout=60).allocations.values()) == {"node-1", "node-2"}
+        assert client.nodes()[0].capacity == {"cpu": 1.0, "memory": 500.0}
+        assert all(set(node.free) == {"cpu", "memory"} for node in client.nodes())

@@ -11,10 +11,9 @@ from handoff.ids import NO_RUN
 from handoff.messages import Plan, foremost
 from handoff.program import Flag, Kind
 from handoff.resources import SCALE, Amounts, covers
-from handoff.scheduler.ready import COROUTINES_PER_PLACE, needs_of
+from handoff.scheduler.ready import needs_of, places_of
 from handoff.scheduler.simulate.cluster import NodeSpec
 
-SLOT = ""
 BYPASS_MAX = 64      # as `NodeSettings.bypass_max`
 
 
@@ -40,9 +39,7 @@ class PaperNode:
 
     def __init__(self, peer: int, spec: NodeSpec, zero_cost_per_cpu: int) -> None:
         self.peer, self.spec = peer, spec
-        capacity = dict(spec.capacity)
-        cpus = max(1, -(-capacity.get("cpu", 0) // SCALE))
-        self.capacity = {**capacity, SLOT: zero_cost_per_cpu * cpus * COROUTINES_PER_PLACE}
+        self.capacity = {**dict(spec.capacity), **places_of(spec.capacity, zero_cost_per_cpu)}
         self.free = dict(self.capacity)
         self.kinds: dict[tuple[int, int], Kind] = {}
         self.plans: dict[tuple[int, int], Planned] = {}

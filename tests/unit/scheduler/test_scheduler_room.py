@@ -8,8 +8,11 @@ from dataclasses import replace
 import pytest
 from scheduler_story import Cancel, Cluster, Program, floats, kind, many, program
 
-from handoff.program import Kind
-from handoff.resources import amounts
+from handoff.ids import RunId
+from handoff.messages import Answer, Ask
+from handoff.program import Flag, Kind
+from handoff.resources import amounts, describe
+from handoff.scheduler import views
 from handoff.scheduler.bookings import Bookings
 from handoff.scheduler.groups import step_of
 from handoff.scheduler.heft import Heft
@@ -215,3 +218,28 @@ def test_how_long_a_shape_found_no_room_is_forgotten_with_what_waited() -> None:
 
     assert cluster.scheduler.ledger.runs[run].shapes[0].blocked_since == cluster.now
     assert not cluster.scheduler.ledger.reserved
+
+
+@pytest.mark.parametrize("cost", [{"memory": 1}, {"cpu": 0.01}, {"gpu_memory": 1}, {"license": 1}])
+def test_what_takes_no_whole_core_takes_a_process(cost: dict[str, float]) -> None:
+    """Ten for each core and GPU: what is more waits for one, and goes where one is free, not all to the node that could hold all of it."""
+    offers = {"cpu": 2, "memory": 1000, "gpu": 1, "gpu_memory": 1000, "license": 1000}
+    cluster = Cluster().join("n1", offers=offers).join("n2", offers=offers).client()
+    cluster.submit(told(many(100, kind("small", cost)), *[5.0] * 100))
+    assert (len(cluster.plans(to="n1")), len(cluster.plans(to="n2"))) == (30, 30)
+    cluster.hear("client", Ask(9, "explain", RunId(1), 99))
+    assert cluster.told(Answer)[-1].data["candidates"][0]["room"] == "one of its 30 processes"
+    assert views.waits_for(cluster.scheduler.ledger, cluster.scheduler.ledger.runs[cluster.submit(many(1, kind("late", cost)))]) == (
+        f"no node has room for {describe(amounts(cost))} and a process for it, which late needs")
+    cluster.submit(told(program([(kind("whole", {"cpu": 1}), ()), (kind("free", {}), ())]), 5.0, 5.0))
+    assert (3, 0) in cluster.planned and (3, 1) in cluster.planned     # these need none of them
+
+
+def test_a_node_says_how_many_processes_it_has() -> None:
+    """Coroutines need a hundredth of one."""
+    cluster = Cluster().join("n1", cpu=2, memory=1000, processes=3).client()
+    cluster.submit(told(many(100, kind("small", {"memory": 1})), *[5.0] * 100))
+    assert len(cluster.plans()) == 3
+    cluster = Cluster().join("n1", cpu=2, memory=1000, processes=3).client()
+    cluster.submit(told(many(400, kind("wait", {"memory": 1}, flags=Flag.OUTPUT | Flag.ASYNC)), *[5.0] * 400))
+    assert len(cluster.plans()) == 300
