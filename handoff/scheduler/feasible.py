@@ -67,7 +67,7 @@ def obstacle(
             if is_grouped and not kind.node and (not any(node.matches(kind.where) for node in offered)
                                                  or any(_can_run(node, replace(kind, where=()), cluster) for node in offered)):
                 kind = replace(kind, name=_whole_group(kind.name))   # what shares a node asks for all labels that any of it asks for
-            return Obstacle("AllocationError", shortage(kind, offered, cluster), index, False)
+            return Obstacle("AllocationError", shortage(kind, offered, cluster, away), index, False)
     if program.groups and not by_name:
         by_name = {node.name: node for node in nodes}
     for group in program.groups:
@@ -124,8 +124,8 @@ def _only_on_faulty(kind: Kind, nodes: Sequence[Node], away: Sequence[Node], clu
 # ── for people ──────────────────────────────────────────────────────────────
 
 
-def shortage(kind: Kind, nodes: Sequence[Node], cluster: Semaphores) -> str:
-    """A kind that no node can run: what it needs, what the nearest nodes have instead, and what would help."""
+def shortage(kind: Kind, nodes: Sequence[Node], cluster: Semaphores, away: Sequence[Node] = ()) -> str:
+    """A kind that no node can run: what it needs, what the nearest nodes have instead, and what would help; and which of `away` could."""
     asked = " or else ".join(describe(cost) for cost in (kind.cost, *kind.alternatives))
     labels = ", ".join(f"{key}={value}" for key, value in kind.where)
     if not nodes:
@@ -141,8 +141,10 @@ def shortage(kind: Kind, nodes: Sequence[Node], cluster: Semaphores) -> str:
     listed = ", ".join(f"{node.name!r} ({_lacks(kind, node, cluster)})" for node in nearest[:NEAREST_MAX])
     counted = tuple(dict.fromkeys(each for cost in (kind.cost, *kind.alternatives) for each in split(cost)[1]))
     shared = (f"the whole cluster has {each}" for each in _short_of_shared(counted, cluster))
+    able = [f"node {node.name!r} could, but drains" for node in away if node.leaves and _can_run(node, kind, cluster)]
+    known = (*nodes, *away)
     unknown = "".join(
-        f"; {each}" for each in (*_unknown_resources(kind, nodes), *_unknown_labels(kind, nodes), *shared))
+        f"; {each}" for each in (*_unknown_resources(kind, known), *_unknown_labels(kind, known), *shared, *able[:NEAREST_MAX]))
     where = f" on a node where {labels}" if labels else ""
     return (f"{kind.name} needs {asked}{where}, which no node can ever offer; nearest: {listed}{unknown}. "
             f"Ask for less, start a node that has it{OR_WAIT}")
@@ -208,10 +210,10 @@ def _unknown_labels(kind: Kind, nodes: Sequence[Node]) -> Iterable[str]:
 
 def _close(word: str, known: Iterable[str]) -> str:
     known = list(known)
-    spelled = {each.lower(): each for each in known}
-    close = get_close_matches(word.lower(), spelled, 1, CLOSE)
+    as_said = {each.lower(): each for each in known}     # of names that differ in their case alone, one is meant
+    close = get_close_matches(word.lower(), as_said, 1, CLOSE)
     if close:
-        return f" (did you mean {spelled[close[0]]}?)"
+        return f" (did you mean {as_said[close[0]]}?)"
     return f" (there is {', '.join(sorted(known))})" if 0 < len(known) <= LISTED_MAX else ""
 
 

@@ -47,7 +47,8 @@ def judged(
         return Refused("ProtocolError", str(wrong), submit.token)
     nodes = [node for node in ledger.nodes.values() if not node.leaves]
     found = None if _is_known_to_run(ledger, run) else obstacle(
-        program, [index for index, left in enumerate(run.left) if left], nodes, ledger.cluster)
+        program, [index for index, left in enumerate(run.left) if left], nodes, ledger.cluster,
+        [node for node in ledger.nodes.values() if node.leaves and not node.fault] if ledger.leaving else ())
     may_wait = submit.wait_for_nodes or not nodes or are_coming
     if found is not None and (found.is_final or not (found.is_absence or may_wait)):
         ledger.codes.release(program.codes)

@@ -328,3 +328,18 @@ def test_a_run_waits_for_another_node_when_the_only_one_drains(seconds: float) -
     else:
         cluster.join("n2")
         assert cluster.where(0, run=2) == "n2"
+
+
+def test_who_is_refused_is_told_that_a_node_that_drains_could() -> None:
+    """Its resources and labels are known: nobody is told that no node has them."""
+    cluster = Cluster().client().join("stays").join("goes", offers={"cpu": 1, "tapes": 2}, labels={"zone": "a"})
+    cluster.submit(many(1, kind("long", node="goes")))
+    drain(cluster, "goes", 100.0)
+    for what, text in (
+        (kind("copy", {"tapes": 1}), "nearest: 'stays' (tapes=0); node 'goes' could, but drains. Ask for less"),
+        (kind("copy", {"tapes": 3}), "nearest: 'stays' (tapes=0). Ask for less"),
+        (kind("copy", where=(("zone", "a"),)), "nearest: 'stays' (no label zone); node 'goes' could, but drains. Ask for less"),
+    ):
+        with pytest.raises(RuntimeError, match="AllocationError") as caught:
+            cluster.submit(many(1, what))
+        assert text in str(caught.value)

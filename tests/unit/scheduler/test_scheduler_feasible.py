@@ -56,6 +56,9 @@ HINT = "Ask for less, start a node that has it, or run it in a graph with wait_f
     (labelled({"gpu:h100": 1}),
      "work needs gpu:h100=1, which no node can ever offer; nearest: 'alpha' (gpu:h100=0), 'beta' (gpu:h100=0), 'gamma' (gpu:h100=0); "
      f"no node has any gpu:h100 (did you mean gpu:a100?). {HINT}"),
+    (labelled({"CPU": 1}),
+     "work needs CPU=1, which no node can ever offer; nearest: 'alpha' (CPU=0), 'beta' (CPU=0), 'gamma' (CPU=0); "
+     f"no node has any CPU (did you mean cpu?). {HINT}"),
     (labelled({"gpu": 4}, others=[{"cpu": 16}]),
      "work needs gpu=4 or else cpu=16, which no node can ever offer; nearest: 'beta' (gpu=2 or else cpu=2), 'alpha' (gpu=0 or else cpu=4), "
      f"'gamma' (gpu=0 or else cpu=1). {HINT}"),
@@ -433,3 +436,10 @@ def test_what_ran_before_is_refused_once_no_node_could_run_it(leave: str) -> Non
         made.submit(again)
     made.join("n3", cpu=1, tapes=1)
     assert made.where(0, run=made.submit(again)) == "n3"
+
+
+def test_what_a_node_has_given_away_is_told_as_nothing() -> None:
+    """Of each thing that it offers, whoever asks for nodes gets an amount."""
+    made = Cluster().client().join("n1", cpu=1, tapes=2)
+    made.hear("n1", Alive(free=amounts({"cpu": 1}), running=1))
+    assert views.nodes(made.scheduler.ledger)[0]["free"] == {"cpu": 1.0, "tapes": 0.0}
