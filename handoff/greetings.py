@@ -28,6 +28,7 @@ class Hello:
     labels: tuple[tuple[str, str], ...] = ()
     coordinator: bytes = b""      # the boot of the one that gave me my number, when talking to a node; empty: none did yet
     processes: int = 0            # how many tasks that take less than a core, or GPU, a node runs at once; 0: it does not say
+    gpus: tuple[tuple[str, int], ...] = ()   # of a node, one by one: (kind, memory); empty: it does not say
 
 
 @record

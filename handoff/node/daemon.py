@@ -192,6 +192,7 @@ class Daemon:
             labels=self._labels,
             coordinator=self._met,
             processes=self._brain.processes,
+            gpus=tuple((gpu.kind, gpu.memory) for gpu in self._gpus or ()),
         )
 
     # ── what happens ────────────────────────────────────────────────────────

@@ -163,7 +163,7 @@ def _short(cost: Amounts, node: Node) -> str:
     capacity = node.capacity
     found = [f"{name}={shown(capacity.get(name, 0))}" for name, amount in cost if capacity.get(name, 0) < amount]
     if not found and any(name == GPU_MEMORY for name, _ in cost) and not node.can_hold(cost):
-        found.append(f"{GPU_MEMORY}={shown(node.memory_of_a_gpu)} on each GPU")
+        found.append(f"{GPU_MEMORY}={shown(node.memory_per_gpu(cost))} on each GPU")
     return ", ".join(found)
 
 

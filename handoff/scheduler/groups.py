@@ -189,7 +189,7 @@ def groups_of(nodes: Iterable[Node], claims: Iterable[int] = ()) -> list[Group]:
     for node in nodes:
         others = tuple([each for each in node.capacity.items() if each[0] != "memory"])
         memory = node.capacity.get("memory", 0)
-        key = (others, memory and round(log(memory) / MEMORY_STEP), bisect_right(bounds, memory), node.step, node.labels)
+        key = (others, memory and round(log(memory) / MEMORY_STEP), bisect_right(bounds, memory), node.step, node.labels, node.gpus)
         found.setdefault(key, []).append(node)
     return [Group(members) for members in found.values()]
 

@@ -45,7 +45,7 @@ class Node(Room):
         self.labels = hello.labels
         self.label_set = frozenset(hello.labels)
         cpus = -(-dict(hello.capacity).get("cpu", 0) // SCALE)
-        super().__init__({**dict(hello.capacity), **places_of(hello.capacity, zero_cost_per_cpu, hello.processes)})
+        super().__init__({**dict(hello.capacity), **places_of(hello.capacity, zero_cost_per_cpu, hello.processes)}, hello.gpus)
         self.offers = hello.capacity            # what people know of it
         self.state = "ready"                    # "ready" | "suspect": silent | "draining" | "faulty": these three get no new work
         self.leaves = False                     # it drains, whether or not it is heard just now

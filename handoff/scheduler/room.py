@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from handoff.resources import GPU, GPU_KIND, GPU_MEMORY, SCALE, Amounts
+from handoff.resources import GPU, GPU_KIND, GPU_MEMORY, SCALE, Amounts, is_gpu
 
 if TYPE_CHECKING:
     from handoff.scheduler.groups import Group
@@ -17,13 +17,14 @@ class Room:
     """The resources of one node."""
 
     __slots__ = (
-        "capacity", "committed", "freed", "group", "is_open", "limits", "memory_of_a_gpu", "results", "shares", "stays", "widths",
+        "capacity", "committed", "freed", "gpus", "group", "is_open", "limits", "results", "shares", "stays", "widths",
     )
 
-    def __init__(self, capacity: dict[str, int]) -> None:
+    def __init__(self, capacity: dict[str, int], gpus: tuple[tuple[str, int], ...] = ()) -> None:
+        """`gpus`: of each its kind and memory, where the node says so."""
         self.capacity = capacity
         self.committed: dict[str, int] = dict.fromkeys(capacity, 0)
-        self.memory_of_a_gpu = _memory_of_a_gpu(capacity)  # where all are alike; else 0
+        self.gpus = gpus or _alike(capacity)    # (kind, memory) of each; none where that is not known
         self.results = 0                        # memory that results take beside what runs
         self.stays = 0                          # that of those which no run will free: they lie there as long as somebody holds them
         self.limits = capacity                  # what may be committed: less memory where so much of it stays taken
@@ -58,11 +59,16 @@ class Room:
         for name, amount in need:
             if capacity.get(name, 0) < amount:
                 return False
-            if name == GPU_MEMORY and self.memory_of_a_gpu:
-                count = max(SCALE, dict(need).get(GPU, 0)) // SCALE
-                if amount > self.memory_of_a_gpu * count:
-                    return False
+            if name == GPU_MEMORY and self.gpus and amount > self.memory_per_gpu(need) * _count(need):
+                return False
         return True
+
+    def memory_per_gpu(self, need: Amounts) -> int:
+        """How much each of the GPUs has, at least, that this would get when nothing else runs: the largest of its kind."""
+        count = _count(need)
+        kind = next((name.removeprefix(GPU_KIND) for name, _ in need if name.startswith(GPU_KIND)), "")
+        able = sorted([memory for each, memory in self.gpus if kind in ("", each)])
+        return able[-count] if len(able) >= count else 0
 
     def has_room(self, need: Amounts) -> bool:
         """Whether this fits beside what it was given, and what stays there."""
@@ -131,8 +137,15 @@ class Room:
             self.group.freed.append(self)   # type: ignore[arg-type]  # it is a Node
 
 
-def _memory_of_a_gpu(capacity: dict[str, int]) -> int:
-    """How much each GPU has, where they share the memory evenly; 0 where there are none, or of several kinds."""
+def _count(need: Amounts) -> int:
+    """How many GPUs it takes, or parts of one."""
+    return max([SCALE, *[steps for name, steps in need if is_gpu(name)]]) // SCALE
+
+
+def _alike(capacity: dict[str, int]) -> tuple[tuple[str, int], ...]:
+    """The GPUs of a node that says nothing of each, where they share the memory evenly; none where there are none, or of several kinds."""
     count = capacity.get(GPU, 0) // SCALE
-    kinds = [steps // SCALE for name, steps in capacity.items() if name.startswith(GPU_KIND)]
-    return capacity.get(GPU_MEMORY, 0) // count if count and kinds in ([], [count]) else 0
+    kinds = {name.removeprefix(GPU_KIND): steps // SCALE for name, steps in capacity.items() if name.startswith(GPU_KIND)}
+    if not count or list(kinds.values()) not in ([], [count]):
+        return ()
+    return ((next(iter(kinds), ""), capacity.get(GPU_MEMORY, 0) // count),) * count

@@ -300,3 +300,12 @@ def test_what_takes_no_core_is_shared_out_by_the_processes_that_nodes_have(monke
         assert set(run.result(timeout=60).allocations.values()) == {"node-1", "node-2"}
         assert client.nodes()[0].capacity == {"cpu": 1.0, "memory": 500.0}
         assert all(set(node.free) == {"cpu", "memory"} for node in client.nodes())
+
+
+def test_memory_that_no_gpu_of_a_node_has_is_refused_at_once() -> None:
+    """Also where they are of two kinds: it was tried there four times."""
+    resources = {"gpu:a100": 1, "gpu:t4": 1, "gpu_memory": 160}
+    with handoff.LocalCluster(1, cpus=1, memory=100, resources=resources) as cluster, cluster.client() as client:
+        with pytest.raises(errors.AllocationError, match="'node-1' \\(gpu_memory=80 on each GPU\\)"):
+            client.submit(len, "four", cost={"gpu_memory": 81}).result(30)
+        assert client.submit(len, "four", cost={"gpu_memory": 80}).result(30) == 4

@@ -100,7 +100,8 @@ class Cluster:
 
     def join(
         self, name: str, role: str = "node", labels: Mapping[str, str] | None = None, host: str | None = None,
-        offers: Mapping[str, Any] | None = None, former: bytes = b"", processes: int = 0, **capacity: float,
+        offers: Mapping[str, Any] | None = None, former: bytes = b"", processes: int = 0, gpus: tuple[tuple[str, int], ...] = (),
+        **capacity: float,
     ) -> Cluster:
         """A node (with 1 cpu unless told otherwise) or a client comes, perhaps from a former coordinator."""
         peer = PeerId(len(self.names) + 1)
@@ -108,7 +109,7 @@ class Cluster:
         hello = Hello(
             1, "0", "3.11", role, name, peer.to_bytes(16, "big"), address=(name if host is None else host, 1),
             capacity=amounts(offers or capacity or CPU), labels=tuple(sorted((labels or {}).items())), coordinator=former,
-            processes=processes)
+            processes=processes, gpus=gpus)
         self.do(Joined(peer, hello))
         return self
 

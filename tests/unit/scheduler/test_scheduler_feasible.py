@@ -11,7 +11,7 @@ from scheduler_story import Cluster, Plan, RunFailed, kind, many, program
 from handoff.ids import RunId
 from handoff.messages import Alive, Drain, Forget
 from handoff.program import Flag, Kind
-from handoff.resources import amounts
+from handoff.resources import SCALE, amounts
 from handoff.scheduler import views
 
 
@@ -443,3 +443,17 @@ def test_what_a_node_has_given_away_is_told_as_nothing() -> None:
     made = Cluster().client().join("n1", cpu=1, tapes=2)
     made.hear("n1", Alive(free=amounts({"cpu": 1}), running=1))
     assert views.nodes(made.scheduler.ledger)[0]["free"] == {"cpu": 1.0, "tapes": 0.0}
+
+
+@pytest.mark.parametrize(("cost", "has"), [
+    ({"gpu_memory": 81}, 80), ({"gpu": 1, "gpu_memory": 81}, 80), ({"gpu:t4": 0.5, "gpu_memory": 17}, 16),
+    ({"gpu": 2, "gpu_memory": 33}, 16),
+])
+def test_a_node_that_tells_of_each_gpu_gets_what_one_of_them_can_hold(cost: dict[str, float], has: int) -> None:
+    """Of two kinds: the memory of both together would do, which no function gets; a little less is accepted."""
+    offers = {"cpu": 1, "gpu": 2, "gpu:a100": 1, "gpu:t4": 1, "gpu_memory": 96}
+    made = Cluster().client().join("n1", offers=offers, gpus=(("a100", 80 * SCALE), ("t4", 16 * SCALE)))
+    with pytest.raises(RuntimeError, match="AllocationError") as caught:
+        made.submit(many(1, kind(cost=cost)))
+    assert f"nearest: 'n1' (gpu_memory={has} on each GPU)" in str(caught.value)
+    made.submit(many(1, kind(cost={**cost, "gpu_memory": cost["gpu_memory"] - 1})))
