@@ -241,7 +241,7 @@ class Greedy:
                     if is_heavy and inputs is not None:
                         node = option.near_node(need, desk.reserved, shape, partial(inputs.when, ledger)) or node
                     if len(options) == 1 and inputs is None and not node.queue and lean is None:
-                        option.turn(node, len(shape) if shape.function.count or run.told else 0)
+                        option.turn(node, len(shape) if shape.function.count or run.told else 0, need)
                         ledger.plan(now, run, task, node, held=True, usual=seconds)
                         return PLACED
                     start = node.start_at(need, now) if node.queue else now
@@ -303,7 +303,7 @@ class Greedy:
             if inputs is not None:
                 fetch(ledger, best, inputs, now)
             if best.group in option_of:
-                option_of[best.group].turn(best, len(shape) if shape.function.count or run.told else 0)
+                option_of[best.group].turn(best, len(shape) if shape.function.count or run.told else 0, need)
             ledger.plan(now, run, task, best, held=True, there=best_start, usual=seconds)
             return PLACED
         if has_room:    # it waits for that node, though others have room: the next one that thinks of waiting there sees it

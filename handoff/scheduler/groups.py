@@ -151,13 +151,14 @@ class Option:
         """The same, where much has to be moved: of the next few with room, the one at which it arrives first."""
         return min(self.open_nodes(need, kept_free, shape, NEAR_LOOKED_AT), key=arrival, default=None)
 
-    def turn(self, node: Node, waiting: int) -> None:
+    def turn(self, node: Node, waiting: int, need: Amounts) -> None:
         """It was given something: the others come first now.
 
         Not where so many more wait that all others will be full as well: neighbours stay together then, since most graphs take them
         together. Of what was never seen none count as waiting: to try that on several nodes tells more.
         """
-        if waiting < (len(self._may) - 1) * len(node.lanes) and len(self._may) > 1 and node.peer in self._may:
+        each = max(len(node.lanes), int(1.0 / (node.share(need) or 1.0)))    # more than one a core of what takes less
+        if waiting < (len(self._may) - 1) * each and len(self._may) > 1 and node.peer in self._may:
             del self._may[node.peer]
             self._may[node.peer] = node
 

@@ -16,8 +16,9 @@ from handoff.columns import Blobs, floats, ints, longs
 from handoff.program import Flag, Kind, Program
 from handoff.resources import amounts
 from handoff.scheduler.allocator import Allocator
+from handoff.scheduler.ready import OURS
 from handoff.scheduler.simulate.cluster import ClusterSpec, NodeSpec
-from handoff.scheduler.simulate.node import SLOT, PaperNode
+from handoff.scheduler.simulate.node import PaperNode
 from handoff.scheduler.simulate.simulator import History, Simulator, Work
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
@@ -179,8 +180,8 @@ class Watched(Simulator):
         assert of.node in ("", node.spec.name), f"{name} is pinned elsewhere"
         assert set(of.where) <= set(node.spec.labels), f"{name} is to have other labels"
         self._look_at_group(node, run, task, name)
-        cost = node.plans[key].cost
-        assert cost in (of.cost, *of.alternatives) or (not of.cost and dict(cost).keys() == {SLOT}), f"{name} claimed {cost}"
+        cost = tuple((resource, steps) for resource, steps in node.plans[key].cost if resource not in OURS)
+        assert cost in (of.cost, *of.alternatives), f"{name} claimed {cost}"
         starts = self.begun.setdefault(key, [])
         assert attempt not in [tried for _, _, tried in starts], f"{name} started twice in attempt {attempt}"
         for _, where, _ in starts:

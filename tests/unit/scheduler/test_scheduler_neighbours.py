@@ -13,7 +13,7 @@ from scheduler_story import Cluster, kind
 from scheduler_story import program as story
 
 from handoff.columns import Blobs, floats, ints
-from handoff.program import Kind, Program
+from handoff.program import Flag, Kind, Program
 from handoff.resources import amounts
 from handoff.scheduler.simulate.cluster import ClusterSpec, NodeSpec, node
 from handoff.scheduler.simulate.simulator import Outcome, Simulator, Work
@@ -33,6 +33,14 @@ def test_what_is_taken_together_is_made_together(count: int, apart: int) -> None
     places = run.nodes
     assert sum(places[task] != places[count + task // 4] for task in range(count)) == apart
     assert max(map(places[:count].count, places)) == (4 if count == 64 else 1)
+
+
+@pytest.mark.parametrize("small", [kind(cost={"memory": 1}), kind(cost={"cpu": 0.05}), kind(cost={}, flags=Flag.OUTPUT | Flag.ASYNC)])
+def test_what_takes_less_than_a_core_goes_apart_too(small: Kind) -> None:
+    """One node could run all of it at once, but what it says that it takes may not be all: each core has as much of it to do."""
+    cluster = Cluster().client().join("n1", cpu=2, memory=500).join("n2", cpu=2, memory=500).join("n3", cpu=2, memory=500)
+    cluster.submit(replace(story([(small, ())] * 18), seconds=floats([5.0] * 18), nbytes=floats([0.0] * 18)))
+    assert [len(cluster.plans(name)) for name in ("n1", "n2", "n3")] == [6, 6, 6]
 
 
 GB = 1_000_000_000
