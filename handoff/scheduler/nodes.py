@@ -23,6 +23,7 @@ SENT_SWEPT = 4096          # tasks that it was given, of a run, from which on th
 LANES_MAX = 64             # cores of a node that are told apart
 OVERHEAD_SECONDS = 20e-6   # what even an empty task takes of a node: messages, a queue, a worker's turn
 LATE = 2.0                 # one that is late by less than so many times its time, for inputs that move, is thought to end at any moment
+WHOLE = 0.75               # so much of a core that nothing is planned for is taken for one
 LINDY = 0.5                # a task that is over its time is expected to take half as long again
 FAULT = attrgetter("fault")    # asked of all nodes with each submission, in one call
 
@@ -189,6 +190,18 @@ class Node(Room):
         lanes[first : first + cores] = [start + seconds] * cores
         lanes.sort()
         return start + seconds
+
+    def leaves_a_core(self) -> bool:
+        """Whether all that is planned here, what waits for inputs included, could run at once and would leave a core free.
+
+        Not where it was told how long that takes: then it was planned for when it comes.
+        """
+        if not self.ahead:
+            return True
+        if any(shape.is_told for shape in self.ahead):
+            return False
+        several = (*self.ahead.items(), *self.held.items())
+        return (1.0 - sum([count * self.width(shape.need) for shape, count in several])) * len(self.lanes) > WHOLE
 
     def waits_for(self, now: float) -> float:
         """Seconds until what is planned here last has its turn: more than it adds up to, when nothing has ended for too long."""

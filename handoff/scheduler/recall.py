@@ -10,6 +10,7 @@ from handoff.scheduler.runs import AHEAD, Run
 from handoff.scheduler.waiting import see_what_is_unmet
 
 WORTH_ROUND_TRIPS = 4.0     # less backlog than this is worked off before the tasks could arrive elsewhere
+WORTH_BESIDE_ROUND_TRIPS = 8.0    # the same where all that have free cores wait for inputs, which may come soon
 PAUSE_ROUND_TRIPS = 50.0    # between two recalls from one node: what comes back to it must not go to and fro
 IDLE_MAX = 8                # idle nodes to which links are looked at
 LATE_SECONDS = 0.25         # what is planned ahead is there to be done much sooner than this
@@ -31,14 +32,15 @@ def recall_for_idle_nodes(now: float, ledger: Ledger) -> None:
     ]
     if not donors:
         return
-    idle = [node for node in ledger.nodes.values() if not node.ahead and node.state == "ready" and node.lanes[0] <= now]
+    idle = [node for node in ledger.nodes.values() if node.state == "ready" and node.lanes[0] <= now and node.leaves_a_core()]
     if not idle:
         return
     for node in donors:
         node.work_out(now, ledger.estimates)
     # What waits for a task that takes far longer than it should waits as long, however little it is itself.
     waits = {node: node.waits_for(now) for node in donors}
-    donors = [node for node in donors if waits[node] > WORTH_ROUND_TRIPS * trip]
+    worth = WORTH_BESIDE_ROUND_TRIPS if all(node.ahead for node in idle) else WORTH_ROUND_TRIPS
+    donors = [node for node in donors if waits[node] > worth * trip]
     if not donors:
         return
     donor = max(donors, key=lambda node: (waits[node], node.peer))

@@ -192,19 +192,28 @@ class Cluster:
         """Of its last plan."""
         return self.planned[run, task][1]
 
-    def finish(self, run: int = 1, rounds: int = 100_000, **fields: Any) -> None:
-        """Report whatever is planned and has its inputs, until the run is over."""
+    def startable(self, run: int) -> list[int]:
+        """What is planned of this run and has its inputs."""
+        table = self.scheduler.ledger.runs.get(run)
+        if table is None:
+            return []
+        return [task for task in range(table.total) if table.is_planned(task) and not (table.linked and table.missing[task])]
+
+    def finish(self, run: int = 1, rounds: int = 100_000, beside: Sequence[int] = (), **fields: Any) -> None:
+        """Report whatever is planned and has its inputs, until the run is over; of others `beside` it where it waits for their nodes."""
         table = self.scheduler.ledger.runs[run]
         for _ in range(rounds):
             if table.is_over:
                 return
-            ready = [task for task in range(table.total) if table.is_planned(task) and not (table.linked and table.missing[task])]
-            if not ready:
+            for each in (run, *beside):
+                ready = self.startable(each)
+                if ready:
+                    self.done(*ready, run=each, **fields)
+                    break
+            else:
                 if self.scheduler.deadline is None:
                     break
                 self.wait(max(0.0, self.scheduler.deadline - self.now))
-                continue
-            self.done(*ready, run=run, **fields)
         raise AssertionError(f"the run stands still: {table}")
 
 

@@ -208,7 +208,7 @@ def test_whatever_happens_every_task_comes_up(monkeypatch: pytest.MonkeyPatch, s
                 cluster.done(task, run=run, seconds=draw.choice([0.001, 0.5]))
         cluster.wait(draw.uniform(0.0, 0.5))
     for run in runs:
-        cluster.finish(run, seconds=0.01)
+        cluster.finish(run, beside=runs, seconds=0.01)
         cluster.hear("client", Forget(run))
     cluster.wait(1.0)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from scheduler_story import Cluster, kind, many, program
 
-from handoff.columns import ints
+from handoff.columns import floats, ints
 from handoff.messages import Alive, Forget, Plan, Recall, Recalled, RunFailed
 from handoff.scheduler.explain import explain
 from handoff.scheduler.runs import DONE
@@ -114,3 +117,22 @@ def test_what_was_bound_early_and_turns_out_to_be_long_is_bound_anew_when_its_in
     beside = cluster.submit(many(1, kind("beside", node="n1")))
     cluster.done(0, run=run, seconds=2.5)
     assert cluster.where(0, beside) == "n1" and cluster.where(1, run) == "n2"
+
+
+@pytest.mark.parametrize(("told", "asked"), [((), ["n1"]), ((0.001, 0.001), [])])
+def test_a_node_that_waits_for_an_input_alone_has_cores_for_others(told: tuple[float, ...], asked: list[str]) -> None:
+    """One of its two cores is free, whatever comes to the other: what lies on the busy node is asked back for it.
+
+    Not where it was told how long that takes: then it was planned for when it comes.
+    """
+    cluster = taught().join("n2", cpu=2)
+    several = cluster.submit(many(36))
+    two = program([(kind("far", node="n1", flags=0), ()), (kind("near", node="n2"), (0,))])
+    run = cluster.submit(replace(two, seconds=floats(told)))
+    assert cluster.where(1, run) == "n2"
+    table = cluster.scheduler.ledger.runs[several]
+    while here := [task for task in range(36) if table.is_planned(task) and cluster.where(task, several) == "n2"]:
+        cluster.now += 0.02
+        cluster.done(*here, run=several, seconds=0.001)
+
+    assert [name for name, message in cluster.said if isinstance(message, Recall)] == asked
