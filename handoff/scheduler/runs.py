@@ -243,10 +243,8 @@ class Run:
         """What it takes in: its literal, and the results that are there (of very many, what the first ones say)."""
         taken, count = self.literals.sizes[task], self.fan_in[task]
         if count:
-            start, looked_at, nbytes, several = self.starts[task], min(count, INPUTS_MAX), self.nbytes, 0
-            for each in self.inputs[start : start + looked_at]:
-                several += nbytes[each]
-            taken += several * count // looked_at
+            start, looked_at, nbytes = self.starts[task], min(count, INPUTS_MAX), self.nbytes
+            taken += sum([nbytes[each] for each in self.inputs[start : start + looked_at]]) * count // looked_at
         return taken
 
     def consumers_of(self, task: int) -> Sequence[int]:
