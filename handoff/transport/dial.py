@@ -139,8 +139,13 @@ class _Opening:
     async def secure(self, link: Link, sock: socket.socket, identity: Any, settings: WireSettings) -> None:
         """Do the TLS handshake, and look who answered."""
         try:
+            try:
+                context = identity.client_context()
+            except BaseException:
+                sock.close()    # no transport has it yet
+                raise
             await asyncio.get_running_loop().create_connection(
-                lambda: link, sock=sock, ssl=identity.client_context(), server_hostname=identity.hostname,
+                lambda: link, sock=sock, ssl=context, server_hostname=identity.hostname,
                 ssl_handshake_timeout=settings.handshake_seconds, ssl_shutdown_timeout=SHUTDOWN_SECONDS,
             )
         except OSError as error:  # ssl.SSLError is one

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
+import warnings
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from handoff.columns import ints, longs
-from handoff.errors import LinkError, Refused
+from handoff.errors import ConnectionLost, LinkError, Refused
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Joined, Lost, Received
 from handoff.messages import Chunk, Hello, Message, Peers, Results, Want
@@ -134,9 +136,9 @@ async def test_without_room_the_link_ends_and_the_value_can_come_again(house: Ho
     def exhausted(*_: Any) -> int:
         raise OSError(24, "Too many open files")
 
+    link = await house.call()
     with monkeypatch.context() as without:
         without.setattr(shared_memory.os, "memfd_create", exhausted)
-        link = await house.call()
         link.send(Chunk(RUN, 1, 0, len(BIG), BIG))
         lost = (await house.until(lambda: house.of(Lost)))[0]
         assert "no room for a value of 65,536 bytes on this node: [Errno 24] Too many open files" in lost.reason
@@ -146,6 +148,21 @@ async def test_without_room_the_link_ends_and_the_value_can_come_again(house: Ho
     await house.until(lambda: house.of(Arrived))
     value = house.store.get(RUN, 1)
     assert value is not None and not isinstance(value, bytes) and value.view() == BIG
+
+
+async def test_a_dial_that_fails_for_want_of_descriptors_keeps_none(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key is loaded through a file in memory, which is one too many: the socket that was connected by then is closed."""
+    def exhausted(*_: Any) -> int:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as without:
+        without.setattr(shared_memory.os, "memfd_create", exhausted)
+        with pytest.raises(ConnectionLost, match="one more file or connection"):
+            await house.call()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert [str(each.message) for each in said if each.category is ResourceWarning] == []
 
 
 async def test_a_value_in_one_piece_is_kept_once(house: House) -> None:
@@ -203,7 +220,7 @@ async def test_without_descriptors_a_peer_is_told_lost(house: House, monkeypatch
         without.setattr("handoff.transport.dial.socket.socket", exhausted)
         house.exchange.send(PEER, Want(RUN, ints([1])))
         lost = (await house.until(lambda: house.of(Lost)))[0]
-    assert "it can't be reached (Too many open files)" in lost.reason and not house.exchange._unsent
+    assert "can't open one more file or connection (Too many open files)" in lost.reason and not house.exchange._unsent
 
 
 async def test_clients_that_left_are_forgotten(house: House) -> None:
