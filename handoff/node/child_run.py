@@ -170,7 +170,7 @@ class Runner:
             add_ended(ended)
             data = None
             if index in urgent:
-                gather = GATHER_SECONDS
+                gather = GATHER_SECONDS - (ended - started)    # the next one may take as long
             if is_due or ended - outbox.flushed > gather:
                 outbox.flush()
                 gather = PATIENT_SECONDS

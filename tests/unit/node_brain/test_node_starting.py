@@ -93,6 +93,17 @@ def test_equal_urgency_keeps_the_order_of_the_plan(hand: Any) -> None:
     assert [task for _, task in node.executed] == [0, 1, 2, 3, 4]
 
 
+def test_among_equals_goes_first_what_a_peer_waits_for(hand: Any) -> None:
+    """The way to there takes longer than the others need here, and then they are ready, too. Urgency counts for more."""
+    node = hand({"cpu": 1})
+    node.plan({0: []})
+    node.say(node.PEER, Want(node.RUN, ints([3, 5])))
+    node.plan(node.independent(range(1, 6)), urgency={1: 1.0, 2: 1.0, 3: 1.0, 4: 2.0, 5: 0.5})
+    node.finish_all(seconds=1.0)
+
+    assert [task for _, task in node.executed] == [0, 4, 3, 1, 2, 5]
+
+
 def test_a_cost_that_does_not_fit_waits(hand: Any) -> None:
     """Amounts are exact: what is not free now is not given."""
     node = hand({"cpu": 2, "memory": 100})
@@ -289,7 +300,7 @@ def test_workers_are_told_whose_results_somebody_waits_for(hand: Any) -> None:
 
     node.say(node.PEER, Want(node.RUN, ints([11])))
     node.plan(node.independent(range(10, 14)))
-    assert node.last_of(Execute)[0].urgent == (1,)
+    assert node.last_of(Execute)[0].urgent == (0,)
     node.finish_all()
 
     other = node.kind("other", {"cpu": 0.5})   # does not go with them

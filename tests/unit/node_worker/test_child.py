@@ -7,6 +7,8 @@ import builtins
 import mmap
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from array import array
@@ -131,6 +133,31 @@ def test_results_that_nobody_needs_yet_are_told_of_together(bench: Bench, monkey
 
     assert told(()) == [4, 4, 1]
     assert told((0, 5)) == [1, 4, 1, 3]
+
+
+@pytest.mark.parametrize(("seconds", "first"), [(1 / 4096, 2), (1 / 3072, 1), (1 / 256, 1)])
+def test_a_result_that_somebody_waits_for_does_not_wait_for_the_next_if_that_is_long(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, seconds: float, first: int,
+) -> None:
+    """Half a millisecond is the longest that it is kept, as far as the last task tells how long the next one takes."""
+    clock = SimpleNamespace(now=0.0)
+    for room in (child_run, child_outbox):
+        monkeypatch.setattr(room, "time", SimpleNamespace(monotonic=lambda: clock.now, monotonic_ns=lambda: int(clock.now * 1e9)))
+    monkeypatch.setattr(child_outbox.Outbox, "_call_helper", lambda self: None)
+
+    def pass_time() -> None:
+        clock.now += seconds
+
+    monkeypatch.setattr(builtins, "pass_time", pass_time, raising=False)
+
+    def step() -> None:
+        import builtins
+
+        builtins.pass_time()  # type: ignore[attr-defined]
+
+    bench.batch(1, lambda: step(), *[(((), {}), ())] * 4, urgent=(0,))
+
+    assert len(bench.hear()[0][3]) == first
 
 
 @pytest.mark.parametrize("literal", [None, ((), {})])
@@ -402,6 +429,14 @@ def test_workers_see_no_secret() -> None:
     assert {name: value for name, value in worker_environment(environment).items() if name != "PYTHONPATH"} == {
         "HANDOFF_SYS_PATH": "d", "HOME": "e",
     }
+
+
+def test_a_worker_takes_no_core_from_the_node_that_wakes_it() -> None:
+    """It runs as what computes does; one that was given a policy by whoever started the node keeps that."""
+    said = "import os, sys; from handoff.node.child_serve import protect; os.sched_setscheduler(0, int(sys.argv[1]), os.sched_param(0)); "
+    code = said + "protect(); print(os.sched_getscheduler(0))"
+    for given, found in ((os.SCHED_OTHER, os.SCHED_BATCH), (os.SCHED_IDLE, os.SCHED_IDLE)):
+        assert int(subprocess.run([sys.executable, "-c", code, str(given)], capture_output=True, check=True).stdout) == found
 
 
 def test_what_can_be_awaited_is_so_where_a_coroutine_function_gave_it(bench: Bench) -> None:
