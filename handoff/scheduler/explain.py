@@ -13,7 +13,7 @@ from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.memory import MEGABYTE
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.queue import LOW
-from handoff.scheduler.ready import COROUTINES_PER_PLACE, FREE_COROUTINE, FREE_OF_COST, OURS, PROCESSES, Shape
+from handoff.scheduler.ready import COROUTINES, FREE_COROUTINE, FREE_OF_COST, OURS, PROCESSES, Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, STATES, Run
 from handoff.scheduler.views import is_left
 
@@ -174,7 +174,9 @@ def _no_room(ledger: Ledger, node: Node, need: Amounts, cost: Amounts) -> str:
         if name not in OURS and taken + amount > has:
             short.append(f"{name} ({measured(name, _asked(cost, name, amount))} needed, {measured(name, max(0, has - taken))} free)")
     if not short and need[0][0] == PROCESSES:
-        return f"one of its {node.capacity[PROCESSES] // COROUTINES_PER_PLACE} processes"
+        return f"one of its {node.capacity[PROCESSES]} processes"
+    if not short and need[0][0] == COROUTINES:
+        return f"one of its {node.capacity[COROUTINES]} places for coroutines"
     return ", ".join(short) or "a place for tasks that cost nothing"
 
 

@@ -8,7 +8,7 @@ from heapq import heapify, heappush
 from typing import TYPE_CHECKING
 
 from handoff.ids import RunId
-from handoff.program import Flag, Kind
+from handoff.program import Flag, Kind, is_side_by_side
 from handoff.resources import GPU, SCALE, Amounts, is_gpu, split
 from handoff.scheduler.crowds import Crowd, Crowds, Gang, magnitude
 from handoff.scheduler.estimates import Estimates, Function
@@ -25,7 +25,9 @@ FREE_OF_COST: Amounts = (("", COROUTINES_PER_PLACE),)  # a task that costs nothi
 FREE_COROUTINE: Amounts = (("", 1),)
 PROCESSES = "\0"                      # what takes less than a core, or GPU, takes one of the processes that its node has
 PROCESSES_PER_DEVICE = 10            # of a node that does not say, for each core and GPU: as `NodeSettings.workers_max_per_cpu`
-OURS = ("", PROCESSES)               # resources of our own: no user's has such a name
+COROUTINES = "\1"                     # coroutines of that cost run side by side in one process: places for a hundred for each of these
+COUNTED = (PROCESSES, COROUTINES)    # of these each task takes one: none waits while smaller ones take what becomes free
+OURS = ("", *COUNTED)                # resources of our own: no user's has such a name
 NOTHING: tuple[Amounts, ...] = ()
 RANK_TOP = (1 << 44) - 1             # ranks are counted in microseconds: the longest is half a year
 KINDS_KNOWN = 1024   # kinds of which the needs are remembered: a function that is called again and again comes with the same each time
@@ -39,7 +41,8 @@ def needs_of(kind: Kind) -> tuple[Amounts, ...]:
     if kind.flags & Flag.OBJECT:
         return ((),)
     nothing = FREE_COROUTINE if kind.flags & Flag.ASYNC else FREE_OF_COST
-    return tuple(_need(split(cost)[0], nothing[0][1]) or nothing for cost in (kind.cost, *kind.alternatives))
+    several = (kind.cost, *kind.alternatives)
+    return tuple(_need(split(cost)[0], COROUTINES if is_side_by_side(kind.flags, cost) else PROCESSES) or nothing for cost in several)
 
 
 @lru_cache(KINDS_KNOWN)
@@ -49,16 +52,16 @@ def counted_of(kind: Kind) -> tuple[Amounts, ...]:
     return counted if any(counted) else NOTHING
 
 
-def _need(cost: Amounts, process: int) -> Amounts:
+def _need(cost: Amounts, counted: str) -> Amounts:
     """A cost as nodes are planned with: GPUs of a kind are GPUs, too; and of parts, only so many are counted on as one GPU surely holds.
 
     So two tasks of 0.6 are not planned on one GPU, and one of 0.6 beside one of 0.4 isn't, either: the node, which sees each GPU, may
-    do better. What takes no whole core or GPU takes a process beside, or as many would be planned on one node as its memory holds, where
-    most wait for a worker while other nodes stand idle.
+    do better. What takes no whole core or GPU takes one of what is `counted` beside, or as many would be planned on one node as its memory
+    holds, where most wait for a worker while other nodes stand idle.
     """
     is_small = cost and not any(steps >= SCALE for name, steps in cost if name == "cpu" or is_gpu(name))
     if is_small:
-        cost = ((PROCESSES, process), *cost)
+        cost = ((counted, 1), *cost)
     if not any(is_gpu(name) for name, _ in cost):
         return cost
     need = dict(cost)
@@ -74,7 +77,8 @@ def places_of(capacity: Amounts, zero_cost_per_cpu: int, processes: int = 0) -> 
     offers = dict(capacity)
     cpus, gpus = max(1, -(-offers.get("cpu", 0) // SCALE)), offers.get(GPU, 0) // SCALE
     processes = processes or PROCESSES_PER_DEVICE * (cpus + gpus)
-    return {"": max(1, zero_cost_per_cpu * cpus) * COROUTINES_PER_PLACE, PROCESSES: processes * COROUTINES_PER_PLACE}
+    places = max(1, zero_cost_per_cpu * cpus) * COROUTINES_PER_PLACE
+    return {"": places, PROCESSES: processes, COROUTINES: processes * COROUTINES_PER_PLACE}
 
 
 class Shape(Queue):

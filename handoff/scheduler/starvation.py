@@ -5,10 +5,11 @@ What is kept is kept for one pass, and decided anew in the next: for a task that
 
 from __future__ import annotations
 
+from handoff.resources import Amounts
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.inputs import inputs_of
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.ready import Shape
+from handoff.scheduler.ready import COUNTED, Shape
 from handoff.scheduler.wishes import able_nodes
 
 STARVED_SECONDS = 1.0    # a task that has not found room for so long gets a node cleared for it
@@ -85,7 +86,7 @@ def _keep(now: float, desk: Desk, shape: Shape) -> None:
         return     # also where it waits for memory: nobody who would free some may be kept out
     if shape.cluster and not ledger.cluster.keep(shape, min(number for _, number in able)):
         return     # nor may it keep a node from the one that has its licences first: neither would ever begin
-    ready = [node for node, number in able if node.has_room(shape.needs[number])]
+    ready = [node for node, number in able if node.has_room(_contended(shape.needs[number]))]
     before = next((node for node, _ in able if node.peer == shape.cleared), None)
     if before is not None:         # it is kept until it is empty enough, and once more: who is more urgent would take it just then
         _reserve(desk, before, shape)
@@ -95,6 +96,11 @@ def _keep(now: float, desk: Desk, shape: Shape) -> None:
         first, _ = min(able, key=lambda each: (each[0].room_at(shape.needs[each[1]], now), each[0].peer))
         _reserve(desk, first, shape)
         shape.cleared = first.peer
+
+
+def _contended(need: Amounts) -> Amounts:
+    """That of which others may take less, and so fill every gap: not what each takes one of, which goes to whoever is next."""
+    return tuple([each for each in need if each[0] not in COUNTED])
 
 
 def _reserve(desk: Desk, node: Node, shape: Shape) -> None:

@@ -9,7 +9,7 @@ from handoff.program import HIDDEN
 from handoff.resources import SCALE, describe, plain
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.ready import PROCESSES, Shape
+from handoff.scheduler.ready import COROUTINES, PROCESSES, Shape
 from handoff.scheduler.runs import DELAYED, DONE, GONE, HELD, READY, Run
 
 
@@ -154,8 +154,9 @@ def waits_for(ledger: Ledger, run: Run) -> str:
         if kind.node or only is not None:
             return f"{kind.name} waits for room on node {kind.node or _name(ledger, only)!r}"
         asked = " or else ".join(map(describe, (kind.cost, *kind.alternatives)))
-        process = " and a process for it" if _are_processes_out(run.shapes[run.kind[ready]], open_nodes) else ""
-        return f"no node has room for {asked}{process}, which {kind.name} needs"
+        counted = "".join([f" and {what} for it" for name, what in ((PROCESSES, "a process"), (COROUTINES, "a place"))
+                           if _is_used_up(name, run.shapes[run.kind[ready]], open_nodes)])
+        return f"no node has room for {asked}{counted}, which {kind.name} needs"
     delayed = run.state.find(DELAYED)
     if delayed >= 0:
         return f"{run.kinds[run.kind[delayed]].name} pauses before its next attempt"
@@ -175,7 +176,7 @@ def _name(ledger: Ledger, peer: int | None) -> str:
     return ledger.out.names[peer][0] if peer in ledger.out.names else "?"
 
 
-def _are_processes_out(shape: Shape, nodes: Sequence[Node]) -> bool:
-    """Whether those that could run it lack processes, whatever else they have left."""
-    needs_one = any(name == PROCESSES for need in shape.needs for name, _ in need)
-    return needs_one and not any(node.committed[PROCESSES] < node.capacity[PROCESSES] for node in nodes if node.can_run(shape))
+def _is_used_up(counted: str, shape: Shape, nodes: Sequence[Node]) -> bool:
+    """Whether it needs one of these, and those that could run it have none left, whatever else they have."""
+    needs_one = any(name == counted for need in shape.needs for name, _ in need)
+    return needs_one and not any(node.committed[counted] < node.capacity[counted] for node in nodes if node.can_run(shape))

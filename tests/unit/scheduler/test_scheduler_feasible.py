@@ -56,9 +56,6 @@ HINT = "Ask for less, start a node that has it, or run it in a graph with wait_f
     (labelled({"gpu:h100": 1}),
      "work needs gpu:h100=1, which no node can ever offer; nearest: 'alpha' (gpu:h100=0), 'beta' (gpu:h100=0), 'gamma' (gpu:h100=0); "
      f"no node has any gpu:h100 (did you mean gpu:a100?). {HINT}"),
-    (labelled({"CPU": 1}),
-     "work needs CPU=1, which no node can ever offer; nearest: 'alpha' (CPU=0), 'beta' (CPU=0), 'gamma' (CPU=0); "
-     f"no node has any CPU (did you mean cpu?). {HINT}"),
     (labelled({"gpu": 4}, others=[{"cpu": 16}]),
      "work needs gpu=4 or else cpu=16, which no node can ever offer; nearest: 'beta' (gpu=2 or else cpu=2), 'alpha' (gpu=0 or else cpu=4), "
      f"'gamma' (gpu=0 or else cpu=1). {HINT}"),

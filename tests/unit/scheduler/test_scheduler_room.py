@@ -235,8 +235,47 @@ def test_what_takes_no_whole_core_takes_a_process(cost: dict[str, float]) -> Non
     assert (3, 0) in cluster.planned and (3, 1) in cluster.planned     # these need none of them
 
 
+@pytest.mark.parametrize(("first", "then"), [(0, Flag.ASYNC), (Flag.ASYNC, 0)])
+def test_coroutines_of_small_cost_and_processes_keep_nobody_out(first: int, then: int) -> None:
+    """Coroutines run side by side in a process of their own: those that wait for functions of such a cost would wait for ever."""
+    cluster = Cluster().join("n1", cpu=1, memory=2000).client()
+    most = 1000 if first else 10
+    cluster.submit(told(many(most + 1, kind("first", {"memory": 1}, flags=Flag.OUTPUT | first)), *[50.0] * (most + 1)))
+    assert len(cluster.planned) == most
+    cluster.hear("client", Ask(9, "explain", RunId(1), most))
+    said = cluster.told(Answer)[-1].data["candidates"][0]["room"]
+    assert said == ("one of its 1000 places for coroutines" if first else "one of its 10 processes")
+    late = cluster.submit(many(1, kind("late", {"memory": 1}, flags=Flag.OUTPUT | first)))
+    text = views.waits_for(cluster.scheduler.ledger, cluster.scheduler.ledger.runs[late])
+    assert text == f"no node has room for memory=1 and {'a place' if first else 'a process'} for it, which late needs"
+    run = cluster.submit(told(many(1, kind("then", {"memory": 1}, flags=Flag.OUTPUT | then)), 5.0))
+    assert (run, 0) in cluster.planned
+
+
+def test_a_coroutine_with_memory_of_a_gpu_takes_a_process() -> None:
+    """It runs in a worker of its own, as a function does."""
+    cluster = Cluster().join("n1", offers={"cpu": 1, "gpu": 1, "gpu_memory": 1000}).client()
+    cluster.submit(told(many(100, kind("small", {"gpu_memory": 1}, flags=Flag.OUTPUT | Flag.ASYNC)), *[5.0] * 100))
+    assert len(cluster.plans()) == 20
+
+
+def test_no_node_is_cleared_for_what_lacks_a_process_alone() -> None:
+    """Whoever ends frees one, which the first in the queue gets, and cores need none of them."""
+    cluster = Cluster(suspect_seconds=1e6, lost_seconds=1e6).join("n1", cpu=2, memory=2000).client()
+    cluster.submit(told(many(20, kind("sleep", {"memory": 1})), *[500.0] * 20))
+    late = cluster.submit(told(many(1, kind("late", {"memory": 2})), 500.0))
+    run = cluster.submit(told(many(3, kind("busy")), *[10.0] * 3))
+    for _ in range(20):
+        cluster.wait(0.5)
+    cluster.done(0, run=run, seconds=10.0)
+    assert (run, 2) in cluster.planned
+    assert (late, 0) not in cluster.planned
+    cluster.done(0, run=1, seconds=10.0)
+    assert (late, 0) in cluster.planned
+
+
 def test_a_node_says_how_many_processes_it_has() -> None:
-    """Coroutines need a hundredth of one."""
+    """Of coroutines, a hundred times as many run at once."""
     cluster = Cluster().join("n1", cpu=2, memory=1000, processes=3).client()
     cluster.submit(told(many(100, kind("small", {"memory": 1})), *[5.0] * 100))
     assert len(cluster.plans()) == 3
