@@ -200,8 +200,9 @@ class Node(Room):
             return True
         if any(shape.is_told for shape in self.ahead):
             return False
-        several = (*self.ahead.items(), *self.held.items())
-        return (1.0 - sum([count * self.width(shape.need) for shape, count in several])) * len(self.lanes) > WHOLE
+        taken = sum([count * self.share(shape.need) for shape, count in self.ahead.items()])    # what names no cpu waits its turn, too
+        taken += sum([count * self.width(shape.need) for shape, count in self.held.items()])
+        return (1.0 - taken) * len(self.lanes) > WHOLE
 
     def waits_for(self, now: float) -> float:
         """Seconds until what is planned here last has its turn: more than it adds up to, when nothing has ended for too long."""

@@ -19,7 +19,7 @@ TASKS_MAX = 65_536          # in one recall
 
 
 def recall_for_idle_nodes(now: float, ledger: Ledger) -> None:
-    """Ask the busiest node for a fair part of what it has not started, if some node has a core that nothing is planned for."""
+    """Ask the busiest node for a fair part of what it has not started, if some node has room, and a core that nothing is planned for."""
     if not ledger.ready.is_ahead(ledger.nodes.values()):
         return    # nothing is planned ahead anywhere
     if not ledger.is_watching_late:
@@ -67,9 +67,10 @@ def recall_from_late(now: float, ledger: Ledger) -> None:
     for node in overdue:
         node.work_out(now, ledger.estimates)
     for node in ledger.nodes.values():
-        for number in node.sent if node.ahead and node.state == "ready" else ():
-            if number in ledger.runs:
-                _recall_too_early(ledger, node, ledger.runs[number])
+        if node.state == "ready" and any(map(ledger.foresight.is_long_by_now, [shape.function for shape in node.ahead])):
+            for number in node.sent:      # all that it was given is looked through, of a thousand nodes: only where there is something
+                if number in ledger.runs:
+                    _recall_too_early(ledger, node, ledger.runs[number])
     idle = [node for node in ledger.nodes.values() if node.state == "ready" and node.lanes[0] <= now]
     for node, late in overdue.items():
         for number in reversed(node.sent):
@@ -99,7 +100,7 @@ def _recall(ledger: Ledger, donor: Node, run: Run, idle: list[Node], wanted: flo
         kind = run.kind[task]
         shape = run.shapes[kind]
         if kind not in able:
-            able[kind] = any(node.can_run(shape) for node in idle)
+            able[kind] = any(node.can_run(shape) and (is_late or any(map(node.has_room, shape.needs))) for node in idle)
         if not able[kind] or _moving(ledger, run, task, idle) > wait / 2:
             continue   # it would only come back, or cost more to move than to wait for
         tasks.append(task)

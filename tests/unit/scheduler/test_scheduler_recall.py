@@ -9,8 +9,10 @@ from scheduler_story import Cluster, kind, many, program
 
 from handoff.columns import floats, ints
 from handoff.messages import Alive, Forget, Plan, Recall, Recalled, RunFailed
+from handoff.scheduler import recall
 from handoff.scheduler.explain import explain
-from handoff.scheduler.runs import DONE
+from handoff.scheduler.nodes import Node
+from handoff.scheduler.runs import DONE, Run
 
 
 def taught(seconds: float = 0.001) -> Cluster:
@@ -117,6 +119,64 @@ def test_what_was_bound_early_and_turns_out_to_be_long_is_bound_anew_when_its_in
     beside = cluster.submit(many(1, kind("beside", node="n1")))
     cluster.done(0, run=run, seconds=2.5)
     assert cluster.where(0, beside) == "n1" and cluster.where(1, run) == "n2"
+
+
+def test_what_is_short_is_not_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node may have been given thousands of tasks of each run: where none of these can be long, nobody goes through them."""
+    cluster = taught()
+    run = cluster.submit(program([(kind("load"), ()), (kind("train"), (0,))]))
+    assert cluster.scheduler.ledger.runs[run].planned == 2
+    looked: list[Node] = []
+
+    def tasks_of(node: Node, run: Run) -> list[int]:
+        looked.append(node)
+        return []
+
+    monkeypatch.setattr(Node, "tasks_of", tasks_of)
+    recall.recall_from_late(cluster.now, cluster.scheduler.ledger)
+    assert not looked
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_nothing_is_asked_back_for_a_node_that_has_as_much_to_do(nodes: int) -> None:
+    """What names no cpu keeps its node busy as well: it is not asked back for that very node, nor to and fro between two."""
+    small = kind("small", {"memory": 1})
+    cluster = Cluster(suspect_seconds=1e6, lost_seconds=1e6).client()
+    for number in range(nodes):
+        cluster.join(f"n{number}", cpu=1, memory=1000)
+    taught = cluster.submit(many(100, small))
+    cluster.finish(taught, seconds=0.005)
+    cluster.hear("client", Forget(taught))
+    run = cluster.submit(many(400, small))
+    table = cluster.scheduler.ledger.runs[run]
+    for _ in range(20):
+        cluster.now += 0.05
+        for number in range(nodes):
+            here = [task for task in range(400) if table.is_planned(task) and cluster.where(task, run) == f"n{number}"]
+            cluster.done(*here[:5], run=run, seconds=0.005)
+    assert table.planned and not [message for _, message in cluster.said if isinstance(message, Recall)]
+
+
+@pytest.mark.parametrize(("sleepers", "memory"), [(10, 1), (1, 1000)])
+def test_nothing_is_asked_back_for_a_node_that_has_no_room_for_it(sleepers: int, memory: int) -> None:
+    """Its cores idle while its processes, or all of its memory, are taken: what came back would go where it was, again and again."""
+    small = kind("small", {"memory": 1})
+    cluster = Cluster(suspect_seconds=1e6, lost_seconds=1e6).client().join("n1", cpu=1, memory=1000)
+    taught = cluster.submit(many(100, small))
+    cluster.finish(taught, seconds=0.005)
+    cluster.hear("client", Forget(taught))
+    cluster.join("n2", cpu=1, memory=1000)
+    cluster.submit(replace(many(sleepers, kind("sleep", {"memory": memory}, node="n2")), seconds=floats([500.0] * sleepers)))
+    run = cluster.submit(many(200, small))
+    table = cluster.scheduler.ledger.runs[run]
+    for _ in range(20):
+        cluster.now += 0.05
+        here = [task for task in range(200) if table.is_planned(task)]
+        cluster.done(*here[:5], run=run, seconds=0.005)
+    assert table.planned and not [message for _, message in cluster.said if isinstance(message, Recall)]
+    sleeping = cluster.scheduler.ledger.runs[run - 1]
+    cluster.done(*range(sleepers), run=sleeping.run, seconds=500.0)
+    assert any(isinstance(message, Recall) or name == "n2" for name, message in cluster.last)
 
 
 @pytest.mark.parametrize(("told", "asked"), [((), ["n1"]), ((0.001, 0.001), [])])
