@@ -44,6 +44,8 @@ def amounts(costs: Mapping[str, float | int | str]) -> Amounts:
     for name, value in costs.items():
         if not isinstance(name, str) or not name:
             raise ValueError(f"a resource is named by a string, not {name!r}")
+        if not name.isprintable():
+            raise ValueError(f"{name!r} names no resource; use letters that can be printed")
         if name in (GPU_KIND, CLUSTER):
             raise ValueError(f'{name!r} names no resource; write what comes after the colon, such as "{name}{_EXAMPLES[name]}"')
         amount = _steps(name, value)

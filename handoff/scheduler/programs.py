@@ -5,7 +5,7 @@ from __future__ import annotations
 from handoff.errors import ProtocolError
 from handoff.program import BYTES_MAX, HIDDEN, SECONDS_MAX, Flag, Kind, Program
 from handoff.resources import contradiction
-from handoff.scheduler.ready import KINDS_KNOWN
+from handoff.scheduler.ready import KINDS_KNOWN, OURS
 
 FAMILY_BYTES_MAX = 64
 
@@ -56,7 +56,7 @@ def check_program(program: Program) -> None:
 def _check_kind(kind: Kind) -> None:
     if len(kind.family) > FAMILY_BYTES_MAX:
         raise ProtocolError(f"the family of kind {kind.name!r} is {len(kind.family)} bytes long")
-    if any(not name or amount <= 0 for cost in (kind.cost, *kind.alternatives) for name, amount in cost):
+    if any(name in OURS or amount <= 0 for cost in (kind.cost, *kind.alternatives) for name, amount in cost):
         raise ProtocolError(f"kind {kind.name!r} has a cost without a name or amount: {kind.cost!r}")
     for cost in (kind.cost, *kind.alternatives):
         if wrong := contradiction(cost):    # a node would give away what it has not, or never start it

@@ -84,6 +84,7 @@ def test_sums_of_amounts_are_exact(parts: list[Any]) -> None:
     ([{}, {"cpu": 8}], "alternative 1 of 2, {}, takes nothing"),
     ([], "a cost is a mapping such as {'cpu': 1}, or a list of such alternatives, not []"),
     (["gpu"], "a cost is a mapping such as {'cpu': 1}, not 'gpu'"),
+    ({"\0": 1}, "'\\x00' names no resource; use letters that can be printed"),
 ])
 def test_what_nobody_can_ask_for_is_refused(cost: Any, text: str) -> None:
     """One error each, which names the resource."""

@@ -7,6 +7,7 @@ from scheduler_story import Cluster, Flag, Refused, many
 
 from handoff.program import Kind
 from handoff.resources import Amounts
+from handoff.scheduler.ready import OURS
 
 ONE = 10_000
 
@@ -24,3 +25,11 @@ def test_a_cost_that_no_node_can_grant_is_refused(cost: Amounts, words: str, is_
     with pytest.raises(RuntimeError, match=f"ProtocolError: kind 'foreign' has a cost that no node can grant: {words}"):
         cluster.submit(many(1, Kind((b"f",), "foreign", cost=costs[0], alternatives=costs[1], flags=Flag.OUTPUT)))
     assert cluster.told(Refused) and not cluster.scheduler.ledger.runs
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_cost_of_what_the_scheduler_counts_by_itself_is_refused(name: str) -> None:
+    """Processes, say: what a function takes of them is not for clients to say."""
+    cluster = Cluster().client().join("n1")
+    with pytest.raises(RuntimeError, match="ProtocolError: kind 'foreign' has a cost without a name or amount"):
+        cluster.submit(many(1, Kind((b"f",), "foreign", cost=((name, ONE),), flags=Flag.OUTPUT)))
