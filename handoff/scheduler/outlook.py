@@ -10,6 +10,7 @@ from handoff.resources import Amounts
 from handoff.scheduler.estimates import Codes, Estimates, is_apart
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
+from handoff.scheduler.ready import PROCESSES
 
 PAIRS_MAX = 10_000   # links told one by one; a planner takes the default for the others
 SETTINGS = (         # that matter for planning
@@ -40,6 +41,7 @@ def _node(node: Node) -> dict[str, Any]:
         "name": node.name, "peer": node.peer, "state": node.state, "labels": dict(node.labels), "speed": node.speed,
         "capacity": _steps(node.offers), "free": _steps(node.free),
         "running": node.running, "queued": node.queued, "planned": node.planned,
+        "processes": node.capacity[PROCESSES], "gpus": [list(each) for each in node.gpus],
     }
 
 

@@ -89,7 +89,7 @@ class Basis:
         except ValueError as wrong:
             raise ConfigError(f"sweep: {wrong}") from None
         return self._with(replace(self.cluster, nodes=tuple(
-            replace(node, capacity=_amounts({**dict(node.capacity), "cpu": steps})) for node in self.cluster.nodes)))
+            replace(node, capacity=_amounts({**dict(node.capacity), "cpu": steps}), processes=0) for node in self.cluster.nodes)))
 
     def with_count(self, count: int) -> Basis:
         """With so many nodes in all: the first ones by name, whichever joined first, and then copies of the usual one."""
@@ -200,7 +200,8 @@ def allocator_of(said: str | Callable[[], Allocator]) -> tuple[str, Callable[[],
 def cluster_of(outlook: Mapping[str, Any]) -> ClusterSpec:
     """The nodes that take work, and the network as it was measured."""
     nodes = tuple(
-        NodeSpec(node["name"], _amounts(node["capacity"]), node["speed"], tuple(sorted(node["labels"].items())))
+        NodeSpec(node["name"], _amounts(node["capacity"]), node["speed"], tuple(sorted(node["labels"].items())),
+                 processes=node.get("processes", 0), gpus=tuple([(kind, memory) for kind, memory in node.get("gpus", ())]))
         for node in outlook["nodes"] if node["state"] == "ready"
     )
     default = outlook["links"]["default"]

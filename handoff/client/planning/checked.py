@@ -70,6 +70,8 @@ def _check_cluster(cluster: ClusterSpec) -> None:
     for node in cluster.nodes:
         _check_amounts(*node.capacity, least=0)
         _expect(_are_numbers(node.speed) and node.speed > 0, f"the speed of node {node.name!r} is not {node.speed!r}")
+        _expect(_are(int, node.processes, *[memory for _, memory in node.gpus]) and _are(str, *[kind for kind, _ in node.gpus]),
+                f"the processes of node {node.name!r} are a number, and its GPUs are known by kind and memory")
         _expect(_are(str, *_flat(node.labels)), f"the labels of node {node.name!r} are texts")
     _check_amounts(*cluster.shared)
     _expect(_are_numbers(cluster.latency, most=SECONDS_MAX), f"a latency is not {cluster.latency!r}")

@@ -40,7 +40,8 @@ def save(plan: Plan, path: str | PathLike[str]) -> None:
         "ids": [_written(each) for each in basis.ids], "hidden": [list(each) for each in basis.hidden.items()],
         "functions": basis.functions,
         "cluster": {
-            "nodes": [{"name": node.name, "capacity": dict(node.capacity), "speed": node.speed, "labels": dict(node.labels)}
+            "nodes": [{"name": node.name, "capacity": dict(node.capacity), "speed": node.speed, "labels": dict(node.labels),
+                       "processes": node.processes, "gpus": [list(each) for each in node.gpus]}
                       for node in cluster.nodes],
             "bandwidth": cluster.bandwidth, "latency": cluster.latency, "rates": [[*pair, rate] for pair, rate in cluster.rates.items()],
             "shared": dict(cluster.shared),
@@ -125,7 +126,8 @@ def _program(data: Mapping[str, Any]) -> Program:
 
 
 def _cluster(data: Mapping[str, Any]) -> ClusterSpec:
-    nodes = tuple(NodeSpec(node["name"], _amounts(node["capacity"]), node["speed"], tuple(sorted(node["labels"].items())))
+    nodes = tuple(NodeSpec(node["name"], _amounts(node["capacity"]), node["speed"], tuple(sorted(node["labels"].items())),
+                           processes=node.get("processes", 0), gpus=tuple([(kind, memory) for kind, memory in node.get("gpus", ())]))
                   for node in data["nodes"])
     rates = {(source, target): rate for source, target, rate in data["rates"]}
     return ClusterSpec(nodes, data["bandwidth"], data["latency"], rates=rates, shared=_amounts(data["shared"]))

@@ -18,6 +18,8 @@ class NodeSpec:
     labels: tuple[tuple[str, str], ...] = ()
     joins_at: float = 0.0
     lost_at: float = float("inf")
+    processes: int = 0                # for what takes less than a core, or GPU; 0: as many as is usual
+    gpus: tuple[tuple[str, int], ...] = ()   # (kind, memory in steps) of each; empty: not known
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class PaperNode:
 
     def __init__(self, peer: int, spec: NodeSpec, zero_cost_per_cpu: int) -> None:
         self.peer, self.spec = peer, spec
-        self.capacity = {**dict(spec.capacity), **places_of(spec.capacity, zero_cost_per_cpu)}
+        self.capacity = {**dict(spec.capacity), **places_of(spec.capacity, zero_cost_per_cpu, spec.processes)}
         self.free = dict(self.capacity)
         self.kinds: dict[tuple[int, int], Kind] = {}
         self.plans: dict[tuple[int, int], Planned] = {}

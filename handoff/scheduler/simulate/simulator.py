@@ -255,7 +255,7 @@ class Simulator:
         peer = PeerId(self.peers[spec.name])
         self.nodes[peer] = PaperNode(peer, spec, self.settings.zero_cost_per_cpu)
         hello = Hello(PROTOCOL, "", "", "node", spec.name, b"", peer=peer, address=("10.0.0.1", peer), capacity=spec.capacity,
-                      labels=spec.labels)
+                      labels=spec.labels, processes=spec.processes, gpus=spec.gpus)
         self._tell(Joined(peer, hello))
         if self._speeds_known:
             self.brain.ledger.nodes[peer].declare_speed(spec.speed)

@@ -14,6 +14,10 @@ from planned import Outlook
 from handoff import DAG, Argument, Function, Plan, collocated, errors
 from handoff.client.lower import lower
 from handoff.client.planning.followed import columns_of
+from handoff.ids import PeerId
+from handoff.machine import Joined
+from handoff.messages import Hello
+from handoff.resources import SCALE, amounts
 from handoff.scheduler.first_fit import FirstFit
 
 SOON = 0.005     # messages take so much of a plan at most, in these tests
@@ -232,6 +236,20 @@ def test_coroutines_share_a_core_on_paper_as_they_do_on_nodes() -> None:
     outlook = Outlook(a={"cpu": 2})
     assert outlook.plan(many(waits)).makespan == pytest.approx(1.0, abs=2 * SOON)
     assert outlook.plan(many(work)).makespan == pytest.approx(5.0, abs=5 * SOON)
+
+
+def test_processes_and_gpus_of_a_node_count_on_paper_as_it_says_itself(tmp_path: Path) -> None:
+    """It runs two functions of less than a core at once, and none has the memory of both of its GPUs; in a plan that was kept, too."""
+    outlook, capacity = Outlook(), amounts({"cpu": 2, "gpu": 2, "gpu:a100": 1, "gpu:t4": 1, "gpu_memory": 96, "memory": 100})
+    gpus = (("a100", 80 * SCALE), ("t4", 16 * SCALE))
+    hello = Hello(1, "0", "3.11", "node", "a", b"a" * 16, address=("a", 1), capacity=capacity, processes=2, gpus=gpus)
+    outlook.scheduler.handle(0.0, Joined(PeerId(1), hello))
+    plan = outlook.plan(wide(8, memory=1))
+    assert plan.makespan == pytest.approx(4.0, abs=4 * SOON)
+    plan.save(tmp_path / "plan.json")
+    assert Plan.load(tmp_path / "plan.json").basis.cluster == plan.basis.cluster
+    with pytest.raises(errors.AllocationError, match="gpu_memory=80 on each GPU"):
+        outlook.plan(wide(1, gpu_memory=81))
 
 
 def test_a_limit_on_what_runs_at_once_is_kept() -> None:

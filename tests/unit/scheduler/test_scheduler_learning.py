@@ -109,6 +109,7 @@ def test_the_outlook_is_complete_and_plain() -> None:
     assert found["nodes"] == [{
         "name": "a", "peer": cluster.peers["a"], "state": "ready", "labels": {}, "speed": 1.0,
         "capacity": {"cpu": 20000, "memory": 100000}, "free": {"cpu": 20000, "memory": 100000}, "running": 0, "queued": 0, "planned": 0,
+        "processes": 20, "gpus": [],
     }]
     assert found["functions"] == [
         {"name": "work", "count": 1, "seconds": 0.25, "spread": 0.0, "nbytes": 300.0, "cold": 0.0, "by_input": []},
