@@ -82,7 +82,7 @@ def obstacle(
             first, *others = dict.fromkeys(map(_most, several))
             what = _whole_group(program.kinds[index].name)
             together = Kind((), what, cost=first, alternatives=tuple(others), where=members[0].where, node=pinned)
-            return Obstacle("AllocationError", shortage(together, offered, cluster), index, False)
+            return Obstacle("AllocationError", shortage(together, offered, cluster, away), index, False)
     return absent
 
 

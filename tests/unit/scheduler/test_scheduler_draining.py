@@ -343,3 +343,14 @@ def test_who_is_refused_is_told_that_a_node_that_drains_could() -> None:
         with pytest.raises(RuntimeError, match="AllocationError") as caught:
             cluster.submit(many(1, what))
         assert text in str(caught.value)
+
+
+def test_who_needs_one_node_for_several_functions_is_told_so_too() -> None:
+    """Each by itself could be on a node that stays; both together on none but those that drain."""
+    cluster = Cluster().client().join("stays", offers={"cpu": 4, "tapes": 1}).join("goes", offers={"cpu": 4, "tapes": 2})
+    cluster.submit(many(1, kind("long", node="goes")))
+    drain(cluster, "goes", 100.0)
+    cluster.join("small", offers={"cpu": 1, "tapes": 2})
+    with pytest.raises(RuntimeError, match="AllocationError") as caught:
+        cluster.submit(program([(kind("wide", {"cpu": 4}), ()), (kind("copy", {"tapes": 2}), ())], groups=[(0, 1)]))
+    assert "nearest: 'stays' (tapes=1), 'small' (cpu=1); node 'goes' could, but drains. Ask for less" in str(caught.value)
