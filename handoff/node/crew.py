@@ -156,7 +156,8 @@ class Crew:
         if worker is not None and worker.is_deaf and not worker.is_killed:
             worker.is_deaf = False
             self._living += 1
-            self.idle[number] = worker
+            if worker.claim is None:
+                self.idle[number] = worker
         if worker is None or worker.is_ready:
             return
         worker.is_ready = True

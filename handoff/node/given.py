@@ -22,11 +22,12 @@ _ASYNC = int(Flag.ASYNC)               # arithmetic with flags as such is slow
 class GivenBatch:
     """What was given to a worker and is not finished."""
 
-    __slots__ = ("attempts", "left", "open", "run", "tasks")
+    __slots__ = ("attempts", "left", "nbytes", "open", "run", "tasks")
 
     def __init__(self, work: Execute) -> None:
         self.run, self.tasks, self.attempts = work.run, work.tasks, work.attempts
         self.left = len(work.tasks)
+        self.nbytes = 0                  # of what was said for it: code, small inputs
         self.open = bytearray(b"\2" if work.is_at_once else b"\1") * self.left  # 0: finished; 2: not finished, and all of them execute
 
     def take_back(self, first: int) -> tuple[int, ...]:

@@ -155,7 +155,7 @@ class WorkerPool:
         for kind in kinds:
             said.append(kind.said)
             has_trees |= kind.is_tree
-        worker.batches[number] = GivenBatch(work)
+        batch = worker.batches[number] = GivenBatch(work)
         frames = worker.code_frames(kinds, self._codes)
         fan_in, references, values = self._inputs(work) if any(work.inputs) else (b"", b"", [])
         given: list[bytes | int | None] = []
@@ -173,7 +173,9 @@ class WorkerPool:
             work.cost, work.costs, work.gpus, ",".join(self._devices[index] or str(index) for index in work.gpus) if work.gpus else "",
             array("I", work.urgent).tobytes() if work.urgent else b"", work.is_at_once,
         ]))
-        pipe.send(b"".join(frames) if len(frames) > 1 else frames[0], beside)
+        data = b"".join(frames) if len(frames) > 1 else frames[0]
+        batch.nbytes = len(data)
+        pipe.send(data, beside)
 
     def _inputs(self, work: Execute) -> tuple[bytes, bytes, list[Value | None]]:
         """How many inputs each task has, where each is found, and the values to be sent along. See phrases.BATCH."""

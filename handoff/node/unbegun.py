@@ -15,6 +15,8 @@ SETTLED_SECONDS = 0.02  # so long after a worker was told to begin no more it is
                         # their common memory is seen by the other within microseconds
 DEAF_LOOKS = 25         # so many looks in a row at a worker that executes nothing, though it was given something: it does not hear us. By
                         # looks and not by time: a machine that stood still, or is busy, keeps us from looking, too
+LOOK_BYTES = 1024 * 1024    # a worker that executes nothing has one look more for so much that it was given: it unpacks that first. Taken
+                            # back meanwhile, it would be so wherever it goes
 
 
 class Unbegun:
@@ -27,9 +29,21 @@ class Unbegun:
         """Have it begin nothing more of what it was given: it looks at the marker before each task."""
         worker = self._workers.get(name)
         if worker is not None:
-            worker.wanted_back = worker.last_batch
-            worker.process.begin_no_more(worker.last_batch)
-            self._look_later(name, worker, worker.last_batch, 1)
+            nbytes = sum(batch.nbytes for batch in worker.batches.values())
+            self._take_back(name, worker, nbytes // LOOK_BYTES, worker.process.pipe.waiting_bytes)
+
+    def _take_back(self, name: WorkerId, worker: GivenWorker, looks: int, unsent: int) -> None:
+        """At once, if it executes something; else after so many looks at which nothing of what it was given had left since the one before."""
+        if self._workers.get(name) is not worker:
+            return
+        if looks > 0 and worker.batches and worker.process.executing() is None:
+            still = worker.process.pipe.waiting_bytes
+            left = looks - (still >= unsent)
+            asyncio.get_running_loop().call_later(SETTLED_SECONDS, self._take_back, name, worker, left, still)
+            return
+        worker.wanted_back = worker.last_batch
+        worker.process.begin_no_more(worker.last_batch)
+        self._look_later(name, worker, worker.last_batch, 1)
 
     def said(self, name: WorkerId, worker: GivenWorker, number: int, first: int) -> None:
         """It says that it has not begun this batch from this index on. We may have found that out before."""
@@ -63,6 +77,8 @@ class Unbegun:
             return
         self._emit(WorkerDeaf(name))
         self._all_back(name, worker, 0, last)
+        if worker.batches:   # what it was given while we looked
+            self.take_back(name)
 
     def _all_back(self, name: WorkerId, worker: GivenWorker, first: int, last: int) -> None:
         for number in [each for each in worker.batches if first <= each <= last]:

@@ -815,6 +815,15 @@ async def test_very_many_inputs_arrive(house: House) -> None:
     assert await house.result() == (sum(range(300)), list(range(250)))
 
 
+async def test_a_worker_is_not_asked_back_what_it_still_reads(house: House) -> None:
+    """Where it takes seconds, each worker would be asked in the midst of it: nobody would ever begin it."""
+    for task in range(1000):
+        house.store.put(RUN, 1000 + task, pack(bytes(60_000)).join())
+    house.execute((house.kind(lambda xs: sum(map(len, xs)), Form.AS_LIST), b"", tuple(range(1000, 2000))))
+    house.pool.hand_back(WorkerId(1))
+    assert await house.result() == 60_000_000 and not house.of(HandedBack)
+
+
 async def test_a_large_input_keeps_its_value_after_a_drop(house: House) -> None:
     """What is being used stays valid when the store lets go of it."""
     house.call(lambda: np.ones(100_000))

@@ -161,6 +161,25 @@ def test_a_deaf_worker_that_hears_again_is_as_any_other(hand: Callable[..., Any]
     assert node.free() == {"cpu": 1}
 
 
+def test_a_worker_that_hears_again_is_not_idle_while_it_has_something(hand: Callable[..., Any]) -> None:
+    """It had one short task, and got a second while it was looked whether it begins the first: that one is handed back later."""
+    node = hand({"cpu": 1})
+    node.learn()
+    node.plan(node.independent(range(1)))
+    deaf = node.worker_of(0)
+    node.wait(2.1)
+    assert asked(node) == [deaf]
+    node.plan(node.independent(range(1, 2)))
+    assert node.worker_of(1) == deaf
+    del node.holds[1, 0]
+    node.happen(WorkerDeaf(deaf), HandedBack(deaf, RunId(1), (0,)))
+    node.happen(WorkerReady(deaf))
+    handed_back(node, deaf, 1)
+    assert {node.worker_of(0), node.worker_of(1)} == {deaf}
+    node.finish(0, 1)
+    assert node.free() == {"cpu": 1}
+
+
 def test_a_worker_that_stays_deaf_is_ended(hand: Callable[..., Any]) -> None:
     """It has nothing, but it takes room, and would never be of use."""
     node = hand({"cpu": 1})
