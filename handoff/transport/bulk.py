@@ -102,11 +102,11 @@ class Channel:
         sock.setblocking(False)                       # unless a thread is in it
 
     def end(self) -> None:
-        """Nothing more goes over it; a thread that waits in it wakes up and fails. Closed as soon as nobody is in it."""
+        """Nothing more goes over it; who waits in it wakes up and fails. Closed as soon as nobody is in it."""
         self.ended = True
         with contextlib.suppress(OSError):   # the other end was faster
             self._sock.shutdown(socket.SHUT_RDWR)
-        if self._busy.acquire(blocking=False):   # else its number could be another file's before the thread notices
+        if self._busy.acquire(blocking=False):   # else its number could be another file's before a thread, or the loop, notices
             self._sock.close()
             self._busy.release()
 
@@ -134,13 +134,18 @@ class Channel:
         """What comes next, as long as that takes; None when nothing will."""
         loop, sealed = asyncio.get_running_loop(), memoryview(bytearray(HEAD_BYTES))
         filled = 0
-        while filled < HEAD_BYTES:
-            count = await loop.sock_recv_into(self._sock, sealed[filled:])
-            if not count:
-                if filled:
-                    raise ConnectionLost("it ended within a head")
-                return None
-            filled += count
+        try:
+            with self._busy:   # closed while the loop watches it, its number would be watched no more, whosever it is next
+                while filled < HEAD_BYTES:
+                    count = await loop.sock_recv_into(self._sock, sealed[filled:])
+                    if not count:
+                        if filled:
+                            raise ConnectionLost("it ended within a head")
+                        return None
+                    filled += count
+        finally:
+            if self.ended:
+                self._sock.close()
         return opened_head(sealed, self._seal)
 
     async def receive(self, pool: Executor, first: Head, sink: Sink) -> bool:

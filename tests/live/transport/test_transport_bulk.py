@@ -436,3 +436,14 @@ async def test_a_channel_that_is_ended_wakes_its_threads(pair: Pair) -> None:
             with pytest.raises((OSError, LinkError)):
                 await work
     assert ours._sock.fileno() == theirs._sock.fileno() == -1
+
+
+async def test_a_channel_that_is_ended_leaves_its_number_to_others(pair: Pair) -> None:
+    """Also while the loop waits in it for the next value: it would go on watching that number for who was closed, not for who has it now."""
+    _, theirs = await pair.open()
+    waiting = asyncio.create_task(theirs.head())
+    await asyncio.sleep(0)
+    theirs.end()
+    async with asyncio.timeout(SECONDS):
+        assert await waiting is None     # the loop has let go of it,
+    assert theirs._sock.fileno() == -1   # and then it was closed
