@@ -158,7 +158,10 @@ class Channel:
         return await self._in_thread(pool, self._fill)
 
     def _in_thread(self, pool: Executor, work: Callable[..., None], *arguments: Any) -> asyncio.Future[bool]:
-        return asyncio.get_running_loop().run_in_executor(pool, self._alone, work, *arguments)
+        try:
+            return asyncio.get_running_loop().run_in_executor(pool, self._alone, work, *arguments)
+        except RuntimeError as error:   # the system lets us start no more of them; or we are about to end
+            raise ConnectionLost(f"no thread for a large value: {error}") from error
 
     def _alone(self, work: Callable[..., None], *arguments: Any) -> bool:
         try:

@@ -218,6 +218,28 @@ async def test_a_link_that_breaks_while_a_value_is_half_sent_is_told_once(two: T
     assert len(two.sender.of(Lost)) == 1 and two.receiver.store.resident_bytes == len(SMALL)
 
 
+@pytest.mark.parametrize("end", ["sender", "receiver"])
+async def test_a_system_without_threads_breaks_a_link_and_not_a_node(two: Two, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The effects of a brain raise nothing: else its node ends."""
+    two.keep(SMALL, 1)
+    two.ask(1)
+    await two.until(lambda: two.receiver.has(1))
+    await two.until(two.idle)
+
+    def submit(*_: Any, **__: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    channels = getattr(two, end).exchange._channels
+    monkeypatch.setattr(channels._senders if end == "sender" else channels._receivers, "submit", submit)
+    two.keep(LARGE, 2)
+    two.receiver.exchange._wanted[RUN] = {2}
+    two.sender.exchange.stream(Stream(PeerId(2), RUN, 2))
+    assert "no thread" in (await two.until(lambda: getattr(two, end).of(Lost)))[0].reason
+    await two.until(lambda: two.sender.of(Lost) and two.receiver.of(Lost))
+    await two.until(two.idle)
+    assert two.receiver.store.resident_bytes == len(SMALL) and not two.sender.exchange._channels._outgoing
+
+
 async def test_with_all_threads_taken_nothing_begins_before_one_is_free(two: Two) -> None:
     """See `Channel.send`."""
     two.keep(SMALL, 1)
