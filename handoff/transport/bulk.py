@@ -341,7 +341,7 @@ async def take_values(
 ) -> None:
     """Until the sender closes it: `place` says where a value goes, `done` whether it is complete. Raises OSError and LinkError."""
     try:
-        while (head := await channel.head()) is not None:
+        while (head := await channel.head()) is not None and not channel.ended:
             if head.kind is not Kind.PIECE or head.offset:
                 raise ProtocolError(f"the end or the middle of {head.run}/{head.task}, where a value is to begin")
             sink = place(head)

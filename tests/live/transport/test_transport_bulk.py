@@ -447,3 +447,19 @@ async def test_a_channel_that_is_ended_leaves_its_number_to_others(pair: Pair) -
     async with asyncio.timeout(SECONDS):
         assert await waiting is None     # the loop has let go of it,
     assert theirs._sock.fileno() == -1   # and then it was closed
+
+
+async def test_nothing_begins_on_a_channel_that_is_ended_as_it_comes(pair: Pair) -> None:
+    """A link may break in the very turn in which a head came: the value would be waited for, and its memory held, until its run ends."""
+    ours, theirs = await pair.open()
+    assert await pair.send(ours, shared())
+    head, placed = theirs.head, []
+
+    async def head_and_end() -> Head | None:
+        found = await head()
+        theirs.end()
+        return found
+
+    theirs.head = head_and_end  # type: ignore[method-assign]
+    await take_values(theirs, pair.receiving, lambda first: (placed.append(first), Kept())[1], lambda *_: None)
+    assert placed == []
