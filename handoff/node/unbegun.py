@@ -36,7 +36,7 @@ class Unbegun:
         """At once, if it executes something; else after so many looks at which nothing of what it was given had left since the one before."""
         if self._workers.get(name) is not worker:
             return
-        if looks > 0 and worker.batches and worker.process.executing() is None:
+        if looks > 0 and worker.batches and _executing(worker) is None:
             still = worker.process.pipe.waiting_bytes
             left = looks - (still >= unsent)
             asyncio.get_running_loop().call_later(SETTLED_SECONDS, self._take_back, name, worker, left, still)
@@ -61,7 +61,7 @@ class Unbegun:
         """In the midst of a task, what lies behind that, up to the last batch of then, it has not begun and will not."""
         if self._workers.get(name) is not worker:
             return
-        executing = worker.process.executing()
+        executing = _executing(worker)
         if executing is not None:
             number, index = executing
             if number <= last:
@@ -91,3 +91,9 @@ class Unbegun:
         if batch is not None and tasks:
             worker.settle(number, batch, len(tasks))
             self._emit(HandedBack(name, batch.run, tasks))
+
+
+def _executing(worker: GivenWorker) -> tuple[int, int] | None:
+    """Of what it has not ended: between its last word of a batch and the next one, what was left there may keep it as well."""
+    executing = worker.process.executing()
+    return executing if executing is not None and executing[0] in worker.batches else None

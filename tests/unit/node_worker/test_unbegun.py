@@ -21,6 +21,7 @@ class Silent:
     """A process, and its pipe, that say nothing and execute nothing."""
 
     has_come_up = True
+    marked: tuple[int, int] | None = None
 
     def __init__(self) -> None:
         self.looks = 0
@@ -29,10 +30,11 @@ class Silent:
         self.given: dict[int, Any] = {}      # at which look it is given what
         self.pipe = self
 
-    def executing(self) -> None:
-        """Nothing; each look asks once."""
+    def executing(self) -> tuple[int, int] | None:
+        """Nothing, or what a test says; each look asks once."""
         self.looks += 1
         self.given.pop(self.looks, lambda: None)()
+        return self.marked
 
     def begin_no_more(self, batch: int) -> None:
         """Noted."""
@@ -85,6 +87,17 @@ async def test_a_worker_that_begins_nothing_is_deaf_and_has_nothing_any_more(wat
     await watched.until_empty()
     assert watched.told == [WorkerDeaf(NAME), HandedBack(NAME, RUN, (1, 2)), HandedBack(NAME, RUN, (3,))]
     assert watched.process.looks == DEAF_LOOKS and watched.process.no_more == 2
+
+
+async def test_a_worker_that_is_held_up_behind_its_last_word_is_deaf_too(watched: Watched) -> None:
+    """It still names a batch of which all was told: the next one would be given to it again and again."""
+    watched.give(1)
+    watched.worker.settle(1, watched.worker.batches[1], 1)
+    watched.process.marked = 1, 0
+    watched.give(2)
+    watched.unbegun.take_back(NAME)
+    await watched.until_empty()
+    assert watched.told == [WorkerDeaf(NAME), HandedBack(NAME, RUN, (2,))]
 
 
 async def test_what_it_was_given_meanwhile_is_taken_back_too(watched: Watched) -> None:
