@@ -33,7 +33,7 @@ class Unbegun:
             self._take_back(name, worker, nbytes // LOOK_BYTES, worker.process.pipe.waiting_bytes)
 
     def _take_back(self, name: WorkerId, worker: GivenWorker, looks: int, unsent: int) -> None:
-        """At once, if it executes something; else after so many looks at which nothing of what it was given had left since the one before."""
+        """At once, if it executes something; else after so many looks at which nothing more of what it was given had left."""
         if self._workers.get(name) is not worker:
             return
         if looks > 0 and worker.batches and _executing(worker) is None:

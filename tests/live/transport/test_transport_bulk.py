@@ -439,7 +439,7 @@ async def test_a_channel_that_is_ended_wakes_its_threads(pair: Pair) -> None:
 
 
 async def test_a_channel_that_is_ended_leaves_its_number_to_others(pair: Pair) -> None:
-    """Also while the loop waits in it for the next value: it would go on watching that number for who was closed, not for who has it now."""
+    """Also while the loop waits in it for the next value: it would watch that number for who was closed, not for who has it now."""
     _, theirs = await pair.open()
     waiting = asyncio.create_task(theirs.head())
     await asyncio.sleep(0)

@@ -111,7 +111,7 @@ async def test_what_it_was_given_meanwhile_is_taken_back_too(watched: Watched) -
 
 
 async def test_a_worker_that_was_given_much_is_left_alone_while_it_takes_it(watched: Watched) -> None:
-    """Very many small inputs take a while, the longer the busier the machine is: they would be taken from it, and from the next, for ever."""
+    """Very many small inputs take a while, the longer the busier the machine is: each worker in turn would be asked too early."""
     reads, unpacks = 100, 50
     watched.process.unsent = [MIB * each for each in reversed(range(reads))]
     watched.give(1)
