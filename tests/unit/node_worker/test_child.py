@@ -157,7 +157,10 @@ def test_a_result_that_somebody_waits_for_does_not_wait_for_the_next_if_that_is_
 
     bench.batch(1, lambda: step(), *[(((), {}), ())] * 4, urgent=(0,))
 
-    assert len(bench.hear()[0][3]) == first
+    told: list[int] = []
+    while sum(told) < 4:
+        told.append(len(bench.hear()[0][3]))
+    assert told[0] == first
 
 
 @pytest.mark.parametrize("literal", [None, ((), {})])
