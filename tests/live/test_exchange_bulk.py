@@ -95,6 +95,21 @@ class Two:
                 await asyncio.sleep(0.001)
         return found
 
+    async def connect(self) -> None:
+        """A first value went, so that the connection stands; nothing is on its way."""
+        self.keep(SMALL, 1)
+        self.ask(1)
+        await self.until(lambda: self.receiver.has(1))
+        await self.until(self.idle)
+
+    def send_half(self, wanted: set[int]) -> None:
+        """Task 2 is on its way, and its socket did not take all: the receiver, which wants these, has read nothing yet."""
+        self.channel()._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        self.keep(LARGE[: 2 * MIB], 2)
+        self.receiver.exchange._wanted[RUN] = wanted
+        self.sender.exchange.stream(Stream(PeerId(2), RUN, 2))
+        assert self.sender.exchange._channels._sending
+
     def channel(self) -> Any:
         """The sender's end of their bulk connection."""
         return self.sender.exchange._channels._outgoing[PeerId(2)].channel
@@ -146,10 +161,7 @@ async def test_values_go_over_a_connection_of_their_own(sends: bool, takes: bool
 
 async def test_small_values_leave_in_the_turn_in_which_they_are_asked_for(two: Two) -> None:
     """No task and no thread for them, once the connection stands; several of one turn come in their order."""
-    two.keep(SMALL, 1)
-    two.ask(1)
-    await two.until(lambda: two.receiver.has(1))
-    await two.until(two.idle)
+    await two.connect()
     for task in (2, 3, 4):
         two.keep(SMALL[: 100_000 + task], task)
         two.receiver.exchange._wanted.setdefault(RUN, set()).add(task)
@@ -180,15 +192,8 @@ async def test_a_run_that_ends_while_a_value_is_half_sent_spoils_no_other(clear:
     """What was begun in the loop is ended by a thread, whoever wants it: what comes behind it begins where it should."""
     two = Two(WireSettings(unencrypted_values=clear), WireSettings(unencrypted_values=clear))
     await two.open()
-    two.keep(SMALL, 1)
-    two.ask(1)
-    await two.until(lambda: two.receiver.has(1))
-    await two.until(two.idle)
-    two.channel()._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    two.keep(LARGE[: 2 * MIB], 2)
-    two.receiver.exchange._wanted[RUN] = {2, 3}
-    two.sender.exchange.stream(Stream(PeerId(2), RUN, 2))
-    assert two.sender.exchange._channels._sending         # the receiver has read nothing yet, and the socket did not take all
+    await two.connect()
+    two.send_half({2, 3})
     two.sender.exchange.drop_run(RUN)
     two.sender.store.drop_run(RUN)
     two.keep(SMALL[::-1], 3)
@@ -202,16 +207,9 @@ async def test_a_run_that_ends_while_a_value_is_half_sent_spoils_no_other(clear:
 
 async def test_a_link_that_breaks_while_a_value_is_half_sent_is_told_once(two: Two) -> None:
     """And the thread that was to send the rest ends, with nothing left behind."""
-    two.keep(SMALL, 1)
-    two.ask(1)
-    await two.until(lambda: two.receiver.has(1))
-    await two.until(two.idle)
-    two.channel()._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    two.keep(LARGE[: 2 * MIB], 2)
-    two.receiver.exchange._wanted[RUN] = {2}
-    two.sender.exchange.stream(Stream(PeerId(2), RUN, 2))
+    await two.connect()
+    two.send_half({2})
     channels = two.sender.exchange._channels
-    assert channels._sending
     two.sender.exchange._break(PeerId(2), "a test")
     await two.until(lambda: not channels._sending and two.receiver.of(Lost))
     await two.until(two.idle)
@@ -221,10 +219,7 @@ async def test_a_link_that_breaks_while_a_value_is_half_sent_is_told_once(two: T
 @pytest.mark.parametrize("end", ["sender", "receiver"])
 async def test_a_system_without_threads_breaks_a_link_and_not_a_node(two: Two, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The effects of a brain raise nothing: else its node ends."""
-    two.keep(SMALL, 1)
-    two.ask(1)
-    await two.until(lambda: two.receiver.has(1))
-    await two.until(two.idle)
+    await two.connect()
 
     def submit(*_: Any, **__: Any) -> None:
         raise RuntimeError("can't start new thread")
@@ -242,10 +237,7 @@ async def test_a_system_without_threads_breaks_a_link_and_not_a_node(two: Two, e
 
 async def test_with_all_threads_taken_nothing_begins_before_one_is_free(two: Two) -> None:
     """See `Channel.send`."""
-    two.keep(SMALL, 1)
-    two.ask(1)
-    await two.until(lambda: two.receiver.has(1))
-    await two.until(two.idle)
+    await two.connect()
     channels, asked = two.sender.exchange._channels, []
     send = two.channel().send
     two.channel().send = lambda *what, at_once: (asked.append(at_once), send(*what, at_once=at_once))[1]
