@@ -50,6 +50,17 @@ class Landing:
             self.filled += count
             piece = piece[count:]
 
+    def splice(self, pipe: int, nbytes: int) -> None:
+        """In a thread: the next bytes, which the kernel has."""
+        value = self.value
+        while nbytes:
+            if value is None:
+                nbytes -= len(os.read(pipe, nbytes))
+            else:
+                count = os.splice(pipe, value.fd, nbytes, offset_dst=self.filled)
+                self.filled += count
+                nbytes -= count
+
 
 class _Outgoing:
     """What goes to one peer."""

@@ -35,15 +35,13 @@ from handoff.transport.records import (
     sealed_head,
     ticket_in,
 )
+from handoff.transport.spares import BUFFER_BYTES_MAX, Buffers, Pipe, Pipes
 from handoff.trust.sealing import KEY_BYTES, TAG_BYTES, Seal, fresh_key
 
 CLEAR_PIECES = 8                 # the kernel sends from the file, so pieces in the clear may be longer
-CLEAR_READ_BYTES = 1024 * 1024   # of what comes in the clear, at once: with a quarter of it 512 MB went at 1.6 GB/s, now at 2.1
 THREADS_MAX = 8                  # values on their way at once, in each direction: further ones wait
 AT_ONCE_BYTES = 2 * 1024 * 1024  # up to here the loop moves a value: 0.2 ms per MB to send, 0.4 to receive; a thread and back, 0.2 more
 HEAD_FIRST_BYTES = 512 * 1024    # of one that is larger than this, the head leaves first: the other end makes room while the rest is sealed
-SPARE_MAX = 8                    # buffers that are kept for the next values, of all connections; a value takes two at each end,
-SPARE_BYTES_MAX = 1024 * 1024    # none longer than this
 
 Part: TypeAlias = tuple[memoryview | range, int]   # bytes to be sent, or where in the file they are; and how (flags)
 
@@ -54,31 +52,30 @@ class Sink(Protocol):
     def write(self, piece: memoryview) -> None:
         """Keep these; the buffer is used again."""
 
-
-class _Buffers:
-    """Memory for pieces, used again, by whichever thread: fresh pages take longer than what is done with them (1 MB: 0.3 ms)."""
-
-    def __init__(self) -> None:
-        self._spare: list[memoryview] = []
-        self._lock = threading.Lock()
-
-    def take(self, nbytes: int) -> memoryview:
-        """One of this length; what is in it means nothing."""
-        with self._lock:
-            for at, buffer in enumerate(self._spare):
-                if len(buffer) == nbytes:
-                    return self._spare.pop(at)
-        return memoryview(bytearray(nbytes))
-
-    def give(self, *buffers: memoryview) -> None:
-        """They are not used any more."""
-        with self._lock:
-            for buffer in buffers:
-                if len(self._spare) < SPARE_MAX and 0 < len(buffer) <= SPARE_BYTES_MAX:
-                    self._spare.append(buffer)
+    def splice(self, pipe: int, nbytes: int) -> None:
+        """Keep so many, which are in that pipe."""
 
 
-_buffers = _Buffers()
+_buffers, _pipes = Buffers(), Pipes()
+
+
+class _Straw:
+    """So many bytes are to go from a socket to a sink, through a pipe: the kernel copies them once, and we not at all."""
+
+    __slots__ = ("_left", "_pipe", "_sink")
+
+    def __init__(self, pipe: Pipe, sink: Sink, nbytes: int) -> None:
+        self._pipe, self._sink, self._left = pipe, sink, nbytes
+
+    def __len__(self) -> int:
+        return self._left
+
+    def draw(self, sock: socket.socket) -> int:
+        """Some of them, in a thread as soon as there are any. How many: none when the other end hung up."""
+        count = os.splice(sock.fileno(), self._pipe.inlet, min(self._left, self._pipe.nbytes))
+        self._sink.splice(self._pipe.outlet, count)
+        self._left -= count
+        return count
 
 
 def threads(what: str) -> ThreadPoolExecutor:
@@ -96,8 +93,8 @@ class Channel:
         self._busy = threading.Lock()
         self._parts: Iterator[Part] = iter(())        # of the value that is being sent: what comes next,
         self._part: Part = range(0), 0                # and what is left of what is at hand
-        self._holes: Iterator[memoryview] = iter(())  # of the one that is being received: where its bytes go next,
-        self._hole = memoryview(b"")                  # and where those that are due
+        self._holes: Iterator[memoryview | _Straw] = iter(())  # of the one that is being received: where its bytes go next,
+        self._hole: memoryview | _Straw = memoryview(b"")      # and where those that are due
         self._was_stopped = False
         sock.setblocking(False)                       # unless a thread is in it
 
@@ -150,7 +147,8 @@ class Channel:
 
     async def receive(self, pool: Executor, first: Head, sink: Sink) -> bool:
         """The value that begins with this head. False when the sender stopped on the way; raises OSError and LinkError."""
-        self._holes, self._hole, self._was_stopped = self._pieces(first, sink), memoryview(b""), False
+        pieces = self._clear_pieces if self.is_clear else self._sealed_pieces
+        self._holes, self._hole, self._was_stopped = pieces(first, sink), memoryview(b""), False
         if first.total <= AT_ONCE_BYTES:
             with contextlib.suppress(BlockingIOError):
                 self._fill()
@@ -229,44 +227,56 @@ class Channel:
     def _fill(self) -> None:
         """Receive what is left of the value."""
         while True:
-            while self._hole:   # in a thread, until all of it is here: each return from the kernel is a wait for the interpreter
-                count = self._sock.recv_into(self._hole, 0, socket.MSG_WAITALL)
+            while self._hole:
+                if isinstance(self._hole, _Straw):
+                    count = self._hole.draw(self._sock)
+                else:   # in a thread, until all of it is here: each return from the kernel is a wait for the interpreter
+                    count = self._sock.recv_into(self._hole, 0, socket.MSG_WAITALL)
+                    self._hole = self._hole[count:]
                 if not count:
                     raise ConnectionLost("it ended in the middle of a value")
-                self._hole = self._hole[count:]
             hole = next(self._holes, None)
             if hole is None:
                 return
             self._hole = hole
 
-    def _pieces(self, head: Head, sink: Sink) -> Iterator[memoryview]:
+    def _sealed_pieces(self, head: Head, sink: Sink) -> Iterator[memoryview]:
         """Where what comes is to be put. It is there when the next place is asked for."""
         step = self._step(head.total)
-        came = _buffers.take(CLEAR_READ_BYTES if self.is_clear else step + TAG_BYTES + HEAD_BYTES)
-        plain = _buffers.take(0 if self.is_clear else step)
+        came, plain = _buffers.take(step + TAG_BYTES + HEAD_BYTES), _buffers.take(step)
         while head.kind is Kind.PIECE:
             nbytes = head.nbytes(self._piece_bytes)
-            end = 0 if self.is_clear else nbytes + TAG_BYTES
-            last = head.offset + nbytes == head.total
-            if self.is_clear:
-                for at in range(0, nbytes, len(came)):
-                    piece = came[: min(nbytes - at, len(came))]
-                    yield piece
-                    sink.write(piece)
+            end, last = nbytes + TAG_BYTES, head.offset + nbytes == head.total
             yield came[: end if last else end + HEAD_BYTES]   # after every piece but the last comes a head
-            if not self.is_clear:
-                self._seal.open(came[:end], head.pack(), plain[:nbytes])
-                sink.write(plain[:nbytes])
+            self._seal.open(came[:end], head.pack(), plain[:nbytes])
+            sink.write(plain[:nbytes])
             if last:
                 break
-            before, head = head, opened_head(came[end : end + HEAD_BYTES], self._seal)
-            head.check_follows(before, self._piece_bytes)
+            head = self._following(head, came[end : end + HEAD_BYTES])
         self._was_stopped = head.kind is not Kind.PIECE
         _buffers.give(came, plain)
 
+    def _clear_pieces(self, head: Head, sink: Sink) -> Iterator[memoryview | _Straw]:
+        """The same for what needs not pass through our memory."""
+        pipe, said = _pipes.take(), memoryview(bytearray(HEAD_BYTES))
+        while head.kind is Kind.PIECE:
+            nbytes = head.nbytes(self._piece_bytes)
+            yield _Straw(pipe, sink, nbytes)
+            if head.offset + nbytes == head.total:
+                break
+            yield said
+            head = self._following(head, said)
+        self._was_stopped = head.kind is not Kind.PIECE
+        _pipes.give(pipe)
+
+    def _following(self, before: Head, sealed: memoryview) -> Head:
+        head = opened_head(sealed, self._seal)
+        head.check_follows(before, self._piece_bytes)
+        return head
+
     def _step(self, total: int) -> int:
         """How long buffers for the pieces of such a value are: of one length, if they may be kept."""
-        return min(self._piece_bytes, max(total, SPARE_BYTES_MAX))
+        return min(self._piece_bytes, max(total, BUFFER_BYTES_MAX))
 
 
 class Tickets:

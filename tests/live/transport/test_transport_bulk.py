@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -20,12 +21,10 @@ from handoff.errors import ConnectionLost, LinkError, ProtocolError
 from handoff.greetings import OfferBulk
 from handoff.node.shared_memory import SharedValue, write_shared
 from handoff.settings import KIB
-from handoff.transport import bulk
+from handoff.transport import bulk, spares
 from handoff.transport.bulk import (
     AT_ONCE_BYTES,
     HEAD_FIRST_BYTES,
-    SPARE_BYTES_MAX,
-    SPARE_MAX,
     Channel,
     Tickets,
     dial_bulk,
@@ -33,6 +32,7 @@ from handoff.transport.bulk import (
     threads,
 )
 from handoff.transport.records import HEAD_BYTES, MAGIC, Head, greeting
+from handoff.transport.spares import BUFFER_BYTES_MAX, BUFFERS_MAX, PIPE_BYTES, PIPES_MAX, Buffers, Pipe, Pipes
 from handoff.trust.sealing import TAG_BYTES, Seal
 
 PIECE = 16 * KIB
@@ -51,6 +51,14 @@ class Kept:
         """Add it."""
         self.data += piece
         self.longest = max(self.longest, len(piece))
+
+    def splice(self, pipe: int, nbytes: int) -> None:
+        """Add them."""
+        self.longest = max(self.longest, nbytes)
+        while nbytes:
+            piece = os.read(pipe, nbytes)
+            self.data += piece
+            nbytes -= len(piece)
 
 
 class Pair:
@@ -131,7 +139,40 @@ async def test_values_arrive_as_they_were(pair: Pair, offers: bool, allows: bool
     assert [(head.run, head.task, head.total) for head, _, _ in pair.came] == [(7, n, len(each)) for n, each in enumerate(values)]
     assert all(is_whole for _, _, is_whole in pair.came)
     assert ours.is_clear is theirs.is_clear is (offers and allows)
-    assert max(kept.longest for _, kept, _ in pair.came) <= (256 * KIB if ours.is_clear else PIECE)
+    assert max(kept.longest for _, kept, _ in pair.came) <= (8 * PIECE if ours.is_clear else PIECE)
+
+
+async def test_what_is_longer_than_its_pipe_goes_through_it_in_turns(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the system allows one page only."""
+    monkeypatch.setattr(spares, "PIPE_BYTES", 4 * KIB)
+    monkeypatch.setattr(bulk, "_pipes", Pipes())
+    ours, theirs = await pair.open(True, True)
+    taking = asyncio.create_task(pair.take(theirs))
+    assert await pair.send(ours, shared(VALUE * 20))
+    ours.end()
+    await taking
+    assert [(bytes(kept.data), kept.longest) for _, kept, _ in pair.came] == [(VALUE * 20, 4 * KIB)]
+
+
+async def test_a_pipe_in_which_something_is_left_is_not_used_again(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be kept must not become the beginning of another value."""
+    monkeypatch.setattr(bulk, "_pipes", Pipes())
+
+    class Full(Kept):
+        def splice(self, pipe: int, nbytes: int) -> None:
+            raise OSError(errno.ENOSPC, "no space left")
+
+    ours, theirs = await pair.open(True, True)
+    assert await pair.send(ours, shared())
+    with pytest.raises(OSError, match="no space left"):
+        await take_values(theirs, pair.receiving, lambda _: Full(), lambda *_: None)
+    assert not bulk._pipes._spare
+    ours, theirs = await pair.open(True, True)
+    assert await pair.send(ours, shared())
+    ours.end()
+    await pair.take(theirs)
+    assert [bytes(kept.data) for _, kept, _ in pair.came] == [VALUE]
+    assert len(bulk._pipes._spare) == 1
 
 
 class Counting(ThreadPoolExecutor):
@@ -227,13 +268,50 @@ async def test_others_have_their_turn_between_two_values(pair: Pair) -> None:
 
 def test_few_buffers_are_kept_and_no_large_ones() -> None:
     """However many values were on their way at once."""
-    buffers = bulk._Buffers()
-    buffers.give(memoryview(bytearray(SPARE_BYTES_MAX + 1)), memoryview(b""))
+    buffers = Buffers()
+    buffers.give(memoryview(bytearray(BUFFER_BYTES_MAX + 1)), memoryview(b""))
     assert not buffers._spare
-    several = [buffers.take(PIECE) for _ in range(2 * SPARE_MAX)]
+    several = [buffers.take(PIECE) for _ in range(2 * BUFFERS_MAX)]
     buffers.give(*several)
-    assert len(buffers._spare) == SPARE_MAX
+    assert len(buffers._spare) == BUFFERS_MAX
     assert buffers.take(PIECE) is several[0] and len(buffers.take(PIECE + 1)) == PIECE + 1
+
+
+def test_few_pipes_are_kept_and_the_others_are_closed() -> None:
+    """However many values were on their way at once."""
+    pipes = Pipes()
+    several = [pipes.take() for _ in range(2 * PIPES_MAX)]
+    kept, ends = several[:PIPES_MAX], [(pipe.inlet, pipe.outlet) for pipe in several]
+    for pipe in several:
+        pipes.give(pipe)
+    del several, pipe
+    assert pipes.take() in kept
+    for at, both in enumerate(ends):
+        for fd in both:
+            assert is_open(fd) is (at < PIPES_MAX)
+
+
+def test_a_pipe_that_may_not_be_large_is_one_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is not root may have only so many pages in pipes."""
+    assert Pipe().nbytes == PIPE_BYTES
+    ask = fcntl.fcntl
+
+    def refuse(fd: int, command: int, argument: int = 0) -> int:
+        if command == fcntl.F_SETPIPE_SZ:
+            raise PermissionError
+        return ask(fd, command, argument)
+
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    assert 0 < Pipe().nbytes < PIPE_BYTES
+
+
+def is_open(fd: int) -> bool:
+    """Whether that is a descriptor of ours."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("clear", [False, True])
