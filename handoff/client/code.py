@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from handoff.client.family import family_of
 from handoff.errors import NotSerializable
+from handoff.graph.bound import SharedFunction, SharedPartial
 from handoff.graph.function import name_of
 from handoff.wire.failures import without_our_frames
 from handoff.wire.values import digest, pack_named, unpicklable_part
@@ -45,7 +46,8 @@ class CodeTable:
                 f"{function!r}: {role} ({name_of(code)}) can't be sent to a node: {f'{path}: ' if path else ''}{reason}. "
                 "Make it inside the function, or pass as an argument what it is made from",
                 function=function, path=path) from without_our_frames(error)
-        entry = Code(name, name_of(code), is_async(code), family_of(code))
+        like = code.like if isinstance(code, (SharedPartial, SharedFunction)) and code.like is not None else code
+        entry = Code(name, name_of(like), is_async(like), family_of(like))
         self.bytes.setdefault(entry.digest, data)
         self._known[id(code)] = entry, code
         self._families[entry.digest] = entry.family

@@ -9,6 +9,7 @@ from typing import Any
 
 from handoff.client.code import CodeTable
 from handoff.client.columns import Columns
+from handoff.graph.bound import BOUND
 from handoff.graph.calls import Call, NodeName, Quoted, Slot
 from handoff.graph.function import Argument, Function
 from handoff.graph.links import Links
@@ -85,8 +86,11 @@ class Folding:
             args = [args]
         args += [self._filled(each) for each in function.extra_args]
         kwargs = {name: self._filled(each) for name, each in function.extra_kwargs.items()}
-        assert function.code is not None
-        return Call(self._code(function.code, function.id), args, kwargs)
+        code, bound = function.code, self._links.bound.get(place)
+        if bound is not None:
+            code, kwargs[BOUND] = bound.shared, self._value(bound.values)
+        assert code is not None
+        return Call(self._code(code, function.id), args, kwargs)
 
     def _filled(self, part: Any) -> Any:
         return replaced(part, self._reference, self._value)

@@ -11,6 +11,7 @@ from handoff.client.code import CodeTable
 from handoff.client.columns import FEW_BYTES, Columns
 from handoff.client.folding import Folding
 from handoff.errors import InvalidFunction, MissingFunction, NotSerializable
+from handoff.graph.bound import BOUND
 from handoff.graph.dag import DAG
 from handoff.graph.function import Argument, Collocated, Function, Near
 from handoff.graph.links import Links, near
@@ -91,7 +92,7 @@ class _Lowering:
             function = functions[place]
             taken = arguments[place]
             inputs = None if references[place] else self._plain_inputs(function, taken) if taken else ()
-            literal = None if inputs is None else self._plain_literal(function)
+            literal = None if inputs is None else self._plain_literal(place)
             if literal is None or inputs is None:
                 number[place] = self._fold(place, output[place])
                 continue
@@ -114,10 +115,16 @@ class _Lowering:
             found.append(task)
         return found
 
-    def _plain_literal(self, function: Function) -> bytes | None:
+    def _plain_literal(self, place: int) -> bytes | None:
         """The literal of a task without holes; None when a value in it is large and may have to travel on its own."""
+        function, bound = self.links.functions[place], self.links.bound.get(place)
         args, kwargs = function.extra_args, function.extra_kwargs
-        if not kwargs:
+        if bound is not None:
+            if not kwargs and _PLAIN.issuperset(map(type, args)):
+                data = pickle.dumps((tuple(args), {BOUND: bound.values}), 5)
+                return data if len(data) <= FEW_BYTES or len(data) <= self.columns.alone_bytes else None
+            kwargs = {**kwargs, BOUND: bound.values}
+        elif not kwargs:
             if not args:
                 return b""
             if _PLAIN.issuperset(map(type, args)):
@@ -152,8 +159,10 @@ class _Lowering:
 
     def _kind(self, place: int, form: Form, output: bool, codes: tuple[bytes, ...] = (), is_async: bool = False) -> int:
         function = self.links.functions[place]
-        assert function.code is not None
-        code = self.codes.add(function.code, function.id)
+        bound = self.links.bound.get(place)
+        callable = function.code if bound is None else bound.shared
+        assert callable is not None
+        code = self.codes.add(callable, function.id)
         flags = ((Flag.OUTPUT if output else 0) | (Flag.ASYNC if is_async or code.is_async else 0)
                  | (Flag.IDEMPOTENT if function.speculate else 0))
         root = self.root.get(place, place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -9,6 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from handoff.errors import CyclicDependency, InvalidDAG, InvalidFunction, MissingFunction
+from handoff.graph.bound import USES_MAX, Bound, Sharing
 from handoff.graph.function import Argument, Function, Near
 from handoff.graph.references import Reference, may_hold, references_in
 
@@ -25,7 +27,7 @@ _SUGGESTIONS_MAX = 10_000            # ids that are compared with a missing one
 class Links:
     """A graph with its dependencies resolved. Functions are named by their position in the order in which they were added."""
 
-    __slots__ = ("arguments", "examples", "expected", "functions", "near", "order", "position", "references", "shapes")
+    __slots__ = ("arguments", "bound", "examples", "expected", "functions", "near", "order", "position", "references", "shapes")
 
     def __init__(self, dag: DAG) -> None:
         by_id = getattr(dag, "functions", None)
@@ -37,6 +39,7 @@ class Links:
         self.references: list[Sequence[int]] = []     # per function: the positions of the references in its other arguments
         self.shapes: list[int] = []                   # per function: an index into `examples`
         self.examples: list[Function] = []            # one function of each shape
+        self.bound: dict[int, Bound] = {}             # functions whose code is shared but for the values that are bound to it
         self.near: list[int] = []                     # functions that say near(id)
         self.expected: list[int] = []                 # functions that say how long they take, or how large their result is
         self._resolve(dag)
@@ -44,6 +47,7 @@ class Links:
 
     def _resolve(self, dag: DAG) -> None:
         known: dict[Any, int] = {}
+        sharing, met, uses = Sharing(), set[int](), Counter[int]()
         key: Any
         arguments, references, shapes, examples = self.arguments, self.references, self.shapes, self.examples
         for place, function in enumerate(self.functions):
@@ -57,8 +61,17 @@ class Links:
                 node = Near             # type: ignore[assignment]  # whichever it is near
             if function.expected_seconds is not None or function.expected_bytes is not None:
                 self.expected.append(place)
+            code = id(function.code)
+            if code not in met:
+                bound = sharing.of(function.code)
+                if bound is not None and not uses:
+                    uses.update(id(each.code) for each in self.functions)
+                if bound is None or uses[code] > USES_MAX:
+                    met.add(code)
+                else:
+                    self.bound[place], code = bound, id(bound.shared)
             try:
-                key = (_shape(function), node, id(function.code), None if cost is None else _cost_key(cost),
+                key = (_shape(function), node, code, None if cost is None else _cost_key(cost),
                        frozenset(where.items()) if where else None)
                 shape = known.get(key)
             except (AttributeError, TypeError):  # not hashable or not a mapping: certainly wrong, and refused by the check of the shape

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import logging
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, copy_context
 from typing import Any
@@ -44,6 +46,25 @@ def test_map_ends_with_the_shortest_of_its_iterables(client: handoff.Client) -> 
     endless = client.map(abs, itertools.count())
     assert list(itertools.islice(endless, 3)) == [0, 1, 2]
     endless.close()  # type: ignore[attr-defined]  # ends what was started
+
+
+def test_closures_of_a_loop_are_called_with_what_each_encloses(client: handoff.Client) -> None:
+    """Though they share their code; one that fails is named as what the user wrote, with the line that did."""
+    dag = DAG()
+    for number in range(50):
+        dag.add(Function(number, code=lambda number=number: 10 // (number + 1)))
+    assert client.execute(dag).results == {number: 10 // (number + 1) for number in range(50)}
+    for number in range(2):
+        dag.add(Function(("fails", number), code=functools.partial(_quotient, 10, 1 - number)))
+    with pytest.raises(errors.FunctionFailed, match=r"_quotient failed on node '.*ZeroDivisionError") as failure:
+        client.execute(dag, returns=[("fails", 1)], max_retries=0)
+    told = "".join(traceback.format_exception(failure.value))
+    assert "in _quotient" in told
+    assert "graph/bound" not in told
+
+
+def _quotient(one: int, other: int) -> int:
+    return one // other
 
 
 def test_bound_options_hold_for_submit_and_map(client: handoff.Client) -> None:

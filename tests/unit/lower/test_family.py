@@ -99,7 +99,7 @@ def test_kinds_know_their_family() -> None:
     """Each closure has code of its own, and what is folded into it counts as well."""
     dag = DAG()
     for number in range(3):
-        dag.add(Function(number, code=closure(number)))
+        dag.add(Function(number, code=closure([number])))
     dag.add(Function("inner", code=other_closure(5), type="inline"))
     dag.add(Function("outer", ["inner"], code=with_default(1)))
     dag.add(Function("named", code=math.floor, extra_args=[1.5]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -25,6 +26,11 @@ def told(*args: Any, **kwargs: Any) -> Any:
 async def told_later(*args: Any, **kwargs: Any) -> Any:
     """The same, asynchronous."""
     return ("async", args, sorted(kwargs.items()))
+
+
+def enclosed(number: object) -> Callable[..., Any]:
+    """Code that differs from others of its like in what it encloses."""
+    return lambda *args, **kwargs: told("lambda", number, *args, **kwargs)
 
 
 def wrap(data: Any, source: str, target: str, *static: Any) -> Any:
@@ -58,12 +64,14 @@ class Writer:
         extra = [self.part(2) for _ in range(self.random.randint(0, 2))]
         named = {name: self.part(2) for name in ("x", "y")[: self.random.randint(0, 2)]}
         as_list = self.random.random() < 0.3
-        code = self.random.choice([told, told_later, functools.partial(told, "bound"), lambda *a, **k: told("lambda", *a, **k)])
+        number = self.random.choice([1, "two", None, [4]])
+        code = self.random.choice([told, told_later, functools.partial(told, "bound", number), enclosed(number)])
         order = Function(
             id, args, code, [part for part, _ in extra], {name: part for name, (part, _) in named.items()},
             type="inline" if roll < 0.35 else "regular", argument_inclusion="as_list" if as_list else "variadic")
         self.dag.add(order)
-        prefix = {told: (), told_later: ()}.get(code, ("bound",) if isinstance(code, functools.partial) else ("lambda",))
+        is_partial = isinstance(code, functools.partial)
+        prefix = () if code in (told, told_later) else ("bound", number) if is_partial else ("lambda", number)
         positional = (*prefix, *([given_args] if as_list else given_args), *(value for _, value in extra))
         shown = (positional, sorted((name, value) for name, (_, value) in named.items()))
         self.value[id] = ("async", *shown) if code is told_later else shown
