@@ -41,6 +41,7 @@ from handoff.trust.sealing import KEY_BYTES, TAG_BYTES, Seal, fresh_key
 CLEAR_PIECES = 8                 # the kernel sends from the file, so pieces in the clear may be longer
 THREADS_MAX = 8                  # values on their way at once, in each direction: further ones wait
 AT_ONCE_BYTES = 2 * 1024 * 1024  # up to here the loop moves a value: 0.2 ms per MB to send, 0.4 to receive; a thread and back, 0.2 more
+AT_ONCE_PIECE_BYTES = 128 * 1024 # and its pieces are no longer than this: the other end opens one while the next is sealed
 HEAD_FIRST_BYTES = 512 * 1024    # of one that is larger than this, the head leaves first: the other end makes room while the rest is sealed
 
 Part: TypeAlias = tuple[memoryview | range, int]   # bytes to be sent, or where in the file they are; and how (flags)
@@ -201,13 +202,14 @@ class Channel:
         step = self._step(total)
         plain = _buffers.take(0 if self.is_clear else step)
         out = _buffers.take(0 if self.is_clear else HEAD_BYTES + step + TAG_BYTES)
-        for offset in range(0, total, self._piece_bytes):
+        longest = self._longest(total)
+        for offset in range(0, total, longest):
             if offset and is_stopped():
                 self._was_stopped = True
                 yield memoryview(sealed_head(Head(Kind.STOP, run, task, total, offset), self._seal)), 0
                 break
             head = Head(Kind.PIECE, run, task, total, offset)
-            nbytes, sealed = head.nbytes(self._piece_bytes), memoryview(sealed_head(head, self._seal))
+            nbytes, sealed = head.nbytes(longest), memoryview(sealed_head(head, self._seal))
             if self.is_clear:
                 yield sealed, 0 if is_head_first else socket.MSG_MORE
                 yield range(offset, offset + nbytes), 0
@@ -245,7 +247,7 @@ class Channel:
         step = self._step(head.total)
         came, plain = _buffers.take(step + TAG_BYTES + HEAD_BYTES), _buffers.take(step)
         while head.kind is Kind.PIECE:
-            nbytes = head.nbytes(self._piece_bytes)
+            nbytes = head.nbytes(self._longest(head.total))
             end, last = nbytes + TAG_BYTES, head.offset + nbytes == head.total
             yield came[: end if last else end + HEAD_BYTES]   # after every piece but the last comes a head
             self._seal.open(came[:end], head.pack(), plain[:nbytes])
@@ -260,7 +262,7 @@ class Channel:
         """The same for what needs not pass through our memory."""
         pipe, said = _pipes.take(), memoryview(bytearray(HEAD_BYTES))
         while head.kind is Kind.PIECE:
-            nbytes = head.nbytes(self._piece_bytes)
+            nbytes = head.nbytes(self._longest(head.total))
             yield _Straw(pipe, sink, nbytes)
             if head.offset + nbytes == head.total:
                 break
@@ -271,12 +273,17 @@ class Channel:
 
     def _following(self, before: Head, sealed: memoryview) -> Head:
         head = opened_head(sealed, self._seal)
-        head.check_follows(before, self._piece_bytes)
+        head.check_follows(before, self._longest(before.total))
         return head
 
+    def _longest(self, total: int) -> int:
+        """How long the pieces of such a value are, but for the last."""
+        at_once = total <= AT_ONCE_BYTES and not self.is_clear
+        return min(self._piece_bytes, AT_ONCE_PIECE_BYTES) if at_once else self._piece_bytes
+
     def _step(self, total: int) -> int:
-        """How long buffers for the pieces of such a value are: of one length, if they may be kept."""
-        return min(self._piece_bytes, max(total, BUFFER_BYTES_MAX))
+        """How long buffers for them are: of one length, if they may be kept."""
+        return min(self._longest(total), max(total, BUFFER_BYTES_MAX))
 
 
 class Tickets:

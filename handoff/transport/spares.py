@@ -32,8 +32,9 @@ class Buffers:
         """They are not used any more."""
         with self._lock:
             for buffer in buffers:
-                if len(self._spare) < BUFFERS_MAX and 0 < len(buffer) <= BUFFER_BYTES_MAX:
+                if 0 < len(buffer) <= BUFFER_BYTES_MAX:
                     self._spare.append(buffer)
+            del self._spare[:-BUFFERS_MAX]   # those of a length that was not asked for lately
 
 
 class Pipe:

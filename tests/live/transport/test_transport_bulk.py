@@ -24,6 +24,7 @@ from handoff.settings import KIB
 from handoff.transport import bulk, spares
 from handoff.transport.bulk import (
     AT_ONCE_BYTES,
+    AT_ONCE_PIECE_BYTES,
     HEAD_FIRST_BYTES,
     Channel,
     Tickets,
@@ -84,9 +85,11 @@ class Pair:
                 self.refused.append(str(error))
                 sock.close()
 
-    async def open(self, offers_clear: bool = False, allows_clear: bool = False, address: Any = None) -> tuple[Channel, Channel]:
+    async def open(
+        self, offers_clear: bool = False, allows_clear: bool = False, address: Any = None, piece_bytes: int = PIECE
+    ) -> tuple[Channel, Channel]:
         """The sender's end and the receiver's."""
-        offer = self.tickets.offer(offers_clear, PIECE)
+        offer = self.tickets.offer(offers_clear, piece_bytes)
         theirs = await dial_bulk(address or self.address, offer, allows_clear, SECONDS)
         ours = await self.tickets.dialled(offer, SECONDS)
         self.channels += [ours, theirs]
@@ -140,6 +143,19 @@ async def test_values_arrive_as_they_were(pair: Pair, offers: bool, allows: bool
     assert all(is_whole for _, _, is_whole in pair.came)
     assert ours.is_clear is theirs.is_clear is (offers and allows)
     assert max(kept.longest for _, kept, _ in pair.came) <= (8 * PIECE if ours.is_clear else PIECE)
+
+
+async def test_pieces_of_small_values_are_short(pair: Pair) -> None:
+    """So that one is opened while the next is sealed; those of large values are as long as was agreed."""
+    ours, theirs = await pair.open(piece_bytes=512 * KIB)
+    taking = asyncio.create_task(pair.take(theirs))
+    values = [os.urandom(AT_ONCE_BYTES), os.urandom(AT_ONCE_BYTES + 1)]
+    for number, value in enumerate(values):
+        assert await pair.send(ours, shared(value), number)
+    ours.end()
+    await taking
+    assert [bytes(kept.data) for _, kept, _ in pair.came] == values
+    assert [kept.longest for _, kept, _ in pair.came] == [AT_ONCE_PIECE_BYTES, 512 * KIB]
 
 
 async def test_what_is_longer_than_its_pipe_goes_through_it_in_turns(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +290,17 @@ def test_few_buffers_are_kept_and_no_large_ones() -> None:
     several = [buffers.take(PIECE) for _ in range(2 * BUFFERS_MAX)]
     buffers.give(*several)
     assert len(buffers._spare) == BUFFERS_MAX
-    assert buffers.take(PIECE) is several[0] and len(buffers.take(PIECE + 1)) == PIECE + 1
+    assert buffers.take(PIECE) is several[BUFFERS_MAX] and len(buffers.take(PIECE + 1)) == PIECE + 1
+
+
+def test_buffers_of_a_length_that_is_not_asked_for_make_room() -> None:
+    """Else those of small values would be fresh each time, once eight of large ones are kept."""
+    buffers = Buffers()
+    buffers.give(*[memoryview(bytearray(PIECE)) for _ in range(BUFFERS_MAX)])
+    other = memoryview(bytearray(PIECE + 1))
+    buffers.give(other)
+    assert len(buffers._spare) == BUFFERS_MAX
+    assert buffers.take(PIECE + 1) is other
 
 
 def test_few_pipes_are_kept_and_the_others_are_closed() -> None:
