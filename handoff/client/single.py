@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import fields
+from functools import partial
 from inspect import signature
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
@@ -14,6 +15,7 @@ from handoff.client.code import is_async
 from handoff.client.columns import SHARED_BYTES
 from handoff.client.lower import Lowered, lower
 from handoff.columns import Blobs, ints
+from handoff.graph.bound import BOUND, Sharing
 from handoff.graph.dag import DAG
 from handoff.graph.options import options_of
 from handoff.graph.references import may_hold, references_in
@@ -50,31 +52,39 @@ class SingleCalls:
     """Lowers single calls. What it remembers is named by the code's bytes, those of this moment: nothing is ever stale."""
 
     def __init__(self) -> None:
-        self._templates: dict[tuple[bytes, str, str, bool], _Template] = {}
+        self._templates: dict[tuple[bytes, str, str, bool, type], _Template] = {}
+        self._sharing = Sharing()
 
     def lower(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, Lowered]:
         """The name and the program of `function(*args, **kwargs)`; options among the keywords. Raises what `lower` raises."""
-        literal = _literal(args, kwargs) if type(function) in _NAMED and _OPTIONS.isdisjoint(kwargs) else None
+        title, code, known = getattr(function, "__name__", "call"), function, function
+        if type(function) is partial or (type(function) is FunctionType and (function.__closure__ or function.__defaults__)):
+            if len(self._sharing) >= TEMPLATES_MAX:
+                self._sharing = Sharing()
+            bound = self._sharing.of(function)
+            if bound is not None:
+                code, known, kwargs = bound.shared, bound.shared.func, {**kwargs, BOUND: bound.values}
+        literal = _literal(args, kwargs) if type(known) in _NAMED and _OPTIONS.isdisjoint(kwargs) else None
         if literal is None:
-            return _as_graph(function, args, kwargs)
+            return title, _as_graph(title, code, args, kwargs)
         try:
-            key = (pack_named(function)[1], function.__name__, function.__qualname__, is_async(function))
+            key = (pack_named(known)[1], known.__name__, known.__qualname__, is_async(function), type(code))
         except Exception:
-            return _as_graph(function, args, kwargs)  # which explains what is wrong
+            return title, _as_graph(title, function, args, kwargs)  # which explains what is wrong
         template, options = self._templates.get(key), options_of(function)
         if template is not None and template.options == options:
-            return key[1], template.filled(literal)
-        name, lowered = _as_graph(function, args, kwargs)
+            return title, template.filled(literal)
+        lowered = _as_graph(title, code, args, kwargs)
         if len(self._templates) >= TEMPLATES_MAX:
             self._templates.clear()
         self._templates[key] = _Template(lowered, options)
-        return name, lowered
+        return title, lowered
 
 
-def _as_graph(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, Lowered]:
-    dag = DAG(getattr(function, "__name__", "call"))
+def _as_graph(title: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Lowered:
+    dag = DAG(title)
     dag.call(function, *args, **{**kwargs, "inline": False})   # what is bound to it is for its place in a graph
-    return dag.id, lower(dag)
+    return lower(dag)
 
 
 def _literal(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:

@@ -76,6 +76,9 @@ class Sharing:
         self._first: dict[Hashable, Callable[..., Any]] = {}
         self._shared: dict[Hashable, Shared | None] = {}       # None: for those that can't
 
+    def __len__(self) -> int:
+        return len(self._first)
+
     def of(self, code: Any) -> Bound | None:
         """Its parts; None for one that is the first of its like, or has to stay what it is."""
         if type(code) is partial:

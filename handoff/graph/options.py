@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar, overload
 
+from handoff.graph.bound import SharedPartial
 from handoff.graph.function import Collocated, Cost, Near
 
 Code = TypeVar("Code", bound=Callable[..., Any])
@@ -60,7 +61,7 @@ def _bound(code: Any, options: dict[str, Any]) -> Any:
 
 def options_of(code: Any) -> Mapping[str, Any]:
     """The options bound to a callable, also when it is wrapped in partials; empty when there are none."""
-    while type(code) is partial:
+    while type(code) is partial or type(code) is SharedPartial:
         code = code.func
     found = getattr(code, _ATTRIBUTE, _NOTHING)
     return found if type(found) is dict else _NOTHING

@@ -12,7 +12,7 @@ import typing
 import weakref
 from collections import ChainMap
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from types import CodeType, FunctionType
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
 import cloudpickle
@@ -79,11 +79,11 @@ def _all_of(function: Any) -> tuple[Any, ...] | None:
     """All that goes into the pickle of a function by value which has nothing of its own and reads nothing around it; None for all others.
 
     Such a one is called again and again, and to compare these takes a fifth of the time of the pickle. What has defaults, attributes or
-    variables is pickled anew each time, since these may have been changed in place.
+    encloses anything is pickled anew each time, since these may have been changed in place.
     """
     if type(function) is not FunctionType or vars(function) or getattr(function, "__type_params__", None):
         return None
-    if function.__closure__ is not None or function.__defaults__ is not None or function.__kwdefaults__ is not None:
+    if function.__defaults__ is not None or function.__kwdefaults__ is not None or not all(map(_holds_none, function.__closure__ or ())):
         return None
     code, module, qualname, around = function.__code__, function.__module__, function.__qualname__, function.__globals__
     if (module != "__main__" and "<locals>" not in qualname) or "__path__" in around:
@@ -98,6 +98,13 @@ def _all_of(function: Any) -> tuple[Any, ...] | None:
         return None
     is_there = "__package__" in around, "__name__" in around, "__file__" in around
     return names, code, function.__name__, qualname, module, doc, tuple(annotations.items()), package, name, file, is_there
+
+
+def _holds_none(cell: CellType) -> bool:
+    try:
+        return cell.cell_contents is None
+    except ValueError:       # nothing is in it yet
+        return False
 
 
 def _names_in(code: CodeType) -> frozenset[str]:

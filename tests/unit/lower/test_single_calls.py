@@ -11,8 +11,10 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import pytest
+from reference import evaluate_outputs
 
 import handoff
+from handoff.client import single
 from handoff.client.lower import Lowered, lower
 from handoff.client.single import TEMPLATES_MAX, SingleCalls
 from handoff.errors import HandoffError, InvalidFunction
@@ -76,6 +78,37 @@ def test_each_call_has_its_own_arguments() -> None:
     programs = [calls.lower(pair, (number,), {})[1].program for number in range(3)]
     assert [unpack(program.literals[0]) for program in programs] == [((number,), {}) for number in range(3)]
     assert programs[0].kinds is programs[1].kinds or programs[0].kinds == programs[1].kinds
+
+
+def enclosing(value: Any) -> Callable[..., Any]:
+    """A closure."""
+    return lambda *args: pair(value, *args)
+
+
+@pytest.mark.parametrize("make", [lambda value: partial(bound, value), lambda value: partial(pair, 0, key=value), enclosing])
+def test_calls_of_closures_and_partials_share_their_code(make: Callable[[int], Any]) -> None:
+    """From the second on; each has its own values, and the name and the options of its function."""
+    calls = SingleCalls()
+    lowered = [calls.lower(make(number), (), {}) for number in range(5)]
+    assert len({name for name, _ in lowered}) == 1
+    assert len({each.program.codes for _, each in lowered}) == 2
+    assert len({(*(getattr(kind, field) for field in ("name", "cost", "family", "max_retries")),)
+                for _, each in lowered for kind in each.program.kinds}) == 1
+    assert [evaluate_outputs(each) for _, each in lowered] == [
+        {each.ids[0]: make(number)()} for number, (_, each) in enumerate(lowered)
+    ]
+
+
+def test_few_of_the_functions_that_share_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service makes new ones for ever."""
+    monkeypatch.setattr(single, "TEMPLATES_MAX", 4)
+    calls = SingleCalls()
+    for _ in range(20):
+        exec("def made(value):\n    return lambda: value", found := {})     # new code each time
+        for number in range(3):
+            lowered = calls.lower(found["made"](number), (), {})[1]
+            assert evaluate_outputs(lowered) == {lowered.ids[0]: number}
+            assert len(calls._sharing) <= 4
 
 
 def test_options_that_change_count_from_the_next_call() -> None:
