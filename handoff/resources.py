@@ -27,7 +27,7 @@ CLUSTER = "cluster:"                  # the beginning of the names of what the c
 _SIZES = {  # in bytes; memory is counted in MB
     "": 10**6, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }
-_SIZED = ("memory", GPU_MEMORY)
+SIZED = ("memory", GPU_MEMORY)         # counted in MB
 _AMOUNT = re.compile(r"\s*(-?[0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*")
 
 
@@ -145,11 +145,11 @@ def _steps(name: str, value: float | int | str) -> int:
         value = _as_number(value)
     if isinstance(value, str):
         match = _AMOUNT.fullmatch(value)
-        units = _SIZES if name in _SIZED else {"": 1}
+        units = _SIZES if name in SIZED else {"": 1}
         if match is None or match[2].lower() not in units:
-            raise ValueError(f"{name}={said!r} is not an amount; write a number" + (' or a size such as "2 GiB"' if name in _SIZED else ""))
+            raise ValueError(f"{name}={said!r} is not an amount; write a number" + (' or a size such as "2 GiB"' if name in SIZED else ""))
         number = Decimal(match[1]) * units[match[2].lower()]
-        if name in _SIZED:
+        if name in SIZED:
             number /= 10**6
     elif isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{name}={said!r} is not an amount; write a number")
@@ -190,7 +190,7 @@ def shown(steps: int) -> str:
 
 def measured(name: str, steps: int) -> str:
     """The same of this resource, with its unit if it has one: "400 MB"."""
-    return f"{shown(steps)} MB" if name in _SIZED else shown(steps)
+    return f"{shown(steps)} MB" if name in SIZED else shown(steps)
 
 
 def describe(what: Amounts) -> str:

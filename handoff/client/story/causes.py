@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import nextafter
 
 from handoff.client.story.records import Done, Story
 from handoff.client.story.tables import seconds
@@ -29,6 +30,8 @@ class Cause:
     previous: int | None        # and the end of what its worker did before
     fed_moving: float           # how much of `fed_lag` is moving
     room_moving: float          # how much of `room_lag` is moving
+    lacked: str = ""            # of what there was too little until that room was made; "": not known
+    short: float = 0.0          # and how much of it, in steps
 
 
 def causes_of(story: Story) -> dict[int, Cause]:
@@ -36,12 +39,12 @@ def causes_of(story: Story) -> dict[int, Cause]:
     here: dict[str, dict[str, list[tuple[Done, float]]]] = {node: {} for node in story.nodes}
     counted: dict[str, list[tuple[Done, float]]] = {name: [] for name in story.shared}
     for done in story.tasks.values():
-        for name, amount in _takes(done):
+        for name, amount in takes_of(done):
             here[done.node].setdefault(name, []).append((done, amount))
         for name, amount in done.shared:
             if name in counted:
                 counted[name].append((done, amount))
-    loads = {node: {name: _Load(tasks, _most(story, node, name)) for name, tasks in taken.items()} for node, taken in here.items()}
+    loads = {node: {name: _Load(tasks, most_of(story, node, name)) for name, tasks in taken.items()} for node, taken in here.items()}
     shares = {name: _Load(tasks, story.shared[name]) for name, tasks in counted.items()}
     last: dict[tuple[str, int, int], Done] = {}
     found = {}
@@ -51,12 +54,12 @@ def causes_of(story: Story) -> dict[int, Cause]:
     return found
 
 
-def _takes(done: Done) -> Sequence[tuple[str, float]]:
+def takes_of(done: Done) -> Sequence[tuple[str, float]]:
     """What it held of its node: of what takes no more than a value is not told, its cores."""
     return done.takes or (("cpu", done.slots * SCALE),)
 
 
-def _most(story: Story, node: str, name: str) -> float:
+def most_of(story: Story, node: str, name: str) -> float:
     """How much the node has of that, in steps; 0: not known."""
     return story.has.get(node, {}).get(name, story.cores.get(node, 0.0) * SCALE if name == "cpu" else 0.0)
 
@@ -69,13 +72,18 @@ def _cause(story: Story, done: Done, previous: Done | None, loads: Mapping[str, 
     is_fetched = any(story.is_moved(each, done) for each in inputs) or (done.is_hidden and not done.worker)
     asked = min(here, max(fed, done.planned))                           # when the fetch began
     room = previous if previous is not None and previous.ended > fed else None
-    for name, amount in _takes(done) if done.worker else ():            # its worker may have stood idle while something else lacked
-        room = loads[name].freed(room.ended if room is not None else fed, done, amount) or room
+    lacked, short = "", 0.0
+    for name, amount in takes_of(done) if done.worker else ():            # its worker may have stood idle while something else lacked
+        since = fed if room is None else room.ended if lacked else nextafter(room.ended, 0.0)
+        found = loads[name].freed(since, done, amount)
+        if found is not None:
+            (room, short), lacked = found, name
     what = "room"
     for name, amount in done.shared:
-        back = shares[name].freed(fed, done, amount) if name in shares else None
-        if back is not None and (room is None or back.ended >= room.ended):
-            room, what = back, CLUSTER + name
+        found = shares[name].freed(fed, done, amount) if name in shares else None
+        if found is not None and (room is None or found[0].ended >= room.ended):
+            (room, short), what = found, CLUSTER + name
+            lacked = what
     if room is not None and done.planned < room.ended <= here and is_fetched:
         room = None                                                     # there was room before the inputs were there
     behind = previous.task if previous is not None else None
@@ -94,7 +102,16 @@ def _cause(story: Story, done: Done, previous: Done | None, loads: Mapping[str, 
         fed_lag, fed_moving = here - asked, here - asked if is_fetched else 0.0
     else:                                                               # it was planned when there was room, and fetched after that
         fed_lag, fed_moving = lag, moving
-    return Cause(room.task, what, moving, lag - moving, fed, fed_lag, room.task, lag, behind, fed_moving, moving)
+    return Cause(room.task, what, moving, lag - moving, fed, fed_lag, room.task, lag, behind, fed_moving, moving, lacked, short)
+
+
+def by_inputs(story: Story, done: Done, cause: Cause, ended: Mapping[int, float], is_still: bool = False) -> float:
+    """When it could start for its inputs' sake, had others ended when `ended` says; `is_still`: and had nothing been moved for it."""
+    fed = max((ended[each] for each in done.inputs if each in ended), default=0.0)
+    lag = cause.fed_lag - (cause.fed_moving if is_still else 0.0)
+    if cause.what == "input" and cause.after is not None and story.tasks[cause.after].ended < cause.fed:
+        return max(fed, ended[cause.after] + lag)      # that one was on its way while another was made
+    return fed + lag
 
 
 class _Load:
@@ -113,8 +130,11 @@ class _Load:
         for _, amount in by_end:
             self._given.append(self._given[-1] + amount)
 
-    def freed(self, since: float, done: Done, amount: float) -> Done | None:
-        """The last task that ended before this one started and after `since`, until when both could not have what they take of it."""
+    def freed(self, since: float, done: Done, amount: float) -> tuple[Done, float] | None:
+        """The last task that ended before this one started and after `since`, until when both could not have what they take of it.
+
+        With how much there was too little.
+        """
         last = bisect_left(self._ends, done.started + 1e-9) - 1
         for at in range(last, max(-1, last - ENDS_MAX), -1):
             other = self._by_end[at]
@@ -122,7 +142,7 @@ class _Load:
                 return None
             held = self._taken[bisect_left(self._starts, other.ended)] - self._given[bisect_left(self._ends, other.ended)]
             if other is not done and other.started < done.started and held + amount > self._most + 1e-6:
-                return other
+                return other, min(amount, held + amount - self._most)
         return None
 
 

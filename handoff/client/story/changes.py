@@ -8,8 +8,9 @@ from heapq import heappop, heappush
 from math import ceil, floor, inf
 from statistics import fmean, median
 
-from handoff.client.story.causes import Cause, Leg
-from handoff.client.story.records import Done, Story
+from handoff.client.story.causes import Cause, Leg, by_inputs
+from handoff.client.story.lacking import described, lacks_of, with_more
+from handoff.client.story.records import Done, Story, seconds_per_byte
 from handoff.client.story.tables import brief
 
 CHANGES_MAX = 3
@@ -63,6 +64,7 @@ def _candidates(story: Story, causes: Mapping[int, Cause], path: Sequence[Leg]) 
                        frozenset(leg.task for leg in path))
     yield from _stragglers(story, path, replayed)
     yield from _one_more_node(story)
+    yield from _more_of_what_lacked(story, causes, path)
 
 
 def _stragglers(story: Story, path: Sequence[Leg], replayed: Callable[..., Change]) -> Iterator[Change]:
@@ -85,11 +87,7 @@ def replay(story: Story, causes: Mapping[int, Cause], seconds: Callable[[Done], 
     ended: dict[int, float] = {}
     for number, done in story.tasks.items():
         cause = causes[number]
-        fed = max((ended[each] for each in done.inputs if each in ended), default=0.0)
-        lag = cause.fed_lag - (cause.fed_moving if number in still else 0.0)
-        start = fed + lag
-        if cause.what == "input" and cause.after is not None and story.tasks[cause.after].ended < cause.fed:
-            start = max(fed, ended[cause.after] + lag)      # that one was on its way while another was made
+        start = by_inputs(story, done, cause, ended, number in still)
         if cause.room is not None:
             start = max(start, ended[cause.room] + cause.room_lag - (cause.room_moving if number in still else 0.0))
         if cause.previous is not None:
@@ -113,7 +111,7 @@ def _one_more_node(story: Story) -> Iterator[Change]:
         return
     if 0 < story.limit <= sum(slots.values()) * part / fmean([done.slots for done in story.tasks.values()]):
         return
-    tasks, per_byte = list(story.tasks.values()), _seconds_per_byte(story)
+    tasks, per_byte = list(story.tasks.values()), seconds_per_byte(story)
     home = {node: place for place, node in enumerate(slots)}
     memory = [story.memory.get(node, 0.0) for node in slots]
     before = placed_anew(tasks, list(slots.values()), per_byte, home, part, memory)
@@ -126,6 +124,20 @@ def _one_more_node(story: Story) -> Iterator[Change]:
         then = after * max(1.0, story.makespan / before) if before else story.makespan
         yield Change(f"one more node like {like} ({cores} core{'s' * (cores != 1)})", story.makespan - then, then,
                      f"all that could run anywhere placed anew with its durations, where each ends first: {brief(before)} s without it, "
+                     f"{brief(after)} s with it")
+
+
+def _more_of_what_lacked(story: Story, causes: Mapping[int, Cause], path: Sequence[Leg]) -> Iterator[Change]:
+    """One more of each thing that is counted and that tasks of the critical path waited for, others of the run holding it."""
+    lacks = lacks_of(story, causes, path)
+    if not lacks or len(story.tasks) * len(story.nodes) * PARTS_EFFORT > PLACINGS_MAX:
+        return
+    before = with_more(story, causes)
+    for lack, amount in lacks.items():
+        after = with_more(story, causes, lack, amount)
+        then = after * max(1.0, story.makespan / before)      # as above
+        yield Change(described(lack, amount), story.makespan - then, then,
+                     f"tasks begun in the order in which they were, each when what it takes is free: {brief(before)} s without it, "
                      f"{brief(after)} s with it")
 
 
@@ -161,18 +173,6 @@ def _held(story: Story) -> dict[str, float]:
                 break
         found[node] = max(story.cores.get(node, 0.0), most)
     return found
-
-
-def _seconds_per_byte(story: Story) -> float:
-    """What moving cost in this run; 0.0 when nothing was moved."""
-    moved = seconds = 0.0
-    for done in story.tasks.values():
-        remote = [each for each in story.inputs_of(done) if story.is_moved(each, done)]
-        if remote:
-            fed = max(each.ended for each in story.inputs_of(done))
-            moved += sum(each.nbytes for each in remote)
-            seconds += max(0.0, done.started - done.waited - max(fed, done.planned))
-    return seconds / moved if moved else 0.0
 
 
 def placed_anew(

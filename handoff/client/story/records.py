@@ -34,6 +34,7 @@ class Done:
     is_hidden: bool = False            # the user has not written it: an uploaded value, or a serializer
     is_shared: bool = False            # its worker runs many at once
     is_bound: bool = False             # not every node can have it: it is pinned, asks for labels, or takes more than cores and memory
+    is_pinned: bool = False            # to its node, or to those that have its labels
     row: int = 0                       # of several that its worker ran at once: which; filled in by `Story`
 
     @property
@@ -126,6 +127,18 @@ class Story:
     def is_moved(self, source: Done, target: Done) -> bool:
         """Whether the result had to go from one node to another."""
         return source.node != target.node
+
+
+def seconds_per_byte(story: Story) -> float:
+    """What moving cost in this run; 0.0 when nothing was moved."""
+    moved = seconds = 0.0
+    for done in story.tasks.values():
+        remote = [each for each in story.inputs_of(done) if story.is_moved(each, done)]
+        if remote:
+            fed = max(each.ended for each in story.inputs_of(done))
+            moved += sum(each.nbytes for each in remote)
+            seconds += max(0.0, done.started - done.waited - max(fed, done.planned))
+    return seconds / moved if moved else 0.0
 
 
 def _straightened(tasks: dict[int, Done]) -> dict[int, Done]:

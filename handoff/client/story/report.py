@@ -40,7 +40,7 @@ class RunReport:
             parts += [f"  {number}. {clean(change.what)}: {seconds(change.makespan)} s, {seconds(change.saved)} s less",
                       f"     ({change.how})"]
         if not self.changes:
-            parts.append("  nothing that was tried: no function twice as fast, no data in place, no further node")
+            parts.append("  nothing that was tried: no function twice as fast, no data in place, no further node or GPU")
         return "\n".join(parts)
 
     def _repr_html_(self) -> str:

@@ -39,7 +39,7 @@ def story_of(state: RunState, answer: Any) -> Story:
             slots=slots[task], memory=dict(cost).get("memory", 0) / SCALE, shared=split(cost)[1],
             takes=_at(needs_of(kind), took.get(task, 0)),
             is_bound=bool(kind.node or kind.where or not everywhere.issuperset(dict(cost))),
-            is_hidden=task in graph.hidden, is_shared=is_side_by_side(kind.flags, cost),
+            is_pinned=bool(kind.node or kind.where), is_hidden=task in graph.hidden, is_shared=is_side_by_side(kind.flags, cost),
         ))
     vain = [Vain(node, started, seconds, slots[task], task) for task, node, started, seconds in answer["vain"]]
     until = answer["until"]

@@ -10,6 +10,7 @@ from planned import Outlook
 from handoff import DAG, Function
 from handoff.client.story.causes import causes_of, critical_path
 from handoff.client.story.changes import changes_of, replay
+from handoff.client.story.lacking import lacks_of, with_more
 from handoff.client.story.records import Done, Story, Vain
 from handoff.client.story.report import report_of
 from handoff.client.story.usage import usage_of
@@ -123,3 +124,81 @@ def test_what_was_fetched_only_when_all_was_made_waited_for_what_was_made_last()
     assert (causes[2].moving, causes[2].waiting) == pytest.approx((0.99, 0.01))
     assert replay(story, causes, lambda each: each.seconds) == 6.0
     assert replay(story, causes, lambda each: 0.5 if each.task == 1 else each.seconds) == 5.5
+
+
+def changes(story: Story) -> dict[str, float]:
+    """The makespan with each change that is told."""
+    causes = causes_of(story)
+    return {change.what: change.makespan for change in changes_of(story, causes, critical_path(story, causes))}
+
+
+GPU_NODE = {"cpu": 4 * SCALE, "gpu": SCALE}
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_one_more_gpu_shortens_what_waited_for_the_only_one(workers: int) -> None:
+    """Four of a second each, one after the other, in one worker or in each its own: in pairs they take two."""
+    story = Story("s", [done(task, task, 1.0, task % workers + 1, ("gpu", 1)) for task in range(4)], {"n1": 4.0}, has={"n1": GPU_NODE})
+    assert changes(story)["1 more gpu on n1"] == pytest.approx(2.0)
+
+
+def test_more_memory_shortens_what_waited_for_memory() -> None:
+    """Two fit in 1000 MB, and a third of 400 MB would, had the node 200 MB more."""
+    story = Story("s", [done(task, float(task >= 2), 1.0, task + 1, ("memory", 400)) for task in range(3)], {"n1": 4.0},
+                  has={"n1": {"cpu": 4 * SCALE, "memory": 1000 * SCALE}})
+    assert changes(story)["200 MB more memory on n1"] == pytest.approx(1.0)
+
+
+def test_one_more_licence_shortens_what_waited_for_one_in_the_whole_cluster() -> None:
+    """Four on two nodes, with one licence between them."""
+    tasks = [Done(task, f"t{task}", "f", f"n{task % 2 + 1}", 1, float(task), 1.0, waited=float(task),
+                  shared=[("license", SCALE)]) for task in range(4)]
+    story = Story("s", tasks, {"n1": 4.0, "n2": 4.0}, shared={"license": SCALE})
+    assert changes(story)["1 more license in the cluster"] == pytest.approx(2.0)
+
+
+def test_a_gpu_more_helps_the_other_node_too_unless_its_functions_are_pinned() -> None:
+    """Eight on two nodes with a GPU each: with three GPUs, three rounds; but those that are pinned to n2 still take four there."""
+    for is_pinned, makespan in ((False, 3.0), (True, None)):
+        tasks = [Done(task, f"t{task}", "f", f"n{task % 2 + 1}", 1, float(task // 2), 1.0, waited=float(task // 2),
+                      takes=[("cpu", SCALE), ("gpu", SCALE)], is_bound=True, is_pinned=is_pinned) for task in range(8)]
+        story = Story("s", tasks, {"n1": 4.0, "n2": 4.0}, has={"n1": GPU_NODE, "n2": GPU_NODE})
+        found = [after for what, after in changes(story).items() if what.startswith("1 more gpu")]
+        assert found == ([pytest.approx(makespan)] if makespan else [])
+
+
+@pytest.mark.parametrize(("cores", "limit"), [(1, 0), (4, 1)])
+def test_a_gpu_more_is_no_help_where_a_core_or_the_limit_of_the_run_lacked_too(cores: int, limit: int) -> None:
+    """Whatever else each of them takes was taken as well."""
+    story = Story("s", [done(task, task, 1.0, 1, ("gpu", 1)) for task in range(4)], {"n1": float(cores)}, limit=limit,
+                  has={"n1": {"cpu": cores * SCALE, "gpu": SCALE}})
+    assert not [what for what in changes(story) if "gpu" in what]
+
+
+def test_what_was_not_kept_waiting_by_a_gpu_asks_for_none() -> None:
+    """A chain on the only GPU: more of them would stand idle."""
+    story = Story("s", [Done(task, f"t{task}", "f", "n1", 1, float(task), 1.0, (task - 1,) if task else (),
+                             takes=[("cpu", SCALE), ("gpu", SCALE)]) for task in range(4)], {"n1": 4.0}, has={"n1": GPU_NODE})
+    assert not [what for what in changes(story) if "gpu" in what]
+
+
+def test_a_gpu_of_a_kind_brings_its_memory() -> None:
+    """What takes all memory of the only one is alone on it, however small its part of the GPU is."""
+    takes = [("gpu", 0.25), ("gpu:a100", 0.25), ("gpu_memory", 900)]
+    has = {"cpu": 4 * SCALE, "gpu": SCALE, "gpu:a100": SCALE, "gpu_memory": 1000 * SCALE}
+    story = Story("s", [done(task, task, 1.0, 1, *takes) for task in range(4)], {"n1": 4.0}, has={"n1": has})
+    assert changes(story)["1 more gpu:a100 on n1"] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("takes", [{"tapes": 1}, {"memory": 600}, {"gpu": 1}, {"gpu": 0.6}])
+def test_a_schedule_with_nothing_more_is_the_run_itself(takes: dict[str, Any]) -> None:
+    """What some wait for, and what others make room for, comes to the same seconds when it is worked out from what there is."""
+    dag = DAG()
+    for number in range(6):
+        dag.add(Function(f"short {number}", code=short, expected_seconds=0.2 + 0.1 * number))
+        dag.add(Function(f"long {number}", [f"short {number}"], code=long, cost=takes, expected_seconds=1.0))
+    story = Outlook(a={"cpu": 2, "memory": 1000, "gpu": 1, "tapes": 1}, b={"cpu": 2, "memory": 1000, "gpu": 1, "tapes": 1}).plan(dag).story
+    causes = causes_of(story)
+    assert with_more(story, causes) == pytest.approx(story.makespan, rel=0.01)
+    lack, steps = next(iter(lacks_of(story, causes, critical_path(story, causes)).items()))
+    assert with_more(story, causes, lack, steps) < 0.8 * story.makespan
