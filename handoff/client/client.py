@@ -293,7 +293,7 @@ def new_state(core: Core, dag_id: str, lowered: Lowered, output: OutputTaker | b
     """The record of a run that is about to be submitted."""
     program = lowered.program
     graph = Graph(dag_id, lowered.ids, lowered.outputs, lowered.number, lowered.objects, lowered.hidden,
-                  program.kinds, program.kind, program.fan_in, program.inputs)
+                  program.kinds, program.kind, program.fan_in, program.inputs, lowered.beside)
     return RunState(core, core.token(), graph, output=output, detached=detach)
 
 

@@ -74,11 +74,11 @@ def task_of(state: RunState, function: Hashable) -> int:
 def explanation_of(state: RunState, function: Hashable, answer: Any) -> Explanation:
     """From the coordinator's answer."""
     candidates = [Candidate(each["node"], each["start"], each["moving"], each["finish"], each["bytes_here"], each["bytes_missing"],
-                            each["room"], each["lacks"]) for each in answer["candidates"]]
+                            each["room"], _lacks(state, answer, each["lacks"])) for each in answer["candidates"]]
     is_placed = bool(answer["node"])
     reasons = [_reason(state, answer, *each) for each in answer["reasons"]]
     if is_placed:
-        reasons = [*_why_here(answer, candidates), *reasons]
+        reasons = [*_why_here(state, answer, candidates), *reasons]
     return Explanation(function, answer["state"], answer["node"], reasons, candidates, _headline(function, answer))
 
 
@@ -107,13 +107,24 @@ def _headline(function: Hashable, answer: Any) -> str:
             return f"{function!r} is not running yet (now: {seconds(answer['now'])} s after the submission)"
 
 
-def _why_here(answer: Any, candidates: Sequence[Candidate]) -> list[str]:
+def _pinned(state: RunState, answer: Any) -> str:
+    """By itself, or with another function where that is."""
+    task, where = answer["task"], f"pinned to {answer['pinned']!r}"
+    return f"it has to be where {state.graph.beside[task]!r} is, which is {where}" if task in state.graph.beside else f"it is {where}"
+
+
+def _lacks(state: RunState, answer: Any, said: str) -> str:
+    """Why a node can't have it: the coordinator knows of no pin but its own."""
+    return _pinned(state, answer) if answer["pinned"] and said == f"it is pinned to {answer['pinned']!r}" else said
+
+
+def _why_here(state: RunState, answer: Any, candidates: Sequence[Candidate]) -> list[str]:
     here = answer["node"]
     if answer["pinned"] and answer["beside"]:
         others = f"{answer['beside']} other{'s' * (answer['beside'] > 1)}"
         return [f"it has to be on one node with {others}, of which one, or it itself, is pinned to {answer['pinned']!r}"]
     if answer["pinned"]:
-        return [f"it is pinned to {answer['pinned']!r}"]
+        return [_pinned(state, answer)]
     if answer["departed"]:
         return [f"its plan said {answer['plan']!r}, but {answer['departed']}", *_compared(answer, candidates)]
     if answer["plan"] == here:
@@ -163,7 +174,7 @@ def _reason(state: RunState, answer: Any, what: str, *facts: Any) -> str:
             lacks = "; ".join(f"{each['node']}: {each['lacks']}" for each in answer["candidates"][:NAMED_MAX])
             return f"no node has what it needs ({answer['cost']}{f', where{where}' if where else ''}): {lacks}"
         case "absent":
-            return f"it waits for node {facts[0]!r}, to which it is pinned, and which is not there"
+            return f"{_pinned(state, answer)}, and waits for that node, which is not there"
         case "only":
             is_planned = answer["plan"] == facts[0] and not answer["pinned"]
             return f"it may run on {facts[0]!r} only{', as its plan says' if is_planned else ''}"

@@ -36,6 +36,7 @@ class Lowered:
     outputs: list[int]                # the tasks whose results are wanted, in the order of `returns`, or else of the graph
     objects: dict[int, Packed]        # the values of object tasks
     hidden: dict[int, str]            # what the hidden tasks are
+    beside: dict[int, Hashable]       # the ids of pinned functions, by the tasks that have to be where these are
 
     def describe(self, task: int) -> str:
         """A task, for people."""
@@ -76,6 +77,8 @@ class _Lowering:
             program=columns.program(((digest, len(data)) for digest, data in codes.items()), self._groups(), self._near(),
                                     self._expected("expected_seconds"), self._expected("expected_bytes")),
             body=tuple(codes.values()), ids=columns.ids, number=by_id, outputs=wanted, objects=columns.objects, hidden=columns.hidden,
+            beside={number[place]: self.links.functions[root].id for place, root in self.root.items()
+                    if isinstance(self.links.functions[root].node, str)},
         )
 
     def _write_tasks(self) -> None:

@@ -45,7 +45,7 @@ class _Template:
         """The same call with these arguments."""
         program: Program = _program(*self.before, Blobs(ints((len(literal),)), literal), *self.after)
         like = self.lowered
-        return Lowered(program, like.body, like.ids, like.number, like.outputs, like.objects, like.hidden)
+        return Lowered(program, like.body, like.ids, like.number, like.outputs, like.objects, like.hidden, like.beside)
 
 
 class SingleCalls:

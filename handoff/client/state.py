@@ -43,6 +43,7 @@ class Graph(NamedTuple):
     kind: Sequence[int] = ()                           # per task
     fan_in: Sequence[int] = ()                         # per task
     inputs: Sequence[int] = ()
+    beside: Mapping[int, Hashable] = {}                # the ids of pinned functions, by the tasks that have to be where these are
 
 
 class RunState:

@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
+from handoff import DAG, Function, collocated
 from handoff.client.events import Failure
 from handoff.client.explanation import explanation_of, task_of, unexplained
+from handoff.client.lower import lower
 from handoff.errors import ExecutionError, MissingFunction
 
-ANSWER: dict[str, Any] = {"state": "ready", "node": "", "candidates": [], "started": 0.0, "seconds": 1.0, "attempt": 0, "now": 2.0}
+RUN: Any = SimpleNamespace(graph=SimpleNamespace(beside={}))
+ANSWER: dict[str, Any] = {"task": 0, "state": "ready", "node": "", "candidates": [], "started": 0.0, "seconds": 1.0, "attempt": 0,
+                          "now": 2.0}
 
 
 @pytest.mark.parametrize(("facts", "text"), [
@@ -36,15 +40,13 @@ def test_a_licence_that_is_waited_for_is_named(facts: tuple[bool, bool], text: s
 def test_what_is_late_is_not_said_to_run(now: float, state: str, start: str) -> None:
     """It may as well wait there, for a worker that starts, say."""
     answer = {**ANSWER, "state": state, "node": "n1", "started": 2.0, "now": now, "reasons": [], "pinned": "n1", "beside": 0}
-    run: Any = None
-    assert explanation_of(run, "f", answer).text.startswith(start)
+    assert explanation_of(RUN, "f", answer).text.startswith(start)
 
 
 def test_a_second_attempt_is_named() -> None:
     """It takes far longer than usual, and somebody may wonder what the other node does."""
     answer = {**ANSWER, "state": "planned", "node": "n1", "pinned": "n1", "beside": 0, "reasons": [["second", "n2"]]}
-    run: Any = None
-    assert explanation_of(run, "f", answer).reasons[-1].startswith("it takes far longer than usual: a second attempt runs on 'n2'; ")
+    assert explanation_of(RUN, "f", answer).reasons[-1].startswith("it takes far longer than usual: a second attempt runs on 'n2'; ")
 
 
 @pytest.mark.parametrize(("spared", "text"), [
@@ -74,3 +76,22 @@ def test_what_has_no_task_may_be_in_the_graph_all_the_same() -> None:
     for strange in ("inlined", [1]):
         with pytest.raises(MissingFunction, match="or it is an input, or inline, which runs within each that takes its result"):
             task_of(state, strange)
+
+
+def test_what_follows_a_pinned_function_is_told_whom_it_follows() -> None:
+    """Nobody has pinned it itself: here, in the reason why it waits, and beside the nodes that it can't have."""
+    dag = DAG()
+    dag.add(Function("held", code=str, node="n1"))
+    dag.add(Function("follows", code=str, node=collocated("held")))
+    graph = lower(dag)
+    run: Any = SimpleNamespace(graph=SimpleNamespace(beside=graph.beside))
+    node = {"node": "n2", "start": 0.0, "moving": 0.0, "finish": 0.0, "bytes_here": 0, "bytes_missing": 0, "room": "",
+            "lacks": "it is pinned to 'n1'"}
+    said = {}
+    for task in ("held", "follows"):
+        answer = {**ANSWER, "task": graph.number[task], "pinned": "n1", "beside": 0, "candidates": [node]}
+        placed = explanation_of(run, task, {**answer, "node": "n1", "reasons": []})
+        waits = explanation_of(run, task, {**answer, "reasons": [["absent", "n1"]]})
+        said[task] = [*placed.reasons, placed.candidates[0].lacks, *waits.reasons]
+    for task, text in (("held", "it is pinned to 'n1'"), ("follows", "it has to be where 'held' is, which is pinned to 'n1'")):
+        assert said[task] == [text, text, f"{text}, and waits for that node, which is not there"]
