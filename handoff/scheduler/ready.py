@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from heapq import heapify, heappush
 from typing import TYPE_CHECKING
@@ -75,10 +75,19 @@ def _need(cost: Amounts, counted: str) -> Amounts:
 def places_of(capacity: Amounts, zero_cost_per_cpu: int, processes: int = 0) -> dict[str, int]:
     """What a node has of our own resources. `processes`: how many it has, as it says itself; 0: it does not, so as many as is usual."""
     offers = dict(capacity)
-    cpus, gpus = max(1, -(-offers.get("cpu", 0) // SCALE)), offers.get(GPU, 0) // SCALE
-    processes = processes or PROCESSES_PER_DEVICE * (cpus + gpus)
-    places = max(1, zero_cost_per_cpu * cpus) * COROUTINES_PER_PLACE
+    processes = processes or PROCESSES_PER_DEVICE * devices_of(capacity)
+    places = max(1, zero_cost_per_cpu * _cpus(offers)) * COROUTINES_PER_PLACE
     return {"": places, PROCESSES: processes, COROUTINES: processes * COROUTINES_PER_PLACE}
+
+
+def devices_of(capacity: Amounts) -> int:
+    """Its cores and GPUs: for each of these a node has so many processes."""
+    offers = dict(capacity)
+    return _cpus(offers) + offers.get(GPU, 0) // SCALE
+
+
+def _cpus(offers: Mapping[str, int]) -> int:
+    return max(1, -(-offers.get("cpu", 0) // SCALE))
 
 
 class Shape(Queue):

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
+from math import ceil
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from handoff.errors import AllocationError, ConfigError
 from handoff.program import Kind, Program
 from handoff.resources import CLUSTER, GPU, SCALE, Amounts, is_gpu, offered, shown
 from handoff.scheduler.allocator import Allocator
+from handoff.scheduler.ready import devices_of
 from handoff.scheduler.shipped import SHIPPED
 from handoff.scheduler.simulate.cluster import ClusterSpec, NodeSpec
 
@@ -89,7 +91,8 @@ class Basis:
         except ValueError as wrong:
             raise ConfigError(f"sweep: {wrong}") from None
         return self._with(replace(self.cluster, nodes=tuple(
-            replace(node, capacity=_amounts({**dict(node.capacity), "cpu": steps}), processes=0) for node in self.cluster.nodes)))
+            replace(node, capacity=(capacity := _amounts({**dict(node.capacity), "cpu": steps})),
+                    processes=ceil(node.processes * devices_of(capacity) / devices_of(node.capacity))) for node in self.cluster.nodes)))
 
     def with_count(self, count: int) -> Basis:
         """With so many nodes in all: the first ones by name, whichever joined first, and then copies of the usual one."""

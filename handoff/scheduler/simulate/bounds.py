@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from handoff.program import Kind
 from handoff.resources import Amounts
-from handoff.scheduler.simulate.cluster import ClusterSpec
+from handoff.scheduler.ready import PROCESSES, needs_of, places_of
+from handoff.scheduler.simulate.cluster import ClusterSpec, NodeSpec
 from handoff.scheduler.simulate.simulator import Work
 
 
@@ -24,15 +25,12 @@ def lower_bound(work: Work, cluster: ClusterSpec) -> float:
     seconds = [work.seconds[task] * quickest[program.kind[task]] for task in range(total)]
     head, tail = _ends(program.fan_in, program.inputs, seconds)
     bound = max(head[task] + seconds[task] + tail[task] for task in range(total))
-    names = {name for kind in program.kinds if not kind.alternatives for name, _ in kind.cost if not name.startswith("cluster:")}
-    for name in names:
-        offered = sum(dict(node.capacity).get(name, 0) * node.speed for node in cluster.nodes)
+    takes = [{} if kind.alternatives else _takes(kind) for kind in program.kinds]
+    for name in {name for each in takes for name in each}:
+        offered = sum(_offers(node).get(name, 0) * node.speed for node in cluster.nodes)
         if not offered:
             continue
-        area = [
-            0.0 if program.kinds[program.kind[task]].alternatives
-            else work.seconds[task] * dict(program.kinds[program.kind[task]].cost).get(name, 0) / offered for task in range(total)
-        ]
+        area = [work.seconds[task] * takes[program.kind[task]].get(name, 0) / offered for task in range(total)]
         concerned = [task for task in range(total) if area[task] > 0.0]
         for rest, before in ((tail, head), (head, tail)):
             sum_area, least_other = 0.0, float("inf")
@@ -41,6 +39,16 @@ def lower_bound(work: Work, cluster: ClusterSpec) -> float:
                 least_other = min(least_other, before[task])
                 bound = max(bound, sum_area + rest[task] + least_other)
     return bound
+
+
+def _takes(kind: Kind) -> dict[str, int]:
+    """What a task takes of its node, the process that it needs beside less than a core included."""
+    takes = {name: steps for name, steps in kind.cost if not name.startswith("cluster:")}
+    return {**takes, PROCESSES: 1} if PROCESSES in dict(needs_of(kind)[0]) else takes
+
+
+def _offers(node: NodeSpec) -> dict[str, int]:
+    return {**dict(node.capacity), PROCESSES: places_of(node.capacity, 1, node.processes)[PROCESSES]}
 
 
 def _quickest(index: int, kind: Kind, work: Work, cluster: ClusterSpec) -> float:

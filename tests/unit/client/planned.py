@@ -23,11 +23,12 @@ Capacity = Mapping[str, float | int | str]
 class Outlook:
     """Nodes by name with what they have, and what was learned."""
 
-    def __init__(self, round_trip: float = 0.0002, cluster: Capacity | None = None, **nodes: Capacity) -> None:
+    def __init__(self, round_trip: float = 0.0002, cluster: Capacity | None = None, processes: int = 0, **nodes: Capacity) -> None:
         settings = SchedulerSettings(round_trip_seconds=round_trip, bandwidth_bytes_per_second=100e6)
         self.scheduler = Scheduler(settings, cluster=amounts(cluster or {}))
         for number, (name, capacity) in enumerate(nodes.items(), 1):
-            hello = Hello(1, "0", "3.11", "node", name, bytes([number]) * 16, address=(name, 1), capacity=amounts(capacity))
+            hello = Hello(1, "0", "3.11", "node", name, bytes([number]) * 16, address=(name, 1), capacity=amounts(capacity),
+                          processes=processes)
             self.scheduler.handle(0.0, Joined(PeerId(number), hello))
 
     def learned(self, dag: DAG, seconds: Mapping[str, Sequence[float]], nbytes: int = 100) -> Outlook:

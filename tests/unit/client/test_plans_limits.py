@@ -90,3 +90,23 @@ def test_one_more_node_helps_a_plan_where_memory_is_what_lacks() -> None:
 
     found = {change.what: change.saved for change in report_of(plan.story).changes}
     assert found["one more node like a (8 cores)"] == pytest.approx(1.0, rel=0.05)
+
+
+def small(count: int) -> DAG:
+    """So many of a second each that take next to nothing, but each a process."""
+    dag = DAG("small")
+    for number in range(count):
+        dag.add(Function(number, [], work, cost={"cpu": 0.001}, expected_seconds=1.0, expected_bytes=0))
+    return dag
+
+
+def test_no_plan_can_beat_the_processes_that_there_are() -> None:
+    """Six on two nodes with a process each: three rounds at best."""
+    plan = Outlook(a={"cpu": 1}, b={"cpu": 1}, processes=1).plan(small(6))
+    assert plan.makespan == pytest.approx(3.0, abs=0.1) and plan.lower_bound == pytest.approx(3.0)
+
+
+def test_a_sweep_gives_each_core_as_many_processes_as_it_has() -> None:
+    """Whoever set another number for a node has it for the cores that are tried, too."""
+    plan = Outlook(a={"cpu": 2}, processes=4).plan(small(8))
+    assert list(plan.sweep(cpus=[1, 2, 4]).makespans.values()) == pytest.approx([4.0, 2.0, 1.0], abs=0.1)
