@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from handoff.node.phrases import OUTPUT, RESULTS
-from handoff.node.pipe import frame, send_descriptors
+from handoff.node.pipe import CROWDED_SECONDS, frame, send_descriptors
 from handoff.node.shared_memory import SharedValue
 
 GATHER_SECONDS = 0.0005       # results that somebody waits for are gathered this long: far above a system call,
@@ -132,7 +132,8 @@ class Outbox:
             self._leave()  # a process forked by user code came back into our loop: it has no business here
         try:
             if values:
-                sent = send_descriptors(self._sock, data, [value.fd for value in values])
+                while not (sent := send_descriptors(self._sock, data, [value.fd for value in values])):
+                    time.sleep(CROWDED_SECONDS)
                 data = data[sent:]
             if data:
                 self._sock.sendall(data)

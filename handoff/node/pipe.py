@@ -7,6 +7,7 @@ loop. Descriptors travel with the first byte of their frame, so they are there w
 from __future__ import annotations
 
 import array
+import errno
 import os
 import socket
 import struct
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # a worker process must not wait for asyncio to load
     from handoff.node.pipes import Pipes
 
 FDS_MAX = 100                             # descriptors beside one frame; the kernel takes 253
+CROWDED_SECONDS = 0.005                   # after which is tried again what came to too many descriptors on their way
 READ_BYTES = 256 * 1024
 WAITING_BYTES_MAX = 512 * 1024 * 1024     # unsent to one worker; a worker so far behind is stuck
 FRAME_BYTES_MAX = 1 << 30                 # from the node to its worker: a task may have very many small inputs
@@ -50,8 +52,13 @@ def frame(said: Any, descriptors: int = 0) -> bytes:
 
 
 def send_descriptors(sock: socket.socket, data: bytes | memoryview, descriptors: Sequence[int]) -> int:
-    """Like `sock.send`, with descriptors beside the first byte."""
-    return sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))])
+    """Like `sock.send`, with descriptors beside the first byte; 0: more are on their way than a user may have, and somebody has to read."""
+    try:
+        return sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))])
+    except OSError as error:
+        if error.errno != errno.ETOOMANYREFS:
+            raise
+        return 0
 
 
 class FrameReader:
@@ -127,7 +134,7 @@ class NodePipe:
         self._fd = sock.fileno()
         self._reader = FrameReader(sock, ANSWER_BYTES_MAX)
         self._waiting: deque[tuple[memoryview, Sequence[HasDescriptor]]] = deque()  # what the socket had no room for
-        self._closed = False
+        self._closed = self._is_crowded = False
         self.is_garbled = False           # what came made no sense: it is lost, with all behind it
         self.waiting_bytes = 0
         pipes.add(self._fd, self.read)
@@ -140,7 +147,7 @@ class NodePipe:
             sent = self._try(data, values)
             if sent == len(data) or self._closed:
                 return
-            self._loop.add_writer(self._fd, self._write)
+            self._go_on()
             self._waiting.append((memoryview(data)[sent:], () if sent else values))
             self.waiting_bytes = len(data) - sent
             return
@@ -151,9 +158,11 @@ class NodePipe:
 
     def _try(self, data: bytes | memoryview, values: Sequence[HasDescriptor]) -> int:
         try:
-            if values:
-                return send_descriptors(self._sock, data, [value.fd for value in values])
-            return self._sock.send(data)
+            if not values:
+                return self._sock.send(data)
+            sent = send_descriptors(self._sock, data, [value.fd for value in values])
+            self._is_crowded = not sent
+            return sent
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
@@ -165,6 +174,8 @@ class NodePipe:
             data, values = self._waiting[0]
             sent = self._try(data, values)
             if not sent:
+                if not self._closed:
+                    self._go_on()
                 return
             self.waiting_bytes -= sent
             if sent == len(data):
@@ -173,6 +184,15 @@ class NodePipe:
                 self._waiting[0] = (data[sent:], ())
         if not self._closed:
             self._loop.remove_writer(self._fd)
+
+    def _go_on(self) -> None:
+        """When the socket has room; or in a moment, where that is not what was missing."""
+        if not self._is_crowded:
+            self._loop.add_writer(self._fd, self._write)
+            return
+        self._is_crowded = False
+        self._loop.remove_writer(self._fd)
+        self._loop.call_later(CROWDED_SECONDS, self._write)
 
     def read(self) -> bool:
         """Take what is there, once. False when there was nothing, or when it is over."""

@@ -10,9 +10,10 @@ from contextlib import closing
 
 import pytest
 
+from handoff.node import child_outbox
 from handoff.node.child_outbox import LARGE_BYTES, LARGE_MAX, Outbox
 from handoff.node.phrases import BROKE, RESULTS
-from handoff.node.pipe import ANSWER_BYTES_MAX, FrameReader
+from handoff.node.pipe import ANSWER_BYTES_MAX, FrameReader, send_descriptors
 from handoff.node.shared_memory import SharedValue, adopt, empty_shared, write_shared
 
 
@@ -116,3 +117,15 @@ def test_memory_that_tasks_free_is_used_again() -> None:
               for how in ("kept", "given back")}
 
     assert faults["kept"] <= max(1000, faults["given back"] / 10)
+
+
+def test_a_worker_tries_again_while_too_many_descriptors_are_on_their_way(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its node reads, and so do others of the same user."""
+    refusals = [0, 0]
+    monkeypatch.setattr(child_outbox, "send_descriptors", lambda *what: refusals.pop() if refusals else send_descriptors(*what))
+    said.outbox.begin(3, 1)
+    said.add(shared(b"large"))
+    said.outbox.end()
+    assert not refusals
+    [(frame, descriptors)] = said.reader.read()
+    assert adopt(descriptors[0], 5).look() == b"large" and frame[:2] == [RESULTS, 3]

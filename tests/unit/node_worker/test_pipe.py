@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import errno
 import os
 import socket
 import struct
@@ -153,6 +154,39 @@ async def test_what_the_socket_has_no_room_for_is_sent_later(pair: tuple[socket.
     assert os.pread(heard[20][1][0], 9, 0) == b"v"
     os.close(heard[20][1][0])
     assert node.pipe.waiting_bytes == 0
+    node.pipe.close()
+
+
+class Crowded:
+    """A socket of a user of whom too many descriptors are on their way, at first."""
+
+    def __init__(self, sock: socket.socket, times: int) -> None:
+        self._sock, self.left = sock, times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def sendmsg(self, *what: Any) -> int:
+        """As the kernel does it."""
+        self.left -= 1
+        if self.left >= 0:
+            raise OSError(errno.ETOOMANYREFS, "Too many references: cannot splice")
+        return self._sock.sendmsg(*what)
+
+
+async def test_a_node_tries_again_while_too_many_descriptors_are_on_their_way(pair: tuple[socket.socket, socket.socket]) -> None:
+    """Those that were sent come to their workers; that is no reason to end the one that had to wait."""
+    ours, theirs = pair
+    crowded: Any = Crowded(ours, 2)
+    node, value = Node(crowded), write_shared([b"v"], 1)
+    node.pipe.send(frame(["value"], 1), [value])
+    node.pipe.send(frame(["last"]))
+    assert not node.ended and node.pipe.waiting_bytes
+    reader, heard = FrameReader(theirs, ANSWER_BYTES_MAX), []
+    while len(heard) < 2:
+        heard += await asyncio.to_thread(reader.read)
+    assert [said[0] for said, _ in heard] == ["value", "last"] and crowded.left < 0
+    os.close(heard[0][1][0])
     node.pipe.close()
 
 
