@@ -70,7 +70,7 @@ class Worker:
                 self._hear()
             else:
                 self._loop.await_news()
-            while waiting:
+            while waiting and not self._is_over:
                 self._do(waiting.popleft())
         if self._broken is not None:
             raise self._broken
@@ -131,6 +131,7 @@ class Worker:
             sys.stdout, sys.stderr = self._streams    # one that ran here before may have left a file there, or nothing
             self._surroundings.restore()
             self._runner.run(batch)
+            self._is_over |= not self._surroundings.unlimit()    # then we end, and what was given to us is given to another
 
 
 def keep_freed_memory() -> None:

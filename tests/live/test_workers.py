@@ -12,6 +12,7 @@ import logging
 import operator
 import os
 import pickle
+import resource
 import signal
 import sys
 import threading
@@ -726,6 +727,37 @@ async def test_what_a_task_changes_around_it_is_as_before_for_the_next(house: Ho
         await house.result(task + 1)
     assert found[0][0] == Path.cwd()
     assert found == found[:1] * 3
+
+
+async def test_limits_that_a_task_lowers_are_not_for_the_next(house: House) -> None:
+    """Soft ones are as before, those that were raised stay; where one can't be raised again, another worker has the next task."""
+    def lower(how_much: int, is_final: bool = False) -> int:
+        soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+        resource.setrlimit(resource.RLIMIT_STACK, (soft - how_much, hard))
+        if is_final:
+            def refused(*what: Any) -> None:
+                raise ValueError("not allowed to raise maximum limit")
+
+            resource.setrlimit = refused  # type: ignore[assignment]
+        return os.getpid()
+
+    def look() -> tuple[int, int]:
+        return os.getpid(), resource.getrlimit(resource.RLIMIT_STACK)[0]
+
+    house.call(look)
+    pid, before = await house.result(0)
+    house.call(lower, 10, task=1)
+    assert await house.result(1) == pid
+    house.call(look, task=2)
+    assert await house.result(2) == (pid, before)
+    house.call(lower, -1, task=3)
+    await house.result(3)
+    house.call(look, task=4)
+    assert await house.result(4) == (pid, before + 1)
+    house.call(lower, 10, True, task=5)
+    assert await house.result(5) == pid
+    gone = await house.event(WorkerGone)
+    assert not gone.running
 
 
 async def test_a_line_is_told_while_its_task_goes_on(house: House) -> None:
