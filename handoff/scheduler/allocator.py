@@ -17,7 +17,7 @@ from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.memory import MEGABYTE
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.queue import LOW
-from handoff.scheduler.ready import OURS, Shape, claims_of
+from handoff.scheduler.ready import OURS, Shape
 from handoff.scheduler.runs import DONE, READY, WAITING, Run
 from handoff.scheduler.wishes import preferred
 
@@ -83,7 +83,7 @@ class Desk:
             ledger.open_version += 1
             for node in ledger.nodes.values():
                 node.group = None
-            ledger.groups = groups_of(ledger.open_nodes, [claim for shape in ledger.ready.shapes.values() for claim in claims_of(shape)])
+            ledger.groups = groups_of(ledger.open_nodes, ledger.ready.all_claims())
             ledger.spans = spans_of(ledger.groups)
             ledger.memory.all_bytes = sum([node.capacity.get("memory", 0) for node in ledger.open_nodes]) / SCALE * MEGABYTE
         self.nodes = ledger.open_nodes

@@ -183,6 +183,15 @@ class Estimates:
             self._list(found)
         return found
 
+    def meet(self, function: Function) -> bool:
+        """It comes once more, as `of` would note it; whether it is still known."""
+        if self.functions.get(function.key) is not function:
+            return False
+        self.functions[function.key] = self.functions.pop(function.key)
+        if function.is_listed:
+            self._list(function)
+        return True
+
     def look(self, codes: Codes, name: str = "") -> Function:
         """The same, only to look at: nothing is noted."""
         key = _key(codes)

@@ -33,6 +33,7 @@ RANK_TOP = (1 << 44) - 1             # ranks are counted in microseconds: the lo
 KINDS_KNOWN = 1024   # kinds of which the needs are remembered: a function that is called again and again comes with the same each time
 FAMILY_APART = 16    # functions that differ in bound values alone and are learned apart; of more, the others are as one
 ELIGIBLE_MAX = 128   # needs, labels and pins of which the nodes are remembered; shapes keep theirs
+RESTING_MAX = 8      # shapes of single calls that are kept though no run uses them: to make one took two fifths of taking in such a call
 
 
 @lru_cache(KINDS_KNOWN)
@@ -95,7 +96,7 @@ class Shape(Queue):
 
     __slots__ = (
         "account", "ahead", "blocked_since", "cleared", "cluster", "cost", "crowd", "eligible", "family", "function", "functions", "gang",
-        "gone", "gone_keys", "held", "identity", "is_told", "is_tried", "limited", "listed", "need", "needs", "node", "number",
+        "gone", "gone_keys", "held", "identity", "is_told", "is_tried", "limited", "listed", "may_rest", "need", "needs", "node", "number",
         "priority", "runs", "spread", "stake", "where",
     )
 
@@ -126,6 +127,7 @@ class Shape(Queue):
         self.is_tried = False               # something of it was placed
         self.is_told = False                # a run that uses it tells how long its tasks will take
         self.listed = False                 # looked at in this pass
+        self.may_rest = False               # it is kept for a while when no run uses it: the next single call may have it
         self.gang: Gang                     # those that are nearly like it, and ...
         self.crowd: Crowd                   # ... of these, the ones of which a pass looks at a few
         self.eligible = eligible            # which nodes could ever hold it: shared with all shapes of equal needs, labels and pin
@@ -175,6 +177,11 @@ class Ready:
         self._crowds = Crowds(is_early)
         self.mixed = self._crowds.mixed      # functions of which `learned` has to be told
         self._eligible: dict[tuple[object, ...], Eligible] = {}   # kept when their shapes go: the next run often has equal ones
+        self._resting: dict[Shape, None] = {}                     # those that no run uses, the longest unused first
+
+    def all_claims(self) -> list[int]:
+        """How much memory tasks claim, of whatever some run has."""
+        return [claim for shape in self.shapes.values() if shape.runs for claim in claims_of(shape)]
 
     def is_idle(self, nodes: Collection[Node]) -> bool:
         """Nothing waits for a place, and nothing is planned ahead, on any of all nodes, that might be better elsewhere."""
@@ -194,6 +201,8 @@ class Ready:
         placed = (account.key, only_run, kind.priority, kind.cost, kind.alternatives, kind.node, kind.where, kind.spread, special)
         codes = kind.codes or (kind.name.encode(errors="surrogatepass"),)
         found, family = self.shapes.get((codes, placed)), None
+        if found is not None and not found.runs:
+            found = self._used_again(found)
         if found is None and kind.family:
             family = (kind.family, placed)
             if self._families.get(family, 0) >= FAMILY_APART:
@@ -216,6 +225,7 @@ class Ready:
             for shape in self._crowds.join(found, like, (account.key, only_run), (codes, kind.priority, kind.spread)):
                 self._offer(shape)
             found.family = family
+            found.may_rest = run.values_only and not (family or only_run)
             if family is not None:
                 self._families[family] = self._families.get(family, 0) + 1
         found.runs += 1
@@ -249,14 +259,10 @@ class Ready:
         """This run does not use the shape any more. So many keys of it may be left: they go when they come up, or when they are most."""
         shape.runs -= 1
         if not shape.runs:
-            shape.clear()
-            del self.shapes[shape.identity]
-            self._crowds.leave(shape)
-            if shape.family is not None:
-                self._families[shape.family] -= 1
-                if not self._families[shape.family]:
-                    del self._families[shape.family]
-            self.accounts.close(shape)
+            if shape.may_rest:
+                self._rest(shape)
+            else:
+                self._remove(shape)
             return
         if not waiting:
             return
@@ -268,6 +274,39 @@ class Ready:
             shape.gone_keys = 0
             if not len(shape):
                 shape.blocked_since = shape.cleared = None    # who comes next has not waited yet
+
+    def _rest(self, shape: Shape) -> None:
+        """It is as new, and stays for a while: single calls come one by one, each with the shape of the one before."""
+        shape.clear()
+        shape.gone.clear()
+        shape.gone_keys = 0
+        shape.blocked_since = shape.cleared = None
+        shape.is_tried = shape.is_told = False
+        self._resting[shape] = None
+        if len(self._resting) > RESTING_MAX:
+            oldest = next(iter(self._resting))
+            del self._resting[oldest]
+            self._remove(oldest)
+
+    def _used_again(self, shape: Shape) -> Shape | None:
+        """A run comes that has the shape of one that has gone; None: what was known of its function is forgotten, and a new one is due."""
+        del self._resting[shape]
+        for function in shape.functions:
+            if not self.estimates.meet(function):
+                self._remove(shape)
+                return None
+        self.claims += claims_of(shape)
+        return shape
+
+    def _remove(self, shape: Shape) -> None:
+        shape.clear()
+        del self.shapes[shape.identity]
+        self._crowds.leave(shape)
+        if shape.family is not None:
+            self._families[shape.family] -= 1
+            if not self._families[shape.family]:
+                del self._families[shape.family]
+        self.accounts.close(shape)
 
     def push(self, shape: Shape, key: int) -> None:
         """One more task may be planned."""
