@@ -25,6 +25,7 @@ from handoff.errors import ProtocolError
 from handoff.messages import Message
 from handoff.program import Kind, Program
 from handoff.wire.compiled import Field, reader, writer
+from handoff.wire.remembered import remembering, remembering_all_but_literals, written_once
 
 Buffer: TypeAlias = Union[bytes, bytearray, memoryview]
 Encode: TypeAlias = Callable[[Any], Any]
@@ -33,7 +34,7 @@ Rule: TypeAlias = tuple["Encode | None", Decode]  # None: goes into the header a
 
 LENGTH_MAX = 65536            # entries of an array or a map; columns travel as raw integers
 TEXT_ERRORS = "surrogatepass"  # user code prints what it likes; a lone surrogate must not break the link
-REMEMBERED_MAX = 1024
+FEW = 4                       # entries of what is remembered as a whole
 BESIDE_BYTES = 4096           # literals of so many bytes together follow the header: within it they would be copied at each end, and twice
 BODY_BYTES_MAX = 64 << 20     # unless they would not fit there; as in the settings
 SWAPPED = sys.byteorder == "big"
@@ -190,54 +191,19 @@ def _rule(annotation: Any) -> Rule:
         return _scalar(float, int)
     if get_origin(annotation) is tuple:
         parts = get_args(annotation)
-        return _repeated(_rule(parts[0])) if parts[-1] is Ellipsis else _fixed([_rule(part) for part in parts])
+        if parts[-1] is not Ellipsis:
+            return _fixed([_rule(part) for part in parts])
+        write, read = _repeated(_rule(parts[0]))
+        return write, remembering(read, FEW) if Kind in get_args(parts[0]) else read
     if is_dataclass(annotation):
         shape = _Shape(annotation)  # type: ignore[arg-type]
-        return (_written_once(shape.write), _remembering(shape.read)) if annotation is Kind else (shape.write, shape.read)
+        if annotation is Kind:
+            return written_once(shape.write), remembering(shape.read, LENGTH_MAX)
+        return shape.write, remembering_all_but_literals(shape, _blobs()[1]) if annotation is Program else shape.read
     annotation = getattr(annotation, "__supertype__", annotation)  # RunId is an int
     if annotation in (int, str, bytes, bool):
         return _scalar(annotation)
     raise TypeError(f"messages.py has a field of type {annotation}, for which the codec has no rule")
-
-
-def _remembering(read: Decode) -> Decode:
-    """Values that come again and again, and can't change, are made once: what equals one that was right is as right.
-
-    Reading a kind costs as much as the rest of a small message.
-    """
-    known: dict[Any, Any] = {}
-
-    def remembered(value: Any) -> Any:
-        try:
-            found = known.get(value)
-        except TypeError:  # it holds a map: `read` says what is wrong with it
-            return read(value)
-        if found is None:
-            found = read(value)
-            if len(known) >= REMEMBERED_MAX:
-                known.clear()
-            known[value] = found
-        return found
-
-    return remembered
-
-
-def _written_once(write: Encode) -> Encode:
-    """The same for writing: a kind goes from its client to the coordinator and on to nodes, for each call of a function anew.
-
-    They are told apart as objects, since to compare them takes as long as to write them; who is in here stays, and so does its number.
-    """
-    known: dict[int, tuple[Any, Any]] = {}
-
-    def written(value: Any) -> Any:
-        found = known.get(id(value))
-        if found is None:
-            if len(known) >= REMEMBERED_MAX:
-                known.clear()
-            found = known[id(value)] = (value, write(value))
-        return found[1]
-
-    return written
 
 
 # ── one class ───────────────────────────────────────────────────────────────
@@ -377,8 +343,8 @@ def decode(header: Buffer, body: Buffer | None = None) -> Message:
         if type(number) is not int or not 0 <= number < len(_SHAPES):
             raise ValueError(f"there is no message {number!r}")
         shape = _SHAPES[number]
-        if number in _LITERALS:
-            values, body = _taken_in(values, _LITERALS[number], body or b"")
+        if body and len(body) >= BESIDE_BYTES and number in _LITERALS:
+            values, body = _taken_in(values, _LITERALS[number], body)
         if not body:
             return shape.cls(*shape.arguments(values, 1))  # type: ignore[no-any-return]
         if not shape.has_body:

@@ -10,6 +10,8 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+EMPTY: dict[str, array[Any]] = {typecode: array(typecode) for typecode in "IQd"}   # stand for all that came without entries: they stay so
+
 Slow = Callable[[tuple[Any, ...], int], list[Any]]
 
 
@@ -35,7 +37,8 @@ def reader(fields: Sequence[Field], slow: Slow) -> Slow:
             results.append(value)
         elif field.typecode:
             checks.append(f"type({value}) is bytes")
-            results.append(f"array({field.typecode!r}, {value})")
+            scope[f"none_{field.typecode}"] = EMPTY[field.typecode]
+            results.append(f"array({field.typecode!r}, {value}) if {value} else none_{field.typecode}")
         else:
             scope[f"r{index}"] = field.read
             results.append(f"r{index}({value})")

@@ -21,6 +21,8 @@ from handoff.ids import PeerId, RunId
 from handoff.messages import Absent, Accepted, Alive, Answer, Bye, Chunk, EndRun, Hello, Message, Output, Plan, Report, Submit, Want
 from handoff.program import Kind, Program
 from handoff.wire import codec
+from handoff.wire.compiled import EMPTY
+from handoff.wire.remembered import REMEMBERED_MAX
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -297,13 +299,37 @@ def test_equal_kinds_are_made_once() -> None:
 
 def test_a_kind_is_written_once_and_each_as_it_is() -> None:
     """Of more kinds than are remembered, and of some whose place in memory others had before, each is read as what was written."""
-    for number in range(3 * codec.REMEMBERED_MAX):
+    for number in range(3 * REMEMBERED_MAX):
         kind = Kind((b"%d" % number,), "f", max_retries=number)
         plan = Plan(RunId(1), ints(), ints(), ints(), Blobs.of([]), ints(), ints(), ints(), floats(), new_kinds=((0, kind), (1, kind)))
         came = through(plan)
         assert isinstance(came, Plan) and came.new_kinds == ((0, kind), (1, kind))
     submit = Submit(1, "f", Program(((b"", 0),), (Kind((), "another"),), ints(), Blobs.of([]), ints(), ints()))
     assert calls_in(lambda: codec.encode(submit)) > calls_in(lambda: codec.encode(submit))
+
+
+def test_what_calls_of_one_function_have_in_common_is_read_once() -> None:
+    """Each has its own arguments, and what is wrong with these is said each time; what differs in anything else is read as it is."""
+    def call(argument: bytes, **others: Any) -> Submit:
+        return Submit(1, "f", Program(((b"", 0),), (Kind((), "f"),), ints([0]), Blobs.of([argument]), ints([0]), ints(), **others))
+
+    first, second = call(b"one"), call(b"another")
+    header, _ = codec.encode(first)
+    assert through(first) == first
+    came: list[Any] = []
+    assert calls_in(lambda: came.append(through(second))) < calls_in(lambda: came.append(through(call(b"one", nbytes=floats([2.0])))))
+    assert came == [second, call(b"one", nbytes=floats([2.0]))]
+    for _ in range(2):
+        with pytest.raises(ProtocolError, match=r"Program\.literals: .*4 bytes and has 3"):
+            codec.decode(header.replace(struct.pack("<I", 3), struct.pack("<I", 4)))
+
+
+def test_columns_without_entries_are_one() -> None:
+    """Nobody adds to a column that came; if somebody did, it would be in all messages."""
+    plan = through(Plan(RunId(1), ints(), ints(), ints(), Blobs.of([]), ints(), ints(), ints(), floats()))
+    report = through(Report(RunId(1), ints(), ints(), longs(), floats(), floats()))
+    assert isinstance(plan, Plan) and isinstance(report, Report)
+    assert plan.tasks is plan.relays is report.tasks and not any(EMPTY.values())
 
 
 def test_every_field_after_the_first_default_has_one() -> None:
