@@ -29,7 +29,7 @@ from handoff.messages import (
     Unreachable,
 )
 from handoff.resources import Amounts
-from handoff.scheduler import draining, faults, following, lifetimes, losses, retries, speculation, twins
+from handoff.scheduler import draining, faults, following, forgotten, lifetimes, losses, retries, speculation, twins
 from handoff.scheduler.allocator import Allocator, Desk
 from handoff.scheduler.answers import answer
 from handoff.scheduler.clients import Client
@@ -60,6 +60,7 @@ class Scheduler:
         self.ledger.ready.is_whole = not isinstance(self.allocator, Greedy)
         self._next_run = first_run
         self._silence = Silence(settings)
+        self._forgotten = forgotten.Forgotten(self.ledger)
         self._coming_until: float | None = None   # from when the first comes whom a former process let in: other nodes are on their way
 
     # ── the shape of a brain ────────────────────────────────────────────────
@@ -68,7 +69,8 @@ class Scheduler:
     def deadline(self) -> float | None:
         """When the next pause, timeout or silence is due."""
         ledger = self.ledger
-        due = min(ledger.timers[0][0] if ledger.timers else float("inf"), self._silence.look_at, ledger.out.say_at, ledger.out.release_at)
+        due = min(ledger.timers[0][0] if ledger.timers else float("inf"), self._silence.look_at, self._forgotten.look_at,
+                  ledger.out.say_at, ledger.out.release_at)
         return None if due == float("inf") else due
 
     def handle(self, now: float, event: Any) -> list[Send | Close | Note]:
@@ -107,6 +109,7 @@ class Scheduler:
         while ledger.timers and ledger.timers[0][0] <= now:
             _, _, what, first, second, third = heappop(ledger.timers)
             self._remember(now, what, first, second, third)
+        self._forgotten.settle(now)
         if ledger.leaving:
             self._see_off(now)
         if ledger.is_changed:
@@ -214,12 +217,8 @@ class Scheduler:
         match message:
             case Submit():
                 self._submit(now, peer, message)
-            case Forget(first, others):
-                for number in (first, *map(RunId, others)):
-                    ledger.past.forget_failure(number)
-                    run = ledger.runs.get(number)
-                    if run is not None and run.client in (peer, None):
-                        end(ledger, now, run, "done" if run.is_over else "cancelled")
+            case Forget():
+                self._forgotten.hear(now, peer, message)
             case Cancel(number, reason):
                 run = ledger.runs.get(number)
                 if run is not None:
@@ -231,6 +230,7 @@ class Scheduler:
                     losses.missing_outputs(ledger, now, run, [task for task in tasks if task < run.total])
                     self.ledger.touch(run)
             case Ask():
+                self._forgotten.end(now)     # who asks is told of none of these
                 answer(ledger, now, peer, message)
             case Drain():
                 draining.drain_named(ledger, now, peer, message)
@@ -244,7 +244,7 @@ class Scheduler:
             ledger.out.send(peer, judged)
             return
         run, is_sure = judged
-        self._next_run += 1
+        self._next_run, self._forgotten.is_late = self._next_run + 1, True
         ledger.out.tell(run, Accepted(submit.token, number))
         lifetimes.add_run(ledger, run, (submit.follow, submit.follow_names, submit.follow_ranks) if submit.follow else None)
         ledger.clients[peer].runs[number] = None
