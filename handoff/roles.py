@@ -60,3 +60,6 @@ ALLOWED: dict[tuple[str, str], tuple[type, ...]] = {
 
 # Nobody waits for these: each write wakes the other side, which costs more than the message itself, so they leave with the next one.
 LAZY: frozenset[type] = frozenset((Accepted, Forget, EndRun, Release, DropCode))
+
+# These leave a round of the loop later: what is said in the same turn to others, who wait for it, is on its way before they are encrypted.
+AFTER: frozenset[type] = frozenset((Report,))

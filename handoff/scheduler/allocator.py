@@ -75,8 +75,8 @@ class Desk:
     def __init__(self, now: float, ledger: Ledger) -> None:
         self.now = now
         self.ledger = ledger
-        ledger.is_regrouped |= any(low < claim <= high for low, high in ledger.spans for claim in ledger.ready.claims)
-        ledger.ready.claims.clear()
+        claims, ledger.ready.claims = ledger.ready.claims, []
+        ledger.is_regrouped |= bool(claims) and any(low < claim <= high for low, high in ledger.spans for claim in claims)
         if ledger.is_regrouped or any(group.is_apart for group in ledger.groups):
             ledger.is_regrouped = False
             ledger.open_nodes = [node for node in ledger.nodes.values() if node.state == "ready"]

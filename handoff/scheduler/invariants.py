@@ -67,9 +67,9 @@ def check(ledger: Ledger) -> None:
     total = sum(run.total for run in ledger.runs.values() if not run.is_over)
     if ledger.tasks != total:
         _wrong(f"{ledger.tasks} unfinished tasks are counted, the runs have {total}")
-    used = [shape for shape in ledger.ready.shapes.values() if shape.runs]
-    if not ledger.runs and (used or ledger.codes.uses):
-        _wrong(f"no run is left, but shapes {used} or code {list(ledger.codes.uses)} are")
+    in_use = [shape for shape in ledger.ready.shapes.values() if shape.runs]
+    if not ledger.runs and (in_use or ledger.codes.uses):
+        _wrong(f"no run is left, but shapes {in_use} or code {list(ledger.codes.uses)} are")
     for shape in ledger.ready.shapes.values():
         if not shape.runs and (len(shape) or shape.ahead or shape.held):
             _wrong(f"no run uses {shape}, but {shape.ahead} tasks are ahead and {shape.held} held")

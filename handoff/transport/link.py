@@ -17,7 +17,7 @@ from handoff.ids import NOBODY, PeerId
 from handoff.log import log
 from handoff.loop import this_turn
 from handoff.messages import Alive, Bye, Chunk, Hello, Message, Welcome
-from handoff.roles import ALLOWED, LAZY
+from handoff.roles import AFTER, ALLOWED, LAZY
 from handoff.settings import KIB, WireSettings
 from handoff.wire import codec
 from handoff.wire.fit import CHECKED, check_fit
@@ -104,7 +104,7 @@ class Link(asyncio.BufferedProtocol):
 
         Buffers of a body are not copied: leave them as they are.
         """
-        lazy = type(message) in LAZY
+        kind = type(message)
         header, body = codec.encode(message, self._settings.body_bytes_max)
         body_bytes = sum(map(len, body)) if body else 0
         if len(header) > self._settings.header_bytes_max or body_bytes > self._settings.body_bytes_max:
@@ -112,12 +112,12 @@ class Link(asyncio.BufferedProtocol):
         session = self.session
         if session is None:
             if not self.closed:
-                self._write(head(len(header), body_bytes), header, body, body_bytes, lazy)
+                self._write(head(len(header), body_bytes), header, body, body_bytes, kind)
             return
         if self.closed:
             session.keep(header, body, len(header) + body_bytes)
         else:
-            self._write(session.frame(header, body, body_bytes), header, body, body_bytes, lazy)
+            self._write(session.frame(header, body, body_bytes), header, body, body_bytes, kind)
 
     async def drain(self) -> None:
         """Wait until the link is writable. Raises ConnectionLost when it is gone."""
@@ -180,13 +180,16 @@ class Link(asyncio.BufferedProtocol):
 
     # ── writing ─────────────────────────────────────────────────────────────
 
-    def _write(self, start: bytes, header: bytes, body: list[Buffer] | Any, body_bytes: int, lazy: bool = False) -> None:
+    def _write(self, start: bytes, header: bytes, body: list[Buffer] | Any, body_bytes: int, kind: type = object) -> None:
         outgoing = self._outgoing
         if not self._is_flushing:
-            if lazy:
+            if kind in LAZY:
                 if not self._is_timed:
                     self._is_timed = True
                     self._loop.call_later(LAZY_SECONDS, self._flush_late)
+            elif kind in AFTER:
+                self._is_flushing = True
+                self._loop.call_soon(self._flush)
             else:
                 self._is_flushing = True
                 self._this_turn.at_end(self._flush)
@@ -272,9 +275,11 @@ class Link(asyncio.BufferedProtocol):
                 raise ProtocolError("a frame outside of the session")
             if acknowledged != session.acknowledged & SHORT:
                 session.acknowledge(widen(acknowledged, session.acknowledged))
-            due = session.received + 1
-            full = due if number == due & SHORT else widen(number, session.received)
-            if flags & UNNUMBERED or not session.accept(full, len(header) + len(body)):
+            due, nbytes = session.received + 1, len(header) + len(body)
+            if number == due & SHORT and not flags & UNNUMBERED:    # as `accept` does it, for nearly all that comes
+                session.received = due
+                session.unsaid_bytes += nbytes
+            elif flags & UNNUMBERED or not session.accept(widen(number, session.received), nbytes):
                 return
         message = codec.decode(header, body)
         if not self.is_open:
@@ -285,12 +290,12 @@ class Link(asyncio.BufferedProtocol):
             raise ProtocolError(f"a {self.role} may not say {kind.__name__} to a {self.local_role}")
         if kind in CHECKED:
             check_fit(message, len(body))
-        if type(message) is Bye:
+        if kind is Bye:
             self.farewell = message.reason or f"{self.role} {self.name} left"
             self.close()
             self._handler.lost(self, self.farewell)
             return
-        if type(message) is Chunk and type(body) is bytes and body:  # a small one: the reader did not ask where to put it
+        if kind is Chunk and type(body) is bytes and body:  # a small one: the reader did not ask where to put it
             place = self._handler.destination(self, message, len(body))
             if place is not None:
                 place[:] = body

@@ -44,8 +44,11 @@ class Session:
         return self.sent
 
     def frame(self, header: bytes, body: Sequence[Buffer], body_bytes: int) -> bytes:
-        """Keep it, to be sent now: its head, which has its number, and how far we are."""
-        number = self.keep(header, body, len(header) + body_bytes)
+        """Keep it, as `keep` does, to be sent now: its head, which has its number, and how far we are."""
+        number = self.sent = self.sent + 1
+        nbytes = len(header) + body_bytes
+        self.kept_bytes += nbytes
+        self._kept.append((number, nbytes, header, body))
         self.unsaid_bytes = 0
         return head(len(header), body_bytes, SESSION, number, self.received)
 
