@@ -290,12 +290,12 @@ class Link(asyncio.BufferedProtocol):
             raise ProtocolError(f"a {self.role} may not say {kind.__name__} to a {self.local_role}")
         if kind in CHECKED:
             check_fit(message, len(body))
-        if kind is Bye:
+        if type(message) is Bye:
             self.farewell = message.reason or f"{self.role} {self.name} left"
             self.close()
             self._handler.lost(self, self.farewell)
             return
-        if kind is Chunk and type(body) is bytes and body:  # a small one: the reader did not ask where to put it
+        if type(message) is Chunk and type(body) is bytes and body:  # a small one: the reader did not ask where to put it
             place = self._handler.destination(self, message, len(body))
             if place is not None:
                 place[:] = body
