@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import copyreg
 import functools
 import io
 import pickle
@@ -30,6 +31,8 @@ def dumps(value: Any, take: Callable[[pickle.PickleBuffer], Any] | None = None) 
 
 def dumps_code(code: Callable[..., Any]) -> tuple[bytes, bytes]:
     """The pickle of a callable, and what of it is the same wherever the files lie that tracebacks name: cells have others each time."""
+    if (named := _known_names.get(id(code))) is not None and named[0] is code and _name_at(code) == named[1]:
+        return named[2], named[2]
     made_of = _all_of(code)
     if made_of is not None and (known := _known_code.get(id(code.__code__))) is not None and known[0] == made_of:
         return known[1]
@@ -43,6 +46,10 @@ def dumps_code(code: Callable[..., Any]) -> tuple[bytes, bytes]:
         if len(_known_code) >= CODE_KNOWN_MAX:
             _known_code.clear()
         _known_code[id(code.__code__)] = made_of, found
+    elif (at := _name_at(code)) is not None:
+        if len(_known_names) >= CODE_KNOWN_MAX:
+            _known_names.clear()
+        _known_names[id(code)] = code, at, found[0]
     return found
 
 
@@ -73,6 +80,18 @@ def _dumped(pickler: Any, value: Any, take: Callable[[pickle.PickleBuffer], Any]
 
 # What goes into the pickle of a function and what came of it, by the identity of its code, which stays its own as long as it is in here.
 _known_code: dict[int, tuple[tuple[Any, ...], tuple[bytes, bytes]]] = {}
+
+# Functions that go by their names, by identity: themselves, where they were found, and their pickles.
+_known_names: dict[int, tuple[Any, tuple[Any, str], bytes]] = {}
+
+
+def _name_at(function: Any) -> tuple[Any, str] | None:
+    """The module in which a function is found by its name, and the name, which are all that its pickle is made of; None for all others."""
+    if type(function) is not FunctionType or cloudpickle.list_registry_pickle_by_value() or FunctionType in copyreg.dispatch_table:
+        return None
+    name, module = function.__qualname__, function.__module__
+    at = sys.modules.get(module) if type(module) is str and module != "__main__" else None
+    return (at, f"{module} {name}") if at is not None and getattr(at, "__dict__", {}).get(name) is function else None
 
 
 def _all_of(function: Any) -> tuple[Any, ...] | None:

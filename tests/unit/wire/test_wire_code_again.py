@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
+import cloudpickle
 import pytest
 from counted import calls_in
 
@@ -79,6 +82,43 @@ def test_a_function_that_comes_again_is_not_pickled_again() -> None:
     assert 0 < len(by_value._known_code) <= by_value.CODE_KNOWN_MAX
     assert calls_in(lambda: pack_named(functions[-1])) < calls_in(lambda: anew(functions[-1]))
     assert [unpack_code(pack_named(each)[0])(1, None) for each in functions] == [1 + number for number in range(len(functions))]
+
+
+def module_function(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """One that goes by its name, since a module has it."""
+    function = made("def f(x): return x + 1")
+    module = ModuleType("library")
+    module.f = function  # type: ignore[attr-defined]
+    function.__module__ = "library"
+    monkeypatch.setitem(sys.modules, "library", module)
+    return function
+
+
+def test_a_function_that_goes_by_its_name_is_not_pickled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes fewer calls."""
+    function = module_function(monkeypatch)
+    first: list[Any] = []
+
+    assert calls_in(lambda: first.append(pack_named(function))) > calls_in(lambda: first.append(pack_named(function)))
+    assert first[0] == first[1] and b"library" in first[0][0] and len(first[0][0]) < 60
+
+
+@pytest.mark.parametrize("change", [
+    lambda module, _: setattr(module, "f", len), lambda _, function: setattr(function, "__qualname__", "g"),
+    lambda _, function: setattr(function, "__module__", "__main__"), lambda module, _: cloudpickle.register_pickle_by_value(module),
+    lambda *_: sys.modules.__delitem__("library"),
+])
+def test_a_function_that_goes_by_its_name_no_more_goes_by_value(monkeypatch: pytest.MonkeyPatch, change: Callable[..., Any]) -> None:
+    """Whatever has changed since it was pickled."""
+    function = module_function(monkeypatch)
+    module = sys.modules["library"]
+    pack_named(function)
+    change(module, function)
+    try:
+        assert unpack_code(pack_named(function)[0])(1) == 2 and len(pack_named(function)[0]) > 60
+    finally:
+        if "library" in cloudpickle.list_registry_pickle_by_value():
+            cloudpickle.unregister_pickle_by_value(module)
 
 
 def test_a_function_is_asynchronous_when_its_code_is() -> None:
