@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Final
 
 from handoff.columns import Blobs, Floats, Ints, Longs, floats, ints, longs
+from handoff.record import record
 from handoff.resources import GPU_MEMORY, SCALE, Amounts, is_gpu
 
 SECONDS_MAX = 1e9        # no function, nor a limit on one, takes longer: thirty years
@@ -63,7 +64,7 @@ class Kind:
     family: bytes = b""           # the same for code that differs in bound values alone, as closures of a loop do; empty: nothing is bound
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Program:
     """A whole graph, lowered: tasks are numbered in topological order and described by columns."""
 

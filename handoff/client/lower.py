@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from handoff.client.code import CodeTable
@@ -18,6 +17,7 @@ from handoff.graph.links import Links, near
 from handoff.graph.references import Reference, references_in, replaced
 from handoff.graph.validate import RETRIES_MOST, check, given_inputs, is_number_of_retries, nested_too_deeply, refuse_streaming, roots
 from handoff.program import Flag, Form, Kind, Program
+from handoff.record import record
 from handoff.resources import DEFAULT_COST, costs
 from handoff.wire.failures import without_our_frames
 from handoff.wire.values import Packed, pack, unpicklable_part
@@ -25,7 +25,7 @@ from handoff.wire.values import Packed, pack, unpicklable_part
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lowered:
     """A program, and what the client keeps to itself about it."""
 
