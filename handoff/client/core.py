@@ -26,7 +26,7 @@ from handoff.client.brain import ClientBrain
 from handoff.client.failures import error_of
 from handoff.client.links import NodeLinks, ended
 from handoff.client.options import check_drain, run_number
-from handoff.client.output import show
+from handoff.client.output import finish, show
 from handoff.client.state import RunState, closed
 from handoff.client.waiting import PATIENCE_MAX, Awaited, bounded, check_may_wait, check_process
 from handoff.client.who import description, greeting
@@ -84,7 +84,7 @@ class Core:
             events.RunOver: self._run_over,
             events.Attached: self._accepted,
             events.Progressed: self._progressed,
-            events.Printed: lambda state, effect: show(state, effect.output),
+            events.Printed: lambda state, effect: show(state, effect.output, self._loop.call_later),
             events.UploadValue: self._upload,
             events.Unfetched: lambda state, effect: state.unfetched(effect.task, effect.failure),
         }
@@ -352,6 +352,7 @@ class Core:
         with contextlib.suppress(TimeoutError, errors.HandoffError):
             ending.result(2 * CLOSE_SECONDS)
         self._end_loop()
+        finish()
 
     async def _stop(self) -> None:
         self._take_inbox()

@@ -1,9 +1,13 @@
-"""Lines that user code printed somewhere, shown here: "[function @ node] text"."""
+"""Lines that user code printed somewhere, shown here: "[function @ node] text". Nobody who does not read them holds up anything."""
 
 from __future__ import annotations
 
+import select
 import sys
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Callable
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 from handoff.log import log
 from handoff.messages import Output
@@ -11,8 +15,97 @@ from handoff.messages import Output
 if TYPE_CHECKING:
     from handoff.client.state import RunState
 
+PIECE = 1024                 # characters that are written at once: what can be written to surely takes 4 kB
+WAITING_MAX = 4_000_000      # characters that wait for somebody to read; what comes then is counted, and not shown
+LOOK_SECONDS = 0.05          # how often it is tried, while they wait
 
-def show(state: RunState, output: Output) -> None:
+Later = Callable[[float, Callable[[], Any]], Any]
+
+
+class Screen:
+    """One of the streams of this process, which may be a pipe that nobody reads for a while, as that of a pager."""
+
+    def __init__(self, stream: str) -> None:
+        self._stream, self._lock = stream, Lock()      # several clients, each in its thread
+        self._lines: deque[str] = deque()
+        self._waiting = self._left_out = 0             # characters; lines
+        self._is_watched = False
+
+    def show(self, lines: list[str], later: Later) -> None:
+        """Write them now, or when somebody has read what is before them; never waits."""
+        for line in lines:
+            if self._left_out or self._waiting + len(line) > WAITING_MAX:
+                self._left_out += 1
+            else:
+                self._lines.append(line)
+                self._waiting += len(line)
+        if not self._is_watched:
+            self._go_on(later)
+
+    def _go_on(self, later: Later) -> None:
+        if not self._lock.acquire(blocking=False):     # another client writes, and may wait
+            self._is_watched = True
+            later(LOOK_SECONDS, lambda: self._go_on(later))
+            return
+        try:
+            self._is_watched = not self._write(has_room)
+        except BaseException as error:  # a closed stream must not end the connection
+            self._lines.clear()
+            self._waiting = self._left_out = 0
+            self._is_watched = False
+            log.warning("output.lost", error=repr(error))
+        finally:
+            self._lock.release()
+        if self._is_watched:
+            later(LOOK_SECONDS, lambda: self._go_on(later))
+
+    def finish(self) -> None:
+        """Write all that waits, and wait for that."""
+        with self._lock:
+            self._write(lambda target: True)
+            self._is_watched = False       # by a client that may have ended
+
+    def _write(self, may: Callable[[Any], bool]) -> bool:
+        """All that waits, as long as the stream `may` be written to. False: something is left."""
+        target = getattr(sys, self._stream)
+        while self._lines or self._left_out:
+            if target is not None and not may(target):
+                return False
+            piece = self._next_piece()
+            if target is not None:
+                target.write(piece)
+                target.flush()
+        return True
+
+    def _next_piece(self) -> str:
+        if not self._lines:
+            count, self._left_out = self._left_out, 0
+            log.warning("output.left_out", stream=self._stream, lines=count)
+            return f"[handoff] {count:,} line{'s were' if count != 1 else ' was'} left out here: nobody read {self._stream}\n"
+        piece = ""
+        while self._lines and len(piece) + len(self._lines[0]) <= PIECE:
+            piece += self._lines.popleft()
+        if not piece:
+            piece, self._lines[0] = self._lines[0][:PIECE], self._lines[0][PIECE:]
+        self._waiting -= len(piece)
+        return piece
+
+
+def has_room(target: Any) -> bool:
+    """Whether a piece can be written without waiting for a reader."""
+    try:
+        descriptor = target.fileno()
+    except (AttributeError, OSError, ValueError):     # not a file: a notebook's, or a test's
+        return True
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(0))
+
+
+SCREENS = {stream: Screen(stream) for stream in ("stdout", "stderr")}
+
+
+def show(state: RunState, output: Output, later: Later) -> None:
     """Write the lines to this process's streams, or give them to the callable that the user named; never raises."""
     taker = state.output
     if taker is False:
@@ -22,15 +115,22 @@ def show(state: RunState, output: Output) -> None:
             for task, stream, text in zip(output.tasks, output.streams, output.texts, strict=True):
                 taker(state.name_of(task), output.node, stream, text)
             return
-        for stream in ("stdout", "stderr"):
+        for stream, screen in SCREENS.items():
             lines = [
                 f"[{state.name_of(task)} @ {output.node}] {text}\n"
                 for task, where, text in zip(output.tasks, output.streams, output.texts, strict=True)
                 if (where == "stdout") is (stream == "stdout")
             ]
-            target = getattr(sys, stream)
-            if lines and target is not None:
-                target.write("".join(lines))
-                target.flush()
-    except BaseException as error:  # a closed stream or a user's callable, `sys.exit` in it included, must not end the connection
+            if lines:
+                screen.show(lines, later)
+    except BaseException as error:  # a user's callable, `sys.exit` in it included, must not end the connection
         log.warning("output.lost", error=repr(error))
+
+
+def finish() -> None:
+    """The client ends: whoever ends it waits until what is left was read, as for what it prints itself."""
+    for screen in SCREENS.values():
+        try:
+            screen.finish()
+        except (OSError, ValueError) as error:
+            log.warning("output.lost", error=repr(error))

@@ -55,6 +55,6 @@ def test_a_callback_that_exits_ends_nothing() -> None:
     future.add_done_callback(leave)
     state.arrived(arrived(0))
     assert future.result() == 0
-    show(state, Output(RunId(1), ints([0]), ("stdout",), ("line",), "n"))
+    show(state, Output(RunId(1), ints([0]), ("stdout",), ("line",), "n"), lambda *_: None)
 
 
