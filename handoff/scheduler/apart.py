@@ -1,12 +1,21 @@
-"""Nodes that can't reach each other, and tasks that can go to no others: waited for a while, then their run fails with a sentence."""
+"""Nodes that can't reach each other: what one found out is remembered for a while; where there is a choice, nothing is to go between.
+
+Tasks that can go to no others are waited for, then their run fails with a sentence.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from handoff.ids import PeerId
 from handoff.messages import RunFailed
-from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import Run
+
+if TYPE_CHECKING:
+    from handoff.scheduler.ledger import Ledger
+
+APART_SECONDS = 300.0     # so long it is remembered: then a run finds out anew, or that whoever keeps them apart has let go
 
 
 def cut_off(ledger: Ledger, now: float, run: Run, task: int, maker: PeerId, asker: Node) -> RunFailed | None:
@@ -32,3 +41,32 @@ def cut_off(ledger: Ledger, now: float, run: Run, task: int, maker: PeerId, aske
 def _stays(run: Run, task: int, peer: PeerId) -> bool:
     """Whether it can't go elsewhere, or came back there because nobody else could have it."""
     return bool(run.kinds[run.kind[task]].node) or task in run.group or peer in run.avoid.get(task, ())
+
+
+def note(ledger: Ledger, now: float, maker: PeerId, asker: PeerId) -> None:
+    """The asker could have nothing from that node, as long as it tried."""
+    if maker in ledger.nodes and asker not in ledger.apart.setdefault(maker, {}):
+        ledger.apart[maker][asker] = None
+        ledger.remind(now + APART_SECONDS, "apart", maker, asker)
+
+
+def forget(ledger: Ledger, maker: int, asker: int) -> None:
+    """It is long ago, or one of them is gone."""
+    askers = ledger.apart.get(maker, {})
+    askers.pop(asker, None)
+    if not askers:
+        ledger.apart.pop(maker, None)
+
+
+def forget_node(ledger: Ledger, peer: int) -> None:
+    """Who comes back may come by another way."""
+    ledger.apart.pop(peer, None)
+    for maker in list(ledger.apart):
+        forget(ledger, maker, peer)
+
+
+def shun(ledger: Ledger, run: Run, task: int) -> None:
+    """Nodes that can't have its inputs from where they are, or will be, are none to choose for it."""
+    for source in run.inputs_of(task):
+        for asker in ledger.apart.get(run.node[source], ()):
+            run.avoid.setdefault(task, set()).add(asker)

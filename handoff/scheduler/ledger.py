@@ -11,6 +11,7 @@ from handoff.ids import NOBODY
 from handoff.program import Kind
 from handoff.resources import Amounts
 from handoff.scheduler import relays, twins
+from handoff.scheduler.apart import shun
 from handoff.scheduler.clients import Client
 from handoff.scheduler.codes import CodeStore
 from handoff.scheduler.estimates import Estimates
@@ -72,6 +73,7 @@ class Ledger:
         self.stranded: dict[tuple[int, int], None] = {}   # (run, task): planned, while an input of it came to be planned nowhere
         self.following: dict[int, Run] = {}    # runs that follow a plan
         self.leaving: dict[int, Leaving] = {}  # nodes that drain
+        self.apart: dict[int, dict[int, None]] = {}   # nodes, by those that they can't have anything from
         self.past = Past()                     # for people who ask later
         self.ran: dict[int, tuple[Kind, int]] = {}   # by identity, kinds of runs of one kind that are over, and a node that ran them
 
@@ -114,6 +116,8 @@ class Ledger:
                     return   # a waiting task would count as one of those that run
                 if not self.foresight.reach(run, task, shape) and not self._is_next_link(run, task, shape):
                     return
+            if self.apart:
+                shun(self, run, task)
         run.state[task] = READY
         self.ready.push(shape, run.key(task))
 

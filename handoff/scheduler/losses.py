@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from handoff.ids import NOBODY
 from handoff.messages import NodeGone, Redirect, RunFailed, Unreachable
 from handoff.scheduler import relays, twins
-from handoff.scheduler.apart import cut_off
+from handoff.scheduler.apart import cut_off, forget_node, note
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, READY, WAITING, Run
@@ -23,6 +23,7 @@ def lose_node(ledger: Ledger, now: float, node: Node, reason: str) -> list[tuple
         del ledger.by_name[node.name]
     ledger.past.went(node.peer, now, [run.came() for run in ledger.runs.values()])
     ledger.memory.forget_node(node.peer)
+    forget_node(ledger, node.peer)
     ledger.out.forget_node(node.peer)
     failed = []
     for run in list(ledger.runs.values()):
@@ -166,6 +167,7 @@ def unreachable(ledger: Ledger, now: float, asker: Node, message: Unreachable) -
         failed = cut_off(ledger, now, run, task, message.node, asker)
         if failed is not None:
             return failed
+        note(ledger, now, message.node, asker.peer)
         left += 1
         _leave(ledger, run, task, message.node, asker, gone)
     if left and message.node in ledger.nodes:

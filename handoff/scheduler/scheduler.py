@@ -29,7 +29,7 @@ from handoff.messages import (
     Unreachable,
 )
 from handoff.resources import Amounts
-from handoff.scheduler import draining, faults, following, forgotten, lifetimes, losses, retries, speculation, twins
+from handoff.scheduler import apart, draining, faults, following, forgotten, lifetimes, losses, retries, speculation, twins
 from handoff.scheduler.allocator import Allocator, Desk
 from handoff.scheduler.answers import answer
 from handoff.scheduler.clients import Client
@@ -356,15 +356,15 @@ class Scheduler:
         """Something is due that was noted down with `remind`."""
         run = self.ledger.runs.get(first)
         match what:
-            case "retry" if run is not None:
-                if run.state[second] == DELAYED and run.attempt[second] == third:
-                    run.state[second] = WAITING
-                    self.ledger.consider(run, second)
-                    self.ledger.is_changed = True
-            case "near" if run is not None:
-                if run.state[second] == WAITING and not run.unplanned[second]:
-                    self.ledger.consider(run, second)
-                    self.ledger.is_changed = True
+            case "retry" if run is not None and run.state[second] == DELAYED and run.attempt[second] == third:
+                run.state[second] = WAITING
+                self.ledger.consider(run, second)
+                self.ledger.is_changed = True
+            case "apart":
+                apart.forget(self.ledger, first, second)
+            case "near" if run is not None and run.state[second] == WAITING and not run.unplanned[second]:
+                self.ledger.consider(run, second)
+                self.ledger.is_changed = True
             case "late":
                 recall_from_late(now, self.ledger)
             case "again":

@@ -71,3 +71,40 @@ def test_a_daemon_that_was_started_again_has_all_the_time_to_reach_the_other() -
     assert not failures(cluster)
     complain(cluster, 1)
     assert failures(cluster)
+
+
+def chosen(cluster: Cluster, cost: int = 4) -> str:
+    """Where a run goes that takes from n1 what n1 alone can make, when n2 has most room."""
+    run = cluster.submit(program([(kind("make", node="n1", flags=Flag(0)), ()), (kind("need", cost={"cpu": cost}), (0,))]))
+    cluster.done(0, run=run)
+    where = cluster.where(1, run=run)
+    cluster.done(1, run=run)
+    return where
+
+
+def wait(cluster: Cluster, seconds: float) -> None:
+    """All nodes are heard."""
+    for _ in range(int(seconds / 4)):
+        cluster.wait(4.0)
+        for name in ("n1", "n2", "n3"):
+            cluster.hear(name, Alive())
+
+
+@pytest.mark.parametrize("event", ["stays", "time", "n1", "n2"])
+def test_who_could_not_reach_a_node_is_given_nothing_that_lies_there(event: str) -> None:
+    """The next run does not wait to find that out anew; until either node comes back as another process, or some minutes have passed."""
+    cluster = Cluster().client().join("n1", cpu=1).join("n2", cpu=8).join("n3", cpu=4)
+    assert chosen(cluster, cost=5) == "n2"
+    run = cluster.submit(program([(kind("make", node="n1", flags=Flag(0)), ()), (kind("need", cost={"cpu": 3}, node="n2"), (0,))]))
+    cluster.done(0, run=run)
+    cluster.hear("n2", Unreachable(run, cluster.peers["n1"], ints([0])))
+    cluster.done(1, run=run)
+    if event == "time":
+        wait(cluster, 320.0)
+    elif event != "stays":
+        cluster.lose(event)
+        cluster.join(event, cpu={"n1": 1, "n2": 8}[event])
+    assert bool(cluster.scheduler.ledger.apart) is (event == "stays")
+    found = {chosen(cluster), chosen(cluster)}
+    assert found == {"n3"} if event == "stays" else "n2" in found or event == "n2"     # a node that came later is taken later
+    assert chosen(cluster, cost=5) == "n2"      # nobody else could have it, and perhaps it can be had by now
