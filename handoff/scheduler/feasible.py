@@ -129,7 +129,7 @@ def shortage(kind: Kind, nodes: Sequence[Node], cluster: Semaphores, away: Seque
     asked = " or else ".join(describe(cost) for cost in (kind.cost, *kind.alternatives))
     labels = ", ".join(f"{key}={value}" for key, value in kind.where)
     if not nodes:
-        return f"{kind.name} needs {asked}{f' where {labels}' if labels else ''}, and no node has joined"
+        return f"{kind.name} needs {asked}{f' where {labels}' if labels else ''}, and no node is there"
     nearest = sorted(nodes, key=lambda node: (_distance(kind, node), node.name))
     if kind.node:
         others = _other_labels(kind, nearest[0])

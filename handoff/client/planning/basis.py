@@ -165,7 +165,7 @@ def basis_of(lowered: Lowered, name: str, outlook: Mapping[str, Any], allocator:
     cluster = cluster_of(outlook)
     if not cluster.nodes:
         raise AllocationError(f"there is nothing to plan {name!r} for: " + (
-            f"no node can be given work now ({', '.join(map(repr, away))} can't be heard, or drain)" if away else "no node has joined"))
+            f"no node can be given work now ({', '.join(map(repr, away))} can't be heard, or drain)" if away else "no node is there"))
     said, make = allocator_of(allocator if allocator is not None else outlook["allocator"])
     if make is None and allocator is not None:
         raise ConfigError(f"allocator={allocator!r} is none that comes with Handoff; these do: {', '.join(SHIPPED)}. "

@@ -304,7 +304,7 @@ def test_what_the_cluster_would_refuse_is_refused() -> None:
         Outlook(a={"cpu": 1}).plan(wide(1, 1.0, cpu=9))
     (function,) = wide(1).functions
     assert caught.value.function == function and f"function {function!r}: " in str(caught.value)
-    with pytest.raises(errors.AllocationError, match="no node has joined"):
+    with pytest.raises(errors.AllocationError, match="no node is there"):
         Outlook().plan(wide(1))
     with pytest.raises(errors.NodeTimeout, match="function 'x': work waits for node 'elsewhere', which is not there; present: 'a'"):
         Outlook(a={"cpu": 1}).plan(DAG().add(Function("x", [], work, node="elsewhere")))

@@ -403,13 +403,17 @@ def test_a_pinned_node_that_comes_in_time_is_used() -> None:
     assert not any(isinstance(message, RunFailed) for _, message in cluster.said)
 
 
-def test_a_run_without_any_node_waits_and_then_says_so() -> None:
-    """Nobody joined within node_timeout."""
+@pytest.mark.parametrize("was_there", [False, True])
+def test_a_run_without_any_node_waits_and_then_says_so(was_there: bool) -> None:
+    """Nobody joined within node_timeout; or all that did were lost, of whom nobody says that they never came."""
     cluster = Cluster(node_timeout_seconds=5).client()
+    if was_there:
+        cluster.join("n1")
+        cluster.lose("n1")
     cluster.submit(many(1))
     cluster.wait(6.0)
     [failed] = cluster.told(RunFailed)
-    assert failed.code == "AllocationError" and "no node has joined" in failed.text
+    assert failed.code == "AllocationError" and "and no node is there" in failed.text
 
 
 @pytest.mark.parametrize("wait_for_nodes", [False, True])
