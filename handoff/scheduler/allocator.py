@@ -305,12 +305,7 @@ class Desk:
     def holders(self, shape: Shape, inputs: Inputs | None, also: Collection[int] = (), most: int = 3) -> list[Node]:
         """The nodes that hold most of the inputs, and these, as far as they may have the task."""
         nodes, found, option_of = self.ledger.nodes, [], self.option_of(shape)
-        bytes_on = inputs.bytes_on if inputs is not None else {}
-        if len(bytes_on) < 2:
-            first: Collection[int] = bytes_on
-        else:
-            by_bytes = sorted([(-held, peer) for peer, held in bytes_on.items()])
-            first = [peer for _, peer in by_bytes[:most]]
+        first = inputs.most_on(most) if inputs is not None else ()
         for peer in dict.fromkeys((*first, *sorted(also))) if also else first:
             node = nodes.get(peer)
             if node is not None and node.state == "ready" and node.group in option_of and self.reserved.get(peer, shape) is shape and (

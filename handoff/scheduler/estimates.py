@@ -39,8 +39,8 @@ class Function(Mean):
     """What is known about one function (or one function with others folded into it)."""
 
     __slots__ = (
-        "_first", "_prior", "cold", "colds", "graded", "is_listed", "is_sized", "key", "lean", "level", "met", "name", "nbytes", "sizes",
-        "warm",
+        "_first", "_prior", "cold", "colds", "graded", "is_listed", "is_sized", "key", "lean", "level", "met", "name", "nbytes", "reach",
+        "sizes", "warm",
     )
 
     def __init__(self, key: str = "", name: str = "") -> None:
@@ -57,6 +57,7 @@ class Function(Mean):
         self.is_sized = False              # one of them was so far from the mean that they are to be looked at
         self.is_listed = False             # among the versions of its name
         self.met: set[int] = set()         # workers that have run it: peer << 32 | worker
+        self.reach: float | None = None    # `Foresight.reach_of` it, until more is learned
         self._first = 0.0       # mean of the first runs, while these are all or nearly all that is known
         self._prior: tuple[int, float, float] = (0, 0.0, 0.0)   # count, seconds and spread that another version of it lends
 
@@ -67,6 +68,7 @@ class Function(Mean):
 
     def observe(self, seconds: float, nbytes: float) -> None:
         """Take in one run."""
+        self.reach = None
         self.warm = warm = self.warm + 1
         if warm == 1 and self.colds and seconds * COLD_FACTOR < self.seconds:
             self.start_over(*self._prior)  # until now there were first runs only, and one had to believe them
@@ -83,6 +85,7 @@ class Function(Mean):
 
     def observe_first(self, seconds: float, nbytes: float) -> None:
         """Take in its first run on a worker."""
+        self.reach = None
         self.colds += 1
         weight = 1.0 / min(COLD_RECENT, self.colds)
         mean = self.seconds
@@ -131,6 +134,7 @@ class Function(Mean):
 
             self.nbytes, self.cold = mean("nbytes"), mean("cold")
             seconds = mean("seconds")
+            self.reach = None
             self._prior = (min(PRIOR_RUNS, total), seconds, max(mean("spread"), seconds / 2))
             self.start_over(*self._prior)
 

@@ -34,7 +34,7 @@ def explain(ledger: Ledger, now: float, run: Run, task: int) -> dict[str, Any]:
     kind, state = run.kinds[run.kind[task]], run.state[task]
     places = run.places()
     is_placed = AHEAD <= state <= GONE
-    inputs = inputs_of(ledger, run, task, now) if run.linked and run.fan_in[task] else Inputs(run, now)
+    inputs = inputs_of(ledger, run, task, now) if run.linked and run.fan_in[task] else Inputs(run, now, now, now, 0.0, {}, [])
     inputs.there = max(inputs.there, now)
     candidates = [_candidate(ledger, now, run, task, node, inputs) for node in ledger.nodes.values()]
     here = _name(ledger, places[task]) if is_placed else ""

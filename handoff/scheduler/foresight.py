@@ -37,8 +37,8 @@ class Foresight:
         function = shape.function
         return function.count > 0 and function.seconds + function.spread <= self.short
 
-    def seconds(self, run: Run, task: int, shape: Shape) -> float:
-        """How long it will run on a node of usual speed: as the user says, else as learned."""
+    def seconds(self, run: Run, task: int, shape: Shape, taken: float | None = None) -> float:
+        """How long it will run on a node of usual speed: as the user says, else as learned. It takes so many bytes, if that is at hand."""
         if run.told:
             told = run.told[task]
             if told >= 0.0:
@@ -47,7 +47,7 @@ class Foresight:
         if function.count and not function.is_sized:
             return function.seconds
         if function.is_sized and run.linked and (run.is_over or not run.missing[task]):   # of a run that rests nothing is missing
-            return self.estimates.seconds(function, run.input_bytes(task))
+            return self.estimates.seconds(function, run.input_bytes(task) if taken is None else taken)
         return self.estimates.seconds(function)
 
     def seconds_at(self, run: Run, task: int, shape: Shape, alternative: int) -> float:
@@ -64,14 +64,17 @@ class Foresight:
         if run.told and run.told[task] >= 0.0:
             return self.horizon
         function = shape.function
-        is_new = function.count < STEADY_AFTER and run.linked and run.missing[task] > 0 and shape.ahead < NEW_AHEAD
-        if is_new and self._is_short_so_far(function):
-            return max(self.reach_of(function), self.soon)
-        if function.count < WELL_KNOWN and shape.ahead > AHEAD_PER_RUN * function.count:
-            return 0.0
+        count = function.count
+        if count < WELL_KNOWN:
+            is_new = count < STEADY_AFTER and run.linked and run.missing[task] > 0 and shape.ahead < NEW_AHEAD
+            if is_new and self._is_short_so_far(function):
+                return max(self.reach_of(function), self.soon)
+            if shape.ahead > AHEAD_PER_RUN * count:
+                return 0.0
         if shape.node and self.is_short(shape):
             return self.horizon    # it can't be bound to the wrong node
-        return self.reach_of(function)
+        known = function.reach
+        return known if known is not None else self.reach_of(function)
 
     def is_early(self, function: Function) -> bool:
         """Whether its tasks may be bound before there is room for them."""
@@ -92,8 +95,14 @@ class Foresight:
         """The same for any task of this function.
 
         The end of n tasks in a row is known to about spread * sqrt(n). Bound so far ahead that this is a round trip, they cost as much by
-        being in the wrong place as they save; so much nearer they only save.
+        being in the wrong place as they save; so much nearer they only save. Asked several times for each task: worked out once.
         """
+        known = function.reach
+        if known is None:
+            known = function.reach = self._worked_out(function)
+        return known
+
+    def _worked_out(self, function: Function) -> float:
         count = function.count
         if not count:
             return 0.0

@@ -9,11 +9,12 @@ from __future__ import annotations
 from functools import partial
 from heapq import heappush
 
-from handoff.scheduler import blocks, chains, following, homes, starvation
+from handoff.scheduler import blocks, chains, following, homes, rows, starvation
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.blocks import UNKNOWN_AHEAD
 from handoff.scheduler.bookings import Bookings
 from handoff.scheduler.choices import serve_choices
+from handoff.scheduler.foresight import WELL_KNOWN
 from handoff.scheduler.groups import Eligible, Option, busy_rate, open_again
 from handoff.scheduler.inputs import BETA, Inputs, fetch, inputs_of
 from handoff.scheduler.leaning import leaning_of, may_lean
@@ -32,10 +33,6 @@ OTHERS_SECONDS = 0.05    # after which others of a crowd have their turn to be l
 OTHERS_PART = 0.1        # ... or after this part of the time for which nothing was placed
 
 PLACED, KEPT, FULL, GONE, BUSY = range(5)   # what became of a task: FULL if nobody has room for any like it, BUSY if all have enough to do
-
-
-def _is_open(desk: Desk, shape: Shape, node: Node) -> bool:
-    return node.has_room(shape.need) and desk.reserved.get(node.peer, shape) is shape
 
 
 class Greedy:
@@ -81,12 +78,13 @@ class Greedy:
             return False
         options = desk.options_for(shape)
         aside: list[int] = []
-        ledger, placed, again = desk.ledger, 0, False
+        ledger, foresight, placed, again = desk.ledger, desk.ledger.foresight, 0, False
         opened: list[Node | None] | None = None    # per option, a node with room; None: not known
         given: Node | None = None                  # to which the last one went since then
-        known, is_plain, alone = 0, False, 0       # the run of the last one, and whether it wishes nothing; so many go by themselves
-        turn = TURN if ledger.foresight.is_short(shape) and not ledger.following else 1
-        is_long = shape.function.count > 0 and shape.function.seconds > ledger.foresight.short   # no blocks, no fronts
+        known, is_plain, is_row, alone = 0, False, False, 0    # of the run of the last one; so many go alone
+        reach: float | None = None
+        turn = TURN if foresight.is_short(shape) and not ledger.following else 1
+        is_long = shape.function.count > 0 and shape.function.seconds > foresight.short   # no blocks, no fronts
         while options and (head := desk.head(shape)) is not None:
             run, task = head
             is_full = (run.quota is not None and run.room() <= 0) or (shape.cluster and ledger.cluster_room(shape) <= 0)
@@ -98,6 +96,11 @@ class Greedy:
                 break
             if run.run != known or run.followed:
                 known, is_plain = run.run, wishes_nothing(run, shape)
+                reach = foresight.reach_of(shape.function) if is_plain and not shape.node and shape.function.count >= WELL_KNOWN else None
+                is_row = is_long and is_plain and len(options) == 1 and rows.is_one(ledger, run, shape)
+            if is_row and (count := rows.place(desk, run, shape, options[0], bound)):
+                placed, opened = placed + count, None
+                continue
             is_free = is_plain and not is_long and (not run.fan_in[task] or blocks.takes_what_all_take(ledger, run, task, shape))
             is_front = is_plain and not (is_long or is_free or alone) and shape.priority >= self._left
             if is_front and run.fan_in[task] == 1 and (count := chains.place(desk, run, task, shape, bound)):
@@ -130,7 +133,7 @@ class Greedy:
                 break
             key = shape.pop()
             is_in_turn = not run.followed or following.is_in_turn(now, ledger, run, task)
-            became = self._place(now, desk, run, task, shape, options, opened) if is_in_turn else FULL
+            became = self._place(now, desk, run, task, shape, options, opened, is_plain, reach) if is_in_turn else FULL
             if became == PLACED:
                 placed, given = placed + 1, ledger.nodes[run.node[task]]
             elif became != GONE:
@@ -168,19 +171,21 @@ class Greedy:
             return True
         return wishes_nothing(run, shape) and not run.fan_in[task] and blocks.is_worth_it(ledger, shape, bound)
 
-    def _place(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], opened: list[Node | None]) -> int:
-        """Place it, or say why not."""
+    def _place(self, now: float, desk: Desk, run: Run, task: int, shape: Shape, options: list[Option], opened: list[Node | None],
+               is_plain: bool, reach: float | None) -> int:
+        """Place it, or say why not. It wishes nothing, if it `is_plain`; its `reach`, where all of its shape have the same."""
         ledger = desk.ledger
         if not run.plain and not desk.settle_consumer(run, task):
             return KEPT
         waits = run.linked and run.missing[task] > 0
-        reach = ledger.foresight.reach(run, task, shape)
+        if reach is None:
+            reach = ledger.foresight.reach(run, task, shape)
         if waits and (run.max_concurrency or (not reach and shape.function.count and not ledger.foresight.is_short(shape))):
             run.state[task] = WAITING       # it turned out to be long since it was queued: it comes back when its inputs exist
             return GONE
         inputs = inputs_of(ledger, run, task, now) if run.linked and run.fan_in[task] else None
         is_large = ledger.memory.concerns(run, shape, inputs)
-        is_free = run.plain and not run.followed and not run.avoid and not shape.spread and not shape.node
+        is_free = (is_plain or (run.plain and not run.followed and not run.avoid and not shape.spread)) and not shape.node
         only = None if is_free and not is_large else able_nodes(desk, run, task, shape, inputs)
         if only is not None and is_free and waits:
             return KEPT     # for want of memory: there may be some where its inputs will be, once they exist
@@ -192,7 +197,8 @@ class Greedy:
                 return KEPT
             ledger.plan(now, run, task, home_of_object(desk, run, task, able), held=True)
             return PLACED
-        seconds = ledger.foresight.seconds(run, task, shape)
+        taken = inputs.total - run.fan_in[task] + run.literals.sizes[task] if inputs is not None and not waits else None
+        seconds = ledger.foresight.seconds(run, task, shape, taken)
         if shape.priority < self._left:
             reach = 0.0                     # what is more urgent waits for room: nothing is bound to room that is not there yet
         if waits and not reach and shape.priority < self._left:
@@ -299,7 +305,7 @@ class Greedy:
                 ledger.look_when_near(run, task, there, reach)
                 return GONE
             best_start = max(best_start, there)
-        if (best_start <= soon and best.has_room(need)) or best_start <= now + reach:
+        if best_start <= now + reach or (best_start <= soon and best.has_room(need)):
             if inputs is not None:
                 fetch(ledger, best, inputs, now)
             if best.group in option_of:
@@ -363,16 +369,7 @@ class Greedy:
         else:
             looked_at = desk.holders(shape, inputs, ledger.memory.among(desk, run, task, inputs, lean.peers) if lean is not None else ())
             for option in options:
-                node = option.group.least()    # by its first core alone: it may have no room for one that takes several, or for part of one
-                cores = int(node.width(need) * len(node.lanes) + 0.25)
-                if cores > 1 or not node.has_room(need):
-                    if reach and desk.reserved.get(node.peer, shape) is shape and node not in looked_at:
-                        looked_at.append(node)      # room that comes soon is room
-                    node = option.group.soonest(cores, partial(_is_open, desk, shape)) or node
-                elif node.queue and node.lanes[0] > limit:
-                    node = option.open_node(need, desk.reserved, shape) or node
-                if node not in looked_at and desk.reserved.get(node.peer, shape) is shape:
-                    looked_at.append(node)
+                looked_at += [node for node in option.soon_free(need, desk.reserved, shape, limit, reach > 0.0) if node not in looked_at]
         for node in looked_at:
             is_home = inputs is None or inputs.is_all_on(node)
             # Beside inputs that are still being made, room is not asked for: it will be theirs when they are done.

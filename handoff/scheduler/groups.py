@@ -122,6 +122,8 @@ class Option:
             for node in group.freed[self._at - group.base:] if self._at >= group.base else group.members:
                 may[node.peer] = node
             self._at = seen
+        if not may:
+            return None     # as of most groups, most of the time: all are busy
         full: list[int] = []
         found: Node | None = None
         left = QUEUES_MAX
@@ -141,6 +143,20 @@ class Option:
         for peer in full:
             del may[peer]
         return found
+
+    def soon_free(self, need: Amounts, kept_free: Mapping[int, object], shape: object, limit: float, is_early: bool) -> list[Node]:
+        """Those that are likely to have room first: one, or, where room that is to come is room (`is_early`), maybe another before it.
+
+        One that has nothing ahead is taken before one that is busy until after this `limit`.
+        """
+        first = node = self.group.least()    # by its first core alone: it may have no room for one that takes several, or for part of one
+        cores = int(node.width(need) * len(node.lanes) + 0.25)
+        if cores > 1 or not node.has_room(need):
+            node = self.group.soonest(cores, lambda each: each.has_room(need) and kept_free.get(each.peer, shape) is shape) or node
+        elif node.queue and node.lanes[0] > limit:
+            first = node = self.open_node(need, kept_free, shape) or node
+        several = (first, node) if is_early and first is not node else (node,)
+        return [each for each in several if kept_free.get(each.peer, shape) is shape]
 
     def open_nodes(self, need: Amounts, kept_free: Mapping[int, object], shape: object, most: int) -> list[Node]:
         """The next few with room, after `open_node` was asked."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from handoff.scheduler import relays
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
@@ -11,17 +13,36 @@ BETA = 2.0               # what a transfer costs the others on the same links, i
 INPUTS_MAX = 16          # inputs whose links are looked at one by one, the largest; of more, only the bytes
 
 
+Part = tuple[float, int, tuple[int, ...], int]   # of one input: bytes, its home, other holders, which task's result
+
+
 class Inputs:
     """What `inputs_of` found."""
 
-    __slots__ = ("bytes_on", "now", "parts", "run", "there", "total")
+    __slots__ = ("begin", "bytes_on", "now", "parts", "run", "there", "total")
 
-    def __init__(self, run: Run, now: float) -> None:
+    def __init__(
+        self, run: Run, now: float, there: float, begin: float, total: float, bytes_on: dict[int, float], parts: list[Part],
+    ) -> None:
         self.run, self.now = run, now
-        self.bytes_on: dict[int, float] = {}                    # per node: bytes of inputs that are, or will be, on it
-        self.total = 0.0                                        # of all inputs
-        self.there = 0.0                                        # when the last of them will exist
-        self.parts: list[tuple[float, int, tuple[int, ...], int]] = []   # (bytes, home, other holders, which task's result)
+        self.there = there          # when the last of them will exist, ...
+        self.begin = begin          # ... and when they could begin to move
+        self.total = total          # bytes of all
+        self.bytes_on = bytes_on    # per node: bytes that are, or will be, on it
+        self.parts = parts
+
+    def most_on(self, count: int) -> Collection[int]:
+        """So many of the nodes that hold them, by their peers: those with most bytes, of equal ones the first."""
+        bytes_on = self.bytes_on
+        if len(bytes_on) < 2:
+            return bytes_on
+        if count > 1:
+            return [peer for _, peer in sorted([(-held, peer) for peer, held in bytes_on.items()])[:count]]
+        home, most = 0, -1.0
+        for peer, held in bytes_on.items():
+            if held > most or (held == most and peer < home):
+                home, most = peer, held
+        return (home,)
 
     def is_all_on(self, node: Node) -> bool:
         """Whether nothing must be moved there."""
@@ -33,24 +54,25 @@ class Inputs:
 
     def finish(self, ledger: Ledger, node: Node, start: float, spent: float) -> float:
         """When a task that starts then, or when they are there, would be done there, the cost of its transfers for others included."""
-        if self.total - self.bytes_on.get(node.peer, 0.0) < 0.5:
+        missing = self.total - self.bytes_on.get(node.peer, 0.0)
+        if missing < 0.5:
             return (self.there if self.there > start else start) + spent
-        arrival, moving = self.arrival(ledger, node)
+        arrival, moving = self._moved(ledger, node, missing)
         return (arrival if arrival > start else start) + spent + BETA * moving
 
     def arrival(self, ledger: Ledger, node: Node) -> tuple[float, float]:
         """When all of them could be on that node, by what its links have promised already; and the seconds that moving alone takes."""
-        peer = node.peer
-        missing = self.total - self.bytes_on.get(peer, 0.0)
-        if missing < 0.5:
-            return self.there, 0.0
-        rates, hop = ledger.rates, ledger.foresight.latency
-        begin = self.there + hop if self.there > self.now + 2 * hop else self.now + 3 * hop
+        missing = self.total - self.bytes_on.get(node.peer, 0.0)
+        return self._moved(ledger, node, missing) if missing >= 0.5 else (self.there, 0.0)
+
+    def _moved(self, ledger: Ledger, node: Node, missing: float) -> tuple[float, float]:
+        """The same, where so many bytes are not there."""
+        peer, rates, begin = node.peer, ledger.rates, self.begin
         if missing < rates.small:
             moving = missing / rates.usual
             return begin + moving, moving
         at = node.down_at if node.down_at > begin else begin
-        moving = 0.0
+        moving, hop = 0.0, ledger.foresight.latency
         nodes, trees = ledger.nodes, self.run.trees
         if rates.is_uniform and not trees:
             for _, home, others, _ in self.parts:
@@ -83,11 +105,11 @@ class Inputs:
 
 def inputs_of(ledger: Ledger, run: Run, task: int, now: float) -> Inputs:
     """Look at them."""
-    found = Inputs(run, now)
     if ledger.rates.version != ledger.links.version:
         ledger.rates.refresh()
     state, where, copies = run.state, run.node, run.copies
-    bytes_on, parts = found.bytes_on, found.parts
+    bytes_on: dict[int, float] = {}
+    parts: list[Part] = []
     there = total = 0.0
     for each in run.inputs[run.starts[task] : run.starts[task + 1]]:
         if state[each] == DONE:
@@ -107,8 +129,9 @@ def inputs_of(ledger: Ledger, run: Run, task: int, now: float) -> Inputs:
     if len(parts) > INPUTS_MAX:
         parts.sort(reverse=True)
         del parts[INPUTS_MAX:]
-    found.there, found.total = there if there > now else now, total
-    return found
+    hop = ledger.foresight.latency
+    begin = there + hop if there > now + 2 * hop else now + 3 * hop
+    return Inputs(run, now, there if there > now else now, begin, total, bytes_on, parts)
 
 
 def fetch(ledger: Ledger, node: Node, inputs: Inputs, now: float) -> None:

@@ -199,8 +199,7 @@ class Ledger:
             usual = self.foresight.seconds(run, task, shape)
         if held:
             seconds = usual / node.speed
-            early = not node.can_commit(need)
-            node.take(shape, 1, True, alternative)
+            early = node.take(shape, 1, True, alternative)
             end = node.book(seconds, share, there if there > now else now)
             node.holding[run.run, task] = (end - seconds, shape, seconds, need, early)
             run.started[task] = end - run.submitted

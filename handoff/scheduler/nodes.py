@@ -140,7 +140,8 @@ class Node(Room):
         self.backlog = 0.0
         count, widths = len(self.lanes), self.widths
         taken: list[float] = []
-        for end, since, cost in self.ends_of(now):
+        for since, _, seconds, cost, _ in self.holding.values():      # their order is worked out where somebody asks for it
+            end = since + seconds
             until = end if end > now else now + LINDY * (now - since)
             wide = (widths[cost] if cost in widths else self.width(cost)) * count
             if 0.0 < wide < 1.5:
@@ -254,8 +255,8 @@ class Node(Room):
             self.units[shape] = known
         return known
 
-    def take(self, shape: Shape, count: int, held: bool, alternative: int = 0) -> None:
-        """So many tasks of this shape were given to it, at this one of their costs."""
+    def take(self, shape: Shape, count: int, held: bool, alternative: int = 0) -> bool:
+        """So many tasks of this shape were given to it, at this one of their costs; whether it holds more now than it has room for."""
         self.planned += count
         stake = shape.stake
         stake.planned += count
@@ -266,11 +267,15 @@ class Node(Room):
             self.ends = None
             shape.held += count
             self.held[shape] = self.held.get(shape, 0) + count
+            is_over, committed, capacity = False, self.committed, self.capacity
             for name, amount in shape.needs[alternative]:
-                self.committed[name] = self.committed.get(name, 0) + amount * count
-        else:
-            shape.ahead += count
-            self.ahead[shape] = self.ahead.get(shape, 0) + count
+                all_of_it = committed[name] = committed.get(name, 0) + amount * count
+                if all_of_it > capacity.get(name, 0):
+                    is_over = True
+            return is_over
+        shape.ahead += count
+        self.ahead[shape] = self.ahead.get(shape, 0) + count
+        return False
 
     def note_change(self) -> None:
         """When it will have room is to be worked out anew."""

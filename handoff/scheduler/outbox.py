@@ -56,6 +56,7 @@ class Outbox:
         self.plans: dict[tuple[int, int], tuple[Run, list[int]]] = {}
         self.redirects: dict[tuple[int, int], dict[int, int]] = {}
         self.releases: dict[tuple[int, int], array[int]] = {}     # kept back for a moment: nobody waits for them
+        self.full: dict[tuple[int, int], None] = {}                # those that are so many that they are said now
         self.release_at = float("inf")                             # when they are said at the latest
         self.recalls: dict[tuple[int, int], dict[int, int]] = {}   # per peer and run: tasks and their attempts
         self.abandons: dict[tuple[int, int], dict[int, int]] = {}  # likewise
@@ -127,6 +128,8 @@ class Outbox:
         if column is None:
             column = self.releases[peer, run] = array("I")
         column.append(task)
+        if len(column) == RELEASES_MAX:
+            self.full[peer, run] = None
 
     def recall(self, peer: int, run: Run, tasks: Iterable[int]) -> None:
         """That peer is asked to give these back, in the attempts that it has now."""
@@ -221,14 +224,18 @@ class Outbox:
 
         For what is released may be planned there again in this pass, and must not be dropped when it is made.
         """
+        releases = self.releases
         is_due = now >= self.release_at
         twins = [(node.peer, run.run) for node, run, *_ in self.twins]
-        spoken_of = {*self.plans, *self.recalls, *self.abandons, *self.redirects, *twins} if not is_due else ()
-        for key in [key for key, column in self.releases.items() if is_due or key in spoken_of or len(column) >= RELEASES_MAX]:
-            column = self.releases.pop(key)
-            if key[0] in self.nodes:
-                self.send(key[0], Release(RunId(key[1]), column))
-        if is_due or not self.releases:
+        spoken_of = (self.full, self.plans, self.recalls, self.abandons, self.redirects, twins)
+        for keys in spoken_of if not is_due else (list(releases),):    # far more wait than are spoken of: they are not all looked at
+            for key in keys:
+                if key in releases:
+                    column = releases.pop(key)
+                    if key[0] in self.nodes:
+                        self.send(key[0], Release(RunId(key[1]), column))
+        self.full.clear()
+        if is_due or not releases:
             self.release_at = float("inf")
         elif self.release_at == float("inf"):
             self.release_at = now + RELEASE_SECONDS
@@ -314,7 +321,7 @@ class Outbox:
 
         Long tasks go one by one, each to the node that has just become free; to say it took as long as to decide it.
         """
-        of, peer, number = run.kind[task], node.peer, run.run
+        of, peer, number, after = run.kind[task], node.peer, run.run, task + 1     # columns are cut out: to make one takes twice as long
         numbers = array("I", (task,))
         sent = node.sent.get(number)
         if sent is None or len(sent) > SENT_SWEPT:
@@ -324,23 +331,24 @@ class Outbox:
         inputs = sources = NONE
         count = run.fan_in[task]
         if count:
-            start, where, knows, is_known = run.starts[task], run.node, node.knows, True
+            start, where, knows = run.starts[task], run.node, node.knows
             inputs = run.inputs[start : start + count]
             sources = array("I", [where[each] for each in inputs])
-            for each in sources:
-                if each not in knows and each != peer:
-                    is_known = False
-            if not is_known:
-                self._introduce(node, sources)
+            unknown = [each for each in sources if each not in knows and each != peer]
+            if unknown:
+                self._introduce(node, unknown)
         literals = run.literals
         if literals.data:
             starts = run.literal_starts
-            literals = Blobs(literals.sizes[task : task + 1], literals.data[starts[task] : starts[task + 1]])
+            literals = Blobs(literals.sizes[task:after], literals.data[starts[task] : starts[after]])
         else:
             literals = NO_LITERAL
         kind = run.kinds[of]
         rank = run.rank[task] if run.rank else run.rank_seconds[of]
-        urgency = kind.priority * PRIORITY_WEIGHT + (rank if rank < RANK_MAX else RANK_MAX)
+        if kind.priority or rank >= RANK_MAX or not run.rank:
+            urgencies = array("d", (kind.priority * PRIORITY_WEIGHT + (rank if rank < RANK_MAX else RANK_MAX),))
+        else:
+            urgencies = run.rank[task:after]
         seen = node.kinds.get(number)
         new_kinds: tuple[tuple[int, Kind], ...] = ()
         codes: tuple[tuple[bytes, int], ...] = ()
@@ -351,8 +359,8 @@ class Outbox:
             codes, body = self.codes.missing(node.codes, kind.codes)
         client = run.client
         self.send(peer, Plan(
-            number, numbers, array("I", (run.attempt[task],)), array("I", (of,)), literals, array("I", (count,)), inputs, sources,
-            array("d", (urgency,)), NONE, new_kinds, codes, NOBODY if client is None else client, NONE,
+            number, numbers, run.attempt[task:after], run.kind[task:after], literals, run.fan_in[task:after], inputs, sources,
+            urgencies, NONE, new_kinds, codes, NOBODY if client is None else client, NONE,
             run.token if run.values_only and client is not None else 0, NONE, NONE,
             run.quota.share[peer] if run.quota is not None else 0, body,
         ))
@@ -376,5 +384,5 @@ class Outbox:
 
     def _peers(self, peers: list[int]) -> Peers:
         return Peers(
-            array("I", peers), tuple(self.names[peer][0] for peer in peers), tuple(self.names[peer][1] for peer in peers),
+            array("I", peers), tuple([self.names[peer][0] for peer in peers]), tuple([self.names[peer][1] for peer in peers]),
         )
