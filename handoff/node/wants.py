@@ -28,7 +28,7 @@ class Wants:
 
     def __init__(self, state: State) -> None:
         self._state, self._settings = state, state.settings
-        self.queued: dict[PeerId, dict[RunId, dict[int, None]]] = {}   # Wants of this turn: one per peer and run
+        self.queued: dict[tuple[PeerId, RunId], dict[int, None]] = {}   # Wants of this turn: one per peer and run
         self.outages: dict[PeerId, Outage] = {}
 
     def ask(self, table: Table, task: int, source: PeerId) -> None:
@@ -39,7 +39,18 @@ class Wants:
         if before is not None and before != source:
             table.asked_before.setdefault(task, set()).add(before)
         table.asked[task] = source
-        self.queued.setdefault(source, {}).setdefault(table.run, {})[task] = None
+        key = (source, table.run)      # as `_queue` does it: asked for each input
+        if key in self.queued:
+            self.queued[key][task] = None
+        else:
+            self.queued[key] = {task: None}
+
+    def _queue(self, peer: PeerId, run: RunId, task: int) -> None:
+        tasks = self.queued.get((peer, run))
+        if tasks is None:
+            self.queued[peer, run] = {task: None}
+        else:
+            tasks[task] = None
 
     def again(self, table: Table, task: int, entry: Entry, lost: list[int]) -> None:
         """A planned task's inputs were here and are no more: it waits again, and they come from where they came from."""
@@ -103,7 +114,7 @@ class Wants:
             for task, peers in table.asked_before.items():
                 source = table.asked.get(task)
                 if peer in peers and source not in (None, peer) and _is_waited_for(table, task):
-                    self.queued.setdefault(source, {}).setdefault(run, {})[task] = None
+                    self._queue(source, run, task)
 
     def heard(self, peer: PeerId) -> None:
         """The peer said something: it can be reached."""
@@ -121,7 +132,8 @@ class Wants:
             if not owed:
                 del self.outages[peer]
             for run, tasks in owed.items():
-                self.queued.setdefault(peer, {}).setdefault(run, {}).update(dict.fromkeys(tasks))
+                for task in tasks:
+                    self._queue(peer, run, task)
 
     @property
     def deadline(self) -> float | None:
@@ -131,13 +143,14 @@ class Wants:
     def flush(self) -> None:
         """Say what was asked in this turn and has not been answered in it."""
         queued, self.queued = self.queued, {}
-        for peer, runs in queued.items():
-            for run, tasks in runs.items():
-                table = self._state.runs.get(run)
-                if table is not None:
-                    open_tasks = [task for task in tasks if table.asked.get(task) == peer]
-                    if open_tasks:
-                        self._state.effects.append(Send(peer, Want(run, ints(open_tasks))))
+        runs, effects = self._state.runs, self._state.effects
+        for (peer, run), tasks in queued.items():
+            table = runs.get(run)
+            if table is not None:
+                asked = table.asked
+                open_tasks = [task for task in tasks if asked.get(task) == peer]
+                if open_tasks:
+                    effects.append(Send(peer, Want(run, ints(open_tasks))))
 
     def forget(self) -> None:
         """Nothing is wanted any more."""
