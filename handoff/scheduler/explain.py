@@ -45,6 +45,8 @@ def explain(ledger: Ledger, now: float, run: Run, task: int) -> dict[str, Any]:
     if AHEAD <= state <= HELD:            # until it is done, `started` is when it should end
         seconds = expected / (node.speed if node is not None else 1.0)
         started = run.ends_at(task) - seconds
+        if node is not None and (given := node.holding.get((run.run, task))) is not None:
+            started, seconds = given[0] - run.submitted, given[2]      # as it was thought then: what was learned since moves no start
         if state == HELD and run.shapes[run.kind[task]].needs[_chosen(run, task)] in COST_NOTHING and not inputs.total:
             started = min(started, run.given_at[task])     # it is reckoned behind what keeps the cores busy, and waits for none of it
     only = ledger.allowed(run, task)

@@ -57,6 +57,18 @@ def test_a_planned_task_is_compared_with_the_other_nodes() -> None:
     assert rows["c"]["lacks"] == "too small: cpu=1 of 0.5"
 
 
+def test_what_runs_is_not_said_to_begin_later() -> None:
+    """Of two that began at once, the other took a tenth of what was assumed: this one has not moved to the end of its time for that."""
+    made = cluster(a=ONE, b=ONE)
+    made.submit(many(2))
+    assumed = explain(made, 0)["seconds"]
+    made.wait(assumed / 2)
+    made.done(1, seconds=assumed / 10)
+    said = explain(made, 0)
+
+    assert (said["state"], said["started"], said["seconds"]) == ("planned", 0.0, assumed)
+
+
 def test_moving_is_part_of_what_another_node_would_cost() -> None:
     """The input lies on one node; the other would have to fetch it first."""
     made = cluster(a=TWO, b=TWO)
