@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PATIENCE = 64   # tasks that find no room before the rest is not looked at
 EACH_OF = 16    # nodes that are alike, of which each is looked at
 HOLDERS_MAX = 3 # nodes that hold inputs, likewise
+EARLY_MAX = 64  # tasks on a node, beyond one a core: when the next has room there is worked out over all of them
 EARLY_ROUND_TRIPS = 4.0   # before room opens, a task is bound at most: word of the room has come and gone when it does
 
 
@@ -87,6 +88,8 @@ def _may_have_it(now: float, ledger: Ledger, run: Run, shape: Shape, start: floa
     """
     if node.has_room(shape.needs[alternative]) or run.max_concurrency or shape.cluster:
         return start <= now and node.has_room(shape.needs[alternative])
+    if len(node.holding) >= EARLY_MAX + len(node.lanes):
+        return False
     reach = min(ledger.foresight.reach_of(shape.functions[alternative]), EARLY_ROUND_TRIPS * ledger.foresight.round_trip)
     return now < start <= now + reach     # what is overdue may take long yet
 

@@ -13,6 +13,7 @@ from handoff.columns import ints
 from handoff.machine import Received
 from handoff.messages import Forget, Missing
 from handoff.resources import amounts
+from handoff.scheduler.choices import EARLY_MAX
 from handoff.scheduler.views import timeline
 
 QUICK = kind("train", {"gpu": 1}, alternatives=(amounts({"cpu": 8}),))
@@ -218,3 +219,14 @@ def test_the_timeline_tells_which_cost_was_taken() -> None:
     assert timeline(ledger, table, cluster.now)["took"] == [[on_cores, 1]]
     cluster.done(0, 1, run=run, seconds=1.0)
     assert timeline(ledger, table, cluster.now)["took"] == [[on_cores, 1]]
+
+
+def test_few_short_tasks_with_a_choice_are_bound_before_their_room_opens() -> None:
+    """When the next one has room takes a look at all that a node has: with a thousand of these, each task cost as much as they all."""
+    short = kind("short", {"gpu": 1}, alternatives=(amounts({"cpu": 1}),))
+    cluster = Cluster().client().join("n1", cpu=1)
+    cluster.finish(cluster.submit(many(40, short)), seconds=1e-6)
+    run = cluster.submit(many(2000, short))
+
+    assert 16 <= len(cluster.plans()) <= EARLY_MAX + 1
+    cluster.finish(run, seconds=1e-6)
