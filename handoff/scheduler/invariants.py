@@ -33,6 +33,12 @@ def check(ledger: Ledger) -> None:
                 _wrong(f"{node} counts {mine} tasks {word}, the runs say {expected}")
         if node.planned != sum(node.ahead.values()) + sum(node.held.values()):
             _wrong(f"{node} counts {node.planned} planned tasks, {node.ahead} ahead and {node.held} held")
+        told: dict[tuple[int, int], int] = {}
+        for (number, task), (*_, run) in node.queue.items():
+            if run.told and run.told[task] >= 0.0:
+                told[number, run.kind[task]] = told.get((number, run.kind[task]), 0) + 1
+        if told != {key: count for key, (count, *_) in node.told.items()}:
+            _wrong(f"{node} counts {node.told} tasks ahead whose time is told, its queue has {told}")
         if len(node.holding) != sum(node.held.values()):
             _wrong(f"{node} lists {len(node.holding)} held tasks, but holds {node.held}")
         for name, used in node.committed.items():

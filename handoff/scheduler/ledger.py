@@ -217,6 +217,8 @@ class Ledger:
             end = node.book(seconds, share, there)
             node.queue[run.run, task] = (seconds, share, there + run.early if there > now else 0.0, end - seconds, run)
             run.started[task] = end - run.submitted + run.early
+            if run.told and run.told[task] >= 0.0:
+                node.note_told(run, task, seconds, share, 1)
         if run.linked:
             where = run.node
             for each in run.inputs[run.starts[task] : run.starts[task + 1]]:
@@ -366,7 +368,7 @@ class Ledger:
             if held:
                 del node.holding[run.run, task]
             else:
-                node.queue.pop((run.run, task), None)
+                node.unqueue(run, task)
         if run.run in self.memory.promised or run.run in self.memory.freeing:
             self.memory.settle(run, task, 0, False)
 

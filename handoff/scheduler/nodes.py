@@ -34,7 +34,7 @@ class Node(Room):
     __slots__ = (
         "address", "ahead", "backlog", "boot", "codes", "down_at", "dropped_at", "ends", "fault", "free", "heard", "held", "holding",
         "is_stale", "kinds", "knows", "label_set", "labels", "lanes", "leaves", "moved_at", "name", "offers", "pace", "peer", "pid",
-        "planned", "queue", "queued", "recalled_at", "running", "sent", "speed", "state", "step", "units", "up_at",
+        "planned", "queue", "queued", "recalled_at", "running", "sent", "speed", "state", "step", "told", "units", "up_at",
     )
 
     def __init__(self, peer: PeerId, hello: Hello, now: float, zero_cost_per_cpu: int) -> None:
@@ -64,6 +64,8 @@ class Node(Room):
         self.holding: dict[tuple[int, int], tuple[float, Shape, float, Amounts, bool]] = {}
         # What is planned ahead one by one: seconds, share, when its inputs should be there (0: they are) as of its planning, start, run.
         self.queue: dict[tuple[int, int], tuple[float, float, float, float, Run]] = {}
+        # Of these, the ones whose time is told, per run and kind: how many, their seconds, those times their shares, the run.
+        self.told: dict[tuple[int, int], tuple[int, float, float, Run]] = {}
         self.ends: list[tuple[float, float, Amounts]] | None = None   # of the held tasks: (end, start, cost), sorted; None: not known
         self.lanes: list[float] = [0.0] * max(1, min(LANES_MAX, cpus))   # when each core is through with what was planned here, sorted
         self.down_at = self.up_at = 0.0         # when its link has moved what was decided, either way
@@ -102,8 +104,12 @@ class Node(Room):
             self._lay_out(now)
             return
         ahead, self.backlog, cores = self.ahead, 0.0, 0.0
-        if any(shape.is_told for shape in ahead):
-            ahead, self.backlog, cores = self._told()
+        if self.told:
+            ahead = dict(ahead)
+            for (_, kind), (count, seconds, busy, run) in self.told.items():
+                ahead[run.shapes[kind]] -= count
+                self.backlog += seconds * self.share(run.shapes[kind].need)
+                cores += busy
         self.backlog += sum([count * self.unit(shape, estimates) for shape, count in ahead.items()])
         cores += sum([count * self.unit(shape, estimates) for shape, count in ahead.items() if self.width(shape.need)])
         lanes = self.lanes
@@ -124,16 +130,18 @@ class Node(Room):
             start = self.book(seconds, share, there and there - run.early) - seconds
             self.queue[key] = (seconds, share, there, start, run)
 
-    def _told(self) -> tuple[dict[Shape, int], float, float]:
-        """What is planned ahead but for tasks whose time is told, and what these come to: of the backlog, and of the cores alone."""
-        others, backlog, cores = dict(self.ahead), 0.0, 0.0
-        for (_, task), (seconds, share, _, _, run) in self.queue.items():
-            if run.told and run.told[task] >= 0.0:
-                shape = run.shapes[run.kind[task]]
-                others[shape] -= 1
-                backlog += seconds * self.share(shape.need)
-                cores += seconds * share
-        return others, backlog, cores
+    def note_told(self, run: Run, task: int, seconds: float, share: float, count: int) -> None:
+        """One whose time is told is planned ahead (`count` 1), or is no more (-1)."""
+        key = run.run, run.kind[task]
+        before, total, busy, _ = self.told.pop(key, (0, 0.0, 0.0, run))
+        if before + count:      # or what rounding left goes, too
+            self.told[key] = before + count, total + count * seconds, busy + count * seconds * share, run
+
+    def unqueue(self, run: Run, task: int) -> None:
+        """It is not planned ahead here any more, if it was."""
+        was = self.queue.pop((run.run, task), None)
+        if was is not None and run.told and run.told[task] >= 0.0:
+            self.note_told(run, task, was[0], was[1], -1)
 
     def _lay_out(self, now: float) -> None:
         """The same where nothing is planned ahead: the usual case of long tasks, each on its own cores."""

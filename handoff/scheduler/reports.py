@@ -81,7 +81,10 @@ def _mark_done(now: float, ledger: Ledger, run: Run, node: Node, report: Report)
     if told:
         run.early += EARLY_RECENT * (early / told - run.early)
     left, shapes = run.left, run.shapes
-    if node.queue:
+    if node.told:
+        for task in done:
+            node.unqueue(run, task)
+    elif node.queue:
         for task in done:
             node.queue.pop((number, task), None)
     memory = ledger.memory

@@ -82,7 +82,7 @@ def promote(ledger: Ledger, run: Run, task: int, is_over: bool = False) -> None:
         if held:
             del node.holding[run.run, task]
         else:
-            node.queue.pop((run.run, task), None)
+            node.unqueue(run, task)
     home, run.attempt[task] = run.twins.pop(task)
     run.node[task] = home
     run.state[task] = HELD

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from scheduler_story import Cluster, floats, kind, many
+from counted import calls_in
+from scheduler_story import Cluster, Report, floats, ints, kind, longs, many
 
 from handoff.ids import RunId
+from handoff.machine import Received
 from handoff.scheduler.groups import groups_of
 from handoff.scheduler.homes import Front, even_out
 from handoff.scheduler.simulate.cluster import ClusterSpec, node
@@ -98,3 +100,17 @@ def test_a_front_leaves_a_busy_node_though_the_busiest_has_none_of_it() -> None:
     even_out(desk, front, {1: 0.05, 2: 0.01, 3: 0.0}, dict.fromkeys((1, 2, 3), 0.001))
 
     assert front.homes == [3, 3, 3]
+
+
+def test_a_report_costs_the_same_however_many_are_planned_ahead_whose_time_is_told() -> None:
+    """They are summed up as they come and go: to go through all of them at each report made a plan of 8,000 five times as slow."""
+    def calls(count: int) -> int:
+        cluster, short = Cluster().client().join("n1", cpu=1), kind("short")
+        cluster.finish(cluster.submit(many(20, short)), seconds=1e-6)
+        run = cluster.submit(replace(many(count, short), seconds=floats([1e-6] * count)))
+        ledger = cluster.scheduler.ledger
+        assert len(ledger.by_name["n1"].queue) >= 0.9 * count
+        report = Report(run, ints([0]), ints([1]), longs([1]), floats([1e-6]), floats([0.0]))
+        return calls_in(lambda: cluster.scheduler.handle(cluster.now, Received(cluster.peers["n1"], report)), "scheduler")
+
+    assert calls(400) < 1.5 * calls(100)
