@@ -13,7 +13,7 @@ from handoff.client import events
 from handoff.client.absence import Absence
 from handoff.client.forgets import Forgets
 from handoff.client.questions import Questions
-from handoff.client.reach import RESTARTED, Reach, fate, out_of_reach
+from handoff.client.reach import RESTARTED, Reach, anew, fate, out_of_reach
 from handoff.client.table import ANNOUNCED, MISSING, Table, by_node, nbytes_of, part_of
 from handoff.columns import Ints, Longs, ints, longs
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
@@ -81,8 +81,8 @@ class ClientBrain:
                 self._ask(message, of)
             case events.Attach(token, run):
                 self._attach(token, run)
-            case events.Welcomed(me):
-                self._welcomed(me)
+            case events.Welcomed(me, is_other):
+                self._welcomed(me, is_other)
             case Joined(peer, _):
                 self._reach.found(peer)
             case Dropped(_):
@@ -325,11 +325,11 @@ class ClientBrain:
 
     # ── connections ──────────────────────────────────────────────────────────
 
-    def _welcomed(self, me: PeerId) -> None:
+    def _welcomed(self, me: PeerId, is_other: bool) -> None:
         if self.me != NOBODY:
-            why, held = f"the coordinator does not know this client any more: {RESTARTED}", self._absence.held
+            why, held = anew(is_other), self._absence.held
             for table in [table for table in self._tables.values() if table.token not in held]:
-                told = why if table.is_over else why + fate(table.run, table.detached)
+                told = why if table.is_over else why + fate(table.run, table.detached, is_other)
                 self._fail(table, events.Failure("ConnectionLost", told))  # what lay on nodes is gone, too
                 table.run = None           # numbers may begin again: that of a former run may be that of a new one
             self._effects += self._questions.void(events.Failure("ConnectionLost", why), held)

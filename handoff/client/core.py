@@ -154,9 +154,10 @@ class Core:
             names = dict(self.names())
             for state in self.states.values():
                 state.outlives(names)
+        is_other = welcome.coordinator != self._met
         self._me, self._met = welcome.peer, welcome.coordinator
         self._coordinator_link = self._session.link
-        self._driver.post(events.Welcomed(welcome.peer))
+        self._driver.post(events.Welcomed(welcome.peer, is_other))
 
     def _happened(self, event: Any) -> None:
         match event:

@@ -20,6 +20,7 @@ class Welcomed:
     """The coordinator let us in as `me`. Said again: it does not know us any more, and all that came before is void."""
 
     me: PeerId
+    is_other: bool = False        # another process than the one that let us in before
 
 
 @record

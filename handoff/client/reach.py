@@ -77,8 +77,17 @@ def out_of_reach(name: str, address: tuple[str, int], reason: str) -> str:
     )
 
 
-def fate(run: RunId | None, detached: bool) -> str:
-    """What becomes of a run, for people whose client the coordinator has forgotten."""
+def anew(is_other: bool) -> str:
+    """Why the coordinator welcomes this client as if it had never been there; `is_other`: another process answers than before."""
+    if is_other:
+        return "the coordinator was restarted, and what the process before it was to do is lost"
+    return "the coordinator does not know this client any more: it was away for too long (scheduler.client_grace_seconds)"
+
+
+def fate(run: RunId | None, detached: bool, is_other: bool) -> str:
+    """What becomes of a run, for people whose client is welcomed anew."""
+    if is_other:
+        return ", this run, too: start it again"
     if not detached:
         return "; its run ended with that, and one of client.start(dag, detach=True) goes on"
-    return "" if run is None else f"; if it was not restarted, run {run} goes on, and client.attach({run}) takes it over"
+    return "" if run is None else f"; run {run} goes on, and client.attach({run}) takes it over"

@@ -419,6 +419,16 @@ def test_who_was_away_for_too_long_is_told_what_became_of_the_run(bench: Bench, 
     assert advice in over[0].failure.text
 
 
+@pytest.mark.parametrize("detach", [False, True])
+def test_a_coordinator_that_was_restarted_is_said_to_have_been(bench: Bench, detach: bool) -> None:
+    """Another process answers: detached or not, no run goes on there, and none can be taken over."""
+    bench.running(detach=detach)
+    over = of(bench.tell(events.Welcomed(PeerId(10), is_other=True)), events.RunOver)
+    text = over[0].failure.text
+    assert "was restarted" in text and "start it again" in text
+    assert "goes on" not in text and "client_grace_seconds" not in text and "attach" not in text
+
+
 def test_questions_are_answered_or_refused(bench: Bench) -> None:
     """Each by its token."""
     assert bench.tell(events.Question(Ask(5, "nodes"))) == [Send(COORDINATOR, Ask(5, "nodes"))]
