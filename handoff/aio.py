@@ -21,7 +21,7 @@ from handoff.client.core import Core
 from handoff.client.failures import forgotten
 from handoff.client.mapping import Mapped
 from handoff.client.nodes import NodeInfo, RunInfo, has_room, node_info, run_info
-from handoff.client.options import check_patience
+from handoff.client.options import check_patience, run_number
 from handoff.client.result import RunResult, RunStatus, TaskRecord
 from handoff.client.run import Run as BlockingRun
 from handoff.client.run import result_of, status_of, timeline_of, timeout_text
@@ -232,7 +232,8 @@ class Client:
         return has_room(await self.nodes(), node, cost)
 
     async def cancel(self, run_id: int) -> None:
-        """End any run, by its number."""
+        """End any run, by its number; as the blocking `cancel`."""
+        blocking.check_known(run_number(run_id), await self._ask("runs"))
         self._core.cancel_other(run_id, "cancelled by another client")
         await self._ask("runs")
 

@@ -22,6 +22,7 @@ from handoff.errors import ExecutionError, ResultTimeout
 from handoff.graph.dag import DAG
 from handoff.graph.function import Function
 from handoff.graph.options import OPTIONS, options_of
+from handoff.ids import RunId
 from handoff.messages import Submit
 from handoff.wire.values import as_here, is_plain, pack, unpack
 
@@ -203,8 +204,9 @@ class Client:
         return has_room(self.nodes(), node, cost)
 
     def cancel(self, run_id: int) -> None:
-        """End any run, by its number."""
+        """End any run, by its number; of one that is over, let its results go. Raises ExecutionError when there is no such run."""
         check_may_wait(self._core, "a run can't be cancelled by its number here")
+        check_known(run_number(run_id), self._core.ask("runs").result())
         self._core.cancel_other(run_id, "cancelled by another client")
         self.runs()  # the answer comes after the cancel was heard
 
@@ -221,6 +223,12 @@ class Client:
 
 
 # ── shared with handoff.aio ─────────────────────────────────────────────────
+
+
+def check_known(run: RunId, rows: Iterable[Any]) -> None:
+    """Raise ExecutionError for the number of a run that the coordinator, which answered so, does not have."""
+    if all(run_info(each).run != run for each in rows):
+        raise ExecutionError(f"there is no run {run}; client.runs() tells which there are")
 
 
 def not_copied() -> TypeError:

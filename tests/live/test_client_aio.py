@@ -103,6 +103,8 @@ async def test_failures_are_raised(client: aio.Client) -> None:
     with pytest.raises(errors.RunCancelled):
         await run.result(10)
     other = await client.start(pair(30))
+    with pytest.raises(errors.ExecutionError, match="there is no run 987654"):
+        await client.cancel(987654)
     await client.cancel(other.id)
     with pytest.raises(errors.RunCancelled):
         [name async for name, _ in other.as_completed()]

@@ -197,6 +197,12 @@ def test_a_run_is_cancelled_by_its_number(client: handoff.Client, cluster: hando
         run.result(timeout=10)
 
 
+def test_who_cancels_a_run_that_is_not_there_is_told(client: handoff.Client) -> None:
+    """A slip of the pen would leave the other run going, and nobody would know."""
+    with pytest.raises(errors.ExecutionError, match="there is no run 987654"):
+        client.cancel(987654)
+
+
 def test_status_and_timeline(client: handoff.Client, tmp_path: Path) -> None:
     """While it runs and afterwards."""
     dag = handoff.DAG("pair")
