@@ -72,7 +72,7 @@ class Links:
                     self.bound[place], code = bound, id(bound.shared)
             try:
                 key = (_shape(function), node, code, None if cost is None else _cost_key(cost),
-                       frozenset(where.items()) if where else None)
+                       None if where is None else frozenset(where.items()) or None)
                 shape = known.get(key)
             except (AttributeError, TypeError):  # not hashable or not a mapping: certainly wrong, and refused by the check of the shape
                 key = shape = None

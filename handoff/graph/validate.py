@@ -140,9 +140,9 @@ def _wrong(function: Function, text: str) -> InvalidFunction:
 
 def _check_fields(function: Function) -> None:
     kind, code = function.type, function.code
-    if kind not in _TYPES:
+    if not isinstance(kind, str) or kind not in _TYPES:
         raise _wrong(function, f"type={kind!r} is not one of {_listed(_TYPES)}")
-    if function.argument_inclusion not in _INCLUSIONS:
+    if not isinstance(function.argument_inclusion, str) or function.argument_inclusion not in _INCLUSIONS:
         raise _wrong(function, f"argument_inclusion={function.argument_inclusion!r} is not one of {_listed(_INCLUSIONS)}")
     if kind == "input":
         _refuse(function, 'a function of type "input" stands for a value and does not run; leave out',

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 import handoff
@@ -44,6 +45,11 @@ def test_all_that_may_be_said_is_valid_together() -> None:
     ({"where": {"zone": 1}}, "where={'zone': 1} is not a dict"),
     ({"where": {"": "a"}}, "where={'': 'a'} is not a dict"),
     ({"where": {"zone": ["a", "b"]}}, "where={'zone': ['a', 'b']} is not a dict"),
+    ({"where": 0}, "where=0 is not a dict"),
+    ({"where": []}, "where=[] is not a dict"),
+    ({"where": np.array([1, 2])}, "where=array([1, 2]) is not a dict"),
+    ({"type": np.array([1, 2])}, 'type=array([1, 2]) is not one of "regular"'),
+    ({"argument_inclusion": np.array([1, 2])}, 'argument_inclusion=array([1, 2]) is not one of "variadic"'),
     ({"spread": ""}, "spread='' is not the name of a group, a string that is not empty"),
     ({"spread": ["g"]}, "spread=['g'] is not the name of a group"),
     ({"speculate": "yes"}, "speculate='yes' is neither True nor False"),
