@@ -87,9 +87,11 @@ _known_names: dict[int, tuple[Any, tuple[Any, str], bytes]] = {}
 
 def _name_at(function: Any) -> tuple[Any, str] | None:
     """The module in which a function is found by its name, and the name, which are all that its pickle is made of; None for all others."""
-    if type(function) is not FunctionType or cloudpickle.list_registry_pickle_by_value() or FunctionType in copyreg.dispatch_table:
+    if type(function) is not FunctionType or FunctionType in copyreg.dispatch_table:
         return None
-    name, module = function.__qualname__, function.__module__
+    name, module, by_value = function.__qualname__, function.__module__, cloudpickle.list_registry_pickle_by_value()
+    if by_value and any([f"{module}.".startswith(f"{each}.") for each in by_value]):
+        return None
     at = sys.modules.get(module) if type(module) is str and module != "__main__" else None
     return (at, f"{module} {name}") if at is not None and getattr(at, "__dict__", {}).get(name) is function else None
 

@@ -25,7 +25,7 @@ def test_startup_is_measured_as_json(tmp_path: Path) -> None:
     imported, executed = figures.values()
     assert 0 < imported["median"] < executed["median"] < 30
     assert {figure["unit"] for figure in figures.values()} == {"s"} and imported["repetitions"] == 1
-    assert set(record["machine"]) == {"handoff", "python", "system", "processor", "cores", "load", "packages"}
+    assert set(record["machine"]) == {"handoff", "python", "python_ns", "system", "processor", "cores", "load", "packages"}
 
 
 def test_an_unknown_benchmark_is_named_with_those_there_are() -> None:

@@ -94,10 +94,12 @@ def module_function(monkeypatch: pytest.MonkeyPatch) -> Any:
     return function
 
 
-def test_a_function_that_goes_by_its_name_is_not_pickled_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes fewer calls."""
+@pytest.mark.parametrize("others", [False, True])
+def test_a_function_that_goes_by_its_name_is_not_pickled_again(monkeypatch: pytest.MonkeyPatch, others: bool) -> None:
+    """It takes fewer calls; also where modules are registered to go by value, but not its own."""
     function = module_function(monkeypatch)
     first: list[Any] = []
+    monkeypatch.setattr(cloudpickle, "list_registry_pickle_by_value", lambda: {"libraryish"} if others else set())
 
     assert calls_in(lambda: first.append(pack_named(function))) > calls_in(lambda: first.append(pack_named(function)))
     assert first[0] == first[1] and b"library" in first[0][0] and len(first[0][0]) < 60
