@@ -41,7 +41,7 @@ class CodeTable:
         try:
             data, name = pack_named(code)
         except Exception as error:
-            path, reason = unpicklable_part(code, error, "")
+            path, reason = unpicklable_part(code.func if isinstance(code, SharedFunction) else code, error, "")
             raise NotSerializable(
                 f"{function!r}: {role} ({name_of(code)}) can't be sent to a node: {f'{path}: ' if path else ''}{reason}. "
                 "Make it inside the function, or pass as an argument what it is made from",

@@ -57,7 +57,7 @@ class SingleCalls:
 
     def lower(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, Lowered]:
         """The name and the program of `function(*args, **kwargs)`; options among the keywords. Raises what `lower` raises."""
-        title, code, known = getattr(function, "__name__", "call"), function, function
+        title, code, known, given = getattr(function, "__name__", "call"), function, function, kwargs
         if type(function) is partial or (type(function) is FunctionType and (function.__closure__ or function.__defaults__)):
             if len(self._sharing) >= TEMPLATES_MAX:
                 self._sharing = Sharing()
@@ -70,7 +70,7 @@ class SingleCalls:
         try:
             key = (pack_named(known)[1], known.__name__, known.__qualname__, is_async(function), type(code))
         except Exception:
-            return title, _as_graph(title, function, args, kwargs)  # which explains what is wrong
+            return title, _as_graph(title, function, args, given)  # which explains what is wrong
         template, options = self._templates.get(key), options_of(function)
         if template is not None and template.options == options:
             return title, template.filled(literal)

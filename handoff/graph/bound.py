@@ -35,7 +35,7 @@ class SharedPartial:
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedPartial, (self.func,)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the partial with these values."""
         first, named = kwargs.pop(BOUND)
         return self.func(*first, *args, **{**named, **kwargs})
@@ -50,10 +50,14 @@ class SharedFunction:
         self.func = func     # without any
         self.like = like
 
+    @property
+    def __name__(self) -> str:
+        return self.func.__name__
+
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedFunction, (self.func,)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function with these values."""
         return _with(self.func, *kwargs.pop(BOUND))(*args, **kwargs)
 
@@ -86,16 +90,17 @@ class Sharing:
             plain = (*code.args, *code.keywords.values())
             key: Hashable = (id(code.func), len(code.args), tuple(code.keywords))
         elif type(code) is FunctionType:
-            try:
-                cells = tuple([cell.cell_contents for cell in code.__closure__ or ()])
-            except ValueError:        # nothing is in it yet
+            held = _held(code)
+            if held is None:
                 return None
-            defaults, named = code.__defaults__ or (), code.__kwdefaults__ or {}
-            values, plain = (code.__defaults__, code.__kwdefaults__, cells), (*defaults, *named.values(), *cells)
-            key = (id(code.__code__), id(code.__globals__), code.__module__, code.__qualname__, len(defaults), tuple(named))
+            plain, defaults, named = held, code.__defaults__, code.__kwdefaults__
+            values = (defaults, named, held[len(defaults or ()) + len(named or ()) :])
+            key = (id(code.__code__), id(code.__globals__), code.__module__, code.__qualname__, len(defaults or ()), tuple(named or ()))
         else:
             return None
         if not 0 < len(plain) <= VALUES_MAX or vars(code) or not all(map(_is_plain, plain)):
+            return None
+        if key not in self._first and type(code) is partial and not _is_bare(code.func):
             return None
         first = self._first.setdefault(key, code)
         if first is code:
@@ -104,6 +109,26 @@ class Sharing:
             self._shared[key] = _share(code, first)
         shared = self._shared[key]
         return None if shared is None else Bound(shared, values)
+
+
+def _held(function: FunctionType) -> Values | None:
+    """Its defaults, and what it encloses; None where nothing is yet in some of that."""
+    try:
+        cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    except ValueError:
+        return None
+    return (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values(), *cells)
+
+
+def _is_bare(func: Any) -> bool:
+    """Whether it belongs to no object, as a method does, and, made within a function, holds nothing but a few plain values itself.
+
+    Who keeps it keeps no more than its code then.
+    """
+    if type(func) is FunctionType and "<locals>" in func.__qualname__:
+        held = _held(func)
+        return held is not None and all(map(_is_plain, held)) and not _stores(func.__code__)
+    return isinstance(func, (FunctionType, type)) or (type(func) is BuiltinFunctionType and isinstance(func.__self__, ModuleType | None))
 
 
 def _is_plain(value: Any) -> bool:
@@ -115,10 +140,7 @@ def _is_plain(value: Any) -> bool:
 
 def _share(code: Any, first: Callable[..., Any]) -> Shared | None:
     if type(code) is partial:
-        func = code.func
-        is_bare = isinstance(func, (FunctionType, type)) or (
-            type(func) is BuiltinFunctionType and isinstance(func.__self__, ModuleType | None))   # else it belongs to some object
-        return SharedPartial(func, first) if is_bare else None
+        return SharedPartial(code.func, first)
     if _stores(code.__code__):
         return None
     return SharedFunction(_with(code, None, None, (None,) * len(code.__closure__ or ())), first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import PosixPath
@@ -17,9 +18,13 @@ from reference import evaluate_outputs
 from handoff import DAG, Function, collocated
 from handoff.client.code import CodeTable
 from handoff.client.lower import Lowered, lower
+from handoff.errors import NotSerializable
 from handoff.graph.bound import BOUND, TEXT_MAX, USES_MAX, VALUES_MAX, Sharing
 from handoff.program import Flag
 from handoff.wire.values import pack_named, unpack_code
+
+
+UNSENT = threading.Lock()
 
 
 def shown(*args: Any, **kwargs: Any) -> Any:
@@ -126,6 +131,10 @@ def test_one_piece_of_code_and_one_queue(make: Callable[[int], Any]) -> None:
     pytest.param(lambda value: partial(Model(0).score, value), id="partial of a method"),
     pytest.param(lambda value: partial([].append, value), id="partial of a builtin method"),
     pytest.param(lambda value: partial(Model(0), value), id="partial of an object"),
+    pytest.param(lambda value, count=counting(0): partial(count, value), id="partial of what remembers calls"),
+    pytest.param(lambda value, call=enclosing([]): partial(call, value), id="partial of what holds what can be changed"),
+    pytest.param(lambda value, call=with_defaults([]): partial(call, value), id="partial of what has it as a default"),
+    pytest.param(lambda value, call=empty(0): partial(call, value), id="partial of what holds nothing yet"),
     pytest.param(lambda value: enclosing([value]), id="what can be changed"),
     pytest.param(lambda value: enclosing(np.full(3, value)), id="an array"),
     pytest.param(lambda value: enclosing(str(value) * TEXT_MAX), id="a long text"),
@@ -178,6 +187,24 @@ def test_it_is_called_with_all_that_it_would_be_called_with(make: Callable[[int]
     assert {id: value for id, value in evaluate_outputs(lower(dag)).items() if id != "input"} == {
         number: make(number)(*given, "more", x=1) for number in range(3)
     }
+
+
+@pytest.mark.parametrize("make", [lambda value: partial(shown, value), enclosing])
+def test_a_keyword_may_have_any_name(make: Callable[[int], Any]) -> None:
+    """`self`, too, which is a parameter of what calls it."""
+    dag = DAG()
+    for number in range(3):
+        dag.add(Function(number, code=make(number), extra_kwargs={"self": number}))
+    assert evaluate_outputs(lower(dag)) == {number: ((number,), {"self": number}) for number in range(3)}
+
+
+def test_what_can_not_be_sent_is_named_as_it_is_in_a_function_of_its_own() -> None:
+    """Also where the second of those that share is written first, since the first waits for it."""
+    dag = DAG()
+    for number in range(2):
+        dag.add(Function(number, [] if number else [1], lambda *_, number=number: (number, UNSENT)))
+    with pytest.raises(NotSerializable, match=r"^1: its code \(.*<lambda>\) can't be sent to a node: global 'UNSENT': "):
+        lower(dag)
 
 
 def test_defaults_that_are_given_are_not_used() -> None:

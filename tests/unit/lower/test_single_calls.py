@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -109,6 +110,28 @@ def test_few_of_the_functions_that_share_are_kept(monkeypatch: pytest.MonkeyPatc
             lowered = calls.lower(found["made"](number), (), {})[1]
             assert evaluate_outputs(lowered) == {lowered.ids[0]: number}
             assert len(calls._sharing) <= 4
+
+
+@pytest.mark.parametrize("make", [
+    pytest.param(lambda array: partial(array.sum, axis=0), id="methods"),
+    pytest.param(lambda array: partial(lambda axis: array.sum(axis), 0), id="closures"),
+    pytest.param(lambda array: partial(lambda axis, array=array: array.sum(axis), 0), id="defaults"),
+])
+def test_nothing_large_is_kept_for_calls_to_come(make: Callable[[Any], Callable[..., Any]]) -> None:
+    """The object whose method it is, or what a function encloses, goes when the caller lets go of it."""
+    calls, array = SingleCalls(), np.zeros(3)
+    gone = weakref.ref(array)
+    for _ in range(2):
+        calls.lower(make(array), (), {})
+    del array
+    assert gone() is None
+
+
+@pytest.mark.parametrize("make", [lambda number: lambda: number, lambda number: partial(pair, number)])
+def test_a_call_that_shares_has_the_id_of_the_first(make: Callable[[int], Any]) -> None:
+    """Errors name it."""
+    calls = SingleCalls()
+    assert len({calls.lower(make(number), (), {})[1].ids[0] for number in range(3)}) == 1
 
 
 def test_options_that_change_count_from_the_next_call() -> None:
