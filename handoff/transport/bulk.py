@@ -239,6 +239,7 @@ class Channel:
                     raise ConnectionLost("it ended in the middle of a value")
             hole = next(self._holes, None)
             if hole is None:
+                self._hole = memoryview(b"")     # the last one knows a pipe, and where the value went
                 return
             self._hole = hole
 

@@ -10,6 +10,7 @@ import os
 import socket
 import termios
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -189,6 +190,27 @@ async def test_a_pipe_in_which_something_is_left_is_not_used_again(pair: Pair, m
     await pair.take(theirs)
     assert [bytes(kept.data) for _, kept, _ in pair.came] == [VALUE]
     assert len(bulk._pipes._spare) == 1
+
+
+@pytest.mark.parametrize("clear", [False, True])
+async def test_a_channel_that_waits_for_the_next_value_holds_nothing_of_the_last(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, clear: bool
+) -> None:
+    """Neither where that went, nor its pipe: a node has a channel to each of the others."""
+    monkeypatch.setattr(bulk, "_pipes", Pipes())
+    monkeypatch.setattr(spares, "PIPES_MAX", 0)
+    ours, theirs = await pair.open(clear, clear)
+    before = len(os.listdir("/proc/self/fd"))
+    for total in (PIECE, AT_ONCE_BYTES + 1):
+        sending = asyncio.create_task(pair.send(ours, shared(bytes(total))))
+        head, sink = await theirs.head(), Kept()
+        assert head is not None and await theirs.receive(pair.receiving, head, sink)
+        assert len(sink.data) == total and await sending
+        del sending
+        gone = weakref.ref(sink)
+        del sink
+        assert gone() is None
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 class Counting(ThreadPoolExecutor):
