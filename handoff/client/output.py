@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import sys
 from collections import deque
@@ -37,33 +38,40 @@ class Screen:
             if self._left_out or self._waiting + len(line) > WAITING_MAX:
                 self._left_out += 1
             else:
-                self._lines.append(line)
                 self._waiting += len(line)
+                self._lines.append(line)
         if not self._is_watched:
             self._go_on(later)
 
     def _go_on(self, later: Later) -> None:
-        if not self._lock.acquire(blocking=False):     # another client writes, and may wait
+        if self._lock.acquire(blocking=False):
+            try:
+                self._is_watched = not self._written(has_room)
+            finally:
+                self._lock.release()
+        else:                                          # another client writes, and may wait
             self._is_watched = True
-            later(LOOK_SECONDS, lambda: self._go_on(later))
-            return
-        try:
-            self._is_watched = not self._write(has_room)
-        except BaseException as error:  # a closed stream must not end the connection
-            self._lines.clear()
-            self._waiting = self._left_out = 0
-            self._is_watched = False
-            log.warning("output.lost", error=repr(error))
-        finally:
-            self._lock.release()
         if self._is_watched:
             later(LOOK_SECONDS, lambda: self._go_on(later))
 
     def finish(self) -> None:
         """Write all that waits, and wait for that."""
         with self._lock:
-            self._write(lambda target: True)
-            self._is_watched = False       # by a client that may have ended
+            try:
+                self._written(lambda target: True)
+            finally:
+                self._is_watched = False               # by a client that may have ended
+
+    def _written(self, may: Callable[[Any], bool]) -> bool:
+        try:
+            return self._write(may)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:                 # a closed stream must not end the connection
+            self._lines.clear()
+            self._waiting = self._left_out = 0
+            log.warning("output.lost", error=repr(error))
+            return True
 
     def _write(self, may: Callable[[Any], bool]) -> bool:
         """All that waits, as long as the stream `may` be written to. False: something is left."""
@@ -87,22 +95,29 @@ class Screen:
             piece += self._lines.popleft()
         if not piece:
             piece, self._lines[0] = self._lines[0][:PIECE], self._lines[0][PIECE:]
-        self._waiting -= len(piece)
+        self._waiting = self._waiting - len(piece) if self._lines else 0    # two clients, counting at once, may have lost some
         return piece
 
 
 def has_room(target: Any) -> bool:
     """Whether a piece can be written without waiting for a reader."""
-    try:
-        descriptor = target.fileno()
-    except (AttributeError, OSError, ValueError):     # not a file: a notebook's, or a test's
-        return True
     poll = select.poll()
-    poll.register(descriptor, select.POLLOUT)
+    try:
+        poll.register(target.fileno(), select.POLLOUT)
+    except (AttributeError, OSError, TypeError, ValueError):     # not a file: a notebook's, or a test's
+        return True
     return bool(poll.poll(0))
 
 
 SCREENS = {stream: Screen(stream) for stream in ("stdout", "stderr")}
+
+
+def _after_fork() -> None:
+    """What waits is the parent's to show, by a thread that is not here."""
+    SCREENS.update({stream: Screen(stream) for stream in SCREENS})
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def show(state: RunState, output: Output, later: Later) -> None:
@@ -130,7 +145,4 @@ def show(state: RunState, output: Output, later: Later) -> None:
 def finish() -> None:
     """The client ends: whoever ends it waits until what is left was read, as for what it prints itself."""
     for screen in SCREENS.values():
-        try:
-            screen.finish()
-        except (OSError, ValueError) as error:
-            log.warning("output.lost", error=repr(error))
+        screen.finish()

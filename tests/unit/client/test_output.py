@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from io import StringIO
 from types import SimpleNamespace
 from typing import Any
 
@@ -107,3 +108,69 @@ def test_a_client_that_ends_shows_all_and_leaves_nothing_to_its_timers(monkeypat
         del reader.later[:]                  # they end with the loop of that client
         reader.show(0, COUNT)
         assert reader.later and numbers(reader.read_all()) == list(range(COUNT))
+
+
+def test_a_stream_that_broke_while_a_client_ended_keeps_nothing_from_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes to a file, or anew to a terminal, sees what comes then."""
+    with closing(Reader(monkeypatch)) as reader:
+        reader.show(0, COUNT)
+        monkeypatch.setattr(sys, "stdout", Broken())
+        finish()
+        shown = StringIO()
+        monkeypatch.setattr(sys, "stdout", shown)
+        reader.show(7, 1)
+        assert numbers(shown.getvalue()) == [7]
+
+
+class Broken(StringIO):
+    """A stream of somebody's own."""
+
+    def write(self, text: str) -> int:
+        """It may raise anything."""
+        raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize("number", [-1, None])
+def test_a_stream_without_a_descriptor_can_be_written_to(monkeypatch: pytest.MonkeyPatch, number: Any) -> None:
+    """Some say so by a number that is none."""
+    shown = StringIO()
+    monkeypatch.setattr(shown, "fileno", lambda: number, raising=False)
+    with closing(Reader(monkeypatch)) as reader:
+        monkeypatch.setattr(sys, "stdout", shown)
+        reader.show(7, 1)
+        assert numbers(shown.getvalue()) == [7]
+
+
+def test_what_two_clients_count_at_once_is_none_when_all_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else lines would be left out in the end, for which there is room."""
+    class Line(str):
+        """While this one is counted, another client shows something."""
+
+        lengths = 0
+
+        def __len__(self) -> int:
+            self.lengths += 1
+            if self.lengths == 2:
+                screen.show(["another\n"], later)
+            return super().__len__()
+
+    with closing(Reader(monkeypatch)) as reader:
+        screen, later = output.SCREENS["stdout"], lambda seconds, what: reader.later.append(what)
+        screen.show([Line("one\n")], later)
+        assert reader.read_all() == "another\none\n"
+        assert not screen._waiting
+
+
+def test_a_forked_process_has_no_lines_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would be shown twice, and what a client there is to show would wait for a timer that is not there."""
+    with closing(Reader(monkeypatch)) as reader:
+        reader.show(0, COUNT)
+        child = os.fork()
+        if not child:
+            shown = sys.stdout = StringIO()
+            try:
+                reader.show(7, 1)
+            finally:
+                os._exit(0 if shown.getvalue() == f"[7 @ n] {'x' * 90}\n" else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert numbers(reader.read_all()) == list(range(COUNT))
