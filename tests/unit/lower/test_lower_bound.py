@@ -23,7 +23,6 @@ from handoff.graph.bound import BOUND, TEXT_MAX, USES_MAX, VALUES_MAX, Sharing
 from handoff.program import Flag
 from handoff.wire.values import pack_named, unpack_code
 
-
 UNSENT = threading.Lock()
 
 
@@ -99,6 +98,9 @@ class Model:
         return self.weight
 
 
+KEPT = (counting(0), enclosing([]), with_defaults([]), empty(0))     # each holds what may change, or nothing yet
+
+
 def lowered(make: Callable[[Any], Any], values: Any = range(100), **said: Any) -> Lowered:
     """A graph of one function for each value."""
     dag = DAG()
@@ -131,10 +133,10 @@ def test_one_piece_of_code_and_one_queue(make: Callable[[int], Any]) -> None:
     pytest.param(lambda value: partial(Model(0).score, value), id="partial of a method"),
     pytest.param(lambda value: partial([].append, value), id="partial of a builtin method"),
     pytest.param(lambda value: partial(Model(0), value), id="partial of an object"),
-    pytest.param(lambda value, count=counting(0): partial(count, value), id="partial of what remembers calls"),
-    pytest.param(lambda value, call=enclosing([]): partial(call, value), id="partial of what holds what can be changed"),
-    pytest.param(lambda value, call=with_defaults([]): partial(call, value), id="partial of what has it as a default"),
-    pytest.param(lambda value, call=empty(0): partial(call, value), id="partial of what holds nothing yet"),
+    pytest.param(lambda value: partial(KEPT[0], value), id="partial of what remembers calls"),
+    pytest.param(lambda value: partial(KEPT[1], value), id="partial of what holds what can be changed"),
+    pytest.param(lambda value: partial(KEPT[2], value), id="partial of what has it as a default"),
+    pytest.param(lambda value: partial(KEPT[3], value), id="partial of what holds nothing yet"),
     pytest.param(lambda value: enclosing([value]), id="what can be changed"),
     pytest.param(lambda value: enclosing(np.full(3, value)), id="an array"),
     pytest.param(lambda value: enclosing(str(value) * TEXT_MAX), id="a long text"),
