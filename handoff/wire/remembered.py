@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 REMEMBERED_MAX = 1024
+REMEMBERED_BYTES_MAX = 8192        # of one of them: a kind, or the program of a call without its arguments, takes some hundred
 ONE_TASK = array("I").itemsize     # bytes of a column of one task
 
 Encode: TypeAlias = Callable[[Any], Any]
@@ -35,12 +36,20 @@ def remembering(read: Decode, most: int) -> Decode:
             return read(value)
         if found is None:
             found = read(value)
-            if len(known) >= REMEMBERED_MAX:
-                known.clear()
-            known[value] = found
+            if _nbytes(value) <= REMEMBERED_BYTES_MAX:
+                if len(known) >= REMEMBERED_MAX:
+                    known.clear()
+                known[value] = found
         return found
 
     return remembered
+
+
+def _nbytes(value: Any) -> int:
+    """About how much memory it takes, as it comes in a header."""
+    if type(value) is tuple:
+        return 8 * len(value) + sum(map(_nbytes, value))
+    return len(value) if type(value) is bytes or type(value) is str else 8
 
 
 def remembering_all_but_literals(shape: Shape, read_literals: Decode) -> Decode:
@@ -63,9 +72,10 @@ def remembering_all_but_literals(shape: Shape, read_literals: Decode) -> Decode:
         except (TypeError, ValueError):    # `read` says what is wrong with it
             return shape.read(value)
         columns = shape.arguments(value, 0)
-        if len(known) >= REMEMBERED_MAX:
-            known.clear()
-        known[key] = columns[:literals], columns[literals + 1 :]
+        if _nbytes(key) <= REMEMBERED_BYTES_MAX:
+            if len(known) >= REMEMBERED_MAX:
+                known.clear()
+            known[key] = columns[:literals], columns[literals + 1 :]
         return shape.cls(*columns)
 
     return remembered

@@ -22,7 +22,7 @@ from handoff.messages import Absent, Accepted, Alive, Answer, Bye, Chunk, EndRun
 from handoff.program import Kind, Program
 from handoff.wire import codec
 from handoff.wire.compiled import EMPTY
-from handoff.wire.remembered import REMEMBERED_MAX
+from handoff.wire.remembered import REMEMBERED_BYTES_MAX, REMEMBERED_MAX
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -322,6 +322,21 @@ def test_what_calls_of_one_function_have_in_common_is_read_once() -> None:
     for _ in range(2):
         with pytest.raises(ProtocolError, match=r"Program\.literals: .*4 bytes and has 3"):
             codec.decode(header.replace(struct.pack("<I", 3), struct.pack("<I", 4)))
+
+
+@pytest.mark.parametrize("count", [1, REMEMBERED_BYTES_MAX])
+def test_what_is_large_is_read_anew(count: int) -> None:
+    """Nobody makes a coordinator keep a thousand headers of some megabytes for ever."""
+    def submitted(kind: Kind, numbers: int) -> Program:
+        program = Program(((b"", 0),), (kind,), ints([0]), Blobs.of([b"one"]), ints([0]), ints(), near=ints([0] * numbers))
+        came = through(Submit(1, "f", program))
+        assert isinstance(came, Submit)
+        return came.program
+
+    programs = [submitted(Kind((), "large"), count) for _ in range(2)]
+    assert (programs[0].near is programs[1].near) is (count == 1)
+    kinds = [submitted(Kind((), count * "f"), 2).kinds[0] for _ in range(2)]
+    assert (kinds[0] is kinds[1]) is (count == 1)
 
 
 def test_columns_without_entries_are_one() -> None:
