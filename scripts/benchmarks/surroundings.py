@@ -30,7 +30,7 @@ def machine() -> dict[str, Any]:
 
 
 def pace() -> int:
-    """Nanoseconds that this Python takes here for a small fixed piece of work: the same version, built otherwise, may take twice as long."""
+    """Nanoseconds that this Python takes here for a small fixed piece of work: the same version, otherwise built, takes twice as long."""
     best = min(timeit.repeat(_work, number=PACE_TIMES, repeat=5))
     return round(best / PACE_TIMES * 1e9)
 
