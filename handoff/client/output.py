@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import sys
+import termios
 from collections import deque
 from collections.abc import Callable
 from threading import Lock
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from handoff.client.state import RunState
 
 PIECE = 1024                 # characters that are written at once: what can be written to surely takes 4 kB
+PIPE_SHARE = 0.25            # of a pipe is left unread: a stream may hold 8 kB that the caller printed, and pages of a pipe may be half full
 WAITING_MAX = 4_000_000      # characters that wait for somebody to read; what comes then is counted, and not shown
 LOOK_SECONDS = 0.05          # how often it is tried, while they wait
 
@@ -100,13 +103,21 @@ class Screen:
 
 
 def has_room(target: Any) -> bool:
-    """Whether a piece can be written without waiting for a reader."""
+    """Whether a piece can be written without waiting for a reader, and before it what the stream holds already."""
     poll = select.poll()
     try:
-        poll.register(target.fileno(), select.POLLOUT)
+        descriptor = target.fileno()
+        poll.register(descriptor, select.POLLOUT)
     except (AttributeError, OSError, TypeError, ValueError):     # not a file: a notebook's, or a test's
         return True
-    return bool(poll.poll(0))
+    if not poll.poll(0):
+        return False
+    try:
+        size = fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
+        unread = fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4))
+    except OSError:                                              # not a pipe
+        return True
+    return int.from_bytes(unread, sys.byteorder) <= size * PIPE_SHARE
 
 
 SCREENS = {stream: Screen(stream) for stream in ("stdout", "stderr")}
