@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from handoff.client.state import RunState
 
 PIECE = 1024                 # characters that are written at once: what can be written to surely takes 4 kB
-PIPE_SHARE = 0.25            # of a pipe is left unread: a stream may hold 8 kB that the caller printed, and pages of a pipe may be half full
+PIPE_SHARE = 0.25            # of a pipe is filled: a stream may hold 8 kB that its owner printed, and pages of a pipe may be half full
 WAITING_MAX = 4_000_000      # characters that wait for somebody to read; what comes then is counted, and not shown
 LOOK_SECONDS = 0.05          # how often it is tried, while they wait
 
