@@ -324,6 +324,7 @@ class Unreachable:
     run: RunId
     node: PeerId
     tasks: Ints
+    is_absent: bool = False      # the latter; or it is I, who have them no more
 
 
 # ── node <-> node, client <-> node ──────────────────────────────────────────

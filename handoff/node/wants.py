@@ -63,7 +63,7 @@ class Wants:
             if source != self._state.me:
                 self.ask(table, each, source)
             elif each not in table.plans:
-                self._give_up(table.run, source, [each])
+                self._give_up(table.run, source, [each], is_absent=True)
 
     def redirect(self, message: Redirect) -> None:
         """These come from there instead. Who has them already, or takes none of them, does nothing."""
@@ -85,7 +85,7 @@ class Wants:
         for task in gone:
             del table.asked[task]
             self._turn_away(table, task)
-        self._give_up(run, peer, [task for task in gone if _is_waited_for(table, task)])
+        self._give_up(run, peer, [task for task in gone if _is_waited_for(table, task)], is_absent=True)
 
     def lost(self, now: float, peer: PeerId) -> None:
         """The link to a node broke, or could not be made."""
@@ -106,7 +106,7 @@ class Wants:
             asked = self._state.runs[run].asked
             for task in tasks:
                 del asked[task]
-            self._give_up(run, peer, tasks)
+            self._give_up(run, peer, tasks, is_absent=False)
 
     def _ask_again_for_what_it_began(self, peer: PeerId) -> None:
         """Of a value that two nodes send, what came second has passed by, or has put an end to the first: now neither may come."""
@@ -176,9 +176,9 @@ class Wants:
             for peer in table.wants.pop(task):
                 self._state.effects.append(Send(peer, Absent(table.run, ints([task]))))
 
-    def _give_up(self, run: RunId, node: PeerId, tasks: list[int]) -> None:
+    def _give_up(self, run: RunId, node: PeerId, tasks: list[int], is_absent: bool) -> None:
         if tasks:
-            self._state.effects.append(Send(COORDINATOR, Unreachable(run, node, ints(tasks))))
+            self._state.effects.append(Send(COORDINATOR, Unreachable(run, node, ints(tasks), is_absent)))
 
 
 def _is_waited_for(table: Table, task: int) -> bool:

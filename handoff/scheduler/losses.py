@@ -167,7 +167,8 @@ def unreachable(ledger: Ledger, now: float, asker: Node, message: Unreachable) -
         failed = cut_off(ledger, now, run, task, message.node, asker)
         if failed is not None:
             return failed
-        note(ledger, now, message.node, asker.peer)
+        if not message.is_absent:
+            note(ledger, now, message.node, asker.peer)
         left += 1
         _leave(ledger, run, task, message.node, asker, gone)
     if left and message.node in ledger.nodes:

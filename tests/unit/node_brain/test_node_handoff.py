@@ -176,7 +176,7 @@ def test_absent_results_are_given_up_at_once(hand: Any) -> None:
     node.plan({10: [1], 11: [2]}, sources={1: node.PEER, 2: node.OTHER})
     node.say(node.PEER, Absent(node.RUN, ints([1, 2])))
 
-    assert node.said(Unreachable, COORDINATOR) == [Unreachable(node.RUN, node.PEER, ints([1]))]
+    assert node.said(Unreachable, COORDINATOR) == [Unreachable(node.RUN, node.PEER, ints([1]), is_absent=True)]
 
 
 def test_wants_are_answered_when_the_result_exists(hand: Any) -> None:
@@ -347,7 +347,7 @@ def test_a_value_of_ours_released_too_early_is_told(hand: Any) -> None:
     node.release(0)
     node.finish(1)
 
-    assert node.said(Unreachable) == [Unreachable(node.RUN, node.ME, ints([0]))]
+    assert node.said(Unreachable) == [Unreachable(node.RUN, node.ME, ints([0]), is_absent=True)]
 
 
 def test_a_source_that_nobody_knows_is_waited_for(hand: Any) -> None:

@@ -24,7 +24,7 @@ def test_a_peer_says_twice_that_a_result_is_absent(hand: Any) -> None:
     node.plan({10: [1]}, sources={1: node.PEER})
     node.say(node.PEER, Absent(node.RUN, ints([1, 1])))
 
-    assert node.said(Unreachable) == [Unreachable(node.RUN, node.PEER, ints([1]))]
+    assert node.said(Unreachable) == [Unreachable(node.RUN, node.PEER, ints([1]), is_absent=True)]
 
 
 def test_runs_that_do_not_exist_are_asked_for(hand: Any, monkeypatch: pytest.MonkeyPatch) -> None:

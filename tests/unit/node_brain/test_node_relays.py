@@ -86,7 +86,7 @@ def test_a_child_of_a_relay_that_gives_up_asks_the_coordinator(hand: Any) -> Non
     node = hand()
     node.say(COORDINATOR, relayed(node.plan_message({10: [1]}, sources={1: node.PEER}), node.OTHER))
     node.say(node.OTHER, Absent(node.RUN, ints([1])))
-    assert node.said(Unreachable) == [Unreachable(node.RUN, node.OTHER, ints([1]))]
+    assert node.said(Unreachable) == [Unreachable(node.RUN, node.OTHER, ints([1]), is_absent=True)]
     node.say(COORDINATOR, Redirect(node.RUN, ints([1]), ints([node.PEER])))
 
     assert node.said(Want, node.PEER) == [Want(node.RUN, ints([1]))]

@@ -108,3 +108,16 @@ def test_who_could_not_reach_a_node_is_given_nothing_that_lies_there(event: str)
     found = {chosen(cluster), chosen(cluster)}
     assert found == {"n3"} if event == "stays" else "n2" in found or event == "n2"     # a node that came later is taken later
     assert chosen(cluster, cost=5) == "n2"      # nobody else could have it, and perhaps it can be had by now
+
+
+@pytest.mark.parametrize("maker", ["n1", "n2"])
+def test_who_has_a_result_no_more_is_not_out_of_reach(maker: str) -> None:
+    """It said so itself, or was the node that asks: what comes next may lie there and be taken from there."""
+    cluster = Cluster().client().join("n1", cpu=1).join("n2", cpu=8).join("n3", cpu=4)
+    run = cluster.submit(program([(kind("make", node=maker, flags=Flag(0)), ()), (kind("need", node="n2"), (0,))]))
+    cluster.done(0, run=run)
+    cluster.hear("n2", Unreachable(run, cluster.peers[maker], ints([0]), is_absent=True))
+    cluster.done(1, run=run)
+
+    assert not cluster.scheduler.ledger.apart
+    assert chosen(cluster, cost=5) == chosen(cluster, cost=4) == "n2"
