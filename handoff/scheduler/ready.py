@@ -282,6 +282,7 @@ class Ready:
         shape.gone_keys = 0
         shape.blocked_since = shape.cleared = None
         shape.is_tried = shape.is_told = False
+        shape.account.settle()      # it is kept with it, and may have had all while others waited
         self._resting[shape] = None
         if len(self._resting) > RESTING_MAX:
             oldest = next(iter(self._resting))

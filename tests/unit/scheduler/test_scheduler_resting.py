@@ -5,12 +5,13 @@ from __future__ import annotations
 from scheduler_story import Cluster, Forget, Submit, kind, many
 
 from handoff.ids import RunId
+from handoff.messages import Alive
 from handoff.scheduler.ready import RESTING_MAX, Shape
 
 
-def begin(cluster: Cluster, name: str) -> RunId:
+def begin(cluster: Cluster, name: str, client: str = "client") -> RunId:
     """A client submits one function."""
-    cluster.hear("client", Submit(7, "single", many(1, kind(name)), values_only=True, body=name.encode()))
+    cluster.hear(client, Submit(7, "single", many(1, kind(name)), values_only=True, body=name.encode()))
     return max(cluster.scheduler.ledger.runs)
 
 
@@ -75,3 +76,20 @@ def test_graphs_leave_no_shapes() -> None:
     cluster.hear("client", Forget(run))
 
     assert not cluster.scheduler.ledger.ready.shapes
+
+
+def test_what_a_client_had_minutes_ago_is_not_held_against_it() -> None:
+    """The shape of its last call is kept, and with it the account; but since then that has had nothing."""
+    cluster = Cluster().join("n1", cpu=1).client("a").client("b")
+    calls = {begin(cluster, "work", client): client for client in ("b", "b", "a")}
+    for run in (1, 3, 2):      # while that of `a` ran, `b` waited
+        cluster.wait(1.0)
+        cluster.done(0, run=run, seconds=1.0)
+        cluster.hear(calls[RunId(run)], Forget(RunId(run)))
+    for _ in range(60):
+        cluster.wait(4.0)
+        cluster.hear("n1", Alive())
+    before, of_a, of_b = (begin(cluster, "work", client) for client in ("b", "a", "b"))
+    cluster.hear("b", Forget(before))
+
+    assert [cluster.scheduler.ledger.runs[run].is_planned(0) for run in (of_a, of_b)] == [True, False]
