@@ -94,7 +94,7 @@ class Greedy:
             if had_turn and ((bound is not None and shape.head() >> 64 > bound) or (ledger.ready.is_contended and desk.is_behind(shape))):
                 shape.is_tried = again = True
                 break
-            if run.run != known or run.followed:
+            if run.run != known or run.followed or (is_plain and run.avoid):
                 known, is_plain = run.run, wishes_nothing(run, shape)
                 reach = foresight.reach_of(shape.function) if is_plain and not shape.node and shape.function.count >= WELL_KNOWN else None
                 is_row = is_long and is_plain and len(options) == 1 and rows.is_one(ledger, run, shape)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from scheduler_story import Cluster, Flag, RunFailed, Unreachable, ints, kind, program
+from scheduler_story import Cluster, Flag, RunFailed, Unreachable, ints, kind, many, program
 
 from handoff.ids import RunId
 from handoff.messages import Alive
+from handoff.scheduler import apart
 
 
 def failures(cluster: Cluster) -> list[RunFailed]:
@@ -121,3 +122,20 @@ def test_who_has_a_result_no_more_is_not_out_of_reach(maker: str) -> None:
 
     assert not cluster.scheduler.ledger.apart
     assert chosen(cluster, cost=5) == chosen(cluster, cost=4) == "n2"
+
+
+def test_what_is_planned_in_one_pass_with_its_input_keeps_to_that_as_well() -> None:
+    """Tasks of one function, which take each other's results: where the first one went was decided a moment ago."""
+    cluster = Cluster().client().join("n1", cpu=1).join("n2", cpu=8).join("n3", cpu=2)
+    cluster.finish(cluster.submit(many(60)), seconds=0.015)
+    ledger, far = cluster.scheduler.ledger, cluster.peers["n2"]
+    for near in (cluster.peers["n1"], cluster.peers["n3"]):
+        apart.note(ledger, cluster.now, near, far)
+        apart.note(ledger, cluster.now, far, near)
+
+    run = cluster.submit(program([(kind(), ()), *[(kind(), (0,))] * 8]))
+    cluster.done(0, run=run, seconds=0.015)
+
+    table = ledger.runs[run]
+    planned = [table.node[task] for task in range(1, 9) if table.is_planned(task)]
+    assert planned and {peer == far for peer in planned} == {table.node[0] == far}
