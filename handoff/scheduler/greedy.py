@@ -21,6 +21,7 @@ from handoff.scheduler.leaning import leaning_of, may_lean
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.queue import LOW
 from handoff.scheduler.ready import Shape
+from handoff.scheduler.runs import INPUTS_MAX as INPUTS_COUNTED
 from handoff.scheduler.runs import WAITING, Run
 from handoff.scheduler.wishes import able_nodes, home_of_object, needs_room, wishes_nothing
 
@@ -197,7 +198,9 @@ class Greedy:
                 return KEPT
             ledger.plan(now, run, task, home_of_object(desk, run, task, able), held=True)
             return PLACED
-        taken = inputs.total - run.fan_in[task] + run.literals.sizes[task] if inputs is not None and not waits else None
+        count = run.fan_in[task]
+        is_counted = inputs is not None and not waits and count <= INPUTS_COUNTED     # of more, it is learned otherwise what it takes
+        taken = inputs.total - count + run.literals.sizes[task] if inputs is not None and is_counted else None
         seconds = ledger.foresight.seconds(run, task, shape, taken)
         if shape.priority < self._left:
             reach = 0.0                     # what is more urgent waits for room: nothing is bound to room that is not there yet

@@ -81,3 +81,21 @@ def test_rates_are_those_of_the_links_as_last_learned() -> None:
     rates.refresh()
     assert rates.small == pytest.approx(4e5, rel=FASTER - 1) and rates.small <= 0.001 * rates.of(1, 3)
     assert Rates(links, names, SchedulerSettings(relay_bytes=77)).large == 77
+
+
+def test_very_many_inputs_are_taken_to_be_as_much_as_they_were_when_that_was_learned() -> None:
+    """They are not all counted when it has run: who counts them before looks where nothing was learned."""
+    cluster, take = Cluster().client().join("n1", cpu=1), kind("take")
+    run = cluster.submit(program([*[(kind("make"), ())] * 100, (take, range(100))]))
+    table, estimates = cluster.scheduler.ledger.runs[run], cluster.scheduler.ledger.estimates
+    function = estimates.of(take.codes, take.name)
+    for _ in range(20):
+        for seconds, nbytes in ((1.0, 100), (10.0, 10_000)):
+            function.observe_sized(seconds, nbytes)
+            estimates.observe(function, [seconds], [100])
+    while table.done < 100:
+        for task in cluster.startable(run):
+            cluster.done(task, run=run, nbytes=100 if task < 64 else 1_000_000)
+
+    (_, _, seconds, _, _) = cluster.scheduler.ledger.by_name["n1"].holding[run, 100]
+    assert table.input_bytes(100) == 10_003 and seconds == pytest.approx(10.0)
