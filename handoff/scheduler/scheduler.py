@@ -332,8 +332,8 @@ class Scheduler:
         self.ledger.is_changed = self.ledger.is_regrouped = True
 
     def _lose_client(self, now: float, peer: PeerId) -> None:
-        ledger = self.ledger
-        client = ledger.clients.pop(peer)
+        self._forgotten.end(now)     # these are nobody's, and are not made again for whoever may attach
+        ledger, client = self.ledger, self.ledger.clients.pop(peer)
         ledger.client_knows.pop(peer, None)
         for number in list(client.runs):
             run = ledger.runs[number]

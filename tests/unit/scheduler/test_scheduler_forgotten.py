@@ -6,7 +6,7 @@ from scheduler_story import Cluster, Forget, Submit, ints, kind, many
 
 from handoff.ids import RunId
 from handoff.machine import Received
-from handoff.messages import Ask, EndRun, Message, Plan
+from handoff.messages import Ask, Bye, EndRun, Message, Plan
 from handoff.scheduler.forgotten import AT_ONCE
 
 
@@ -82,3 +82,17 @@ def test_what_is_not_over_is_ended_at_once() -> None:
 
     assert in_one_turn(cluster, Forget(going_on), call()) == [EndRun, Plan]
     assert runs[0] in cluster.scheduler.ledger.runs
+
+
+def test_a_client_that_leaves_leaves_nothing_to_be_made_again_of_what_it_forgot() -> None:
+    """Though its runs are detached, their results were lost with a node, and they are too many to be ended in one turn."""
+    cluster = Cluster().join("n1", cpu=4).client()
+    runs = []
+    for _ in range(3 * AT_ONCE):
+        runs.append(cluster.submit(many(1), detach=True))
+        cluster.finish(runs[-1])
+    cluster.lose("n1")
+    cluster.join("n2", cpu=4)
+
+    assert in_one_turn(cluster, all_of(runs), Bye("")) == []
+    assert not cluster.scheduler.ledger.runs and {line["state"] for line in cluster.scheduler.ledger.past.runs.values()} == {"done"}
