@@ -73,6 +73,9 @@ def check(ledger: Ledger) -> None:
     total = sum(run.total for run in ledger.runs.values() if not run.is_over)
     if ledger.tasks != total:
         _wrong(f"{ledger.tasks} unfinished tasks are counted, the runs have {total}")
+    late = sum(timer[2] == "late" for timer in ledger.timers)
+    if late != ledger.is_watching_late:
+        _wrong(f"{late} timers are set to look for late tasks, and that one is: {ledger.is_watching_late}")
     in_use = [shape for shape in ledger.ready.shapes.values() if shape.runs]
     if not ledger.runs and (in_use or ledger.codes.uses):
         _wrong(f"no run is left, but shapes {in_use} or code {list(ledger.codes.uses)} are")

@@ -185,6 +185,6 @@ def end_run(ledger: Ledger, run: Run) -> None:
 def _sweep_timers(ledger: Ledger) -> None:
     """Forget those of what is over: long limits on short runs would pile up until they are due."""
     about: dict[str, Collection[int]] = {"client": ledger.clients, "drained": ledger.leaving, "apart": ledger.apart}
-    ledger.timers[:] = [timer for timer in ledger.timers if timer[2] == "again" or timer[3] in about.get(timer[2], ledger.runs)]
+    ledger.timers[:] = [timer for timer in ledger.timers if timer[2] in ("again", "late") or timer[3] in about.get(timer[2], ledger.runs)]
     heapify(ledger.timers)
     ledger.sweep_at = 2 * len(ledger.timers) + 64

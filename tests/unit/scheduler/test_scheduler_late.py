@@ -6,6 +6,7 @@ import random
 from array import array
 
 import pytest
+from scheduler_story import Cluster, Forget, many
 
 from handoff.columns import Blobs, ints
 from handoff.program import Kind, Program
@@ -31,3 +32,15 @@ def test_long_tasks_behind_short_ones_find_the_free_cores(seed: int, count: int)
     [run] = Simulator(ClusterSpec(nodes, latency=0.0002)).run(Work(program, array("d", seconds), array("Q", [1000] * len(seconds)))).runs
 
     assert run.makespan < max(seconds) + 1.0
+
+
+def test_what_is_late_is_looked_for_though_very_many_runs_have_ended_meanwhile() -> None:
+    """The timers of these are swept out, and no other."""
+    cluster = Cluster().join("n1", cpu=1).client()
+    cluster.finish(cluster.submit(many(40)), seconds=1e-4)
+    cluster.submit(many(400))
+    for _ in range(70):
+        cluster.hear("client", Forget(cluster.submit(many(1), timeout=1000.0)))
+
+    assert cluster.scheduler.ledger.is_watching_late
+    assert any(what == "late" for _, _, what, *_ in cluster.scheduler.ledger.timers)
