@@ -301,9 +301,9 @@ class Scheduler:
         node = self.ledger.nodes.get(peer)
         if node is not None:
             node.dropped_at = None
+            apart.forget_node(self.ledger, peer)    # maybe nobody could reach it
             self._hear(now, node)
-        client = self.ledger.clients.get(peer)
-        if client is not None:
+        if (client := self.ledger.clients.get(peer)) is not None:
             client.lost_at = None
 
     def _lose(self, now: float, peer: PeerId, reason: str) -> None:

@@ -91,9 +91,9 @@ def wait(cluster: Cluster, seconds: float) -> None:
             cluster.hear(name, Alive())
 
 
-@pytest.mark.parametrize("event", ["stays", "time", "n1", "n2"])
+@pytest.mark.parametrize("event", ["stays", "time", "n1", "n2", "back"])
 def test_who_could_not_reach_a_node_is_given_nothing_that_lies_there(event: str) -> None:
-    """The next run does not wait to find that out anew; until either node comes back as another process, or some minutes have passed."""
+    """The next run does not wait to find that out anew; until either node comes back, as another process or not, or minutes have passed."""
     cluster = Cluster().client().join("n1", cpu=1).join("n2", cpu=8).join("n3", cpu=4)
     assert chosen(cluster, cost=5) == "n2"
     run = cluster.submit(program([(kind("make", node="n1", flags=Flag(0)), ()), (kind("need", cost={"cpu": 3}, node="n2"), (0,))]))
@@ -102,6 +102,9 @@ def test_who_could_not_reach_a_node_is_given_nothing_that_lies_there(event: str)
     cluster.done(1, run=run)
     if event == "time":
         wait(cluster, 320.0)
+    elif event == "back":
+        cluster.drop("n1")
+        cluster.resume("n1")
     elif event != "stays":
         cluster.lose(event)
         cluster.join(event, cpu={"n1": 1, "n2": 8}[event])
