@@ -15,9 +15,10 @@ from handoff.scheduler.groups import Group, Option, groups_of, spans_of
 from handoff.scheduler.inputs import Inputs
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.memory import MEGABYTE
+from handoff.scheduler.needs import OURS
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.queue import LOW
-from handoff.scheduler.ready import OURS, Shape
+from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import DONE, READY, WAITING, Run
 from handoff.scheduler.wishes import preferred
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from handoff.scheduler import following, starvation
 from handoff.scheduler.groups import Group, Option
 from handoff.scheduler.inputs import BETA, Inputs, fetch, inputs_of
-from handoff.scheduler.ready import OURS, Shape
+from handoff.scheduler.needs import OURS
+from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import WAITING, Run
 from handoff.scheduler.wishes import NEAR, able_nodes, wanted_near
 

@@ -11,9 +11,10 @@ from handoff.resources import GPU, SCALE, Amounts, describe, is_gpu, measured, s
 from handoff.scheduler.inputs import Inputs, inputs_of
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.memory import MEGABYTE
+from handoff.scheduler.needs import COROUTINES, FREE_COROUTINE, FREE_OF_COST, OURS, PROCESSES
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.queue import LOW
-from handoff.scheduler.ready import COROUTINES, FREE_COROUTINE, FREE_OF_COST, OURS, PROCESSES, Shape
+from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, STATES, Run
 from handoff.scheduler.views import is_left
 

@@ -9,8 +9,8 @@ from itertools import islice, product
 
 from handoff.program import Flag, Kind, Program
 from handoff.resources import CLUSTER, GPU_MEMORY, Amounts, describe, shown, split
+from handoff.scheduler.needs import OURS, counted_of, needs_of
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.ready import OURS, counted_of, needs_of
 from handoff.scheduler.semaphores import Semaphores
 
 NEAREST_MAX = 3   # nodes that are named with what they lack

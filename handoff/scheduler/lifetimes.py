@@ -14,10 +14,11 @@ from handoff.program import Flag
 from handoff.scheduler import following, twins
 from handoff.scheduler.feasible import obstacle
 from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.needs import KINDS_KNOWN
 from handoff.scheduler.nodes import FAULT
 from handoff.scheduler.programs import check_program
 from handoff.scheduler.ranks import work_out_ranks
-from handoff.scheduler.ready import KINDS_KNOWN, Shape
+from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import AHEAD, HELD, READY, WAITING, Run
 
 RANK_GROWTH = 1.5            # ranks are worked out anew when so many times as many tasks are done, ...

@@ -13,7 +13,8 @@ from handoff.messages import Hello
 from handoff.resources import SCALE, Amounts
 from handoff.scheduler.estimates import Estimates
 from handoff.scheduler.groups import step_of
-from handoff.scheduler.ready import Shape, places_of
+from handoff.scheduler.needs import places_of
+from handoff.scheduler.ready import Shape
 from handoff.scheduler.room import Room
 from handoff.scheduler.runs import AHEAD, HELD, Run
 from handoff.scheduler.speeds import RECENT, Speed
@@ -278,8 +279,7 @@ class Node(Room):
             is_over, committed, capacity = False, self.committed, self.capacity
             for name, amount in shape.needs[alternative]:
                 all_of_it = committed[name] = committed.get(name, 0) + amount * count
-                if all_of_it > capacity.get(name, 0):
-                    is_over = True
+                is_over |= all_of_it > capacity.get(name, 0)
             return is_over
         shape.ahead += count
         self.ahead[shape] = self.ahead.get(shape, 0) + count
@@ -320,11 +320,9 @@ class Node(Room):
         """It is lost: what it was given counts for nobody's share any more."""
         for shape, count in self.ahead.items():
             shape.ahead -= count
-            stake = shape.stake
-            stake.planned -= count
-            stake.moved[stake.account] = None
         for shape, count in self.held.items():
             shape.held -= count
+        for shape, count in (*self.ahead.items(), *self.held.items()):
             stake = shape.stake
             stake.planned -= count
             stake.moved[stake.account] = None

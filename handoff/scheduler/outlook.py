@@ -9,8 +9,8 @@ from typing import Any
 from handoff.resources import Amounts
 from handoff.scheduler.estimates import Codes, Estimates, is_apart
 from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.needs import PROCESSES
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.ready import PROCESSES
 
 PAIRS_MAX = 10_000   # links told one by one; a planner takes the default for the others
 SETTINGS = (         # that matter for planning

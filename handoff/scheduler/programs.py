@@ -5,7 +5,7 @@ from __future__ import annotations
 from handoff.errors import ProtocolError
 from handoff.program import BYTES_MAX, HIDDEN, SECONDS_MAX, Flag, Kind, Program
 from handoff.resources import contradiction
-from handoff.scheduler.ready import KINDS_KNOWN, OURS
+from handoff.scheduler.needs import KINDS_KNOWN, OURS
 
 FAMILY_BYTES_MAX = 64
 

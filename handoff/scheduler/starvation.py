@@ -8,8 +8,9 @@ from __future__ import annotations
 from handoff.resources import Amounts
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.inputs import inputs_of
+from handoff.scheduler.needs import COUNTED
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.ready import COUNTED, Shape
+from handoff.scheduler.ready import Shape
 from handoff.scheduler.wishes import able_nodes
 
 STARVED_SECONDS = 1.0    # a task that has not found room for so long gets a node cleared for it

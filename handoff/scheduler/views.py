@@ -8,8 +8,9 @@ from typing import Any
 from handoff.program import HIDDEN
 from handoff.resources import SCALE, describe, plain
 from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.needs import COROUTINES, PROCESSES
 from handoff.scheduler.nodes import Node
-from handoff.scheduler.ready import COROUTINES, PROCESSES, Shape
+from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import DELAYED, DONE, GONE, HELD, READY, Run
 
 

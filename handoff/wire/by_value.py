@@ -90,7 +90,7 @@ def _name_at(function: Any) -> tuple[Any, str] | None:
     if type(function) is not FunctionType or FunctionType in copyreg.dispatch_table:
         return None
     name, module, by_value = function.__qualname__, function.__module__, cloudpickle.list_registry_pickle_by_value()
-    if by_value and any([f"{module}.".startswith(f"{each}.") for each in by_value]):
+    if by_value and any(f"{module}.".startswith(f"{each}.") for each in by_value):
         return None
     at = sys.modules.get(module) if type(module) is str and module != "__main__" else None
     return (at, f"{module} {name}") if at is not None and getattr(at, "__dict__", {}).get(name) is function else None

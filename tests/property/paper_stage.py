@@ -16,7 +16,7 @@ from handoff.columns import Blobs, floats, ints, longs
 from handoff.program import Flag, Kind, Program
 from handoff.resources import amounts
 from handoff.scheduler.allocator import Allocator
-from handoff.scheduler.ready import OURS
+from handoff.scheduler.needs import OURS
 from handoff.scheduler.simulate.cluster import ClusterSpec, NodeSpec
 from handoff.scheduler.simulate.node import PaperNode
 from handoff.scheduler.simulate.simulator import History, Simulator, Work

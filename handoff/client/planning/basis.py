@@ -15,7 +15,7 @@ from handoff.errors import AllocationError, ConfigError
 from handoff.program import Kind, Program
 from handoff.resources import CLUSTER, GPU, SCALE, Amounts, is_gpu, offered, shown
 from handoff.scheduler.allocator import Allocator
-from handoff.scheduler.ready import devices_of
+from handoff.scheduler.needs import devices_of
 from handoff.scheduler.shipped import SHIPPED
 from handoff.scheduler.simulate.cluster import ClusterSpec, NodeSpec
 

@@ -21,7 +21,7 @@ from handoff.scheduler.estimates import SIZED_RUNS, Function
 from handoff.scheduler.feasible import OR_WAIT
 from handoff.scheduler.greedy import Greedy
 from handoff.scheduler.means import Mean
-from handoff.scheduler.ready import needs_of
+from handoff.scheduler.needs import needs_of
 from handoff.scheduler.scheduler import Scheduler
 from handoff.scheduler.simulate.bounds import lower_bound
 from handoff.scheduler.simulate.simulator import History, Outcome, Simulator, Work

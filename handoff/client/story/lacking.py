@@ -9,7 +9,7 @@ from typing import NamedTuple
 from handoff.client.story.causes import Cause, Leg, by_inputs, most_of, takes_of
 from handoff.client.story.records import Done, Story, seconds_per_byte
 from handoff.resources import CLUSTER, GPU, GPU_MEMORY, SCALE, SIZED, is_gpu, measured
-from handoff.scheduler.ready import OURS
+from handoff.scheduler.needs import OURS
 
 
 class Lack(NamedTuple):

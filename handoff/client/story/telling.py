@@ -13,7 +13,7 @@ from handoff.errors import ExecutionError
 from handoff.graph.function import labels_of
 from handoff.program import Kind, is_side_by_side
 from handoff.resources import SCALE, Amounts, split
-from handoff.scheduler.ready import needs_of
+from handoff.scheduler.needs import needs_of
 
 if TYPE_CHECKING:
     from handoff.client.state import Graph, RunState

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from handoff.program import Kind
 from handoff.resources import Amounts
-from handoff.scheduler.ready import PROCESSES, needs_of, places_of
+from handoff.scheduler.needs import PROCESSES, needs_of, places_of
 from handoff.scheduler.simulate.cluster import ClusterSpec, NodeSpec
 from handoff.scheduler.simulate.simulator import Work
 

@@ -11,7 +11,7 @@ from handoff.ids import NO_RUN
 from handoff.messages import Plan, foremost
 from handoff.program import Flag, Kind
 from handoff.resources import SCALE, Amounts, covers
-from handoff.scheduler.ready import needs_of, places_of
+from handoff.scheduler.needs import needs_of, places_of
 from handoff.scheduler.simulate.cluster import NodeSpec
 
 BYPASS_MAX = 64      # as `NodeSettings.bypass_max`

@@ -7,7 +7,7 @@ from scheduler_story import Cluster, Flag, Refused, many
 
 from handoff.program import Kind
 from handoff.resources import Amounts
-from handoff.scheduler.ready import OURS
+from handoff.scheduler.needs import OURS
 
 ONE = 10_000
 
