@@ -74,14 +74,18 @@ def test_nodes_work_on_while_the_coordinator_is_frozen(cluster: handoff.LocalClu
 
     list(client.map(warm_up, range(4)))
     client.execute(chains(Diary(Path(diary.path + ".before")), 4, 40, 0.005))
-    dag = chains(diary, 4, 80, 0.005)
+    dag = chains(diary, 4, 160, 0.005)
     run = client.start(dag)
     diary.wait_for("0.9", "1.9", "2.9", "3.9")
-    with frozen(cluster.processes["coordinator"]):
-        time.sleep(0.02)  # what it sent before it froze is read
-        before = len(diary.lines())
-        until(lambda: len(diary.lines()) >= before + 4, lambda: f"{before} -> {len(diary.lines())}", seconds=5)
-        assert not run.done()
+    worked_on: list[int] = []
+    while max(worked_on, default=0) < 4 and len(worked_on) < 5:   # on a busy machine there are moments in which nothing is planned ahead
+        with frozen(cluster.processes["coordinator"]):
+            time.sleep(0.02)  # what it sent before it froze is read
+            before = len(diary.lines())
+            time.sleep(0.2)
+            worked_on.append(len(diary.lines()) - before)
+            assert not run.done()
+    assert max(worked_on) >= 4, worked_on
     assert dict(run.result(timeout=20).results) == {function.id: function.id for function in dag.functions.values()}
     assert_once_each(diary, dag)
     await_free(client)

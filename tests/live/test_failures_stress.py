@@ -29,7 +29,8 @@ def test_fifty_runs_leave_nothing_behind() -> None:
     """Workers, threads, descriptors and values are as many afterwards as before; failures and cancelled runs included."""
     with cluster_with(2, cpus=2, memory=1000) as cluster:
         with cluster.client() as client:
-            _small_runs(client, 10)  # workers are started, links stand, code is known
+            _small_runs(client, 10)  # workers are started, code is known
+            _hand_off_both_ways(client, *cluster.node_names)   # and all that nodes open for it once
             await_free(client)
             before = _census(cluster)
             _small_runs(client, 50)
@@ -61,6 +62,13 @@ def _small_runs(client: handoff.Client, count: int) -> None:
                     run.result(timeout=20)
             case _:
                 assert client.execute(dag, returns=["sum"])["sum"] == 300_003
+
+
+def _hand_off_both_ways(client: handoff.Client, one: str, other: str) -> None:
+    dag = DAG()
+    for place, elsewhere in ((one, other), (other, one)):
+        dag.call(len, dag.call(bytes, 100_000, node=place), node=elsewhere)
+    assert set(client.execute(dag, returns=["len", "len-2"]).results.values()) == {100_000}
 
 
 def _census(cluster: handoff.LocalCluster) -> dict[str, int]:
