@@ -133,6 +133,8 @@ def _more_of_what_lacked(story: Story, causes: Mapping[int, Cause], path: Sequen
     if not lacks or len(story.tasks) * len(story.nodes) * PARTS_EFFORT > PLACINGS_MAX:
         return
     before = with_more(story, causes)
+    if before <= 0.0:
+        return
     for lack, amount in lacks.items():
         after = with_more(story, causes, lack, amount)
         then = after * max(1.0, story.makespan / before)      # as above
