@@ -99,6 +99,15 @@ class DeclineBulk:
 
 
 @record
+class Coming:
+    """The value that you want from me is being written: it has so many bytes. Have memory for it by the time it is here."""
+
+    run: RunId
+    task: int
+    nbytes: int
+
+
+@record
 class StopBulk:
     """I do not want the rest of this value, which you are sending me."""
 

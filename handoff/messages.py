@@ -10,7 +10,7 @@ from dataclasses import field
 from typing import Any, TypeAlias, Union
 
 from handoff.columns import Blobs, Body, Floats, Ints, Longs, floats, ints
-from handoff.greetings import Alive, Bye, DeclineBulk, Hello, OfferBulk, Refused, StopBulk, Welcome
+from handoff.greetings import Alive, Bye, Coming, DeclineBulk, Hello, OfferBulk, Refused, StopBulk, Welcome
 from handoff.ids import NO_RUN, NOBODY, PeerId, RunId
 from handoff.program import Kind, Program
 from handoff.record import record
@@ -390,5 +390,5 @@ Message: TypeAlias = Union[
     Accepted, Answer, Peers, Placed, Upload, Progress, NodeGone, RunDone, RunFailed, Output,
     Plan, Recall, Redirect, Release, EndRun, DropCode,
     Report, Failed, Recalled, Unreachable, Want, Collect, Results, Announce, Chunk, Absent,
-    Drain, Abandon, OfferBulk, DeclineBulk, StopBulk,
+    Drain, Abandon, OfferBulk, DeclineBulk, StopBulk, Coming,
 ]  # the order is the wire's tag: add at the end, never reorder within a protocol

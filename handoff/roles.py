@@ -14,6 +14,7 @@ from handoff.messages import (
     Cancel,
     Chunk,
     Collect,
+    Coming,
     DeclineBulk,
     Drain,
     DropCode,
@@ -52,8 +53,8 @@ ALLOWED: dict[tuple[str, str], tuple[type, ...]] = {
         Alive, Bye,
     ),
     ("coordinator", "node"): (Plan, Recall, Abandon, Redirect, Release, EndRun, DropCode, Peers, Refused, Alive, Bye),
-    ("node", "coordinator"): (Report, Failed, Recalled, Unreachable, Output, Drain, Alive, Bye),
-    ("node", "node"): (Want, Results, Chunk, Absent, OfferBulk, DeclineBulk, StopBulk, Bye),
+    ("node", "coordinator"): (Report, Failed, Recalled, Unreachable, Coming, Output, Drain, Alive, Bye),
+    ("node", "node"): (Want, Results, Chunk, Absent, OfferBulk, DeclineBulk, StopBulk, Coming, Bye),
     ("client", "node"): (Collect, Want, Results, Chunk, Bye),
     ("node", "client"): (Accepted, Results, Announce, Chunk, Absent, Refused, Bye),
 }

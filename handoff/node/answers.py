@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from handoff.columns import ints, longs
-from handoff.ids import PeerId, RunId
+from handoff.ids import COORDINATOR, PeerId, RunId
 from handoff.machine import Send
-from handoff.messages import Absent, Accepted, Announce
+from handoff.messages import Absent, Accepted, Announce, Coming
 from handoff.node.events import Deliver, Stream
 from handoff.node.state import State
 from handoff.node.tables import Table
@@ -17,8 +17,8 @@ from handoff.node.tables import Table
 class Answers:
     """Everything that leaves this node for a peer is gathered over a turn: one message a peer and run."""
 
-    def __init__(self, state: State) -> None:
-        self._state, self._settings = state, state.settings
+    def __init__(self, state: State, clients: Container[PeerId]) -> None:
+        self._state, self._settings, self._clients = state, state.settings, clients
         self.asked: dict[tuple[PeerId, RunId], dict[int, None]] = {}    # values to send, whatever their size
         self.outputs: dict[tuple[PeerId, RunId], dict[int, None]] = {}  # outputs to send, or to announce when large
         self._tokens: dict[tuple[PeerId, RunId], int] = {}               # to be said before the first outputs
@@ -36,6 +36,8 @@ class Answers:
                 waiting = table.wants.setdefault(task, [])
                 if peer not in waiting:
                     waiting.append(peer)
+                if task in table.packing and task in table.given:
+                    self._foretell(peer, table, task)
 
     def collect(self, peer: PeerId, run: RunId) -> None:
         """A client asks for all outputs of a run, those to come included."""
@@ -64,6 +66,19 @@ class Answers:
                 self.asked.setdefault((peer, table.run), {})[task] = None
             else:
                 table.wants.setdefault(task, []).append(peer)   # for that one it will be made anew
+
+    def packing(self, run: RunId, task: int, nbytes: int) -> None:
+        """A large result is being written: who is to take it can be chosen, and nodes that wait for it have memory for it by then."""
+        table = self._state.runs.get(run)
+        if table is None or task not in table.given:
+            return
+        table.packing[task] = nbytes
+        for peer in (COORDINATOR, *table.wants.get(task, ())):
+            self._foretell(peer, table, task)
+
+    def _foretell(self, peer: PeerId, table: Table, task: int) -> None:
+        if table.tailored.get(task, peer) == peer and peer not in self._clients:
+            self._state.effects.append(Send(peer, Coming(table.run, task, table.packing[task])))
 
     def made(self, table: Table, outputs: list[int]) -> None:
         """These outputs were made here."""

@@ -24,6 +24,7 @@ from handoff.node.events import (
     DropRun,
     Finished,
     HandedBack,
+    Packing,
     Started,
     Welcomed,
     WorkerDeaf,
@@ -60,14 +61,14 @@ class NodeBrain:
         self._crew = Crew(settings, self._claims, cpus, self._state.effects)
         self._clocks = Clocks()
         self._wants = Wants(self._state)
-        self._answers = Answers(self._state)
+        self._clients: dict[PeerId, None] = {}
+        self._answers = Answers(self._state, self._clients)
         self._reports = Reports(self._state, self._answers)
         self._plans = Plans(self._state, self._wants, self._reports)
         self._stalls = Stalls(self._state, self._crew)
         self._overtime = Overtime(self._state, self._crew)
         self._starter = Starter(self._state, self._crew, self._wants, self._clocks, self._stalls, self._overtime)
         self._endings = Endings(self._state, self._crew, self._answers, self._clocks, self._overtime)
-        self._clients: dict[PeerId, None] = {}
         self._heartbeat_at: float | None = None    # None: nobody listens
         self._told_fault = ""                      # what the last heartbeat said of workers that do not come up
         self._heartbeat_seconds = settings.heartbeat_seconds   # more often where the coordinator has less patience
@@ -103,6 +104,8 @@ class NodeBrain:
                 self._endings.handed_back(event)
             case Started():
                 self._endings.started(now, event)
+            case Packing(run, task, nbytes):
+                self._answers.packing(run, task, nbytes)
             case WorkerReady(worker):
                 self._crew.ready(worker)
             case WorkerLoaded(worker):
@@ -249,7 +252,7 @@ class NodeBrain:
                 self._endings.kill(worker, "all runs are over")
         state.forget_endings()
         self._wants.forget()
-        self._clients = {}
+        self._clients.clear()
         state.me = None
         self._heartbeat_at = self._orphaned_at = None
 

@@ -219,6 +219,17 @@ class Channels:
             if channel in held:
                 held.remove(channel)
 
+    def prepare(self, run: RunId, task: int, total: int) -> None:
+        """A large value that is wanted is being written elsewhere: take memory for it meanwhile."""
+        if (run, task) in self._landings:
+            return
+        try:
+            room = self._store.prepare(run, task, total)
+            if room is not None:
+                self._receivers.submit(room.take)
+        except (MemoryError, RuntimeError):   # no room now, or no thread: it may be otherwise when it comes
+            self._store.unprepare(run, task)
+
     def _place(self, peer: PeerId, head: Head) -> Landing:
         run, task = key = RunId(head.run), head.task
         if not self._begins(peer, run, task):

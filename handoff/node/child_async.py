@@ -16,7 +16,7 @@ from handoff.node.child_outbox import Outbox
 from handoff.node.child_output import Output
 from handoff.node.child_run import GATHER_BYTES, broke, pack_value
 from handoff.node.current import TASK
-from handoff.node.phrases import BROKE, SCATTERED, STARTED
+from handoff.node.phrases import BROKE, PACKING, SCATTERED, STARTED
 from handoff.node.shared_memory import SharedValue
 
 _Key = tuple[int, int]  # batch and index
@@ -78,7 +78,7 @@ class Coroutines:
             if asyncio.iscoroutine(value) or hasattr(value, "__await__"):
                 value = await value
             del called, args, keywords
-            data = pack_value(value, self._inline_bytes)
+            data = pack_value(value, self._inline_bytes, lambda nbytes: self._outbox.say([PACKING, batch.number, index, nbytes]))
         except asyncio.CancelledError as error:
             if task.cancelling():
                 raise

@@ -13,8 +13,8 @@ from handoff.node.child_cuda import leave_if_broken
 from handoff.node.child_outbox import GATHER_SECONDS, PATIENT_SECONDS, Outbox
 from handoff.node.child_output import Output, printable
 from handoff.node.current import CurrentTask
-from handoff.node.phrases import BROKE, HANDED_BACK
-from handoff.node.shared_memory import SharedValue, write_shared
+from handoff.node.phrases import BROKE, HANDED_BACK, PACKING
+from handoff.node.shared_memory import AHEAD_BYTES, SharedValue, write_shared
 from handoff.wire.failures import without_our_frames
 from handoff.wire.values import describe_exception, explain_unpicklable, pack_exception, pack_result, pack_simple, unpack
 
@@ -28,8 +28,11 @@ class NotPicklable(HandoffError):
     """A result can't be pickled; the text leads to the part that can't."""
 
 
-def pack_value(value: Any, inline_bytes: int) -> bytes | SharedValue:
-    """A result as it leaves the worker; NotPicklable, or what writing a large one raises."""
+def pack_value(value: Any, inline_bytes: int, packs: Callable[[int], None]) -> bytes | SharedValue:
+    """A result as it leaves the worker; NotPicklable, or what writing a large one raises.
+
+    `packs` is told the size of one that takes so long to write that elsewhere memory for it can be had meanwhile.
+    """
     if value is None:
         return _NONE
     kind = type(value)
@@ -42,6 +45,8 @@ def pack_value(value: Any, inline_bytes: int) -> bytes | SharedValue:
     except BaseException as error:  # a user's __reduce__ may raise anything
         raise NotPicklable(f"the result can't be pickled: {explain_unpicklable(value, error)}") from error
     if nbytes > inline_bytes:
+        if nbytes >= AHEAD_BYTES:
+            packs(nbytes)
         try:
             return write_shared(parts, nbytes)
         except OSError as error:
@@ -147,7 +152,7 @@ class Runner:
                 # Of a coroutine function, or of a plain one that hands on what such a one gave it.
                 if type(value) is CoroutineType or (awaits and batch.kind(index).is_async and hasattr(value, "__await__")):
                     value = self._result_of(value, batch, index)
-                data = pack_value(value, inline_bytes)
+                data = pack_value(value, inline_bytes, self._packs)
             except BaseException as error:
                 seconds = monotonic() - started
                 value = args = keywords = None
@@ -182,6 +187,9 @@ class Runner:
         if self._loop is None:
             self._loop = self._make_loop()
         return self._loop.result_of(coroutine, batch.current(index))
+
+    def _packs(self, nbytes: int) -> None:
+        self._outbox.say([PACKING, self._marker[0], self._marker[1], nbytes])
 
     def _end_lines(self, batch: Batch, index: int) -> None:
         self._output.end((batch.run, batch.tasks[index]))

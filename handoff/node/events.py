@@ -100,6 +100,15 @@ class Broke:
 
 
 @record
+class Packing:
+    """The result of this task, of so many bytes, is being written."""
+
+    run: RunId
+    task: int
+    nbytes: int
+
+
+@record
 class HandedBack:
     """This worker has not begun these, and will not: what it was given before counts for nothing, as far as they go."""
 

@@ -18,7 +18,7 @@ from handoff.errors import HandoffError, LinkError, ProtocolError
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.log import log
 from handoff.machine import Joined, Lost, Received
-from handoff.messages import Absent, Chunk, DeclineBulk, Hello, Message, OfferBulk, Peers, Refused, Results, StopBulk, Want, Welcome
+from handoff.messages import Absent, Chunk, Coming, DeclineBulk, Hello, Message, OfferBulk, Peers, Refused, Results, StopBulk, Want, Welcome
 from handoff.node.channels import Channels
 from handoff.node.events import Arrived, Deliver, Stream
 from handoff.node.flows import Flows
@@ -292,6 +292,9 @@ class Exchange:
                 self._channels.offered(link.peer, message)
             case DeclineBulk(ticket, reason):
                 self._channels.tickets.declined(ticket, reason)
+            case Coming(run, task, nbytes):
+                if task in self._wanted.get(run, ()):
+                    self._channels.prepare(run, task, nbytes)
             case StopBulk(run, task):
                 self._channels.stop(link.peer, run, task)
             case _:

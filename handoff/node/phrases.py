@@ -35,6 +35,7 @@ OUTPUT = 20      # [runs, tasks "I", streams, texts]
 STARTED = 21     # [batch, index]: said of timed coroutines that run side by side when their code and inputs are loaded, and the call begins
 HANDED_BACK = 22  # [batch, index]: this task of it and those behind it were not begun, and will not be
 LOADED = 23      # []: all that it needs is loaded; one that ends before that ended as it started, whatever it was given
+PACKING = 24     # [batch, index, size]: its result, so large, is being written to shared memory
 
 CUDA_BROKEN_STATUS = 86   # a worker exits with it when nothing on a GPU can succeed in it any more
 

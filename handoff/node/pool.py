@@ -15,7 +15,7 @@ from typing import Any
 
 from handoff.errors import HandoffError, ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
-from handoff.node.events import Broke, CancelTask, Execute, Finished, Started, WorkerGone, WorkerLoaded, WorkerReady
+from handoff.node.events import Broke, CancelTask, Execute, Finished, Packing, Started, WorkerGone, WorkerLoaded, WorkerReady
 from handoff.node.given import GivenBatch, GivenWorker, SaidKinds
 from handoff.node.last_will import LastWill
 from handoff.node.memory import Memory
@@ -27,6 +27,7 @@ from handoff.node.phrases import (
     LOADED,
     MAP,
     OUTPUT,
+    PACKING,
     READY,
     RESULTS,
     SCATTERED,
@@ -258,6 +259,10 @@ class WorkerPool:
         elif what == STARTED:
             batch = worker.batches[said[1]]
             self._emit(Started(name, batch.run, batch.tasks[said[2]], time.monotonic()))
+        elif what == PACKING:
+            batch = worker.batches[said[1]]
+            if batch.open[said[2]] and type(said[3]) is int:
+                self._emit(Packing(batch.run, batch.tasks[said[2]], said[3]))
         elif what == HANDED_BACK:
             self._unbegun.said(name, worker, said[1], said[2])
         elif what == OUTPUT:

@@ -22,6 +22,7 @@ _RESERVED_MAX = 1024                                    # descriptors kept free 
 _RESERVED_SHARE = 4                                      # a quarter where there are few
 _COPIED_BYTES_MAX = 64 * 1024 * 1024                     # of larger values, memory runs out before descriptors do
 SMALL_BYTES = 256 * 1024                                 # of a value up to this size, a copy costs less than a mapping and its page faults
+AHEAD_BYTES = 4 * 1024 * 1024                           # writing a larger one takes so long that who waits for it is told its size before
 _serials = itertools.count(1)
 
 
@@ -96,13 +97,13 @@ def empty_shared(nbytes: int) -> SharedValue:
         raise no_room(nbytes, error) from error
 
 
-def take_memory(value: SharedValue) -> None:
-    """Have the memory of an empty value now, and not only as it is written. MemoryError when there is no room.
+def take_memory(value: SharedValue, start: int = 0, nbytes: int | None = None) -> None:
+    """Have the memory of an empty value, or of a part of it, now, and not only as it is written. MemoryError when there is no room.
 
-    For small ones: of what there is not enough of, the kernel first takes all that there is.
+    For small ones and parts: of what there is not enough of, the kernel first takes all that there is.
     """
     try:
-        os.posix_fallocate(value.fd, 0, value.nbytes)
+        os.posix_fallocate(value.fd, start, value.nbytes if nbytes is None else nbytes)
     except OSError as error:
         raise no_room(value.nbytes, error) from error
 

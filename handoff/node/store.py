@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from handoff.ids import RunId
+from handoff.node.ahead import Ahead, Room
 from handoff.node.shared_memory import (
     SharedValue,
     empty_shared,
@@ -31,11 +32,14 @@ class ResultStore:
         self.resident_bytes = 0                      # of all values here, complete or being received
         self.on_drop: Callable[[list[int]], None] | None = None  # told the serials of dropped shared values
         self._runs: dict[RunId, dict[int, Value]] = {}
+        self._ahead = Ahead()
         self._receiving: dict[RunId, dict[int, SharedValue]] = {}
 
     def put(self, run: RunId, task: int, value: Value) -> None:
         """Keep this value; a second one for the same task is ignored."""
         values = self._runs.setdefault(run, {})
+        if self._ahead:
+            self._ahead.leave(run, task)
         if task not in values:
             values[task] = with_few_descriptors(value) if type(value) is SharedValue else value
             self.resident_bytes += len(value)
@@ -44,6 +48,9 @@ class ResultStore:
         """The same for a batch."""
         kept = self._runs.setdefault(run, {})
         size = 0
+        if self._ahead:
+            for task in tasks:
+                self._ahead.leave(run, task)
         for task, value in zip(tasks, values, strict=True):
             if task not in kept:
                 kept[task] = with_few_descriptors(value) if type(value) is SharedValue else value
@@ -73,6 +80,8 @@ class ResultStore:
         values, receiving = self._runs.get(run), self._receiving.get(run)
         freed: list[Value] = []
         for task in tasks:
+            if self._ahead:
+                self._ahead.leave(run, task)
             if values and task in values:
                 freed.append(values.pop(task))
             if receiving and task in receiving:
@@ -81,7 +90,19 @@ class ResultStore:
 
     def drop_run(self, run: RunId) -> None:
         """Free everything of a run."""
+        self._ahead.leave_run(run)
         self._free([*self._runs.pop(run, {}).values(), *self._receiving.pop(run, {}).values()])
+
+    def prepare(self, run: RunId, task: int, total: int) -> Room | None:
+        """A value of this size is to come: where its memory can be taken until then; None where that has begun, or is not worth it.
+
+        MemoryError when there is no room.
+        """
+        return None if self.get(run, task) is not None else self._ahead.prepare(run, task, total)
+
+    def unprepare(self, run: RunId, task: int) -> None:
+        """Let go of that."""
+        self._ahead.leave(run, task)
 
     def receive(self, run: RunId, task: int, total: int) -> memoryview:
         """Memory for a value that arrives in pieces. Asking again starts over; MemoryError when there is no room."""
@@ -95,9 +116,11 @@ class ResultStore:
     def allot(self, run: RunId, task: int, total: int, is_taken: bool = False) -> SharedValue:
         """The same for who writes to its file; with `is_taken`, no page of it is still to be had when that begins."""
         self.abort(run, task)
-        value = empty_shared(total)
-        if is_taken:
-            take_memory(value)
+        value = self._ahead.leave(run, task) if self._ahead else None
+        if value is None or value.nbytes != total:
+            value = empty_shared(total)
+            if is_taken:
+                take_memory(value)
         self._receiving.setdefault(run, {})[task] = value
         self.resident_bytes += total
         return value

@@ -98,8 +98,8 @@ class Table:
 
     __slots__ = (
         "alternatives", "asked", "asked_before", "attempts", "bereaved", "collectors", "done", "ended", "fetched", "given", "handling",
-        "is_planned", "limit", "missing", "nbytes", "objects", "outputs", "plans", "ready", "recalled", "redirected", "run", "seconds",
-        "senders", "since", "size", "tailored", "teaches", "unreported_at", "waited", "waiters", "wants", "workers",
+        "is_planned", "limit", "missing", "nbytes", "objects", "outputs", "packing", "plans", "ready", "recalled", "redirected", "run",
+        "seconds", "senders", "since", "size", "tailored", "teaches", "unreported_at", "waited", "waiters", "wants", "workers",
     )
 
     def __init__(self, run: RunId) -> None:
@@ -114,6 +114,7 @@ class Table:
         self.ready: dict[int, int] = {}                # per task that waits for room: its order, which names its place in the lane
         self.since: dict[int, float] = {}              # per task that is ready or given: when all it takes was here; chained ones have none
         self.given: dict[int, Batch] = {}              # per task in a worker's hands
+        self.packing: dict[int, int] = {}              # per large result that was being written, if it is given still: its bytes
         self.objects: dict[int, None] = {}             # planned objects whose value has not come yet
         self.recalled: dict[int, None] = {}            # taken back while they waited: `waiters` may still name them
         self.bereaved: dict[int, int] = {}             # per task: how often its worker died without our knowing what ran

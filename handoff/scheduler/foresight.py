@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from handoff.scheduler.estimates import Estimates, Function
 from handoff.scheduler.ready import Shape
-from handoff.scheduler.runs import DONE, Run
+from handoff.scheduler.runs import AHEAD, DONE, HELD, INPUTS_MAX, Run
 from handoff.settings import SchedulerSettings
 
 HORIZON_SECONDS_MIN = 0.04   # below this a node runs dry between two turns of a busy coordinator
@@ -19,6 +19,21 @@ SOON_ROUND_TRIPS = 8.0       # what is short beside round trips is bound so many
 BESIDE_ROUND_TRIPS = 4.0     # that holds for tasks of so many round trips, however they vary, of a function that ran often; and ...
 NEW_AHEAD = 64               # ... for a new one where all others were short: so many of it may be ahead at once
 STEADY_RUNS = 4.0            # after so many runs of a function, half of its reach is used; after many, all of it
+WRITTEN_PER_SECOND = 2e9     # bytes of large results, by a worker, about
+
+
+def seconds_of_writing(run: Run, task: int) -> float:
+    """For how long at most its inputs are still being written, where all that are missing are large and are being; else 0."""
+    if run.fan_in[task] > INPUTS_MAX:
+        return 0.0
+    longest = 0.0
+    for each in run.inputs_of(task):
+        if run.state[each] == DONE:
+            continue
+        if run.nearly.get(each) != run.attempt[each] or not AHEAD <= run.state[each] <= HELD:
+            return 0.0
+        longest = max(longest, run.nbytes[each] / WRITTEN_PER_SECOND)
+    return longest
 
 
 class Foresight:
@@ -63,6 +78,8 @@ class Foresight:
         """How many seconds before its start this task may be bound to a node: the better it is known, and the shorter, the earlier."""
         if run.told and run.told[task] >= 0.0:
             return self.horizon
+        if run.nearly and run.missing[task] and (writing := seconds_of_writing(run, task)):
+            return self.horizon + writing
         function = shape.function
         count = function.count
         if count < WELL_KNOWN:
@@ -128,7 +145,7 @@ class Foresight:
 
     def nbytes(self, run: Run, task: int) -> float:
         """How large its result is, or will be."""
-        if run.state[task] == DONE:
+        if run.state[task] == DONE or (run.nearly and task in run.nearly):
             return run.nbytes[task]
         if run.told_bytes:
             told = run.told_bytes[task]

@@ -179,7 +179,7 @@ class Greedy:
         if not run.plain and not desk.settle_consumer(run, task):
             return KEPT
         waits = run.linked and run.missing[task] > 0
-        if reach is None:
+        if reach is None or (run.nearly and waits):
             reach = ledger.foresight.reach(run, task, shape)
         if waits and (run.max_concurrency or (not reach and shape.function.count and not ledger.foresight.is_short(shape))):
             run.state[task] = WAITING       # it turned out to be long since it was queued: it comes back when its inputs exist

@@ -49,12 +49,12 @@ class Run:
         "alone", "attempt", "avoid", "bytes_moved", "choices", "client", "codes", "consumer_starts", "consumers", "copies", "crashes",
         "cut_off", "detach", "done", "doubled", "early", "failed", "failures", "fan_in", "followed", "following", "fronts", "ghosts",
         "given_at", "group", "group_node", "group_pins", "group_shapes", "groups", "has_remade", "hidden", "idle", "ids", "inputs",
-        "is_counted", "is_output", "is_over", "is_watched", "kept_back", "kind", "kinds", "left", "linked", "literal_starts", "literals",
-        "max_concurrency", "may_double", "missing", "name", "nbytes", "near", "needed", "node", "nodes", "placed", "plain", "planned",
-        "program", "progress_at", "progress_due", "progress_said", "promised", "quota", "ran", "rank", "rank_again", "rank_seconds", "run",
-        "seconds", "seconds_total", "serializes", "shapes", "spreads", "started", "starts", "state", "submitted", "timeout", "token",
-        "told", "told_bytes", "took", "topped_up", "total", "trees", "twin_choices", "twins", "unbegun", "unmet", "unmet_since",
-        "unplanned", "vain", "values_only", "wait_for_nodes", "waited", "weight", "whose", "worker",
+        "is_counted", "is_output", "is_over", "is_watched", "kept_back", "kind", "kinds", "left", "linked", "literal_starts",
+        "literals", "max_concurrency", "may_double", "missing", "name", "nbytes", "near", "nearly", "needed", "node", "nodes", "placed",
+        "plain", "planned", "program", "progress_at", "progress_due", "progress_said", "promised", "quota", "ran", "rank", "rank_again",
+        "rank_seconds", "run", "seconds", "seconds_total", "serializes", "shapes", "spreads", "started", "starts", "state", "submitted",
+        "timeout", "token", "told", "told_bytes", "took", "topped_up", "total", "trees", "twin_choices", "twins", "unbegun", "unmet",
+        "unmet_since", "unplanned", "vain", "values_only", "wait_for_nodes", "waited", "weight", "whose", "worker",
     )
 
     def __init__(self, run: RunId, submit: Submit, client: PeerId | None, now: float) -> None:
@@ -118,6 +118,7 @@ class Run:
         # ── sparse ──
         self.failures: dict[int, int] = {}            # attempts that count
         self.crashes: dict[int, int] = {}             # those that killed a worker
+        self.nearly: dict[int, int] = {}              # tasks whose large results were being written, by which attempt
         self.avoid: dict[int, set[int]] = {}          # nodes that could not do it, or could not hand it over
         self.cut_off: dict[tuple[int, int, int, int], float] = {}   # task, input, and their nodes, which are apart: since when
         self.twins: dict[int, tuple[int, int]] = {}   # tasks that run twice at once: node and attempt of the second

@@ -15,6 +15,7 @@ from handoff.messages import (
     Ask,
     Bye,
     Cancel,
+    Coming,
     Drain,
     Failed,
     Forget,
@@ -29,7 +30,7 @@ from handoff.messages import (
     Unreachable,
 )
 from handoff.resources import Amounts
-from handoff.scheduler import apart, draining, faults, following, forgotten, lifetimes, losses, retries, speculation, twins
+from handoff.scheduler import apart, draining, faults, following, forgotten, lifetimes, losses, nearing, retries, speculation, twins
 from handoff.scheduler.allocator import Allocator, Desk
 from handoff.scheduler.answers import answer
 from handoff.scheduler.clients import Client
@@ -144,9 +145,9 @@ class Scheduler:
     def _take_from_node(self, now: float, node: Node, message: Any) -> None:
         match message:
             case Report():
-                run = take_report(now, self.ledger, node, message)
-                if run is not None:
-                    self.ledger.touch(run)
+                self.ledger.touch(take_report(now, self.ledger, node, message))
+            case Coming():
+                self.ledger.touch(nearing.take_word(now, self.ledger, node, message))
             case Alive():
                 node.free, node.running, node.queued = message.free, message.running, message.queued
                 faults.hear(self.ledger, now, node, message.fault)
@@ -167,8 +168,7 @@ class Scheduler:
                     fail(self.ledger, now, run, failed)
                 self.ledger.touch(self.ledger.runs.get(message.run))
             case Output():
-                run = self.ledger.runs.get(message.run)
-                if run is not None:
+                if (run := self.ledger.runs.get(message.run)) is not None:
                     self.ledger.out.send(run.client, replace(message, node=node.name))
             case Drain():
                 draining.begin(self.ledger, now, node, message.seconds)

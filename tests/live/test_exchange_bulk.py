@@ -16,7 +16,7 @@ import pytest
 from handoff.columns import ints
 from handoff.ids import PeerId, RunId
 from handoff.machine import Lost, Received
-from handoff.messages import Absent, Hello, Peers, Want
+from handoff.messages import Absent, Coming, Hello, Peers, Want
 from handoff.node.channels import _Outgoing
 from handoff.node.events import Arrived, Stream
 from handoff.node.exchange import Exchange
@@ -156,6 +156,27 @@ async def test_values_go_over_a_connection_of_their_own(sends: bool, takes: bool
     assert not two.receiver.exchange._wanted
     assert two.receiver.store.resident_bytes == 1000 + len(LARGE) + len(SMALL)
     assert [(peer, nbytes) for peer, nbytes, _ in two.receiver.exchange.moved()] == [(1, 1000 + len(LARGE) + len(SMALL))]
+    await two.close()
+
+
+@pytest.mark.parametrize("clear", [False, True])
+async def test_memory_for_a_value_is_there_before_it_is(clear: bool) -> None:
+    """Announced while it is written, taken in a thread, and used; of what nobody wants nothing is taken."""
+    two = Two(WireSettings(unencrypted_values=clear), WireSettings(unencrypted_values=clear))
+    await two.open()
+    two.ask(1)
+    await two.until(lambda: two.sender.of(Received))
+    for task in (1, 2):
+        two.sender.exchange.send(PeerId(2), Coming(RUN, task, len(LARGE)))
+    rooms = two.receiver.store._ahead._rooms
+    await two.until(lambda: rooms and os.fstat(rooms[RUN, 1].value.fd).st_blocks * 512 >= len(LARGE))
+    prepared = rooms[RUN, 1].value
+    two.keep(LARGE)
+    two.sender.exchange.stream(Stream(PeerId(2), RUN, 1))
+    await two.until(two.receiver.has)
+    assert two.receiver.store.get(RUN, 1) is prepared and two.receiver.has() == LARGE
+    assert not rooms and two.receiver.store.resident_bytes == len(LARGE)
+    await two.until(two.idle)
     await two.close()
 
 

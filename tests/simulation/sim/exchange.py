@@ -10,7 +10,7 @@ from typing import Any
 from handoff.columns import ints, longs
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.machine import Joined, Lost, Received
-from handoff.messages import Chunk, Hello, Message, Peers, Results, Welcome
+from handoff.messages import Chunk, Coming, Hello, Message, Peers, Results, Welcome
 from handoff.node.events import Arrived, Deliver, Stream
 from sim.network import End
 from sim.process import Process
@@ -157,6 +157,8 @@ class Exchange:
                 self.process.post(Arrived(peer, run, tuple(tasks), tuple(sizes)))
             case Chunk() if self.store is not None:
                 self._piece(peer, message)
+            case Coming() if self.store is not None:
+                pass    # the shell's: it takes memory
             case _:
                 self.process.post(Received(peer, message))
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from itertools import groupby
+from random import Random
 from typing import TYPE_CHECKING
 
 from handoff.ids import PeerId, RunId, WorkerId
-from handoff.node.events import Broke, CancelTask, Execute, Finished, HandedBack, Started, WorkerGone, WorkerReady
+from handoff.node.events import Broke, CancelTask, Execute, Finished, HandedBack, Packing, Started, WorkerGone, WorkerReady
 from handoff.program import Flag, Kind
 from sim.oracles import Bug
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 FLUSH_SECONDS = 0.0005
 TEND_SECONDS = 0.01
+PACKING_PART = 0.25                 # of the tasks say that their results are large and being written,
+PACKING_BYTES = (1000, 5_000_000, 3_000_000_000)   # and this large, which need not be so
 
 
 @dataclass(slots=True)
@@ -209,6 +212,14 @@ class Worker:
             work.stuck = True
         else:
             node.clock.after(seconds, self._end, work, ending)
+            lots = Random(f"{work.run}/{work.task}/{work.attempt}")   # a purpose of its own
+            if node.options.faults and lots.random() < PACKING_PART:   # in a calm world messages are counted
+                node.clock.after(seconds * lots.random(), self._pack, work, lots.choice(PACKING_BYTES))
+
+    def _pack(self, work: Work, nbytes: int) -> None:
+        """It says that its result is so large and being written; whatever comes of that."""
+        if self._now.get((work.run, work.task)) is work and self.node.workers.alive.get(self.worker) is self:
+            self.node.post(Packing(work.run, work.task, nbytes))
 
     def _end(self, work: Work, ending: str) -> None:
         """The call returns, raises, or takes the process down. Workers are processes of their own: a frozen daemon does not stop them."""

@@ -32,6 +32,7 @@ from handoff.node.phrases import (
     HANDED_BACK,
     MAP,
     MARKER_BYTES,
+    PACKING,
     RESULTS,
     SCATTERED,
     SETUP,
@@ -40,7 +41,7 @@ from handoff.node.phrases import (
 )
 from handoff.node.pipe import ANSWER_BYTES_MAX, FrameReader, frame, send_descriptors
 from handoff.node.process import WorkerProcess, ended, worker_environment
-from handoff.node.shared_memory import SMALL_BYTES, adopt, write_shared
+from handoff.node.shared_memory import AHEAD_BYTES, SMALL_BYTES, adopt, write_shared
 from handoff.wire.values import pack, pack_code, unpack
 
 VARIADIC, AS_LIST, TREE = 0, 1, 2
@@ -330,6 +331,22 @@ def test_a_coroutine_can_fail_or_be_large(bench: Bench) -> None:
         said, descriptors = bench.hear()
         value = unpack(adopt(descriptors.pop(), said[3][0]).view() if descriptors else said[3][0])
         assert (said[0], len(value)) == (SCATTERED, size)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_the_size_of_a_large_result_is_said_before_it_is_written(bench: Bench, is_async: bool) -> None:
+    """Of functions and coroutines; not of a smaller one."""
+    def give(size: int) -> bytes:
+        return bytes(size)
+
+    async def give_later(size: int) -> bytes:
+        return bytes(size)
+
+    bench.batch(3, give_later if is_async else give, (((AHEAD_BYTES // 2,), {}), ()), (((AHEAD_BYTES,), {}), ()), is_async=is_async)
+    heard = [bench.hear()[0] for _ in range(3)]
+    large = next(said for said in heard if said[0] in (RESULTS, SCATTERED) and said[3][0] >= AHEAD_BYTES)
+    announced = [PACKING, 3, 1, large[3][0]]
+    assert [said for said in heard if said[0] == PACKING] == [announced] and heard.index(announced) < heard.index(large)
 
 
 def test_user_code_knows_its_task(bench: Bench) -> None:

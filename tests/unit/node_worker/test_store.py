@@ -10,6 +10,7 @@ import pytest
 
 from handoff.errors import ProtocolError
 from handoff.ids import RunId
+from handoff.node.ahead import VALUES_MAX
 from handoff.node.shared_memory import SharedValue, adopt, empty_shared, map_readonly, map_writable, write_shared
 from handoff.node.store import ResultStore
 
@@ -44,6 +45,52 @@ def test_dropping_frees() -> None:
     store.drop_run(RUN)
     store.drop_run(RUN)
     assert (store.get(RUN, 2), store.get(OTHER, 1), store.resident_bytes) == (None, b"other", 5)
+
+
+def filled(value: SharedValue) -> bool:
+    """Whether no page of it is still to be had."""
+    return os.fstat(value.fd).st_blocks * 512 >= value.nbytes
+
+
+def test_memory_for_a_value_that_is_to_come_is_used_for_it() -> None:
+    """All of it is there; for a value of another size it is not used. What is not complete counts as here only once it comes."""
+    store = ResultStore()
+    for task, size in ((1, 20_000_000), (2, 20_000_001)):
+        room = store.prepare(RUN, task, 20_000_000)
+        assert room is not None and store.prepare(RUN, task, 20_000_000) is None
+        room.take()
+        assert filled(room.value) and store.resident_bytes == (task - 1) * 20_000_000 and store.get(RUN, task) is None
+        value = store.allot(RUN, task, size)
+        assert (value is room.value, filled(value), value.nbytes) == (task == 1, task == 1, size)
+        assert room.is_due
+        assert store.received(RUN, task)
+
+
+def test_memory_for_a_value_is_let_go_of_when_that_will_not_come() -> None:
+    """Or is here already, however it came; a thread that takes it stops."""
+    store = ResultStore()
+    rooms = [store.prepare(RUN, task, 20_000_000) for task in range(5)]
+    store.drop(RUN, [0])
+    store.put(RUN, 1, b"small")
+    store.put_many(RUN, [2], [b"small"])
+    store.unprepare(RUN, 3)
+    assert [room.is_due for room in rooms if room is not None] == [True, True, True, True, False]
+    store.drop_run(RUN)
+    for room in rooms:
+        assert room is not None and room.is_due
+        room.take()
+        assert not filled(room.value)
+    store.put(OTHER, 1, b"here")
+    assert store.prepare(OTHER, 1, 20_000_000) is None
+
+
+def test_memory_is_prepared_for_a_few_values_at_once() -> None:
+    """What is announced in a hurry takes no more than that; a size that changes takes the place of the former one."""
+    store = ResultStore()
+    assert [store.prepare(RUN, task, 5_000_000) is not None for task in range(VALUES_MAX + 2)] == [True] * VALUES_MAX + [False] * 2
+    changed = store.prepare(RUN, 0, 6_000_000)
+    assert changed is not None and store.allot(RUN, 0, 6_000_000) is changed.value
+    assert store.prepare(RUN, VALUES_MAX, 5_000_000) is not None
 
 
 def test_memory_that_is_taken_ahead_is_there() -> None:

@@ -1,0 +1,23 @@
+"""Large results that are being written: who takes them is placed meanwhile, so that the bytes have somewhere to go when they are there."""
+
+from __future__ import annotations
+
+from handoff.messages import Coming
+from handoff.scheduler.foresight import WRITTEN_PER_SECOND
+from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.nodes import Node
+from handoff.scheduler.runs import AHEAD, HELD, Run
+
+
+def take_word(now: float, ledger: Ledger, node: Node, said: Coming) -> Run | None:
+    """A node says that a result of so many bytes is being written there; the run, if that means anything."""
+    run, task = ledger.runs.get(said.run), said.task
+    if run is None or not run.linked or task >= run.total or run.node[task] != node.peer or not AHEAD <= run.state[task] <= HELD:
+        return None
+    run.nearly[task] = run.attempt[task]
+    run.nbytes[task] = said.nbytes
+    run.started[task] = now + said.nbytes / WRITTEN_PER_SECOND - run.submitted + (run.started[task] - run.ends_at(task))
+    for each in run.consumers_of(task):
+        if run.missing[each]:
+            ledger.consider(run, each)
+    return run

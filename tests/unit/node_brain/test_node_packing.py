@@ -1,0 +1,61 @@
+"""Large results that are being written on a node: who hears of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handoff.columns import ints
+from handoff.ids import COORDINATOR
+from handoff.messages import Coming, Want
+from handoff.node.events import Packing, Welcomed
+
+SIZE = 64_000_000
+
+
+def test_the_coordinator_and_nodes_that_wait_for_it_are_told(hand: Any) -> None:
+    """A client that waits for it is not: it has no memory to prepare."""
+    node = hand()
+    node.join(node.CLIENT, "client")
+    node.plan({0: [], 1: []})
+    for peer in (node.PEER, node.CLIENT):
+        node.say(peer, Want(node.RUN, ints([0])))
+    node.happen(Packing(node.RUN, 0, SIZE))
+    assert node.said(Coming, COORDINATOR) == node.said(Coming, node.PEER) == [Coming(node.RUN, 0, SIZE)]
+    assert len(node.said(Coming)) == 2
+
+
+def test_who_asks_while_it_is_written_is_told_then(hand: Any) -> None:
+    """Once; who asks when it is there gets the value, and of another attempt nothing is known yet."""
+    node = hand()
+    node.plan({0: []})
+    node.happen(Packing(node.RUN, 0, SIZE))
+    node.say(node.PEER, Want(node.RUN, ints([0])))
+    assert node.said(Coming) == [Coming(node.RUN, 0, SIZE)]
+    node.finish(0, nbytes=SIZE)
+    node.say(node.OTHER, Want(node.RUN, ints([0])))
+    assert node.said(Coming) == []
+
+
+def test_of_what_failed_after_all_nobody_is_told_later(hand: Any) -> None:
+    """Nor of what nobody executes, or of a run that is not there."""
+    node = hand()
+    node.plan({0: []})
+    node.happen(Packing(node.RUN, 0, SIZE))
+    node.broke(0)
+    node.say(node.PEER, Want(node.RUN, ints([0])))
+    assert node.said(Coming) == []
+    node.happen(Packing(node.RUN, 0, SIZE), Packing(77, 0, SIZE))
+    assert node.said(Coming) == []
+
+
+def test_a_client_that_left_and_a_node_with_its_number_are_told_apart(hand: Any) -> None:
+    """Who is a client is known as of now, also after the node was let in anew."""
+    node = hand()
+    node.join(node.CLIENT, "client")
+    node.happen(Welcomed(node.ME))
+    node.plan({0: []})
+    node.join(node.OTHER, "client")
+    for peer in (node.CLIENT, node.OTHER):
+        node.say(peer, Want(node.RUN, ints([0])))
+    node.happen(Packing(node.RUN, 0, SIZE))
+    assert node.said(Coming, node.CLIENT) and not node.said(Coming, node.OTHER)
