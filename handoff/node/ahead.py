@@ -5,28 +5,32 @@ To find fresh pages for a value takes the kernel as long as to copy the bytes in
 
 from __future__ import annotations
 
+import os
+
 from handoff.ids import RunId
 from handoff.node.shared_memory import SharedValue, empty_shared, take_memory
 
 STEP_BYTES = 8 * 1024 * 1024     # at once: the file is locked meanwhile, and its bytes may have come
-VALUES_MAX = 8                   # at once; as many as are on their way at once
+VALUES_MAX = 8                   # for so many at once; as many as are on their way at once,
+BYTES_MAX = 1 << 30              # and so much for all of them: they may never come. Of one that is larger, its beginning ...
+PART = 8                         # ... and no more than this part of the machine's memory
 
 
 class Room:
     """That for one value. `is_due`: its bytes come, or never will, and no more is taken by and by."""
 
-    __slots__ = ("is_due", "value")
+    __slots__ = ("is_due", "nbytes", "value")
 
-    def __init__(self, value: SharedValue) -> None:
-        self.value, self.is_due = value, False
+    def __init__(self, value: SharedValue, nbytes: int) -> None:
+        self.value, self.nbytes, self.is_due = value, nbytes, False
 
     def take(self) -> None:
-        """In a thread: take all of it, as long as nobody has need of it. Where there is no more, the value finds out when it comes."""
-        for start in range(0, self.value.nbytes, STEP_BYTES):
+        """In a thread: take so much of it, as long as nobody has need of it. Where there is no more, the value finds out when it comes."""
+        for start in range(0, self.nbytes, STEP_BYTES):
             if self.is_due:
                 return
             try:
-                take_memory(self.value, start, min(STEP_BYTES, self.value.nbytes - start))
+                take_memory(self.value, start, min(STEP_BYTES, self.nbytes - start))
             except MemoryError:
                 return
 
@@ -36,6 +40,7 @@ class Ahead:
 
     def __init__(self) -> None:
         self._rooms: dict[tuple[RunId, int], Room] = {}
+        self._bytes_max = min(BYTES_MAX, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // PART)
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -47,9 +52,10 @@ class Ahead:
         if known is not None and known.value.nbytes == nbytes:
             return None
         self.leave(run, task)
-        if len(self._rooms) >= VALUES_MAX:
+        left = self._bytes_max - sum([room.nbytes for room in self._rooms.values()])
+        if len(self._rooms) >= VALUES_MAX or left <= 0:
             return None
-        room = self._rooms[key] = Room(empty_shared(nbytes))
+        room = self._rooms[key] = Room(empty_shared(nbytes), min(nbytes, left))
         return room
 
     def leave(self, run: RunId, task: int) -> SharedValue | None:

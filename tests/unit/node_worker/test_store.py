@@ -93,6 +93,18 @@ def test_memory_is_prepared_for_a_few_values_at_once() -> None:
     assert store.prepare(RUN, VALUES_MAX, 5_000_000) is not None
 
 
+def test_memory_that_may_never_be_needed_is_bounded() -> None:
+    """Of one value that is larger than that, the beginning is taken; then nothing for others, until it has come."""
+    store = ResultStore()
+    store._ahead._bytes_max = 20_000_000
+    room = store.prepare(RUN, 1, 50_000_000)
+    assert room is not None
+    room.take()
+    assert 20_000_000 <= os.fstat(room.value.fd).st_blocks * 512 < 21_000_000 and room.value.nbytes == 50_000_000
+    assert store.prepare(RUN, 2, 5_000_000) is None
+    assert store.allot(RUN, 1, 50_000_000) is room.value and store.prepare(RUN, 2, 5_000_000) is not None
+
+
 def test_memory_that_is_taken_ahead_is_there() -> None:
     """All of it, before a byte is written; else page by page, as it is."""
     store = ResultStore()
