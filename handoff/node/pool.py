@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from handoff.columns import floats, ints
 from handoff.errors import HandoffError, ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
 from handoff.node.events import Broke, CancelTask, Execute, Finished, Packing, Started, WorkerGone, WorkerLoaded, WorkerReady
@@ -169,10 +170,10 @@ class WorkerPool:
                 given.append(value)
         beside = self._map(worker, large, frames) if large else []
         frames.append(frame([
-            BATCH, number, work.run, self._here, array("I", work.tasks).tobytes(), array("I", work.tries or work.attempts).tobytes(),
+            BATCH, number, work.run, self._here, ints(work.tasks).tobytes(), ints(work.tries or work.attempts).tobytes(),
             said, kind_of, work.literals if any(work.literals) else [], fan_in, references, given, self._names(work) if has_trees else {},
             work.cost, work.costs, work.gpus, ",".join(self._devices[index] or str(index) for index in work.gpus) if work.gpus else "",
-            array("I", work.urgent).tobytes() if work.urgent else b"", work.is_at_once,
+            ints(work.urgent).tobytes() if work.urgent else b"", work.is_at_once,
         ]))
         data = b"".join(frames) if len(frames) > 1 else frames[0]
         batch.nbytes = len(data)
@@ -183,7 +184,7 @@ class WorkerPool:
         count, get = len(work.tasks), self._store.values(work.run).get
         position = dict(zip(work.tasks, range(count), strict=True))
         known: dict[int, int] = {}
-        references = array("I")
+        references = ints()
         values: list[Value | None] = []
         for index, inputs in enumerate(work.inputs):
             for task in inputs:
@@ -196,7 +197,7 @@ class WorkerPool:
                     at = known[task] = count + len(values)
                     values.append(get(task))
                 references.append(at)
-        return array("I", map(len, work.inputs)).tobytes(), references.tobytes(), values
+        return ints(map(len, work.inputs)).tobytes(), references.tobytes(), values
 
     def _names(self, work: Execute) -> dict[int, list[Any]]:
         names = {}
@@ -299,7 +300,9 @@ class WorkerPool:
             values = [adopt(descriptors.pop(0), value) if type(value) is int else value for value in values]
         if not values or not {bytes, SharedValue}.issuperset(map(type, values)):
             raise ProtocolError("a value is not bytes")
-        durations, when = array("d", seconds), array("d", ended)
+        durations, when = floats(), floats()
+        durations.frombytes(seconds)
+        when.frombytes(ended)
         if not len(durations) == len(when) == len(tasks) == count:
             raise ProtocolError("columns of different lengths")
         self._store.put_many(batch.run, tasks, values)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from math import inf
 from operator import attrgetter
 
+from handoff.columns import ints
 from handoff.ids import PeerId, RunId
 from handoff.messages import Hello
 from handoff.resources import SCALE, Amounts
@@ -337,10 +338,8 @@ class Node(Room):
     def note_sent(self, run: Run, tasks: array[int]) -> None:
         """Remember what lies here, for recalls and for its loss; sweep out what has ended when most of it has."""
         sent = self.sent.get(run.run)
-        if sent is None:
-            sent = self.sent[run.run] = array("I")
-        elif len(sent) > SENT_SWEPT + 4 * self.planned:
-            sent = self.sent[run.run] = array("I", self.tasks_of(run))
+        if sent is None or len(sent) > SENT_SWEPT + 4 * self.planned:
+            sent = self.sent[run.run] = ints(self.tasks_of(run) if sent else ())
         sent.extend(tasks)
 
     def tasks_of(self, run: Run) -> list[int]:

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from handoff.columns import Blobs, Body
+from handoff.columns import Blobs, Body, floats, ints
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.machine import Close, Note, Send
 from handoff.messages import (
@@ -38,8 +38,8 @@ GONE_MAX = 10_000         # dead nodes of which the names are known
 LATER_SECONDS = 0.005     # so long may wait what nobody waits for: the words of several runs then wake their client once
 
 # Columns of which most plans have nothing to say: made once, since a plan of one task is made in half the time without.
-NONE = array("I")
-NO_LITERAL = Blobs(array("I", (0,)), b"")
+NONE = ints()
+NO_LITERAL = Blobs(ints((0,)), b"")
 
 
 class Outbox:
@@ -126,7 +126,7 @@ class Outbox:
             self.memory.release(run, task, peer)
         column = self.releases.get((peer, run))
         if column is None:
-            column = self.releases[peer, run] = array("I")
+            column = self.releases[peer, run] = ints()
         column.append(task)
         if len(column) == RELEASES_MAX:
             self.full[peer, run] = None
@@ -190,7 +190,7 @@ class Outbox:
         # Before the plans, since a serializer that is planned anew must not be taken for the input of a consumer that has to move.
         for (peer, number), recalled in self.recalls.items():
             if peer in self.nodes:
-                self.send(peer, Recall(RunId(number), array("I", recalled), array("I", recalled.values())))
+                self.send(peer, Recall(RunId(number), ints(recalled), ints(recalled.values())))
         for node, run, task, attempt, alternative in self.twins:
             first, run.attempt[task] = run.attempt[task], attempt
             choices = run.choices
@@ -199,7 +199,7 @@ class Outbox:
             run.attempt[task], run.choices = first, choices
         for (peer, number), abandoned in self.abandons.items():
             if peer in self.nodes:
-                self.send(peer, Abandon(RunId(number), array("I", abandoned), array("I", abandoned.values())))
+                self.send(peer, Abandon(RunId(number), ints(abandoned), ints(abandoned.values())))
         nodes = self.nodes
         for (peer, _), (run, tasks) in self.plans.items():
             self._send_plan(nodes[peer], run, tasks)
@@ -207,11 +207,11 @@ class Outbox:
             if run.client is not None:
                 here = [task for task in tasks if run.is_planned(task)]
                 self.introduce_to_client(run.client, [run.node[task] for task in here])
-                self.send(run.client, Upload(run.run, array("I", here), array("I", [run.node[task] for task in here])))
+                self.send(run.client, Upload(run.run, ints(here), ints([run.node[task] for task in here])))
         for (peer, number), changes in self.redirects.items():
             if peer in self.nodes:
                 self._introduce(self.nodes[peer], changes.values())
-                self.send(peer, Redirect(RunId(number), array("I", changes), array("I", changes.values())))
+                self.send(peer, Redirect(RunId(number), ints(changes), ints(changes.values())))
         for gathered in (self.plans, self.uploads, self.redirects, self.recalls, self.abandons, self.twins):
             gathered.clear()
         if self.held and self.say_at == float("inf"):
@@ -247,33 +247,33 @@ class Outbox:
         if peer not in run.placed and run.client is not None:
             run.placed.add(peer)
             is_news = self.introduce_to_client(run.client, (peer,))
-            self.tell(run, Placed(run.run, array("I", (peer,))), at_once=is_news)
+            self.tell(run, Placed(run.run, ints((peer,))), at_once=is_news)
         if count == 1 and not (run.serializes or run.trees or run.choices or run.unbegun):
             self._send_one(node, run, first)
             return
         end = first + count
         if tasks[-1] == end - 1 and (count == 1 or tasks == list(range(first, end))):   # one piece of the table: cut it out
             starts = run.literal_starts
-            numbers = array("I", range(first, end))
+            numbers = ints(range(first, end))
             attempts, kind, fan_in = run.attempt[first:end], run.kind[first:end], run.fan_in[first:end]
             literals = Blobs(run.literals.sizes[first:end], run.literals.data[starts[first] : starts[end]])
-            inputs = run.inputs[run.starts[first] : run.starts[end]] if run.linked else array("I")
+            inputs = run.inputs[run.starts[first] : run.starts[end]] if run.linked else ints()
         else:
-            numbers = array("I", tasks)
-            attempts = array("I", [run.attempt[task] for task in tasks])
-            kind = array("I", [run.kind[task] for task in tasks])
-            fan_in = array("I", [run.fan_in[task] for task in tasks])
+            numbers = ints(tasks)
+            attempts = ints([run.attempt[task] for task in tasks])
+            kind = ints([run.kind[task] for task in tasks])
+            fan_in = ints([run.fan_in[task] for task in tasks])
             starts, data, sizes = run.literal_starts, run.literals.data, run.literals.sizes
             pieces = [data[starts[task] : starts[task + 1]] for task in tasks]
-            literals = Blobs(array("I", [sizes[task] for task in tasks]), b"".join(pieces))
-            inputs = array("I")
+            literals = Blobs(ints([sizes[task] for task in tasks]), b"".join(pieces))
+            inputs = ints()
             if run.linked:
                 for task in tasks:
                     inputs += run.inputs[run.starts[task] : run.starts[task + 1]]
         node.note_sent(run, numbers)
         where = run.node
-        sources = array("I", [where[each] for each in inputs])
-        targets = array("I")
+        sources = ints([where[each] for each in inputs])
+        targets = ints()
         seen = node.kinds.setdefault(run.run, set())
         new_kinds = []
         urgency_of_kind: dict[int, float] = {}
@@ -290,21 +290,21 @@ class Outbox:
                     consumers = run.consumers_of(task)
                     # A consumer that was done before this was lost, and is made again only to be complete, has a node and no promise.
                     targets.extend((task, run.promised.get(consumers[0], run.node[consumers[0]]) if consumers else NOBODY))
-        relays = array("I", relays_for(run, peer, list(dict.fromkeys(inputs)))) if run.trees else array("I")
-        choices = array("I")
+        relays = ints(relays_for(run, peer, list(dict.fromkeys(inputs)))) if run.trees else ints()
+        choices = ints()
         for task in tasks if run.choices else ():
             if task in run.choices:
                 choices.extend((task, run.choices[task] - 1))
-        unbegun = array("I", [each for task in tasks if run.unbegun[task] for each in (task, run.unbegun[task])] if run.unbegun else ())
+        unbegun = ints([each for task in tasks if run.unbegun[task] for each in (task, run.unbegun[task])] if run.unbegun else ())
         if run.rank:
             rank = run.rank
-            urgencies = array("d", [urgency_of_kind[of] + min(rank[task], RANK_MAX) for task, of in zip(tasks, kind, strict=True)])
+            urgencies = floats([urgency_of_kind[of] + min(rank[task], RANK_MAX) for task, of in zip(tasks, kind, strict=True)])
         elif len(urgency_of_kind) == 1:
             of = kind[0]
-            urgencies = array("d", (urgency_of_kind[of] + min(run.rank_seconds[of], RANK_MAX),)) * count
+            urgencies = floats((urgency_of_kind[of] + min(run.rank_seconds[of], RANK_MAX),)) * count
         else:
             seconds = run.rank_seconds
-            urgencies = array("d", [urgency_of_kind[of] + min(seconds[of], RANK_MAX) for of in kind])
+            urgencies = floats([urgency_of_kind[of] + min(seconds[of], RANK_MAX) for of in kind])
         codes, body = self.codes.missing(node.codes, (digest for _, this in new_kinds for digest in this.codes)) if new_kinds else ((), b"")
         knows = node.knows
         if targets or relays or (sources and any(each != peer and each not in knows for each in sources)):
@@ -322,7 +322,7 @@ class Outbox:
         Long tasks go one by one, each to the node that has just become free; to say it took as long as to decide it.
         """
         of, peer, number, after = run.kind[task], node.peer, run.run, task + 1     # columns are cut out: to make one takes twice as long
-        numbers = array("I", (task,))
+        numbers = ints((task,))
         sent = node.sent.get(number)
         if sent is None or len(sent) > SENT_SWEPT:
             node.note_sent(run, numbers)
@@ -333,7 +333,7 @@ class Outbox:
         if count:
             start, where, knows = run.starts[task], run.node, node.knows
             inputs = run.inputs[start : start + count]
-            sources = array("I", [where[each] for each in inputs])
+            sources = ints([where[each] for each in inputs])
             unknown = [each for each in sources if each not in knows and each != peer]
             if unknown:
                 self._introduce(node, unknown)
@@ -346,7 +346,7 @@ class Outbox:
         kind = run.kinds[of]
         rank = run.rank[task] if run.rank else run.rank_seconds[of]
         if kind.priority or rank >= RANK_MAX or not run.rank:
-            urgencies = array("d", (kind.priority * PRIORITY_WEIGHT + (rank if rank < RANK_MAX else RANK_MAX),))
+            urgencies = floats((kind.priority * PRIORITY_WEIGHT + (rank if rank < RANK_MAX else RANK_MAX),))
         else:
             urgencies = run.rank[task:after]
         seen = node.kinds.get(number)
@@ -384,5 +384,5 @@ class Outbox:
 
     def _peers(self, peers: list[int]) -> Peers:
         return Peers(
-            array("I", peers), tuple([self.names[peer][0] for peer in peers]), tuple([self.names[peer][1] for peer in peers]),
+            ints(peers), tuple([self.names[peer][0] for peer in peers]), tuple([self.names[peer][1] for peer in peers]),
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from handoff.columns import Ints
+from handoff.columns import Ints, floats, ints, longs
 from handoff.errors import ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId
 from handoff.messages import RunFailed, Submit
@@ -96,7 +96,7 @@ class Run:
         self.fan_in = program.fan_in
         self.inputs = program.inputs          # all inputs, task after task
         self.literals = program.literals
-        self.literal_starts = array("I" if len(program.literals.data) <= 0xFFFFFFFF else "Q", accumulate(program.literals.sizes, initial=0))
+        self.literal_starts = (ints if len(program.literals.data) <= 0xFFFFFFFF else longs)(accumulate(program.literals.sizes, initial=0))
         self.state = bytearray(total)
         self.attempt = _ZERO * total                  # of the last plan; 0: never planned
         self.unbegun: array[int] = _NONE              # how many of them its nodes gave back before they began; empty: none of any task
@@ -114,7 +114,7 @@ class Run:
         self.missing: array[int] = _NONE              # inputs whose result does not exist
         self.unplanned: array[int] = _NONE            # inputs that are neither done nor planned
         self.needed: array[int] = _NONE               # unfinished consumers (edges)
-        self.rank: array[float] = array("d")          # seconds on the longest way from its start to the end of the run
+        self.rank = floats()          # seconds on the longest way from its start to the end of the run
         # ── sparse ──
         self.failures: dict[int, int] = {}            # attempts that count
         self.crashes: dict[int, int] = {}             # those that killed a worker
@@ -216,7 +216,7 @@ class Run:
 
     def places(self) -> Ints:
         """Per task, the node on which it ran, for people; `node` is where its result can be had."""
-        places = array("I", self.node)
+        places = self.node[:]
         for task, peer in self.ran.items():
             places[task] = peer
         return places
@@ -306,7 +306,7 @@ class Run:
         """Every task is done: what only others need takes no room any more."""
         self.missing = self.unplanned = _NONE
         if self.following is None:
-            self.rank = array("d")
+            self.rank = floats()
 
     def wake(self, estimates: Estimates, transfer_per_byte: float) -> None:
         """Results of a run that rested are to be made again. `recount` says what each of these tasks waits for."""

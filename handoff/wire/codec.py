@@ -24,7 +24,7 @@ from handoff.columns import Blobs, Body
 from handoff.errors import ProtocolError
 from handoff.messages import Message
 from handoff.program import Kind, Program
-from handoff.wire.compiled import Field, reader, writer
+from handoff.wire.compiled import EMPTY, Field, reader, writer
 from handoff.wire.remembered import remembering, remembering_all_but_literals, written_once
 
 Buffer: TypeAlias = Union[bytes, bytearray, memoryview]
@@ -82,7 +82,7 @@ def _scalar(kind: type, *also: type) -> Rule:
 def _read_column(typecode: str, value: Any) -> array[Any]:
     if type(value) is not bytes:
         raise ValueError(f"{type(value).__name__} instead of a column of {typecode!r}")
-    column = array(typecode)
+    column = EMPTY[typecode][:]
     column.frombytes(value)  # ValueError when it is not a multiple of the item's size
     if SWAPPED:
         column.byteswap()

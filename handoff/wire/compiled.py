@@ -28,7 +28,8 @@ class Field:
 
 def reader(fields: Sequence[Field], slow: Slow) -> Slow:
     """`read(values, start)`: the checked fields that begin at `start`, as `slow` gives them."""
-    checks, results, scope = [], [], {"array": array, "slow": slow}
+    checks, results = [], []
+    scope: dict[str, Any] = {"slow": slow}
     for index, field in enumerate(fields):
         value = f"v{index}"
         if field.kind is not None:
@@ -38,7 +39,8 @@ def reader(fields: Sequence[Field], slow: Slow) -> Slow:
         elif field.typecode:
             checks.append(f"type({value}) is bytes")
             scope[f"none_{field.typecode}"] = EMPTY[field.typecode]
-            results.append(f"array({field.typecode!r}, {value}) if {value} else none_{field.typecode}")
+            none = f"none_{field.typecode}"     # a copy of it, filled: see `columns`
+            results.append(f"((column := {none}[:]).frombytes({value}) or column) if {value} else {none}")
         else:
             scope[f"r{index}"] = field.read
             results.append(f"r{index}({value})")
