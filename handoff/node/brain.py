@@ -10,7 +10,7 @@ from math import ceil
 
 from handoff.columns import Ints
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
-from handoff.machine import Dropped, Joined, Lost, Note, Received, Resumed, Send
+from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send
 from handoff.messages import Abandon, Absent, Alive, Collect, EndRun, Message, Plan, Recall, Redirect, Release, Want
 from handoff.node.answers import Answers
 from handoff.node.claims import Claims
@@ -45,6 +45,8 @@ from handoff.node.tracker import ResourceTracker
 from handoff.node.wants import Wants
 from handoff.resources import SCALE, Amounts
 from handoff.settings import NodeSettings
+
+ORPHANED = "the coordinator was out of reach for too long: all that was planned here is void"
 
 
 class NodeBrain:
@@ -301,6 +303,7 @@ class NodeBrain:
         """Whatever has waited for this moment."""
         if self._orphaned_at is not None and now >= self._orphaned_at:
             self._void(now)
+            self._state.effects.append(Close(COORDINATOR, ORPHANED))    # resumed, it would be told of work that is no more
         for batch in self._clocks.due(now):
             self._endings.out_of_time(now, batch)
         self._wants.retry(now)

@@ -294,8 +294,9 @@ class Daemon:
                 self._pool.cancel(effect)
             case Note(level, event, fields):
                 getattr(log, level)(event, **dict(fields))
-            case Close(peer, reason):
-                log.warning("peer.closed", peer=peer, reason=reason)
+            case Close(peer, reason) if peer == COORDINATOR:
+                log.warning("node.orphaned", reason=reason, note="joining anew, as soon as it can be reached")
+                self._session.begin_anew(reason)
             case _:
                 raise HandoffError(f"the node's brain asked for {effect!r}, which the daemon can't do")
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from witness import Diary, await_free, cluster_with, step, until
 
@@ -205,13 +206,20 @@ def _reset(sock: socket.socket) -> None:
 
 @pytest.fixture
 def proxied(cluster: handoff.LocalCluster) -> Iterator[Proxy]:
-    """A third node, called "far", which has its coordinator behind a proxy."""
+    """A third node, called "far"."""
+    with far_node(cluster) as proxy:
+        yield proxy
+
+
+@contextlib.contextmanager
+def far_node(cluster: handoff.LocalCluster, *options: str) -> Iterator[Proxy]:
+    """A node called "far", which has its coordinator behind a proxy."""
     proxy = Proxy(int(cluster.address.rpartition(":")[2]))
     reading, writing = os.pipe()
     os.write(writing, cluster.secret.text.encode())
     os.close(writing)
     arguments = ["--coordinator", f"127.0.0.1:{proxy.port}", "--name", "far", "--host", "127.0.0.1", "--cpus", "2", "--memory", "1000",
-                 "--gpus", "0", "--resource", "far=9", "--secret-fd", str(reading), "--log-level", "error"]
+                 "--gpus", "0", "--resource", "far=9", "--secret-fd", str(reading), "--log-level", "error", *options]
     environment = {**os.environ, "HANDOFF_SYS_PATH": os.pathsep.join(sys.path), "HANDOFF_NODE__HEARTBEAT_SECONDS": "0.1"}
     node = subprocess.Popen([sys.executable, "-m", "handoff.node", *arguments], pass_fds=[reading], env=environment)
     os.close(reading)
@@ -265,6 +273,31 @@ def test_a_node_out_of_reach_works_on(client: handoff.Client, proxied: Proxy, di
     run.result(timeout=20)
     assert_once_each(diary, dag)
     await_free(client)
+
+
+def first_in_vain(path: str) -> int:
+    """Who was there first tells which process it is, and never ends."""
+    with contextlib.suppress(FileExistsError):
+        with open(path, "x") as file:  # noqa: PTH123
+            file.write(f"{os.getpid()}\n")
+        time.sleep(3600)
+    return os.getpid()
+
+
+def test_a_node_that_gave_its_work_up_joins_anew(tmp_path: Path) -> None:
+    """It has less patience than its coordinator: resumed, it would be told of work that is no more, and say nothing until it is given up."""
+    there = tmp_path / "there"
+    with cluster_with(1, {"scheduler.lost_seconds": 600}, cpus=1, memory=500) as cluster, cluster.client() as client:
+        with far_node(cluster, "--set", "node.orphan_seconds=0.1") as proxy:
+            until(lambda: "far" in [node.name for node in client.nodes()], "the node joins")
+            future = client.submit(first_in_vain, str(there), cost={"cpu": 1, "far": 1})
+            until(lambda: there.exists() and there.read_text().endswith("\n"), "it begins")
+            proxy.is_open = False
+            proxy.break_all()
+            pid = int(there.read_text())
+            until(lambda: not psutil.pid_exists(pid), "the node has given up")
+            proxy.is_open = True
+            assert future.result(timeout=20) != pid
 
 
 # ── gone for good ────────────────────────────────────────────────────────────

@@ -122,8 +122,8 @@ class Node(Process):
                 self.workers.look(worker)
             case CancelTask():
                 self.workers.cancel(effect)
-            case Close(peer, _):
-                raise Bug(f"{self.host}: nobody to close: {peer}")
+            case Close(peer, _) if peer == COORDINATOR:
+                self.session.begin_anew()
             case _:
                 raise Bug(f"{self.host}: unknown effect {effect!r}")
 

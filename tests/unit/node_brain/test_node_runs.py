@@ -6,7 +6,7 @@ from typing import Any
 
 from handoff.columns import ints
 from handoff.ids import COORDINATOR, PeerId, RunId
-from handoff.machine import Dropped, Lost, Resumed
+from handoff.machine import Close, Dropped, Lost, Resumed
 from handoff.messages import Absent, Alive, Collect, EndRun, Failed, Recalled, Release, Report, Want
 from handoff.node import state
 from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Spawn, Welcomed
@@ -210,6 +210,7 @@ def test_an_orphan_stops_in_the_end(hand: Any) -> None:
     node.wait(61.0)
     assert node.killed == [(worker, "the run is over")]
     assert node.last_of(DropRun) == [DropRun(node.RUN)]
+    assert [effect.peer for effect in node.all if isinstance(effect, Close)] == [COORDINATOR]   # a session that goes on would be silence
     node.plan({1: []})
     assert node.given() == []
     node.wait(10.0)
