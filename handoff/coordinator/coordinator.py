@@ -22,12 +22,13 @@ from handoff.ids import PeerId
 from handoff.log import log
 from handoff.loop import Driver
 from handoff.machine import Close, Dropped, Joined, Lost, Note, Received, Resumed, Send, Tick, Unsaid
-from handoff.messages import PROTOCOL, Forget, Hello, Message, Refused, Submit
+from handoff.messages import PROTOCOL, Forget, Hello, Message, Output, Refused, Submit
 from handoff.resources import Amounts, describe
 from handoff.scheduler import learned
 from handoff.scheduler.allocator import Allocator
 from handoff.scheduler.scheduler import Scheduler
 from handoff.settings import Settings
+from handoff.transport.lines import Lines
 from handoff.transport.link import shown
 from handoff.transport.sessions import SessionServer
 from handoff.trust.certificates import Identity
@@ -68,6 +69,7 @@ class Coordinator:
         self._stopped = asyncio.Event()
         self._failure: Exception | None = None
         self._here: dict[PeerId, Hello] = {}  # who is in
+        self._lines: dict[PeerId, Lines] = {} # what functions print, on its way to clients
         self._runs = RunLog()
 
     async def start(self) -> None:
@@ -196,6 +198,7 @@ class Coordinator:
                     address = f"{hello.address[0]}:{hello.address[1]}"
                     log.info("node.joined", name=hello.name, peer=peer, address=address, offers=describe(hello.capacity))
                 else:
+                    self._lines[peer] = Lines(self._settings.wire.unacknowledged_bytes_max)
                     log.info("client.joined", name=hello.name, peer=peer)
             case Lost(peer, reason):
                 log.info("peer.left", peer=peer, name=self._leave(peer), reason=reason)
@@ -208,12 +211,14 @@ class Coordinator:
     def _perform(self, effect: Any) -> None:
         match effect:
             case Send(peer, message):
-                if type(message) in RunLog.TOLD:
+                kind = type(message)
+                if kind in RunLog.TOLD:
                     self._runs.said(peer, message)
-                try:
-                    self._sessions.send(peer, message)
-                except (ProtocolError, OverflowError) as error:   # such as the timeline of millions of tasks, or a name of megabytes
-                    self._say_less(peer, message, str(error))
+                for each in self._admitted(peer, message) if kind is Output else (message,):
+                    try:
+                        self._sessions.send(peer, each)
+                    except (ProtocolError, OverflowError) as error:   # such as the timeline of millions of tasks, or a name of megabytes
+                        self._say_less(peer, each, str(error))
             case Close(peer, reason):
                 log.warning("peer.forgotten", peer=peer, name=self._leave(peer), reason=reason)
                 self._sessions.close(peer, reason)
@@ -221,6 +226,11 @@ class Coordinator:
                 getattr(log, level)(event, **dict(fields))
             case _:
                 raise HandoffError(f"the scheduler asked for {effect!r}, which the coordinator can't do")
+
+    def _admitted(self, peer: PeerId, output: Output) -> list[Output]:
+        """What a client is told now of what functions print."""
+        lines = self._lines.get(peer)
+        return lines.admit(output, self._sessions.kept_bytes(peer)) if lines is not None else []    # else it left
 
     def _say_less(self, peer: PeerId, message: Message, why: str) -> None:
         """What is too large to be said, for this reason, is shortened, or the brain is told."""
@@ -236,4 +246,5 @@ class Coordinator:
         """The name of who is not in any more; it is free for another."""
         hello = self._here.pop(peer, None)
         self._runs.left(peer)
+        self._lines.pop(peer, None)
         return hello.name if hello is not None else ""

@@ -42,6 +42,7 @@ from handoff.node.store import ResultStore
 from handoff.node.tracker import ResourceTracker
 from handoff.resources import Amounts, describe
 from handoff.settings import Settings
+from handoff.transport.lines import Lines
 from handoff.transport.link import shown
 from handoff.transport.listen import listen
 from handoff.transport.session_client import SessionClient
@@ -79,6 +80,7 @@ class Daemon:
         self._boot = os.urandom(16)
         self._me, self._met = NOBODY, b""        # our number, and the boot of the coordinator that gave it
         self._codes: dict[bytes, bytes] = {}
+        self._lines = Lines(settings.wire.unacknowledged_bytes_max)
         self._store = ResultStore()
         self._gpus = gpus_of(capacity) if gpus is None else tuple(gpus)
         self._brain = NodeBrain(settings.node, capacity, settings.scheduler.zero_cost_per_cpu, self._gpus, tracker)
@@ -200,6 +202,8 @@ class Daemon:
     def _welcomed(self, welcome: Welcome) -> None:
         self._me, self._met, self._is_heard = welcome.peer, welcome.coordinator, True
         self._exchange.start_anew()
+        self._codes.clear()      # nobody knows any more that it is here
+        self._lines = Lines(self._settings.wire.unacknowledged_bytes_max)
         log.info("node.joined", name=self._name, peer=welcome.peer, port=self._port, offers=describe(self._capacity))
         self._driver.post(Welcomed(welcome.peer, welcome.heartbeat_seconds))
         if self._is_draining:   # we were forgotten meanwhile, and so was that
@@ -246,7 +250,8 @@ class Daemon:
                 pass
 
     def _printed(self, run: RunId, tasks: list[int], streams: list[str], texts: list[str]) -> None:
-        self._session.send(Output(run, ints(tasks), tuple(streams), tuple(texts)))
+        for output in self._lines.admit(Output(run, ints(tasks), tuple(streams), tuple(texts)), self._session.kept_bytes):
+            self._session.send(output)
 
     def _with_what_moved(self, alive: Alive) -> Alive:
         """A heartbeat, with what the brain does not know: how much lies here, and how fast large values came."""

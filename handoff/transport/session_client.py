@@ -56,6 +56,11 @@ class SessionClient:
         """The connection of this moment."""
         return self._link
 
+    @property
+    def kept_bytes(self) -> int:
+        """How much of what was said the coordinator is not known to have."""
+        return self._session.kept_bytes
+
     async def connect(self, patience_seconds: float = 0.0) -> Welcome:
         """Dial for the first time, for so long, or as the settings say. Raises Refused or ConnectionLost; later breaks are mended."""
         link = await self._dial_first(replace(self._settings, handshake_seconds=max(self._settings.handshake_seconds, patience_seconds)))

@@ -101,6 +101,11 @@ class SessionServer:
         entry = self._peers.get(peer)
         return entry.host if entry is not None else ""
 
+    def kept_bytes(self, peer: PeerId) -> int:
+        """How much of what was said a peer is not known to have."""
+        entry = self._peers.get(peer)
+        return entry.session.kept_bytes if entry is not None else 0
+
     async def close_all(self, reason: str = STOPS) -> None:
         """Say goodbye to everyone and stop listening."""
         links = [entry.link for entry in self._peers.values() if entry.link is not None]
