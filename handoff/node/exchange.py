@@ -136,19 +136,23 @@ class Exchange:
         """Small values, as few messages as their sizes allow. Values that are gone by now are left out."""
         tasks: list[int] = []
         parts: list[Any] = []
-        total = 0
+        total, most = 0, min(RESULTS_BYTES, self._settings.body_bytes_max)
         values = self._store.values(effect.run)
         for task in effect.tasks:
             value = values.get(task)
             if value is None:
                 continue
-            part = value if isinstance(value, bytes) else value.view()
+            try:
+                part = value if isinstance(value, bytes) else value.look()
+            except (OSError, MemoryError) as error:   # with its link broken, the peer asks again
+                self._break(effect.peer, f"a value can't be read now: {error}")
+                return
+            if total + len(part) > most and tasks:
+                self.send(effect.peer, Results(effect.run, ints(tasks), longs(map(len, parts)), tuple(parts)))
+                tasks, parts, total = [], [], 0
             tasks.append(task)
             parts.append(part)
             total += len(part)
-            if total >= RESULTS_BYTES:
-                self.send(effect.peer, Results(effect.run, ints(tasks), longs(map(len, parts)), tuple(parts)))
-                tasks, parts, total = [], [], 0
         if tasks:
             self.send(effect.peer, Results(effect.run, ints(tasks), longs(map(len, parts)), tuple(parts)))
 
