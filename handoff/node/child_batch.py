@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from handoff.node.current import CurrentTask
 from handoff.node.shared_memory import SMALL_BYTES, SharedValue
-from handoff.wire.values import unpack, unpack_code
+from handoff.wire.values import put_back, unpack, unpack_code_and_classes
 
 SCALE = 10_000                    # steps in one of anything, as in handoff.resources
 VARIADIC, AS_LIST, TREE = 0, 1, 2  # the numbers of program.Form, which a worker does without to start sooner
@@ -65,6 +65,7 @@ class Library:
     def __init__(self) -> None:
         self._codes: dict[bytes, bytes] = {}
         self._functions: dict[bytes, Callable[..., Any]] = {}
+        self._classes: dict[bytes, Any] = {}           # that came with code, of the code that has any
         self._large: dict[int, LargeInput] = {}
 
     def keep_code(self, digest: bytes, data: bytes) -> None:
@@ -76,6 +77,7 @@ class Library:
         for digest in digests:
             self._codes.pop(digest, None)
             self._functions.pop(digest, None)
+            self._classes.pop(digest, None)
 
     def map(self, serial: int, nbytes: int, fd: int) -> None:
         """Keep a large value of the node, whose descriptor is ours from now on."""
@@ -94,16 +96,21 @@ class Library:
         return found
 
     def function(self, digest: bytes, name: str, here: str) -> Callable[..., Any]:
-        """The callable of this code; NotLoadable when that fails."""
+        """The callable of this code, which is about to be called; NotLoadable when that fails."""
         found = self._functions.get(digest)
         if found is None:
             data = self._codes.get(digest)
             if data is None:
                 raise NotLoadable(f"the code of {name} is not on node {here}")
             try:
-                found = self._functions[digest] = unpack_code(data)
+                found, classes = unpack_code_and_classes(data)
             except BaseException as error:
                 raise NotLoadable(why_not(f"the code of {name}", error, here)) from error
+            self._functions[digest] = found
+            if classes:
+                self._classes[digest] = classes
+        elif digest in self._classes:
+            put_back(self._classes[digest])
         return found
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import cloudpickle
 
+from handoff.wire.classes import as_copy, as_name
+
 _SCRIPT = "__mp_main__"              # what multiprocessing calls the script in processes that it did not fork
 CODE_KNOWN_MAX = 256                 # functions of which the pickle is remembered
 _TEXTS = frozenset({str, type(None)})
@@ -65,6 +67,11 @@ def _without(files: Iterable[str], data: bytes) -> bytes:
 def dumps_error(error: BaseException) -> bytes:
     """The pickle of an exception."""
     return _dumped(_ErrorPickler, error, None)
+
+
+def dumps_content(content: Any) -> bytes:
+    """The pickle of what a class is made of, to be compared with others, and not to be read."""
+    return _dumped(_ContentPickler, content, None)
 
 
 def _dumped(pickler: Any, value: Any, take: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
@@ -210,12 +217,24 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no 
         cloudpickle.Pickler.dispatch_table,
     )
 
+    def reducer_override(self, value: Any) -> Any:
+        """How to write this value; NotImplemented: as pickle does."""
+        how = super().reducer_override(value)
+        return how if how is NotImplemented else as_copy(how)
+
     def _function_getnewargs(self, func: FunctionType) -> Any:
         made = super()._function_getnewargs(func)
         given, file = made[1], func.__code__.co_filename    # the globals that a function gets whatever it reads
         if given.get("__file__") == file:
             given["__file__"] = _seen(file)
         return made
+
+
+class _ContentPickler(_Pickler):
+    def reducer_override(self, value: Any) -> Any:
+        """How to write this value; NotImplemented: as pickle does."""
+        how = super().reducer_override(value)
+        return how if how is NotImplemented else as_name(how)
 
 
 # ── what came from another process of the script ────────────────────────────

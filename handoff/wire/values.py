@@ -17,13 +17,15 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from handoff.wire.by_value import as_here, dumps, dumps_code, dumps_error
+from handoff.wire.by_value import as_here, dumps, dumps_code, dumps_content, dumps_error
+from handoff.wire.classes import State, put_back, with_states
 from handoff.wire.failures import describe_exception
 from handoff.wire.unpicklable import find_unpicklable
 
 __all__ = [
     "Packed", "as_here", "describe_exception", "digest", "explain_unpicklable", "pack", "pack_code", "pack_exception", "pack_named",
-    "pack_plain", "pack_result", "pack_simple", "unpack", "unpack_code", "unpack_exception", "unpicklable_part",
+    "pack_plain", "pack_result", "pack_simple", "put_back", "unpack", "unpack_code", "unpack_code_and_classes", "unpack_exception",
+    "unpicklable_part",
 ]
 
 _MARK = b"HV"
@@ -177,6 +179,11 @@ def pack_named(code: Callable[..., Any]) -> tuple[bytes, bytes]:
 def unpack_code(data: bytes | bytearray | memoryview) -> Any:
     """The callable. Raises what importing its modules raises, such as ModuleNotFoundError."""
     return pickle.loads(data)
+
+
+def unpack_code_and_classes(data: bytes | bytearray | memoryview) -> tuple[Any, list[State]]:
+    """The same, and the classes that came with it, for `put_back` before it is called."""
+    return with_states(lambda: pickle.loads(data), lambda content: digest(dumps_content(content)))
 
 
 def digest(data: bytes | bytearray | memoryview) -> bytes:

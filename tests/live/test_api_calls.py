@@ -38,6 +38,28 @@ def client(cluster: handoff.LocalCluster) -> Iterator[handoff.Client]:
 # ── single functions ─────────────────────────────────────────────────────────
 
 
+def test_each_call_finds_its_class_as_it_was_when_it_was_submitted(client: handoff.Client) -> None:
+    """On one worker, which keeps the code of each; and no result changes the class here."""
+    class Model:
+        rate = 1
+
+        def of(self) -> int:
+            return self.rate
+
+    def made(rate: int) -> tuple[int, Model]:
+        assert rate > 0
+        return Model().of(), Model()
+
+    method, seen = Model.of, []
+    for rate in (1, 2, 1, 2):
+        Model.rate = rate
+        seen.append(client.submit(made, rate, node="node-2"))
+    Model.rate = 3
+    assert [future.result()[0] for future in seen] == [1, 2, 1, 2]
+    assert {type(future.result()[1]) for future in seen} == {Model}
+    assert (Model.rate, Model.of) == (3, method)
+
+
 def test_map_ends_with_the_shortest_of_its_iterables(client: handoff.Client) -> None:
     """As the builtin does; and it reads no more of a long one than it works ahead."""
     assert list(client.map(lambda *each: each, [1, 2, 3], "ab", range(9))) == [(1, "a", 0), (2, "b", 1)]
