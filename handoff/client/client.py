@@ -89,7 +89,7 @@ class Client:
         check_may_wait(self._core, "a graph can't be executed here")
         state = begin(
             self._core, dag, returns=returns, inputs=inputs, max_retries=max_retries, max_concurrency=max_concurrency, timeout=timeout,
-            detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output, plan=plan,
+            detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output, plan=plan, is_waited_for=True,
         )
         run = Run(Lease(state))
         try:
@@ -251,14 +251,15 @@ def begin(
     weight: float,
     output: OutputTaker | bool | None,
     plan: Plan | None = None,
+    is_waited_for: bool = False,
 ) -> RunState:
-    """Lower and submit a graph."""
+    """Lower and submit a graph. `is_waited_for`: the caller does nothing else until it is over."""
     check_run(max_concurrency, timeout, weight, detach=detach, wait_for_nodes=wait_for_nodes)
     check_output(output)
     core.check_open("a run can't be started")
     lowered = lower(dag, returns=returns, max_retries=max_retries, inputs=inputs)
     followed = followed_columns(plan, lowered) if plan is not None else {}
-    state = new_state(core, dag.id, lowered, output, detach)
+    state = new_state(core, dag.id, lowered, output, detach, is_waited_for=is_waited_for)
     state.is_planned = plan is not None
     ids = pack((lowered.ids, lowered.hidden)).join() if detach else b""
     core.submit(state, Submit(
@@ -297,10 +298,16 @@ def followed_columns(plan: Any, lowered: Lowered) -> dict[str, Any]:
     return columns_of(plan, lowered)
 
 
-def new_state(core: Core, dag_id: str, lowered: Lowered, output: OutputTaker | bool | None, detach: bool) -> RunState:
-    """The record of a run that is about to be submitted."""
-    program = lowered.program
-    graph = Graph(dag_id, lowered.ids, lowered.outputs, lowered.number, lowered.objects, lowered.hidden,
+def new_state(
+    core: Core, dag_id: str, lowered: Lowered, output: OutputTaker | bool | None, detach: bool, *, is_waited_for: bool = False,
+) -> RunState:
+    """The record of a run that is about to be submitted. Large arguments leave here later, and are those of this moment: unless the caller
+    waits for the run, whoever fills an array anew for each call would change what was asked for.
+    """
+    program, objects = lowered.program, lowered.objects
+    if objects and not is_waited_for:
+        objects = {task: packed.kept() for task, packed in objects.items()}
+    graph = Graph(dag_id, lowered.ids, lowered.outputs, lowered.number, objects, lowered.hidden,
                   program.kinds, program.kind, program.fan_in, program.inputs, lowered.beside)
     return RunState(core, core.token(), graph, output=output, detached=detach)
 

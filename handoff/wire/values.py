@@ -50,6 +50,10 @@ class Packed(NamedTuple):
         only = self.parts[0]
         return only if len(self.parts) == 1 and isinstance(only, bytes) else b"".join(self.parts)
 
+    def kept(self) -> Packed:
+        """The same, which stays as it is whatever becomes of the arrays that it was made of: those that can change are copied."""
+        return Packed(self.nbytes, tuple(part if isinstance(part, bytes) or part.readonly else bytes(part) for part in self.parts))
+
 
 # ── values ──────────────────────────────────────────────────────────────────
 

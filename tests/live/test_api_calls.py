@@ -38,6 +38,19 @@ def client(cluster: handoff.LocalCluster) -> Iterator[handoff.Client]:
 # ── single functions ─────────────────────────────────────────────────────────
 
 
+def test_an_array_that_is_filled_anew_for_each_call_is_sent_as_it_was(client: handoff.Client) -> None:
+    """A large argument leaves here when a node asks for it, which is after the call was submitted: also of a graph that was started."""
+    numbers, futures, runs = np.zeros(50_000), [], []
+    for value in range(4):
+        numbers[:] = value
+        futures.append(client.submit(np.max, numbers))
+        dag = DAG()
+        dag.call(np.max, numbers, id="max")
+        runs.append(client.start(dag))
+    numbers[:] = -1.0
+    assert [future.result() for future in futures] == [run.result()["max"] for run in runs] == [0, 1, 2, 3]
+
+
 def test_each_call_finds_its_class_as_it_was_when_it_was_submitted(client: handoff.Client) -> None:
     """On one worker, which keeps the code of each; and no result changes the class here."""
     class Model:
