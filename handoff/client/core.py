@@ -44,6 +44,7 @@ from handoff.trust.certificates import Identity
 from handoff.trust.secret import Secret
 
 CLOSE_SECONDS = 2.5                  # for saying goodbye to coordinator and nodes
+UNFETCHED = "this large result was not fetched before its client was closed; look at it earlier"
 LINES_SECONDS = 0.5                  # for what functions printed whose values are here; they are a few milliseconds behind
 
 _open: weakref.WeakSet[Core] = weakref.WeakSet()
@@ -69,7 +70,7 @@ class Core:
         self._inbox: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()   # what other threads want done on the loop's thread
         self._waking = False
         self._closed = False
-        self._broken = ""                                  # why nothing works any more, after a bug
+        self._over: events.Failure | None = None           # why nothing comes any more: it is closed, or there was a bug
         self._perform_by_type: dict[type, Callable[[Any], None]] = {
             Send: self._send,
             events.Answered: self._answered,
@@ -136,14 +137,8 @@ class Core:
     def _failed(self, error: Exception) -> None:
         """The brain has a bug: whoever waits here is told, rather than left waiting."""
         log.exception("client.failed", error=error)
-        self._broken = f"this client can't go on, because of a bug in Handoff: {type(error).__name__}: {error}"
-        failure = events.Failure("InvariantViolation", self._broken)
-        for state in list(self.states.values()):
-            if not state.over.done():
-                state.finish(None, failure)
-        for future in self._questions.values():
-            if not future.done():
-                future.set_exception(errors.InvariantViolation(failure.text))
+        self._end_all(events.Failure(
+            "InvariantViolation", f"this client can't go on, because of a bug in Handoff: {type(error).__name__}: {error}"))
 
     def _hello(self) -> Hello:
         return greeting(self._identity.name, self._boot, self._me, self._met)
@@ -206,8 +201,8 @@ class Core:
         """Raise when nothing can be asked here any more."""
         if self._closed:
             raise closed(what)
-        if self._broken:
-            raise errors.InvariantViolation(f"{what}: {self._broken}")
+        if self._over is not None:
+            raise errors.InvariantViolation(f"{what}: {self._over.text}")
         check_process(self, what)
 
     def token(self) -> int:
@@ -220,12 +215,14 @@ class Core:
         self.states[state.token] = state
         state.released = forget
         self.post(events.Start(submit, forget))
+        self._end_late(state)
 
     def attach(self, state: RunState, run: int) -> None:
         """Take over a detached run."""
         self.check_open("a run can't be attached")
         self.states[state.token] = state
         self.post(events.Attach(state.token, RunId(run)))
+        self._end_late(state)
 
     def ask(self, topic: str, run: int = 0, kinds: Iterable[Kind] = (), task: int = NOBODY) -> Future[Any]:
         """Ask the coordinator, about a run, a task of it, or about these kinds of tasks."""
@@ -244,14 +241,16 @@ class Core:
         """Say this to the coordinator, and be answered; with the token of the run of this client that it is about."""
         future = self._questions[message.token] = Awaited[Any](self)
         self.post(events.Question(message, of))
+        if self._over is not None:
+            self._unanswered(events.Unanswered(message.token, self._over))
         return future
 
     def fetch(self, token: int, task: int, future: Future[None]) -> None:
         """Bring a large value here; the state's futures tell when."""
-        if self._closed or self.pid != os.getpid():
-            future.set_exception(errors.ResultLost("this large result was not fetched before its client was closed; look at it earlier"))
-        else:
-            self.post(events.Fetch(token, task))
+        self.post(events.Fetch(token, task))
+        if self._closed or self._over is not None or self.pid != os.getpid():
+            with contextlib.suppress(InvalidStateError):
+                future.set_exception(errors.ResultLost(UNFETCHED))
 
     def cancel(self, state: RunState, reason: str = "cancelled by its client") -> None:
         """End a run of this client."""
@@ -333,8 +332,9 @@ class Core:
             self._questions.pop(effect.token).set_result(effect.data)
 
     def _unanswered(self, effect: events.Unanswered) -> None:
-        with contextlib.suppress(InvalidStateError):
-            self._questions.pop(effect.token).set_exception(error_of(effect.failure, lambda task: f"task {task}"))
+        if (future := self._questions.pop(effect.token, None)) is not None:
+            with contextlib.suppress(InvalidStateError):
+                future.set_exception(error_of(effect.failure, lambda task: f"task {task}"))
 
     # ── the end ──────────────────────────────────────────────────────────────
 
@@ -355,6 +355,21 @@ class Core:
         self._end_loop()
         finish()
 
+    def _end_all(self, failure: events.Failure) -> None:
+        """Nothing comes any more: whoever waits is told, rather than left waiting. Who asks just now looks for that when he has asked."""
+        self._over = failure
+        for state in list(self.states.values()):
+            self._end_late(state)
+        for token in list(self._questions):
+            self._unanswered(events.Unanswered(token, failure))
+
+    def _end_late(self, state: RunState) -> None:
+        """End a run of which nothing comes any more: by whichever thread takes it out first."""
+        if self._over is not None and self.states.pop(state.token, None) is not None:
+            if not state.over.done():
+                state.finish(None, self._over)
+            state.unfetched_all(events.Failure("ResultLost", UNFETCHED))
+
     async def _stop(self) -> None:
         self._take_inbox()
         for state in list(self.states.values()):
@@ -364,13 +379,7 @@ class Core:
         if ending := [asyncio.wrap_future(state.over.future()) for state in list(self.states.values()) if state.is_ending()]:
             await asyncio.wait(ending, timeout=LINES_SECONDS)   # printed lines come from the coordinator, before the word of the end
         self._driver.stop()
-        failure = events.Failure("ConnectionLost", "the client was closed before this was over")
-        for state in list(self.states.values()):
-            if not state.over.done():
-                state.finish(None, failure)
-        for future in self._questions.values():
-            with contextlib.suppress(InvalidStateError):  # who asked gave it up
-                future.set_exception(errors.ConnectionLost(failure.text))
+        self._end_all(events.Failure("ConnectionLost", "the client was closed before this was over"))
         async with asyncio.timeout(CLOSE_SECONDS):
             await asyncio.gather(self._links.close(), self._session.close("the client is closed"))
             if self._coordinator_link is not None:

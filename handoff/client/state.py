@@ -120,8 +120,7 @@ class RunState:
         self.accepted.come()
         self.over.come()
         if failure is not None:
-            for task in list(self._fetches):
-                self.unfetched(task, failure)
+            self.unfetched_all(failure)
         self.news()
 
     def outlives(self, names: Mapping[int, str]) -> None:
@@ -133,6 +132,11 @@ class RunState:
         future = self._fetches.pop(task, None)
         if future is not None and not future.done():
             future.set_exception(error_of(failure, self.name_of))
+
+    def unfetched_all(self, failure: Failure) -> None:
+        """None of those that somebody waits for comes."""
+        for task in list(self._fetches):
+            self.unfetched(task, failure)
 
     def news(self) -> None:
         """Wake whoever watches."""
