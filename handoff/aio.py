@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Hashable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
@@ -65,7 +68,23 @@ class Connecting:
             await self._client.close()
 
     async def _connect(self) -> Client:
-        return Client(await asyncio.to_thread(open_core, *self._parameters))
+        opened: list[Core] = []
+        is_left = False
+
+        def connect() -> None:
+            opened.append(open_core(*self._parameters))
+            if is_left:
+                opened[0].close()
+
+        try:
+            await asyncio.to_thread(connect)
+        except asyncio.CancelledError:         # the thread goes on; the connection that it made, or will, is closed by who is later
+            is_left = True
+            for each in opened:
+                threading.Thread(target=each.close).start()
+            raise
+        core, = opened
+        return Client(core)
 
 
 class Client:
@@ -135,7 +154,11 @@ class Client:
             detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output, plan=plan,
         )
         lease = Lease(state)
-        await asyncio.shield(asyncio.wrap_future(state.accepted.future()))
+        try:
+            await asyncio.shield(asyncio.wrap_future(state.accepted.future()))
+        except asyncio.CancelledError:         # nobody has it
+            self._core.cancel(state)
+            raise
         if not state.run:
             state.raise_if_failed()
         return Run(lease)
@@ -189,6 +212,8 @@ class Client:
         """`function` over the items, in parallel; values come in the order of the items."""
         begun: list[Mapped] = []
         is_left = False
+        loop = asyncio.get_running_loop()
+        thread = ThreadPoolExecutor(1, "handoff-map")   # its own: those that a loop has are few, and may be what its program waits for
 
         def begin() -> None:
             begun.append(blocking.begin_map(self._core, function, iterables, timeout, options))
@@ -196,18 +221,21 @@ class Client:
                 begun[0].leave()
 
         try:
-            await asyncio.to_thread(begin)     # the first items are taken now, and may be slow to come
+            await loop.run_in_executor(thread, copy_context().run, begin)     # the first items are taken now, and may be slow to come
         except asyncio.CancelledError:         # the thread goes on; what it has begun, or will, is ended by who is later
             is_left = True
             for each in begun:
                 each.leave()
             raise
+        finally:
+            if is_left or not begun:
+                thread.shutdown(wait=False)
         mapped, = begun
         values, end = mapped.values(), object()
         step: asyncio.Future[Any] | None = None
         try:
             while True:
-                step = asyncio.ensure_future(asyncio.to_thread(next, values, end))
+                step = loop.run_in_executor(thread, copy_context().run, lambda: next(values, end))
                 value = await asyncio.shield(step)
                 if value is end:
                     return
@@ -215,9 +243,10 @@ class Client:
         finally:
             mapped.end()     # a thread that still waits for a value hears of it, and ends the rest
             if step is not None and not step.done():
-                step.add_done_callback(lambda done: done.cancelled() or done.exception())   # nobody asks what became of it
+                step.cancel()                  # nobody asks what became of it, and the loop may be closed by then
             else:
                 values.close()
+            thread.shutdown(wait=False)
 
     async def nodes(self) -> list[NodeInfo]:
         """The nodes that are there."""

@@ -122,7 +122,11 @@ class Client:
             detach=detach, wait_for_nodes=wait_for_nodes, weight=weight, output=output, plan=plan,
         )
         lease = Lease(state)
-        state.accepted.result()
+        try:
+            state.accepted.result()
+        except BaseException:   # interrupted: nobody has it
+            self._core.cancel(state)
+            raise
         if not state.run:
             state.raise_if_failed()
         return Run(lease)

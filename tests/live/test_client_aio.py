@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
+from witness import PATIENCE_SECONDS, await_file
 
 import handoff
 from handoff import aio, errors
@@ -158,3 +162,70 @@ async def test_a_result_that_can_not_be_loaded_is_an_error_for_who_awaits_it(cli
     async with asyncio.timeout(20):
         with pytest.raises(errors.ExecutionError, match="is here, but can't be loaded: ZeroDivisionError"):
             await client.submit(Unloadable)
+
+
+def waits_for(path: Path) -> str:
+    """Until that file is there."""
+    await_file(path)
+    return path.name
+
+
+async def test_who_reads_a_map_takes_no_thread_of_the_loop(client: aio.Client, tmp_path: Path) -> None:
+    """A loop has few, and its program may need one before a value can come."""
+    loop, path = asyncio.get_running_loop(), tmp_path / "there"
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    values = client.map(waits_for, [path])
+    reader = asyncio.ensure_future(anext(values))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not any(run.name == "waits_for" and run.state == "running" for run in await client.runs()):
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(path.touch)
+        assert await reader == "there"
+    assert [value async for value in values] == []
+
+
+async def test_a_start_that_is_cancelled_leaves_no_run(client: aio.Client) -> None:
+    """Nobody has it: nobody could cancel it later."""
+    dag = handoff.DAG("nobody's")
+    dag.call(nap, 60.0)
+    starting = asyncio.ensure_future(client.start(dag))
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while [run.state for run in await client.runs() if run.name == "nobody's"] != ["cancelled"]:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_connection_that_nobody_waits_for_any_more_is_closed(monkeypatch: pytest.MonkeyPatch, is_late: bool) -> None:
+    """Whether it stood just then, or is there later."""
+    asked, may_answer, closed = Event(), Event(), Event()
+
+    class Made:
+        """A connection."""
+
+        def close(self) -> None:
+            """Not open any more."""
+            closed.set()
+
+    def open_core(*_: Any) -> Made:
+        asked.set()
+        assert may_answer.wait(PATIENCE_SECONDS)
+        return Made()
+
+    monkeypatch.setattr(aio, "open_core", open_core)
+    threads = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(threads)
+    connecting = asyncio.ensure_future(aio.connect("nowhere:1").__aenter__())
+    await asyncio.sleep(0)
+    assert asked.wait(PATIENCE_SECONDS)
+    if not is_late:
+        may_answer.set()
+        threads.submit(int).result(PATIENCE_SECONDS)     # behind it: it stands, and this loop has not heard of it
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    may_answer.set()
+    assert closed.wait(PATIENCE_SECONDS)
