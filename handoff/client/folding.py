@@ -21,6 +21,7 @@ from handoff.wire.values import Packed, is_plain, pack
 _SIMPLE = frozenset({type(None), bool, int, float})  # need no quotes
 _DEPTH_MAX = 4                       # how deep, and in how wide containers, large parts are looked for
 _PARTS_MAX = 256
+_UNDECIDED = -1                      # in the place of a task
 
 
 class Folding:
@@ -36,6 +37,7 @@ class Folding:
         self._slots: dict[int, Slot] = {}          # by task
         self._calls: dict[int, Call] = {}          # inline functions folded in, by position
         self._quoted: list[Quoted] = []
+        self._repeated: dict[int, int | None] = {} # by identity: what stands in several places -> who brings it
         self._plain = True                         # nothing in it needs cloudpickle
         self._owner: Function
 
@@ -45,6 +47,7 @@ class Folding:
         tree = self._call(place)
         packed = self._packed(tree)
         if packed.nbytes > self._columns.alone_bytes:
+            self._repeated = self._met_again()
             for quoted in self._quoted:
                 if not quoted.has_holes:
                     quoted.value, quoted.has_holes = self._lightened(quoted.value)
@@ -57,6 +60,11 @@ class Folding:
         if kind in _SIMPLE or (kind in (str, bytes) and len(value) < self._columns.alone_bytes):
             return value, False
         task = self._columns.object_of(value)
+        if task is None and id(value) in self._repeated:     # opened, it would become several
+            task = self._repeated[id(value)]
+            if task == _UNDECIDED:
+                task = self._repeated[id(value)] = self._columns.object_if_large(value, self._owner.id)
+            return (value, False) if task is None else (self._slot(task), True)
         if task is None and kind in (list, tuple, dict) and depth < _DEPTH_MAX and len(value) <= _PARTS_MAX:
             # parts first: the same array often comes in a new list or dict each time
             parts = [self._lightened(each, depth + 1) for each in (value.values() if kind is dict else value)]
@@ -69,6 +77,21 @@ class Folding:
         if task is None:
             task = self._columns.object_if_large(value, self._owner.id)
         return (value, False) if task is None else (self._slot(task), True)
+
+    def _met_again(self) -> dict[int, int | None]:
+        """The containers that stand in several places, or in themselves, as deep as large parts are looked for."""
+        seen, again = set[int](), dict[int, int | None]()
+        level = [quoted.value for quoted in self._quoted if not quoted.has_holes]
+        for _ in range(_DEPTH_MAX + 1):
+            opened = [each for each in level if type(each) in (list, tuple, dict) and each and len(each) <= _PARTS_MAX]
+            level = []
+            for each in opened:
+                if id(each) in seen:
+                    again[id(each)] = _UNDECIDED
+                else:
+                    seen.add(id(each))
+                    level += each.values() if type(each) is dict else each
+        return again
 
     def _packed(self, tree: Call) -> Packed:
         if self._plain:
