@@ -14,7 +14,7 @@ from handoff.graph.bound import BOUND
 from handoff.graph.dag import DAG
 from handoff.graph.function import Argument, Collocated, Function, Near
 from handoff.graph.links import Links, near
-from handoff.graph.references import Reference, references_in, replaced
+from handoff.graph.references import Reference, check_origin, references_in, replaced
 from handoff.graph.validate import RETRIES_MOST, check, given_inputs, is_number_of_retries, nested_too_deeply, refuse_streaming, roots
 from handoff.program import Flag, Form, Kind, Program
 from handoff.record import record
@@ -50,15 +50,15 @@ def lower(dag: DAG, *, returns: Iterable[Hashable] | None = None, max_retries: i
     refuse_streaming(links)
     if not is_number_of_retries(max_retries):
         raise InvalidFunction(f"max_retries={max_retries!r} is not a whole number from 0 to {RETRIES_MOST}")
-    return _Lowering(links, given_inputs(links, inputs), returns, int(max_retries)).lowered()
+    wanted = None if returns is None else _returned(returns, links, dag)
+    return _Lowering(links, given_inputs(links, inputs), wanted, int(max_retries)).lowered()
 
 
 class _Lowering:
     """One graph on its way. Functions are positions in the graph, tasks are numbers in the program."""
 
-    def __init__(self, links: Links, values: Mapping[Hashable, Any], returns: Iterable[Hashable] | None, max_retries: int) -> None:
-        self.links, self.values, self.max_retries = links, values, max_retries
-        self.returns = None if returns is None else _returned(returns, links)
+    def __init__(self, links: Links, values: Mapping[Hashable, Any], returns: list[int] | None, max_retries: int) -> None:
+        self.links, self.values, self.returns, self.max_retries = links, values, returns, max_retries
         self.columns, self.codes = Columns(), CodeTable()
         self.number = [-1] * len(links.functions)                  # per function: its task; -1: it has none (yet)
         self.root = roots(links) if any(isinstance(each.node, Collocated) for each in links.examples) else {}
@@ -257,13 +257,16 @@ def _named_values(function: Function) -> list[tuple[str, Any]]:
     return named
 
 
-def _returned(returns: Iterable[Hashable], links: Links) -> list[int]:
+def _returned(returns: Iterable[Hashable], links: Links, dag: DAG) -> list[int]:
     """The positions of the functions whose results are wanted."""
     if isinstance(returns, (str, bytes)) or not isinstance(returns, Iterable):
         raise InvalidFunction(f"returns is a list of ids, such as returns=['small'], not {returns!r}")
     found: dict[int, None] = {}
     for wanted in returns:
-        id = wanted.id if type(wanted) is Reference else wanted
+        id: Hashable = wanted
+        if type(wanted) is Reference:
+            check_origin(wanted, "returns names", dag)
+            id = wanted.id
         try:
             place = links.position.get(id)
         except TypeError:

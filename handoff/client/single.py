@@ -96,9 +96,9 @@ def _literal(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
             data = pickle.dumps((args, {}), 5)
             return data if len(data) <= SHARED_BYTES else None
     values = (*args, *kwargs.values())
-    if may_hold(values) and references_in(values):
-        return None
     try:
+        if may_hold(values) and references_in(values):
+            return None
         packed = pack((args, dict(kwargs)))
     except Exception:
         return None

@@ -11,7 +11,7 @@ from typing import Any
 from handoff.errors import DuplicateFunction, InvalidFunction
 from handoff.graph.function import Collocated, Cost, Function, Near, name_of
 from handoff.graph.options import options_of
-from handoff.graph.references import Reference, may_hold, references_in
+from handoff.graph.references import Reference, may_hold, own_references_in
 
 _numbers = count(1)
 
@@ -104,7 +104,7 @@ class DAG:
             while first < len(args) and type(args[first]) is Reference:
                 first += 1
         if may_hold(args) or (kwargs and may_hold(kwargs.values())):
-            self._check_origin(id, (args, kwargs))
+            own_references_in((args, kwargs), id, self)
         self.add(Function(
             id, [reference.id for reference in args[:first]], fn, args[first:], kwargs, cost, node,
             "inline" if inline else "regular", "variadic", max_retries, timeout, 0 if priority is None else priority, where, spread,
@@ -186,13 +186,6 @@ class DAG:
             id = f"{name}-{number}"
         self._counts[name] = number
         return id
-
-    def _check_origin(self, id: Hashable, arguments: Any) -> None:
-        for reference in references_in(arguments):
-            if reference.dag is not self:
-                raise InvalidFunction(
-                    f"{id!r} takes the reference to {reference.id!r} from {reference.dag}; "
-                    f"a reference stands only in its own graph, {self}", function=id)
 
     def __len__(self) -> int:
         return len(self._functions)

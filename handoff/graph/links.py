@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from handoff.errors import CyclicDependency, InvalidDAG, InvalidFunction, MissingFunction
 from handoff.graph.bound import USES_MAX, Bound, Sharing
 from handoff.graph.function import Argument, Function, Near
-from handoff.graph.references import Reference, may_hold, references_in
+from handoff.graph.references import Reference, check_origin, may_hold, own_references_in
 
 if TYPE_CHECKING:
     from handoff.graph.dag import DAG
@@ -83,7 +83,7 @@ class Links:
             shapes.append(shape)
             if type(args) is not list and type(args) is not tuple:
                 raise InvalidFunction(f"{function.id!r}: args is a list of ids, such as args=['load'], not {args!r}", function=function.id)
-            arguments.append(self._arguments(function) if args else ())
+            arguments.append(self._arguments(function, dag) if args else ())
             if type(extra_args) is not tuple and type(extra_args) is not list:
                 raise InvalidFunction(f"{function.id!r}: extra_args is a list of values, not {extra_args!r}", function=function.id)
             if type(extra_kwargs) is not dict or extra_kwargs:
@@ -91,11 +91,12 @@ class Links:
             else:
                 references.append(self._references(function, dag) if extra_args and may_hold(extra_args) else ())
 
-    def _arguments(self, function: Function) -> Sequence[int]:
+    def _arguments(self, function: Function, dag: DAG) -> Sequence[int]:
         found = []
         for argument in function.args:
             wanted: Any = argument.id if type(argument) is Argument else argument
             if type(wanted) is Reference:
+                check_origin(wanted, f"{function.id!r} takes", dag, function.id)
                 wanted = wanted.id
             found.append(self.find(wanted, function, "depends on"))
         return found
@@ -106,11 +107,8 @@ class Links:
             raise InvalidFunction(f"{function.id!r}: extra_kwargs is a dict from parameter names to values, not {extra_kwargs!r}",
                                   function=function.id)
         found = []
-        parts = (*function.extra_args, *extra_kwargs.values()) if extra_kwargs else function.extra_args
-        for reference in [inner for part in parts for inner in ((part,) if type(part) is Reference else references_in(part))]:
-            if reference.dag is not dag and reference.dag is not None:
-                raise InvalidFunction(f"{function.id!r} takes the reference to {reference.id!r} from {reference.dag}; a reference stands "
-                                      f"only in its own graph, {dag}", function=function.id)
+        parts = (*function.extra_args, *extra_kwargs.values())
+        for reference in own_references_in(parts, function.id, dag):
             found.append(self.find(reference.id, function, "depends on"))
         return found
 

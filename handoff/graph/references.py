@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NoReturn
 
+from handoff.errors import InvalidFunction
+
 _CONTAINERS = (list, tuple, dict)
 
 
@@ -66,6 +68,24 @@ def _collect(part: Any, found: list[Reference], seen: dict[int, Sequence[Referen
             _collect(each, inside, seen)
     seen[id(part)] = inside
     found.extend(inside)
+
+
+def own_references_in(part: Any, id: Hashable, dag: object) -> list[Reference]:
+    """The same of an argument of this function of the graph; InvalidFunction for one of another graph, and where nobody can look so deep."""
+    try:
+        found = references_in(part)
+    except RecursionError:
+        raise InvalidFunction(f"{id!r}: an argument is nested too deeply to be sent; hand over what it is made from", function=id) from None
+    for reference in found:
+        check_origin(reference, f"{id!r} takes", dag, id)
+    return found
+
+
+def check_origin(reference: Reference, who: str, dag: object, id: Hashable = None) -> None:
+    """Raise InvalidFunction for the reference to a function of another graph, where this one may have a function of that id."""
+    if reference.dag is not dag and reference.dag is not None:
+        raise InvalidFunction(
+            f"{who} the reference to {reference.id!r} from {reference.dag}; a reference stands only in its own graph, {dag}", function=id)
 
 
 def replaced(part: Any, reference: Callable[[Reference], Any], value: Callable[[Any], Any]) -> Any:

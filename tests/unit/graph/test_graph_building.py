@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from handoff.client.lower import lower
+from handoff.client.single import SingleCalls
 from handoff.errors import InvalidFunction
 from handoff.graph.dag import DAG
-from handoff.graph.function import Function, collocated, name_of
+from handoff.graph.function import Argument, Function, collocated, name_of
 from handoff.graph.options import function, options_of
 from handoff.graph.references import Reference, references_in
 
@@ -103,6 +105,35 @@ def test_a_reference_stands_in_its_own_graph() -> None:
     for arguments in ((1, other), ([other],)):
         with pytest.raises(InvalidFunction, match="takes the reference to 'add' from DAG\\('other'\\)"):
             DAG("mine").call(add, *arguments)
+
+
+def test_a_reference_of_another_graph_is_not_taken_for_a_function_of_the_same_id() -> None:
+    """As one of the results that a function takes, beside a step, and as one of those that are wanted."""
+    dag, other = DAG("mine"), DAG("other")
+    dag.call(add, 1, 2, id="sum")
+    foreign = other.call(add, 3, 4, id="sum")
+    for wanted in (foreign, Argument(foreign, str)):
+        made = DAG("mine")
+        made.call(add, 1, 2, id="sum")
+        made.add(Function("b", args=[wanted], code=str))
+        with pytest.raises(InvalidFunction, match=r"'b' takes the reference to 'sum' from DAG\('other'\)"):
+            made.validate()
+    with pytest.raises(InvalidFunction, match=r"returns names the reference to 'sum' from DAG\('other'\)"):
+        lower(dag, returns=[foreign])
+
+
+def test_what_is_nested_too_deeply_is_named() -> None:
+    """Instead of an error of Python's stack; where it is called, where it is added, and for a single call."""
+    deep: list[Any] = []
+    for _ in range(50_000):
+        deep = [deep]
+    dag = DAG()
+    with pytest.raises(InvalidFunction, match="'len': an argument is nested too deeply"):
+        dag.call(len, deep)
+    with pytest.raises(InvalidFunction, match="'added': an argument is nested too deeply"):
+        dag.add(Function("added", code=len, extra_args=[deep])).validate()
+    with pytest.raises(InvalidFunction, match="'len': an argument is nested too deeply"):
+        SingleCalls().lower(len, (deep,), {})
 
 
 def test_a_reference_cannot_be_pickled_by_accident() -> None:
