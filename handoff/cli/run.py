@@ -74,11 +74,15 @@ def run(  # options of a command line
                 dag, returns=wanted, timeout=timeout, max_retries=max_retries, max_concurrency=max_concurrency,
                 wait_for_nodes=wait_for_nodes, weight=weight, plan=followed_plan, output=False if no_output else shown.printed,
             )
-            result = followed(started, shown)
-            if trace is not None:
-                written(lambda: started.trace(trace), "--trace")
-            if save is not None:
-                written(lambda: started.save(save), "--save")
+            try:
+                result = followed(started, shown)
+            except (ExecutionError, KeyboardInterrupt):
+                try:      # what it was like is of use now, too
+                    _tell(started, trace, save)
+                except HandoffError as wrong:
+                    shown.note(f"{type(wrong).__name__}: {wrong}")
+                raise
+            _tell(started, trace, save)
             data = {
                 "run_id": result.run_id, "dag_id": result.dag_id, "bytes_moved": result.bytes_moved,
                 "results": {names[each]: value for each, value in result.results.items()},
@@ -96,6 +100,14 @@ def run(  # options of a command line
     for row in rows:
         made.add_row(*row)
     write_table(made)
+
+
+def _tell(started: Run, trace: Path | None, save: Path | None) -> None:
+    """Write what it was like, where that was asked for."""
+    if trace is not None:
+        written(lambda: started.trace(trace), "--trace")
+    if save is not None:
+        written(lambda: started.save(save), "--save")
 
 
 def _loaded(path: Path | None) -> Plan | None:

@@ -38,7 +38,7 @@ def forgotten(what: str, state: RunState, error: errors.ExecutionError) -> error
     if state.failure is not None:
         cause = error_of(state.failure, state.name_of)
         why = f"{type(cause).__name__}: {cause}".rstrip(".")
-        return errors.ExecutionError(f"{what}: {run} ended without a result ({why}), and of such a run nothing is kept; ask while it runs")
+        return errors.ExecutionError(f"{what}: {run} ended without a result ({why}), and nothing more of it is kept; ask while it runs")
     return errors.ExecutionError(f"{what}: {run} is not known to the coordinator any more ({error}); "
                                  "ask while the run or its result is held")
 

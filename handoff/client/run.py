@@ -115,9 +115,10 @@ class Run:
     def report(self) -> RunReport:
         """The critical path as it happened, what each node did with its time, and what would have made the run shorter.
 
-        Of a run that is not over: as far as it is. Raises ExecutionError once the coordinator does not know the run any more, as after a
-        failure, and ConnectionLost once the coordinator is gone, or was restarted; so do `trace` and `save`, and FileError where the file
-        can't be written.
+        Of a run that is not over: as far as it is. Of one that failed or was cancelled: why, what ran and came to nothing, and what was not
+        done (`ending`, `cut`). Raises ExecutionError once the coordinator does not know the run any more (it keeps what became of the last
+        runs that failed), and ConnectionLost once the coordinator is gone, or was restarted; so do `trace` and `save`, and FileError where
+        the file can't be written.
         """
         from handoff.client.story.report import report_of
 

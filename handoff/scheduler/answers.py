@@ -18,7 +18,7 @@ from handoff.scheduler.runs import GONE, Run
 
 
 def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
-    run = ledger.runs.get(ask.run)
+    run, ended = ledger.runs.get(ask.run), ledger.past.ended.get(ask.run)
     data: Any = None
     match ask.topic:
         case "nodes":
@@ -33,12 +33,16 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
             data = outlook(ledger, ask.codes, ask.names)
         case "timeline" if run is not None:
             data = views.timeline(ledger, run, now)
+        case "timeline" if ended is not None:
+            data = views.timeline(ledger, ended.run, now, ended)
         case "explain" if run is not None and 0 <= ask.task < run.total:
             data = explain(ledger, now, run, ask.task)
         case "corrections" if run is not None:
             data = corrections(ledger, run)
         case "graph" if run is not None:
             data = views.graph(run)
+        case "graph" if ended is not None:
+            data = views.graph(ended.run)
         case "attach" if run is not None and not run.detach and run.client != peer:
             text = f"run {ask.run} is not detached: only the client that started it can wait for it"
             ledger.out.send(peer, Refused("ExecutionError", text, ask.token))

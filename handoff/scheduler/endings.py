@@ -54,6 +54,8 @@ def fail(ledger: Ledger, now: float, run: Run, failed: RunFailed) -> None:
     ledger.out.send(run.client, failed)
     if run.detach:     # its client may be gone, or have let go of it; else it says Forget when it has heard this
         ledger.past.keep_failure(failed, views.attached(run, "failed"))
+    if not (run.values_only or run.is_over):     # of a single call nobody can ask what it was like; and what went well is let go of, only
+        ledger.past.keep_ended(now, run, failed, views.running(ledger, run, now))
     end(ledger, now, run, "cancelled" if failed.code == "RunCancelled" else "failed")
 
 
@@ -67,7 +69,7 @@ def leave_unsaid(ledger: Ledger, now: float, peer: PeerId, message: Message, rea
 
 
 def end(ledger: Ledger, now: float, run: Run, state: str) -> None:
-    """Nothing of it stays but a line for people."""
+    """Nothing of it stays with nodes, and here a line for people."""
     ledger.past.keep(run.run, views.run_line(ledger, run, now, state))
     lifetimes.end_run(ledger, run)
     ledger.is_changed = True

@@ -30,7 +30,8 @@ class Forgotten:
         """A client lets go of these. What is not over has an effect on others, and is ended now."""
         ledger = self._ledger
         for number in (forget.run, *map(RunId, forget.others)):
-            ledger.past.forget_failure(number)
+            if not ledger.past.forget_failure(number):    # who has only heard of the failure of a detached run may still ask about it
+                ledger.past.forget_ended(number)
             run = ledger.runs.get(number)
             if run is None or run.client not in (peer, None):
                 continue
@@ -39,6 +40,11 @@ class Forgotten:
                 self.look_at = now
             else:
                 end(ledger, now, run, "cancelled")
+
+    def client_left(self, now: float, peer: PeerId) -> None:
+        """All that is to be forgotten goes: it is nobody's, and is not made again for whoever may attach."""
+        self.end(now)
+        self._ledger.past.client_left(peer)
 
     def settle(self, now: float) -> None:
         """End some of them; in a turn in which somebody submits something, only what was put off before."""

@@ -45,6 +45,9 @@ def _lose_for(ledger: Ledger, now: float, run: Run, node: Node, reason: str) -> 
         twins.lose(ledger, run, peer)
     planned = node.tasks_of(run)
     for task in planned:
+        if run.state[task] == HELD and not (run.linked and run.missing[task]):
+            since, *_, is_early = node.holding[run.run, task]
+            run.note_vain(task, peer, now if is_early else since, now)
         kind = run.kinds[run.kind[task]]
         if kind.max_retries == 0 and not run.is_object(task):
             text = f"node {node.name!r} was lost ({reason}) with {kind.name} on it, which may not run again (max_retries=0)"
@@ -55,9 +58,6 @@ def _lose_for(ledger: Ledger, now: float, run: Run, node: Node, reason: str) -> 
     for consumer in moved:
         del run.promised[consumer]
     for task in planned:
-        if run.state[task] == HELD and not (run.linked and run.missing[task]):
-            since, *_, is_early = node.holding[run.run, task]
-            run.note_vain(task, peer, now if is_early else since, now)
         ledger.unplan(run, task)
     # Results: one that is needed is taken from another node that surely has it, else made again.
     remake = []

@@ -332,7 +332,7 @@ class Scheduler:
         self.ledger.is_changed = self.ledger.is_regrouped = True
 
     def _lose_client(self, now: float, peer: PeerId) -> None:
-        self._forgotten.end(now)     # these are nobody's, and are not made again for whoever may attach
+        self._forgotten.client_left(now, peer)
         ledger, client = self.ledger, self.ledger.clients.pop(peer)
         ledger.client_knows.pop(peer, None)
         for number in list(client.runs):

@@ -10,6 +10,7 @@ from handoff.resources import SCALE, describe, plain
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.needs import COROUTINES, PROCESSES
 from handoff.scheduler.nodes import Node
+from handoff.scheduler.past import Ended
 from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import DELAYED, DONE, GONE, HELD, READY, Run
 
@@ -76,9 +77,12 @@ def graph(run: Run) -> dict[str, list[Any]]:
     }
 
 
-def timeline(ledger: Ledger, run: Run, now: float) -> dict[str, Any]:
-    """What ran where, when and for how long: columns over the finished tasks. What runs; the nodes that were there; what all share."""
-    until = run.seconds_total if run.is_over else now - run.submitted
+def timeline(ledger: Ledger, run: Run, now: float, ended: Ended | None = None) -> dict[str, Any]:
+    """What ran where, when and for how long: columns over the finished tasks. What runs; the nodes that were there; what all share.
+
+    Of a run that failed or was cancelled, `ended`, also what became of it, and the state of each task then.
+    """
+    until = run.seconds_total if run.is_over or ended is not None else now - run.submitted
     stays = ledger.past.during(run.came(), run.submitted + until)
     tasks = [task for task, state in enumerate(run.state) if state in (DONE, GONE)]
     places = run.places()
@@ -98,13 +102,20 @@ def timeline(ledger: Ledger, run: Run, now: float) -> dict[str, Any]:
                   for stay in stays],
         "has": {stay.name: dict(stay.has) for stay in sorted(stays, key=lambda stay: stay.has.get("memory", 0))},   # of a name, the largest
         "took": [list(each) for each in {**run.took, **run.choices}.items()],     # tasks that took, or take, another of their costs
-        "running": _running(ledger, run, now),
+        "running": running(ledger, run, now) if ended is None else ended.running,
+        "ended": None if ended is None else _ending(ended),
         "shared": dict(ledger.cluster.declared), "limit": run.max_concurrency,
         "vain": [[task, _name(ledger, peer), started, spent] for task, peer, started, spent in run.vain],
     }
 
 
-def _running(ledger: Ledger, run: Run, now: float) -> list[tuple[int, str, float]]:
+def _ending(ended: Ended) -> dict[str, Any]:
+    failed = ended.failed
+    return {"code": failed.code, "text": failed.text, "task": failed.task, "node": failed.node, "attempt": failed.attempt,
+            "states": bytes(ended.run.state)}
+
+
+def running(ledger: Ledger, run: Run, now: float) -> list[tuple[int, str, float]]:
     """What has a core to itself and its inputs, with where and since when; of short tasks nobody but their nodes knows."""
     found = []
     for task in run.tasks_in(HELD):

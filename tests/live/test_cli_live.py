@@ -172,13 +172,15 @@ def test_run_follows_a_plan(cluster: Cluster) -> None:
 
 def test_a_run_that_fails_is_status_1(cluster: Cluster) -> None:
     """The user's traceback, then one line; as JSON on stdout when asked."""
-    status, out, error = cluster.handoff("run", "graphs.py:failing", "--json")
+    status, out, error = cluster.handoff("run", "graphs.py:failing", "--json", "--trace", "failed.json", "--save", "failed.html")
 
     last = error.splitlines()[-1]
     assert status == 1
     assert last.startswith("FunctionFailed: function 'f'") and "'alpha'" in last and last.endswith("ValueError: no 1")
     assert "in broken" in error and "handoff/cli" not in error
     assert json.loads(out)["error"]["exception"].endswith("ValueError")
+    assert json.loads((cluster.home / "failed.json").read_text())["otherData"]["ended"] == "failed"     # what it was like is written, too
+    assert "ValueError: no 1" in (cluster.home / "failed.html").read_text()
 
 
 def test_a_cost_that_nobody_meets_is_explained(cluster: Cluster) -> None:

@@ -178,17 +178,58 @@ def test_a_failed_attempt_is_no_idle_time(client: handoff.Client, tmp_path: Path
     assert left.running >= 0.4 and 0.2 <= left.in_vain <= left.running - 0.2
 
 
-def broken() -> None:
-    """Does not work."""
-    raise ValueError("no")
-
-
 def test_a_run_that_is_forgotten_can_t_be_told(client: handoff.Client, tmp_path: Path) -> None:
     """One sentence that says so, and no file."""
-    run = client.start(DAG("fails").add(Function("f", [], broken, max_retries=0)))
-    with pytest.raises(errors.FunctionFailed):
-        run.result(30)
+    run = client.start(DAG("gone").add(Function("f", [], size, [b""])))
+    run.result(30)
+    client.cancel(run.id)       # it is over: this lets go of it
     for tell in (run.report, lambda: run.trace(tmp_path / "t"), lambda: run.save(tmp_path / "s")):
-        with pytest.raises(errors.ExecutionError, match=r"there is nothing to tell: run \d+ of 'fails' ended without a result"):
+        with pytest.raises(errors.ExecutionError, match=r"there is nothing to tell: run \d+ of 'gone' is not known to the coordinator"):
             tell()
     assert list(tmp_path.iterdir()) == []
+
+
+def breaks(data: Any) -> None:
+    """It fails, after a while."""
+    time.sleep(0.1)
+    raise ValueError("no such luck")
+
+
+def failing() -> DAG:
+    """One is done, one fails, one waits for it."""
+    dag = DAG("failing").add(Function("made", [], make, [0.1], node="left"))
+    return dag.add(Function("broken", ["made"], breaks, node="left", max_retries=0)).add(Function("never", ["broken"], size, node="right"))
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_a_run_that_failed_is_told(client: handoff.Client, tmp_path: Path, detach: bool) -> None:
+    """Whoever waited for it for an hour wants to know what happened, most of all then: report, trace, page and timeline."""
+    run = client.start(failing(), detach=detach)
+    with pytest.raises(errors.FunctionFailed, match="no such luck"):
+        run.result(30)
+
+    report = run.report()
+    assert report.ending is not None and report.ending.state == "failed" and "no such luck" in str(report)
+    assert report.functions == 1 and [leg.name for leg in report.critical_path] == ["made"] and not report.changes
+    assert [(cut.name, cut.node) for cut in report.cut] == [("broken: came to nothing", "left")]
+    assert {left.function: (left.failed, left.waiting) for left in report.ending.left} == {"breaks": (1, 0), "size": (0, 1)}
+    run.trace(tmp_path / "trace.json")
+    trace = json.loads((tmp_path / "trace.json").read_text())
+    check_trace(trace)
+    assert trace["otherData"]["ended"] == "failed"
+    run.save(tmp_path / "run.html")
+    assert "no such luck" in (tmp_path / "run.html").read_text()
+    assert [record.function for record in run.timeline()] == ["made"]
+
+
+def test_a_run_that_was_cancelled_is_told(client: handoff.Client) -> None:
+    """With what ran then."""
+    run = client.start(DAG("long").add(Function("runs", [], make, [60.0], node="left")))
+    deadline = time.monotonic() + 20
+    while not run.report().nodes[0].running and time.monotonic() < deadline:
+        time.sleep(0.02)
+    run.cancel()
+    with pytest.raises(errors.RunCancelled):
+        run.result(30)
+    report = run.report()
+    assert "was cancelled after" in str(report) and [cut.name for cut in report.cut] == ["runs: still ran at the end"]

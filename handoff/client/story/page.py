@@ -55,14 +55,15 @@ def picture_of_story(story: Story, path: Sequence[Leg], by_node: bool = False) -
 
 
 def data_of(story: Story, report: RunReport) -> dict[str, Any]:
-    """What the script of the page draws: columns over the tasks, in the order of their starts."""
-    tasks = list(story.tasks.values())
-    place = {done.task: index for index, done in enumerate(tasks)}
+    """What the script of the page draws: columns over the tasks, in the order of their starts, then attempts in vain."""
+    tasks = [*story.tasks.values(), *story.cut]
+    place = {number: index for index, number in enumerate(story.tasks)}
     by_row = sorted({done.place for done in tasks})
     rows = {each: index for index, each in enumerate(by_row)}
     functions = {name: index for index, name in enumerate(dict.fromkeys(done.function for done in tasks))}
     return {
-        "seconds": round(story.makespan, 6), "over": story.is_over, "nodes": story.nodes,
+        "seconds": round(story.until if story.ending else story.makespan, 6), "over": story.is_over, "nodes": story.nodes,
+        "ended": story.ending.state if story.ending else "", "done": len(story.tasks),
         "bytes": story.bytes_moved if story.is_over else None,       # it is told when all is over
         "rows": [[each[0], row_name(each)] for each in by_row],
         "functions": list(functions), "colours": list(colours(list(functions)).values()),

@@ -35,6 +35,7 @@ class Done:
     is_shared: bool = False            # its worker runs many at once
     is_bound: bool = False             # not every node can have it: it is pinned, asks for labels, or takes more than cores and memory
     is_pinned: bool = False            # to its node, or to those that have its labels
+    is_cut: bool = False               # it is none that is done: see `Story.cut`
     row: int = 0                       # of several that its worker ran at once: which; filled in by `Story`
 
     @property
@@ -45,7 +46,7 @@ class Done:
     @property
     def place(self) -> tuple[str, int, int]:
         """Where it ran, so fine that nothing else ran there at the same time."""
-        return self.node, self.worker, self.row
+        return self.node, -1 if self.is_cut else self.worker, self.row
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,29 @@ class Vain:
     seconds: float
     slots: float = 1.0                 # cores that it held
     task: int = -1                     # whose it was; -1: not known
+    name: str = ""
+    function: str = ""
+    fate: str = "came to nothing"      # or what is to be said instead
+
+
+class Left(NamedTuple):
+    """How many tasks of a function were not done when their run ended."""
+
+    function: str
+    failed: int = 0
+    running: int = 0
+    placed: int = 0                    # given to a node: of short ones only that knows whether they had begun
+    ready: int = 0                     # no node had room, or they paused before another attempt
+    waiting: int = 0                   # for their inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended that came to nothing."""
+
+    state: str                         # "failed", or "cancelled"
+    why: str                           # the error that its client was told
+    left: Sequence[Left] = ()          # what was not done, per function, in the order of the graph
 
 
 class Stay(NamedTuple):
@@ -84,15 +108,16 @@ class Story:
     until: float = 0.0                 # seconds that it has taken so far, or took; at least `makespan`
     has: Mapping[str, Mapping[str, float]] = field(default_factory=dict)   # what nodes have, in steps, as far as it is known
     limit: int = 0                     # how many tasks it may have on nodes at once; 0: as many as there is room for
+    ending: Ending | None = None       # it failed, or was cancelled
 
     def __init__(self, name: str, tasks: Iterable[Done], cores: Mapping[str, float] | None = None, *, run: int = 0,
                  bytes_moved: int = 0, is_over: bool = True, shared: Mapping[str, float] | None = None,
                  vain: Iterable[Vain] = (), running: Iterable[Vain] = (),
                  stays: Mapping[str, Sequence[Stay]] | None = None, until: float = 0.0, limit: int = 0,
-                 has: Mapping[str, Mapping[str, float]] | None = None) -> None:
+                 has: Mapping[str, Mapping[str, float]] | None = None, ending: Ending | None = None) -> None:
         self.name, self.cores, self.run, self.bytes_moved, self.is_over = name, dict(cores or {}), run, bytes_moved, is_over
         self.shared, self.vain, self.running, self.stays = dict(shared or {}), list(vain), list(running), dict(stays or {})
-        self.limit, self.has = limit, dict(has or {})
+        self.limit, self.has, self.ending = limit, dict(has or {}), ending
         self.tasks = _straightened({each.task: each for each in tasks})
         _share_rows(self.tasks.values())
         self.until = self.makespan if is_over else max(until, self.makespan)
@@ -118,6 +143,19 @@ class Story:
         found: dict[int, list[Vain]] = {}
         for each in self.vain:
             found.setdefault(each.task, []).append(each)
+        return found
+
+    @cached_property
+    def cut(self) -> Sequence[Done]:
+        """Of a run that came to nothing: attempts that did, too, and those that still ran when it ended.
+
+        Which workers these had is not known: they have rows of their own.
+        """
+        found = [Done(each.task, f"{each.name}: {each.fate}", each.function, each.node, 0, each.started,
+                      max(0.0, min(each.seconds, self.until - each.started)), slots=each.slots, is_cut=True)
+                 for each in (*self.vain, *self.running)] if self.ending is not None else []
+        found.sort(key=lambda each: (each.started, each.task))
+        _share_rows(found)
         return found
 
     def inputs_of(self, done: Done) -> list[Done]:

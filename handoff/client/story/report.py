@@ -8,11 +8,14 @@ from html import escape
 
 from handoff.client.story.causes import Leg, causes_of, critical_path
 from handoff.client.story.changes import Change, changes_of
-from handoff.client.story.records import Story
+from handoff.client.story.records import Done, Ending, Story
 from handoff.client.story.tables import Row, aligned, amount, clean, html_table, seconds
 from handoff.client.story.usage import NodeUse, usage_of
 
 LEGS_SHOWN = 20          # of the critical path; the longest, others are summed up
+CUT_SHOWN = 20           # attempts that came to nothing, of a run that did; the last ones
+LEFT_SHOWN = 20          # functions that were not done, of such a run
+WHY_MAX = 2000           # characters of its error
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,18 @@ class RunReport:
     critical_path: Sequence[Leg]       # what each waited for last, from the submission on; its seconds add up to the makespan
     nodes: Sequence[NodeUse]           # per node that was there; the four kinds of seconds add up to its slots times those
     changes: Sequence[Change]          # up to three that would have saved most, the best first
-    until: float = 0.0                 # from the submission to now, while it is not over
+    until: float = 0.0                 # from the submission to now, while it is not over; or to when it failed or was cancelled
+    ending: Ending | None = None       # how it ended, if it failed or was cancelled: then `changes` is empty
+    cut: Sequence[Done] = ()           # ... and what came to nothing, or still ran: the last attempts
 
     def __str__(self) -> str:
-        parts = [self._headline(), "", "Critical path as it happened"]
-        parts += aligned(("", "node", "running", "moving", "waiting", "waited for"), path_rows(self.critical_path))
-        parts += ["", "Nodes: seconds of their slots"]
-        parts += aligned(*_node_table(self.nodes))
+        parts = [self._headline()]
+        if self.ending is not None:
+            parts.append(_why(self.ending))
+        for title, (head, rows) in self._tables():
+            parts += ["", title, *aligned(head, rows)]
+        if self.ending is not None:
+            return "\n".join(parts)
         parts += ["", "What would have shortened it most"]
         for number, change in enumerate(self.changes, 1):
             parts += [f"  {number}. {clean(change.what)}: {seconds(change.makespan)} s, {seconds(change.saved)} s less",
@@ -44,20 +52,39 @@ class RunReport:
         return "\n".join(parts)
 
     def _repr_html_(self) -> str:
-        path = html_table(("", "node", "running", "moving", "waiting", "waited for"), path_rows(self.critical_path))
-        nodes = html_table(*_node_table(self.nodes))
+        tables = "".join([f"<h4>{title}</h4>{html_table(head, rows)}" for title, (head, rows) in self._tables()])
+        if self.ending is not None:
+            return (f'<div class="handoff-report"><p>{escape(self._headline())}</p><p><b>{escape(_why(self.ending))}</b></p>{tables}</div>')
         changes = "".join(
             f"<li><b>{escape(clean(change.what))}</b>: {seconds(change.makespan)} s, {seconds(change.saved)} s less"
             f'<br><small style="opacity:.7">{escape(change.how)}</small></li>' for change in self.changes
         )
         return (
             f'<div class="handoff-report"><p>{escape(self._headline())}</p><h4>What would have shortened it most</h4>'
-            f"<ol>{changes or '<li>nothing that was tried</li>'}</ol><h4>Critical path as it happened</h4>{path}"
-            f"<h4>Nodes: seconds of their slots</h4>{nodes}</div>"
+            f"<ol>{changes or '<li>nothing that was tried</li>'}</ol>{tables}</div>"
         )
+
+    def _tables(self) -> list[tuple[str, tuple[Row, list[Row]]]]:
+        """What it is made of, each with its title."""
+        found: list[tuple[str, tuple[Row, list[Row]]]] = []
+        if self.ending is not None:
+            if self.cut:
+                found.append(("Attempts without a result, the last first", (("", "", "node", "from", "for"), _cut_rows(self.cut))))
+            found.append(("Not done when it ended", _left_table(self.ending)))
+        path = (("", "node", "running", "moving", "waiting", "waited for"), path_rows(self.critical_path))
+        if self.ending is None:
+            found.append(("Critical path as it happened", path))
+        elif self.critical_path:
+            found.append(("The way to what was done last", path))
+        return [*found, ("Nodes: seconds of their slots", _node_table(self.nodes))]
 
     def _headline(self) -> str:
         many = f"{self.functions:,} function{'s' * (self.functions != 1)}"
+        if self.ending is not None:
+            total = self.functions + sum([sum(left[1:]) for left in self.ending.left])
+            how = "was cancelled" if self.ending.state == "cancelled" else "failed"
+            done = f"{self.functions:,} of {total:,} function{'s' * (total != 1)} done"
+            return f"Run {self.run_id} of {self.name!r} {how} after {seconds(self.until)} s: {done}"
         if not self.is_over:
             last = f", the last of them after {seconds(self.makespan)} s" if self.functions else ""
             return f"Run {self.run_id} of {self.name!r} so far: {seconds(self.until)} s, {many} done{last}"
@@ -69,8 +96,33 @@ def report_of(story: Story) -> RunReport:
     causes = causes_of(story)
     path = critical_path(story, causes)
     functions = sum(1 for each in story.tasks.values() if not each.is_hidden)
+    changes = changes_of(story, causes, path) if story.ending is None else []     # faster would only have been to fail sooner
     return RunReport(story.name, story.run, story.makespan, functions, story.bytes_moved, story.is_over, path,
-                     usage_of(story, causes), changes_of(story, causes, path), story.until)
+                     usage_of(story, causes), changes, story.until, story.ending, story.cut)
+
+
+def _why(ending: Ending) -> str:
+    text = clean(ending.why)
+    return text if len(text) <= WHY_MAX else f"{text[:WHY_MAX]}…"
+
+
+def _cut_rows(cut: Sequence[Done]) -> list[Row]:
+    shown = sorted(cut, key=lambda each: (each.ended, each.started), reverse=True)[:CUT_SHOWN]
+    rows = [(*each.name.rsplit(": ", 1), each.node, seconds(each.started), seconds(each.seconds)) for each in shown]
+    return [*rows, *([(f"… {len(cut) - len(shown):,} more", "", "", "", "")] if len(cut) > len(shown) else [])]
+
+
+def _left_table(ending: Ending) -> tuple[Row, list[Row]]:
+    """Per function; what is nowhere has no column."""
+    sums = ("all of it", *(sum(column) for column in zip(*(left[1:] for left in ending.left), strict=True)))
+    columns = [at for at, count in enumerate(sums) if at and count]
+    head = ("", "failed", "running", "with a node", "ready", "waiting for inputs")
+    shown = ending.left[:LEFT_SHOWN]
+    rows = [(left.function, *(str(left[at]) for at in columns)) for left in shown]
+    if len(ending.left) > len(shown):
+        rows.append((f"… {len(ending.left) - len(shown):,} more functions", *("" for _ in columns)))
+    rows.append(("all of it", *(str(sums[at]) for at in columns)))
+    return ("", *(head[at] for at in columns)), rows
 
 
 def path_rows(path: Sequence[Leg]) -> list[Row]:

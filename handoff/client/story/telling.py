@@ -7,13 +7,15 @@ from itertools import accumulate
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from handoff.client.failures import forgotten
-from handoff.client.story.records import Done, Stay, Story, Vain
+from handoff.client.events import Failure
+from handoff.client.failures import NO_TASK, error_of, forgotten
+from handoff.client.story.records import Done, Ending, Left, Stay, Story, Vain
 from handoff.errors import ExecutionError
 from handoff.graph.function import labels_of
 from handoff.program import Kind, is_side_by_side
 from handoff.resources import SCALE, Amounts, split
 from handoff.scheduler.needs import needs_of
+from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, WAITING
 
 if TYPE_CHECKING:
     from handoff.client.state import Graph, RunState
@@ -41,17 +43,41 @@ def story_of(state: RunState, answer: Any) -> Story:
             is_bound=bool(kind.node or kind.where or not everywhere.issuperset(dict(cost))),
             is_pinned=bool(kind.node or kind.where), is_hidden=task in graph.hidden, is_shared=is_side_by_side(kind.flags, cost),
         ))
-    vain = [Vain(node, started, seconds, slots[task], task) for task, node, started, seconds in answer["vain"]]
+    def tried(task: int, node: str, started: float, seconds: float, fate: str) -> Vain:
+        return Vain(node, started, seconds, slots[task], task, labels[task], graph.kinds[graph.kind[task]].name, fate)
+
+    vain = [tried(*each, "came to nothing") for each in answer["vain"]]
     until = answer["until"]
-    running = [Vain(node, started, until - started, slots[task]) for task, node, started in answer["running"]]
+    ending = _ending(state, answer)
+    running = [tried(task, node, started, until - started, "still ran at the end") for task, node, started in answer["running"]]
     stays: dict[str, list[Stay]] = {}
     for node, begin, end, cores in answer["stays"]:     # who is still there stays: straightening may put the end of the story later
         stays.setdefault(node, []).append(Stay(begin, end if end < until else inf, cores))
     moved = state.done.bytes_moved if state.done is not None else 0
     most = {node: max(stay.cores for stay in several) for node, several in stays.items()}
-    return Story(str(graph.dag_id), tasks, most, run=state.run, bytes_moved=moved, is_over=state.over.done(),
+    return Story(str(graph.dag_id), tasks, most, run=state.run, bytes_moved=moved, is_over=state.over.done() and state.failure is None,
                  shared=answer["shared"], vain=vain, running=running, stays=stays, until=until, limit=answer["limit"],
-                 has=answer["has"])
+                 has=answer["has"], ending=ending)
+
+
+def _ending(state: RunState, answer: Any) -> Ending | None:
+    """How it ended, and what was not done then; None of a run that goes on, or went well."""
+    ended = answer["ended"]
+    if ended is None:
+        return None
+    graph = state.graph
+    failure = Failure(ended["code"], ended["text"], ended["task"], ended["node"], ended["attempt"])
+    error = error_of(failure, state.name_of)
+    running = {task for task, _, _ in answer["running"]}
+    counts: dict[str, list[int]] = {}
+    for task, now in enumerate(ended["states"]):
+        if now in (DONE, GONE) or task in graph.hidden:
+            continue
+        at = (0 if task == failure.task and failure.task != NO_TASK else 1 if task in running else 2 if now in (AHEAD, HELD)
+              else 4 if now == WAITING else 3)
+        counts.setdefault(graph.kinds[graph.kind[task]].name, [0, 0, 0, 0, 0])[at] += 1
+    return Ending("cancelled" if failure.code == "RunCancelled" else "failed", f"{type(error).__name__}: {error}",
+                  [Left(name, *each) for name, each in counts.items()])
 
 
 def _cost(kind: Kind, alternative: int) -> Amounts:

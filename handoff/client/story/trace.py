@@ -16,7 +16,7 @@ SHORTEST = 1             # nanoseconds, which viewers count in; a slice of no le
 def trace_of(story: Story) -> dict[str, Any]:
     """The whole file, as plain data. Times are microseconds after the submission."""
     process = {node: number for number, node in enumerate(story.nodes, 1)}
-    rows = {place: number for number, place in enumerate(sorted({each.place for each in story.tasks.values()}), 1)}
+    rows = {place: number for number, place in enumerate(sorted({each.place for each in (*story.tasks.values(), *story.cut)}), 1)}
     events = [*_names(process, rows)]
     spans = _spans(story)
     for done in story.tasks.values():
@@ -27,6 +27,12 @@ def trace_of(story: Story) -> dict[str, Any]:
             "args": {"function": done.function, "attempt": done.attempt, "bytes": done.nbytes, "waited_seconds": round(done.waited, 6),
                      "planned_seconds": round(done.planned, 6)},
         })
+    free: dict[tuple[str, int, int], int] = {}
+    for cut in story.cut:
+        begin = max(round(cut.started * 1e9), free.get(cut.place, 0))
+        end = free[cut.place] = max(round(cut.ended * 1e9), begin + SHORTEST)
+        events.append({"ph": "X", "name": cut.name, "cat": cut.function, "pid": process[cut.node], "tid": rows[cut.place],
+                       "ts": begin / 1000, "dur": (end - begin) / 1000, "args": {"function": cut.function}})
     number = 0
     for done in story.tasks.values():
         for source in story.inputs_of(done):
@@ -41,7 +47,8 @@ def trace_of(story: Story) -> dict[str, Any]:
     return {
         "traceEvents": events, "displayTimeUnit": "ms",
         "otherData": {"run": story.run, "graph": story.name, "seconds": story.makespan,
-                      "bytes_moved": story.bytes_moved if story.is_over else None},
+                      "bytes_moved": story.bytes_moved if story.is_over else None,
+                      **({"ended": story.ending.state, "why": story.ending.why, "ended_seconds": story.until} if story.ending else {})},
     }
 
 
@@ -72,7 +79,7 @@ def _names(process: dict[str, int], rows: dict[tuple[str, int, int], int]) -> It
 def row_name(place: tuple[str, int, int]) -> str:
     """What a row of a node is called."""
     _, worker, row = place
-    return ("values" if not worker else f"worker {worker}") + (f" · {row + 1}" if row else "")
+    return ("not done" if worker < 0 else "values" if not worker else f"worker {worker}") + (f" · {row + 1}" if row else "")
 
 
 def write_trace(story: Story, path: str | PathLike[str]) -> None:

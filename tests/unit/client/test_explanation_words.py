@@ -66,7 +66,7 @@ def test_a_function_of_a_run_that_was_cut_off_is_told_how_that_ended() -> None:
     state: Any = SimpleNamespace(run=7, graph=SimpleNamespace(dag_id="dag"), failure=failure, name_of="ab".__getitem__)
     assert str(unexplained(state, "a", ExecutionError("run 7 is over (failed)"))) == (
         "'a' can't be explained: run 7 of 'dag' ended without a result (FunctionFailed: function 'b': work failed on node 'n1'), "
-        "and of such a run nothing is kept; ask while it runs")
+        "and nothing more of it is kept; ask while it runs")
 
 
 def test_what_has_no_task_may_be_in_the_graph_all_the_same() -> None:

@@ -30,11 +30,11 @@ def told(stays: list[list[Any]], started: tuple[float, float] = (0.0, 1.0), unti
                   inputs=program.inputs)
     over: Future[None] = Future()
     over.set_result(None)
-    state: Any = SimpleNamespace(graph=graph, run=1, done=None, over=over, name_of=lambda task: lowered.ids[task])
+    state: Any = SimpleNamespace(graph=graph, run=1, done=None, failure=None, over=over, name_of=lambda task: lowered.ids[task])
     return story_of(state, {
         "task": [0, 1], "node": ["n", "n"], "attempt": [1, 1], "started": list(started), "seconds": [1.0, 1.0], "nbytes": [1, 1],
         "worker": [1, 1], "waited": [0.0, 0.0], "planned": [0.0, 0.0], "took": [], "vain": [], "running": [], "shared": {},
-        "until": until, "stays": stays, "limit": limit, "has": {"n": {"cpu": 20000, "memory": 4000 * 10000}},
+        "until": until, "stays": stays, "limit": limit, "has": {"n": {"cpu": 20000, "memory": 4000 * 10000}}, "ended": None,
     })
 
 

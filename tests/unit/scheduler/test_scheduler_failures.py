@@ -23,7 +23,7 @@ from scheduler_story import (
     program,
 )
 
-from handoff.messages import Alive, Cancel, DropCode, EndRun, Failed, Missing, NodeGone, Progress
+from handoff.messages import Alive, Answer, Cancel, DropCode, EndRun, Failed, Missing, NodeGone, Progress
 from handoff.scheduler.outbox import RELEASE_SECONDS
 from handoff.scheduler.views import timeline
 
@@ -487,6 +487,9 @@ def test_a_detached_run_that_fails_while_its_client_may_come_back_tells_who_atta
     cluster.hear("other", Ask(9, "attach", run))
     assert [failed.code for failed in cluster.told(RunFailed, "other")] == ["FunctionFailed"]
     cluster.hear("other", Ask(9, "timeline", run))
+    [answer] = [answer.data for answer in cluster.told(Answer, "other") if answer.token == 9 and "ended" in answer.data]
+    assert answer["ended"]["code"] == "FunctionFailed"     # what became of it is kept, too
+    cluster.hear("other", Ask(10, "explain", run, 0))
     assert [refused.text for refused in cluster.told(Refused, "other")] == [f"run {run} is over (failed), and nothing else of it is kept"]
 
 
