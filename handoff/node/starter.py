@@ -311,8 +311,11 @@ class Starter:
             return
         for run, (tasks, entries) in self._coroutines.items():
             attempts, kinds, literals, inputs, sources, targets, *_, tries = zip(*entries, strict=True)
+            costs = tuple([entry[HANDLING].lane.granted for entry in entries])
+            is_same = costs.count(costs[0]) == len(costs)
             self._state.effects.append(Execute(
-                worker.id, run, tuple(tasks), attempts, kinds, literals, inputs, sources, targets, tries=tries, is_at_once=True))
+                worker.id, run, tuple(tasks), attempts, kinds, literals, inputs, sources, targets, costs[0], tries=tries,
+                costs=() if is_same else costs, is_at_once=True))
         self._coroutines = {}
 
     def _with_sources(self, entry: Entry, table: Table) -> Entry:

@@ -55,6 +55,29 @@ def test_they_follow_one_another_in_a_worker_with_functions(hand: Any) -> None:
     assert [(effect.tasks, effect.is_at_once) for effect in node.last_of(Execute)] == [((0, 1, 2), False)]
 
 
+def test_each_that_runs_side_by_side_is_told_what_it_was_granted(hand: Any) -> None:
+    """Coroutines of one message may cost different amounts; who asks for the current task's cost gets its own."""
+    node = hand({"cpu": 1})
+    half, least = (node.kind("co", {"cpu": cpus}, flags=ASYNC) for cpus in (0.5, 0.1))
+    plans = [node.plan_message(node.independent(tasks), kind) for tasks, kind in ((range(1), half), (range(1, 3), least))]
+    node.happen(*[Received(COORDINATOR, plan) for plan in plans])
+    node.warm_up()
+
+    executes = [effect for effect in node.all if isinstance(effect, Execute)]
+    given = {task: cost for effect in executes for task, cost in zip(effect.tasks, effect.costs, strict=True)}
+    assert given == {0: half.cost, 1: least.cost, 2: least.cost}
+
+
+def test_coroutines_that_cost_the_same_are_told_so_once(hand: Any) -> None:
+    """As functions are: not for each of thousands."""
+    node = hand({"cpu": 1})
+    kind = node.kind("co", {"cpu": 0.1}, flags=ASYNC)
+    node.plan(node.independent(range(3)), kind)
+    node.warm_up()
+
+    assert [(effect.cost, effect.costs) for effect in node.all if isinstance(effect, Execute)] == [(kind.cost, ())]
+
+
 @pytest.mark.parametrize("cost", [{"cpu": 0.5}, {}, {"memory": 1}])
 def test_what_costs_less_than_a_cpu_runs_side_by_side(hand: Any, cost: dict[str, float]) -> None:
     """They wait most of the time."""
