@@ -26,6 +26,8 @@ _Ended = tuple[int, bytes, float, float]  # index, value, seconds, when
 class Coroutines:
     """Made when the first coroutine task comes. `start` and `cancel` are called from the main thread."""
 
+    _clock = staticmethod(time.monotonic)   # as it was when this was loaded: user code may put another in its place
+
     def __init__(self, outbox: Outbox, output: Output, inline_bytes: int) -> None:
         self._outbox, self._output, self._inline_bytes = outbox, output, inline_bytes
         self._loop = open_loop()
@@ -57,7 +59,7 @@ class Coroutines:
             key = (batch.number, index)
             task = self._loop.create_task(self._run(batch, index))
             self._tasks[key] = task
-            self._started[key] = time.monotonic()
+            self._started[key] = self._clock()
             task.add_done_callback(partial(self._over, key))
 
     def _cancel(self, key: _Key) -> None:
@@ -96,17 +98,17 @@ class Coroutines:
 
     def _over(self, key: _Key, task: asyncio.Task[None]) -> None:
         if task.cancelled():
-            seconds = time.monotonic() - self._started[key]
+            seconds = self._clock() - self._started[key]
             self._outbox.say([BROKE, *key, "cancelled", "CancelledError", "it was cancelled", "", seconds, b""])
         self._tasks.pop(key, None)
         self._started.pop(key, None)
 
     def _broke(self, key: _Key, error: BaseException) -> None:
-        self._outbox.say(broke(*key, error, time.monotonic() - self._started[key]))
+        self._outbox.say(broke(*key, error, self._clock() - self._started[key]))
 
     def _done(self, key: _Key, data: bytes | SharedValue) -> None:
         batch, index = key
-        ended = time.monotonic()
+        ended = self._clock()
         seconds = ended - self._started[key]
         if isinstance(data, SharedValue):
             self._send(batch, [(index, b"", seconds, ended)], data)

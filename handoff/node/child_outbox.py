@@ -31,6 +31,8 @@ TEND_SECONDS_MAX = 0.1        # and when there is not
 class Outbox:
     """The one writer of the worker's socket."""
 
+    _clock = staticmethod(time.monotonic)     # as it was when this was loaded: user code may put another in its place
+
     def __init__(self, sock: socket.socket, leave: Callable[[], None]) -> None:
         self._sock, self._leave = sock, leave  # leave: called when there is nobody to speak to any more
         self._lock = threading.Lock()         # whoever holds it sends; appending needs no lock
@@ -53,7 +55,7 @@ class Outbox:
 
     def begin(self, batch: int, count: int) -> None:
         """A batch starts; its results will come in order, from index 0."""
-        self._batch, self._first, self.flushed = batch, 0, time.monotonic()
+        self._batch, self._first, self.flushed = batch, 0, self._clock()
         if count > 1:
             self._busy = True
             self._call_helper()
@@ -94,7 +96,7 @@ class Outbox:
     def line(self, run: int, task: int, stream: str, text: str) -> None:
         """A printed line. Never waits for a lock: it may be printed by a finalizer that runs while this very thread is sending."""
         self._lines.append((run, task, stream, text))
-        if time.monotonic() - self._lines_flushed > LINE_SECONDS and self._lock.acquire(blocking=False):
+        if self._clock() - self._lines_flushed > LINE_SECONDS and self._lock.acquire(blocking=False):
             try:
                 self._send(*self._gathered())
             finally:
@@ -110,7 +112,7 @@ class Outbox:
             del self._lines[: len(lines)]
             runs, tasks, streams, texts = zip(*lines, strict=True)
             data += frame([OUTPUT, runs, array("I", tasks).tobytes(), streams, texts])
-            self._lines_flushed = time.monotonic()
+            self._lines_flushed = self._clock()
         count = len(self.ended)
         if count:
             values: list[Any] = self.values[:count]
@@ -122,7 +124,7 @@ class Outbox:
             data += frame(said, len(large))
             del self.values[:count], self.seconds[:count], self.ended[:count]
             self._first += count
-            self.flushed = time.monotonic()
+            self.flushed = self._clock()
         return data, large
 
     def _send(self, data: bytes, values: Sequence[SharedValue] = ()) -> None:
@@ -146,8 +148,13 @@ class Outbox:
         if not self._wake.is_set():
             self._wake.set()
             if self._helper is None:
-                self._helper = threading.Thread(target=self._tend, name="handoff-outbox", daemon=True)
-                self._helper.start()
+                helper = threading.Thread(target=self._tend, name="handoff-outbox", daemon=True)
+                try:
+                    helper.start()
+                except RuntimeError:   # the system lets us start no more of them: what is here is said when the task at hand is over
+                    self._wake.clear()
+                    return
+                self._helper = helper
 
     def _tend(self) -> None:
         pause = TEND_SECONDS

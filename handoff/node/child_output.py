@@ -21,6 +21,8 @@ class Output:
     `origin` tells who is writing. What nobody's task wrote (before the first one) goes to the node's own stderr.
     """
 
+    _clock = staticmethod(time.monotonic)   # as it was when this was loaded: user code may put another in its place
+
     def __init__(self, send: Callable[[int, int, str, str], None], origin: Callable[[], Origin | None], bytes_per_second: int) -> None:
         self._send, self._origin = send, origin
         self.bytes_per_second = bytes_per_second
@@ -52,7 +54,7 @@ class Output:
 
     def end(self, origin: Origin) -> None:
         """The task is over: what it began to write is a line too, and what was left out is told."""
-        for key in [key for key in self.begun if key[2] == origin]:
+        for key in [key for key in list(self.begun) if key[2] == origin]:   # threads that tasks started may begin lines meanwhile
             rest = self.begun.pop(key, "")
             if rest:
                 self.line(origin, key[1], rest)
@@ -65,7 +67,7 @@ class Output:
             more = len(text) - LINE_CHARACTERS_MAX
             text = f"{text[:LINE_CHARACTERS_MAX]}… ({more:,} more character{'s' * (more != 1)})"
         size = len(text) + 1 if text.isascii() else len(text.encode("utf-8", "backslashreplace")) + 1
-        now = time.monotonic()
+        now = self._clock()
         if now - self._since >= 1.0:
             self._since, self._bytes = now, 0
             self._tell_dropped(origin)

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from handoff.columns import floats, ints
-from handoff.errors import HandoffError, ProtocolError
+from handoff.errors import ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
 from handoff.node.events import Broke, CancelTask, Execute, Finished, Packing, Started, WorkerGone, WorkerLoaded, WorkerReady
 from handoff.node.given import GivenBatch, GivenWorker, SaidKinds
@@ -42,7 +42,7 @@ from handoff.node.process import KILLED, WorkerProcess, raise_file_limit, worker
 from handoff.node.shared_memory import SharedValue, adopt
 from handoff.node.store import ResultStore, Value
 from handoff.node.unbegun import Unbegun
-from handoff.program import Form
+from handoff.program import SECONDS_MAX, Form
 from handoff.settings import NodeSettings
 
 OUTPUT_BYTES_PER_SECOND = 1024 * 1024  # of printed lines, from one worker
@@ -242,7 +242,7 @@ class WorkerPool:
         for said, descriptors in frames:
             try:
                 self._hear(name, worker, said, descriptors)
-            except (HandoffError, TypeError, ValueError, LookupError, OSError, OverflowError) as error:
+            except Exception as error:   # memory may run out, too: what is half believed would never end
                 worker.process.pipe.is_garbled = True
                 worker.process.kill(f"it said what no worker says: {type(error).__name__}: {error}")
             finally:
@@ -305,6 +305,8 @@ class WorkerPool:
         when.frombytes(ended)
         if not len(durations) == len(when) == len(tasks) == count:
             raise ProtocolError("columns of different lengths")
+        if not (0.0 <= sum(durations) <= SECONDS_MAX * count and 0.0 <= sum(when)):   # the coordinator would end its session with us for it
+            raise ProtocolError("it measured times that there can't be")
         self._store.put_many(batch.run, tasks, values)
         worker.settle(number, batch, count)
         self._emit(Finished(name, batch.run, tasks, attempts, tuple(map(len, values)), tuple(durations), tuple(when)))
@@ -316,6 +318,8 @@ class WorkerPool:
             raise ProtocolError("a task broke twice")
         if not all(type(each) is str for each in (cause, kind, text, traceback)) or type(body) is not bytes:
             raise ProtocolError("it described a failure in something other than text")  # others would refuse to hear it from us
+        if not 0.0 <= seconds <= SECONDS_MAX:
+            raise ProtocolError("it measured a time that there can't be")
         if kind.endswith("MemoryError") and self._memory is not None:
             text = f"{text}; {self._memory.told()}" if text else self._memory.told()
         batch.open[index] = 0

@@ -277,3 +277,18 @@ def test_a_worker_that_is_killed_from_outside(cluster: handoff.LocalCluster, cli
     assert diary.counts() == {"ran": 2}
     until(lambda: len(workers_of(cluster.processes["here"])) >= 3, "new workers")
     await_free(client)
+
+
+def stop_time() -> None:
+    """As a test that replaces a clock, and forgets to put the old one back."""
+    import itertools
+
+    turns = itertools.count()
+    time.monotonic = lambda: -1000.0 * next(turns)
+
+
+def test_a_clock_that_a_function_left_harms_nobody() -> None:
+    """Times below zero were reported of all that ran there later, and for each the coordinator ended its session with the node."""
+    with handoff.LocalCluster(nodes=1, cpus=1, memory=500) as cluster, cluster.client() as client:
+        client.submit(stop_time).result(timeout=20)
+        assert [client.submit(abs, -number).result(timeout=20) for number in range(20)] == list(range(20))

@@ -111,8 +111,8 @@ def bench() -> Iterator[Bench]:
 def test_results_that_nobody_needs_yet_are_told_of_together(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame every three milliseconds, and one where somebody waits; each would else cost the node a turn."""
     clock = SimpleNamespace(now=0.0)
-    for room in (child_run, child_outbox):
-        monkeypatch.setattr(room, "time", SimpleNamespace(monotonic=lambda: clock.now, monotonic_ns=lambda: int(clock.now * 1e9)))
+    for each in (child_run.Runner, child_outbox.Outbox):
+        monkeypatch.setattr(each, "_clock", staticmethod(lambda: clock.now))
     monkeypatch.setattr(child_outbox.Outbox, "_call_helper", lambda self: None)
 
     def pass_time() -> None:
@@ -142,8 +142,8 @@ def test_a_result_that_somebody_waits_for_does_not_wait_for_the_next_if_that_is_
 ) -> None:
     """Half a millisecond is the longest that it is kept, as far as the last task tells how long the next one takes."""
     clock = SimpleNamespace(now=0.0)
-    for room in (child_run, child_outbox):
-        monkeypatch.setattr(room, "time", SimpleNamespace(monotonic=lambda: clock.now, monotonic_ns=lambda: int(clock.now * 1e9)))
+    for each in (child_run.Runner, child_outbox.Outbox):
+        monkeypatch.setattr(each, "_clock", staticmethod(lambda: clock.now))
     monkeypatch.setattr(child_outbox.Outbox, "_call_helper", lambda self: None)
 
     def pass_time() -> None:

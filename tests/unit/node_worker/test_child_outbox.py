@@ -12,7 +12,7 @@ import pytest
 
 from handoff.node import child_outbox
 from handoff.node.child_outbox import LARGE_BYTES, LARGE_MAX, Outbox
-from handoff.node.phrases import BROKE, RESULTS
+from handoff.node.phrases import BROKE, OUTPUT, RESULTS
 from handoff.node.pipe import ANSWER_BYTES_MAX, FrameReader, send_descriptors
 from handoff.node.shared_memory import SharedValue, adopt, empty_shared, write_shared
 
@@ -129,3 +129,27 @@ def test_a_worker_tries_again_while_too_many_descriptors_are_on_their_way(said: 
     assert not refusals
     [(frame, descriptors)] = said.reader.read()
     assert adopt(descriptors[0], 5).look() == b"large" and frame[:2] == [RESULTS, 3]
+
+
+def test_without_a_thread_things_are_said_when_the_task_is_over(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system lets it start no more: `print` raised in user code, and a worker died of being given two tasks."""
+
+    def refused(self: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(child_outbox.threading.Thread, "start", refused)
+    said.outbox.begin(1, 2)
+    said.outbox.line(1, 2, "stdout", "first")
+    said.outbox.line(1, 2, "stdout", "second")
+    said.add(b"x")
+    said.outbox.end()
+    heard = [each for each, _ in said.reader.read()]
+    assert [what for what, *_ in heard] == [OUTPUT, OUTPUT, RESULTS]
+    assert [text for frame in heard[:2] for text in frame[4]] == ["first", "second"]
+
+
+def test_a_clock_that_user_code_left_is_not_ours(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as that of a test that stops time: nothing would be due any more."""
+    monkeypatch.setattr(child_outbox.time, "monotonic", lambda: -1e9)
+    said.outbox.begin(1, 1)
+    assert said.outbox.flushed > 0.0

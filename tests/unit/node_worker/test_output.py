@@ -111,3 +111,21 @@ def test_capturing_can_be_undone(monkeypatch: pytest.MonkeyPatch) -> None:
         ("stdout", "one"), ("stderr", "two"), ("log", "INFO a: three"), ("log", "four"), ("log", "INFO a: five 5"),
     ]
     assert not [handler for handler in root.handlers if isinstance(handler, LogLines)]
+
+
+def test_lines_that_threads_begin_while_a_task_ends_do_no_harm() -> None:
+    """What a task has begun is looked for among what others begin: the list that is gone through was that which grew, and its worker died."""
+    output, lines = recorded()
+
+    class Origin(tuple[int, int]):
+        """While two are compared, another thread has its turn."""
+
+        def __eq__(self, other: object) -> bool:
+            output.begun[1, "stdout", (9, len(output.begun))] = "begun meanwhile"
+            return tuple(self) == other
+
+        __hash__ = tuple.__hash__
+
+    output.begun[0, "stdout", Origin((7, 1))] = "rest"
+    output.end((7, 1))
+    assert lines == [(7, 1, "stdout", "rest")]
