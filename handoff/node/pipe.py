@@ -96,19 +96,24 @@ class FrameReader:
     def _cut(self, data: memoryview) -> tuple[int, list[Frame]]:
         frames: list[Frame] = []
         at, end = 0, len(data)
-        while end - at >= _HEADER.size:
-            length, descriptors = _HEADER.unpack_from(data, at)
-            if length > self._frame_bytes_max:
-                raise ProtocolError(f"a frame of {length:,} bytes was announced; {self._frame_bytes_max:,} are allowed")
-            start = at + _HEADER.size
-            if end - start < length:
-                self._wanted = _HEADER.size + length
-                return at, frames
-            if descriptors > len(self._descriptors):
-                raise ProtocolError(f"a frame came without the {descriptors} descriptors it announced")
-            with data[start : start + length] as body:
-                frames.append((unpack(body), [self._descriptors.popleft() for _ in range(descriptors)] if descriptors else []))
-            at = start + length
+        try:
+            while end - at >= _HEADER.size:
+                length, descriptors = _HEADER.unpack_from(data, at)
+                if length > self._frame_bytes_max:
+                    raise ProtocolError(f"a frame of {length:,} bytes was announced; {self._frame_bytes_max:,} are allowed")
+                start = at + _HEADER.size
+                if end - start < length:
+                    self._wanted = _HEADER.size + length
+                    return at, frames
+                if descriptors > len(self._descriptors):
+                    raise ProtocolError(f"a frame came without the {descriptors} descriptors it announced")
+                with data[start : start + length] as body:
+                    frames.append((unpack(body), [self._descriptors.popleft() for _ in range(descriptors)] if descriptors else []))
+                at = start + length
+        except ProtocolError:
+            for _, taken in frames:    # nobody hears of these any more
+                self._descriptors.extend(taken)
+            raise
         self._wanted = _HEADER.size
         return at, frames
 

@@ -86,6 +86,10 @@ class ResultStore:
                 freed.append(values.pop(task))
             if receiving and task in receiving:
                 freed.append(receiving.pop(task))
+        if values is not None and not values:    # what comes late of a run that is over would leave its number here for ever
+            del self._runs[run]
+        if receiving is not None and not receiving:
+            del self._receiving[run]
         self._free(freed)
 
     def drop_run(self, run: RunId) -> None:
@@ -127,7 +131,7 @@ class ResultStore:
 
     def received(self, run: RunId, task: int) -> bool:
         """All pieces are written: the value becomes visible. False when it was dropped or aborted meanwhile."""
-        value = self._receiving.get(run, {}).pop(task, None)
+        value = self._no_more(run, task)
         if value is None:
             return False
         seal_received(value)
@@ -145,9 +149,19 @@ class ResultStore:
 
     def abort(self, run: RunId, task: int) -> None:
         """The value will not arrive: free its memory."""
-        value = self._receiving.get(run, {}).pop(task, None)
+        value = self._no_more(run, task)
         if value is not None:
             self.resident_bytes -= value.nbytes
+
+    def _no_more(self, run: RunId, task: int) -> SharedValue | None:
+        """It is not being received any more."""
+        receiving = self._receiving.get(run)
+        if receiving is None:
+            return None
+        value = receiving.pop(task, None)
+        if not receiving:
+            del self._receiving[run]
+        return value
 
     def _free(self, values: list[Value]) -> None:
         self.resident_bytes -= sum(map(len, values))

@@ -243,3 +243,16 @@ async def test_the_end_is_told_once(pair: tuple[socket.socket, socket.socket], d
     node.pipe.send(b"x")
     assert not node.pipe.read()
     assert len(node.ended) == 1
+
+
+def test_descriptors_of_frames_before_nonsense_are_closed(pair: tuple[socket.socket, socket.socket]) -> None:
+    """Nobody hears of a frame that came in one read with something that is none: its large values would stay for as long as the node."""
+    ours, theirs = pair
+    value = write_shared([b"large"], 5)
+    reader = FrameReader(ours, ANSWER_BYTES_MAX)
+    before = len(os.listdir("/proc/self/fd"))
+    send_descriptors(theirs, frame(["taken"], 1) + struct.pack("<IH", 1, 0) + b"\xc1", [value.fd])
+    with pytest.raises(ProtocolError):
+        reader.read()
+    reader.close()
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -246,3 +246,17 @@ def test_memory_from_a_worker_is_checked() -> None:
 def test_an_empty_file_maps_to_nothing() -> None:
     """No bytes are no mapping."""
     assert bytes(map_readonly(-1, 0)) == b""
+
+
+def test_nothing_stays_of_a_run_whose_values_are_gone() -> None:
+    """Not even its number: what comes late of a run that is over is dropped again, and a node sees thousands of runs a day."""
+    store = ResultStore()
+    store.put(RUN, 1, b"late")
+    store.receive(RUN, 2, 10)
+    store.drop(RUN, [1, 2])
+    store.receive(RUN, 3, 10)
+    store.abort(RUN, 3)
+    store.receive(RUN, 4, 10)
+    assert store.received(RUN, 4)
+    store.drop(RUN, [4])
+    assert (store._runs, store._receiving, store.resident_bytes) == ({}, {}, 0)
