@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from handoff.errors import ConfigError, ConnectionLost, ProtocolError, Refused
@@ -66,7 +67,8 @@ async def dial(
 
     Raises ConnectionLost when nobody answers there, and Refused when somebody does and does not want us, or is not whom we expect.
     """
-    if len(codec.encode(hello)[0]) > settings.hello_bytes_max:
+    fullest = replace(hello, coordinator=hello.coordinator or bytes(16), received=max(hello.received, 1 << 62))   # when it dials again
+    if len(codec.encode(fullest)[0]) > settings.hello_bytes_max:
         limit = settings.hello_bytes_max
         raise ConfigError(f"what {hello.role} {hello.name} says of itself exceeds {limit} bytes; use fewer or shorter labels")
     place = shown(address)
