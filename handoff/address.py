@@ -6,6 +6,7 @@ import ipaddress
 import re
 
 from handoff.errors import ConfigError
+from handoff.quoting import quoted
 
 DEFAULT_PORT = 7070
 DEFAULT = f"127.0.0.1:{DEFAULT_PORT}"
@@ -17,10 +18,10 @@ def parse_address(text: str, where: str = "address") -> tuple[str, int]:
     match = _ADDRESS.fullmatch(text.strip())
     port = int(match["port"] or DEFAULT_PORT) if match else 0
     if match is None:
-        hint = f'; write IPv6 in brackets: "[{text}]:{DEFAULT_PORT}"' if text.count(":") > 1 and "/" not in text else ""
-        raise ConfigError(f'{where} {text!r} is not an address; write "host:port", such as "{DEFAULT}"{hint}')
+        hint = f'; write IPv6 in brackets: "[{text}]:{DEFAULT_PORT}"' if text.count(":") > 1 and "/" not in text and len(text) < 100 else ""
+        raise ConfigError(f'{where} {quoted(text)} is not an address; write "host:port", such as "{DEFAULT}"{hint}')
     if not 1 <= port <= 65535:
-        raise ConfigError(f"{where} {text!r}: port {port} is not between 1 and 65535")
+        raise ConfigError(f"{where} {quoted(text)}: port {port} is not between 1 and 65535")
     return match["six"] or match["host"], port
 
 

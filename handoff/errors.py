@@ -6,6 +6,7 @@ HandoffError
 │   ├── CyclicDependency        functions wait for each other
 │   ├── DuplicateFunction       one id twice
 │   └── InvalidFunction         a field, or a combination of fields, makes no sense
+├── InvalidCall                 what was called does not take this; also a TypeError
 ├── NotSerializable             code or an argument can't be pickled; nothing was sent
 ├── AllocationError             no node can ever meet a cost
 ├── ExecutionError              a run is over without a result
@@ -70,6 +71,10 @@ class InvalidFunction(InvalidDAG):
     def __init__(self, text: str, *, function: Hashable = None) -> None:
         super().__init__(text)
         self.function = function
+
+
+class InvalidCall(HandoffError, TypeError):
+    """What was called does not take what it was given, whatever the graph; nothing was sent."""
 
 
 class NotSerializable(HandoffError):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from handoff.errors import ConfigError, FileError
+from handoff.quoting import cut, quoted
 
 NO_FILES = frozenset({errno.EMFILE, errno.ENFILE})   # errors that say that no more can be open, in this process or on this machine
 
@@ -18,7 +19,7 @@ def read_file(path: Any, what: str) -> bytes:
     try:
         return place.read_bytes()
     except OSError as wrong:
-        raise _error(f"no {what} can be read from {place}", place, wrong, "check the path") from None
+        raise _error(f"no {what} can be read from {cut(str(place))}", place, wrong, "check the path") from None
 
 
 def write_file(path: Any, what: str, text: str) -> None:
@@ -27,18 +28,18 @@ def write_file(path: Any, what: str, text: str) -> None:
     try:
         place.write_text(text, encoding="utf-8", errors="replace")
     except OSError as wrong:
-        raise _error(f"the {what} can't be written to {place}", place, wrong, "name another place") from None
+        raise _error(f"the {what} can't be written to {cut(str(place))}", place, wrong, "name another place") from None
 
 
 def _path(path: Any, what: str) -> Path:
-    if not isinstance(path, (str, os.PathLike)) or not str(path) or "\0" in str(path):
-        raise ConfigError(f"path={path!r} is no path of a file for the {what}")
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path) or "\0" in str(path):
+        raise ConfigError(f"path={quoted(path)} is no path of a file for the {what}")
     return Path(path)
 
 
 def _error(start: str, place: Path, wrong: OSError, advice: str) -> FileError:
     if wrong.errno == errno.ENOENT and not place.parent.is_dir():
-        why = f"there is no folder {place.parent}; make it first, or check the path"
+        why = f"there is no folder {cut(str(place.parent))}; make it first, or check the path"
     elif wrong.errno == errno.EISDIR:
         why = "that is a folder; name a file in it"
     else:

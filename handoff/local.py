@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from handoff.errors import ConfigError, ConnectionLost, HandoffError
 from handoff.offers import checked, coordinator_arguments, node_arguments, specs_of
+from handoff.quoting import quoted
 from handoff.trust.secret import Secret, generate
 
 if TYPE_CHECKING:
@@ -73,9 +74,9 @@ class LocalCluster:
             from handoff.log import LEVELS  # here, since the usual one need not be looked up
 
             if log_level not in LEVELS:
-                raise ConfigError(f"log_level={log_level!r} is not known; choose one of {', '.join(LEVELS)}")
+                raise ConfigError(f"log_level={quoted(log_level)} is not known; choose one of {', '.join(LEVELS)}")
         if not isinstance(unencrypted_values, bool):
-            raise ConfigError(f"unencrypted_values={unencrypted_values!r} is neither True nor False")
+            raise ConfigError(f"unencrypted_values={quoted(unencrypted_values)} is neither True nor False")
         self._log_level, self._unencrypted_values = log_level, unencrypted_values
         self._owner = os.getpid()
         self._secret = generate()
@@ -172,7 +173,7 @@ class LocalCluster:
         """End a node as a power cut would: SIGKILL."""
         self._check_open()
         if name not in self.node_names:
-            raise ConfigError(f"there is no node named {name!r} here; there are: {', '.join(self.node_names) or 'none'}")
+            raise ConfigError(f"there is no node named {quoted(name)} here; there are: {', '.join(self.node_names) or 'none'}")
         child = self._children.pop(name)
         child.process.kill()
         child.process.wait()
@@ -186,7 +187,7 @@ class LocalCluster:
             if before is not None and before.process.poll() is not None:   # it has left by itself
                 before.log.close()
             elif before is not None:
-                raise ConfigError(f"two nodes are named {name!r}; every node needs a name of its own")
+                raise ConfigError(f"two nodes are named {quoted(name)}; every node needs a name of its own")
             names.append(name)
             arguments = ["--coordinator", self.address, f"--name={name}", "--host", "127.0.0.1", *node_arguments(spec)]
             arguments += ["--unencrypted-values"] if self._unencrypted_values else []

@@ -19,6 +19,7 @@ from handoff.graph.links import Links
 from handoff.graph.references import Reference, replaced
 from handoff.graph.validate import check, given_inputs, nested_too_deeply, refuse_streaming, step
 from handoff.node.current import TASK, CurrentTask
+from handoff.quoting import quoted
 from handoff.resources import DEFAULT_COST, SCALE, costs
 
 NODE = "local"                       # what functions are told about where they run
@@ -71,7 +72,7 @@ class _LocalRun:
                     raise nested_too_deeply(function) from None
                 if attempt == attempts:
                     raise FunctionFailed(
-                        f"{function.id!r} failed on {NODE!r} in attempt {attempt}: {type(error).__name__}: {error}",
+                        f"{quoted(function.id)} failed on {quoted(NODE)} in attempt {attempt}: {type(error).__name__}: {error}",
                         function=function.id, node=NODE, attempt=attempt, type=type(error).__qualname__) from error
             finally:
                 TASK.reset(told)

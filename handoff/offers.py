@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from handoff.errors import ConfigError
+from handoff.quoting import quoted
 from handoff.resources import CLUSTER, GPU, SCALE, offered, shown
 
 OPTIONS = ("name", "cpus", "memory", "gpus", "resources", "labels", "tracker")
@@ -17,11 +18,11 @@ _AMOUNTS = {"cpus": "cpu", "memory": "memory", "gpus": "gpu"}   # options that a
 
 def specs_of(nodes: int | Iterable[Mapping[str, Any]], common: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What each node offers, with this machine shared out among those that do not say. Raises ConfigError for what makes no sense."""
-    wrong = ConfigError(f"nodes={nodes!r}: how many nodes, or a list of dicts with what each offers, such as [{{'cpus': 2}}]")
+    wrong = ConfigError(f"nodes={quoted(nodes)}: how many nodes, or a list of dicts with what each offers, such as [{{'cpus': 2}}]")
     if isinstance(nodes, (bool, str, bytes, Mapping)) or not isinstance(nodes, (int, Iterable)) or (isinstance(nodes, int) and nodes < 0):
         raise wrong
     if isinstance(nodes, int) and nodes > NODES_MAX:
-        raise ConfigError(f"nodes={nodes!r} is absurd; a cluster on one machine has at most {NODES_MAX:,}, each of them a process")
+        raise ConfigError(f"nodes={quoted(nodes)} is absurd; a cluster on one machine has at most {NODES_MAX:,}, each of them a process")
     said = [{} for _ in range(nodes)] if isinstance(nodes, int) else list(nodes)
     if not all(isinstance(node, Mapping) for node in said):
         raise wrong
@@ -30,7 +31,7 @@ def specs_of(nodes: int | Iterable[Mapping[str, Any]], common: Mapping[str, Any]
     names = [spec["name"] for spec in specs if "name" in spec]
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"two nodes are named {name!r}; every node needs a name of its own")
+            raise ConfigError(f"two nodes are named {quoted(name)}; every node needs a name of its own")
     if len(specs) > 1:
         share = _share(len(specs)) if any("cpus" not in spec or "memory" not in spec for spec in specs) else {}
         specs = [{**share, **spec} for spec in specs]
@@ -56,38 +57,38 @@ def checked(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The options of one node without those that say nothing (None). Raises ConfigError that names the first that makes no sense."""
     for option in spec:
         if option not in OPTIONS:
-            raise ConfigError(f"a node has no option {option!r}; there are: {', '.join(OPTIONS)}")
+            raise ConfigError(f"a node has no option {quoted(option)}; there are: {', '.join(OPTIONS)}")
     said = {option: value for option, value in spec.items() if value is not None}
     for option, resource in _AMOUNTS.items():
         if option in said:
             steps = _offered(option, {resource: said[option]})[resource]
             if resource == GPU and steps % SCALE:
-                raise ConfigError(f"gpus={said[option]!r}: a node has whole GPUs, of which functions may ask for parts")
+                raise ConfigError(f"gpus={quoted(said[option])}: a node has whole GPUs, of which functions may ask for parts")
     resources, labels = said.get("resources", {}), said.get("labels", {})
     _offered("resources", resources)
     shared = next((name for name in resources if name.startswith(CLUSTER)), None)
     if shared is not None:
-        raise ConfigError(f"resources={resources!r}: what the whole cluster shares is on no node; "
-                          f"say LocalCluster(shared={{{shared.removeprefix(CLUSTER)!r}: {resources[shared]!r}}})")
+        raise ConfigError(f"resources={quoted(resources)}: what the whole cluster shares is on no node; "
+                          f"say LocalCluster(shared={{{quoted(shared.removeprefix(CLUSTER))}: {quoted(resources[shared])}}})")
     if not isinstance(labels, Mapping) or not all(_is_label(*label) for label in labels.items()):
-        raise ConfigError(f'labels={labels!r} is not a dict from labels to their values, both strings, such as {{"zone": "a"}}')
+        raise ConfigError(f'labels={quoted(labels)} is not a dict from labels to their values, both strings, such as {{"zone": "a"}}')
     name, tracker = said.get("name"), said.get("tracker")
     if name is not None and not (isinstance(name, str) and 0 < len(name) <= NAME_MAX and name.isprintable()):
-        raise ConfigError(f"name={name!r} is not the name of a node: 1 to {NAME_MAX} printable characters")
+        raise ConfigError(f"name={quoted(name)} is not the name of a node: 1 to {NAME_MAX} printable characters")
     if name == "coordinator":
         raise ConfigError("name='coordinator' is taken by the coordinator of the cluster; call the node something else")
     if tracker is not None and not (isinstance(tracker, str) and ":" in tracker):
-        raise ConfigError(f'tracker={tracker!r} is not "MODULE:CLASS" of a resource tracker, which the node imports')
+        raise ConfigError(f'tracker={quoted(tracker)} is not "MODULE:CLASS" of a resource tracker, which the node imports')
     return said
 
 
 def _offered(option: str, amounts: Any) -> dict[str, int]:
     """Exact amounts by name; those of an option that is one amount go by that option's name in an error."""
     if not isinstance(amounts, Mapping):
-        raise ConfigError(f'{option}={amounts!r} is not a dict from names to amounts, such as {{"license": 2}}')
+        raise ConfigError(f'{option}={quoted(amounts)} is not a dict from names to amounts, such as {{"license": 2}}')
     for name in amounts:
         if isinstance(name, str) and (name != name.strip() or "=" in name or "\0" in name):
-            raise ConfigError(f"{option}: {name!r} can't be the name of a resource: it has no = in it and no space around it")
+            raise ConfigError(f"{option}: {quoted(name)} can't be the name of a resource: it has no = in it and no space around it")
     try:
         return {**dict.fromkeys(amounts, 0), **dict(offered(amounts))}
     except ValueError as error:
@@ -118,9 +119,10 @@ def coordinator_arguments(shared: Mapping[str, Any] | None, allocator: Any, stat
     """Options of its daemon. Raises ConfigError for what makes no sense."""
     arguments = _resources("shared", {} if shared is None else shared)
     if allocator is not None and not isinstance(allocator, str):
-        raise ConfigError(f'allocator={allocator!r} is neither the name of an allocator nor "MODULE:CLASS" of one, which the coordinator '
+        raise ConfigError(f'allocator={quoted(allocator)} is neither the name of an allocator nor "MODULE:CLASS" of one, which '
+                          'the coordinator '
                           "imports")
     arguments += [f"--allocator={allocator}"] if allocator is not None else []
     if state is not None and not isinstance(state, (str, Path)):
-        raise ConfigError(f"state={state!r} is not the path of a directory")
+        raise ConfigError(f"state={quoted(state)} is not the path of a directory")
     return arguments + ([f"--state={Path(state).absolute() if state != '' else ''}"] if state is not None else [])   # "": nothing is kept

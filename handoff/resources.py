@@ -13,6 +13,8 @@ from functools import lru_cache
 from operator import index
 from typing import Any, TypeAlias
 
+from handoff.quoting import cut, quoted
+
 SCALE = 10_000                        # one unit of any resource, in steps
 STEPS_MAX = 2**53                     # more of anything is a mistake, and would not travel exactly everywhere
 CPUS_MAX = 10_000                     # of one node; more are no machine that there is
@@ -39,15 +41,15 @@ def amounts(costs: Mapping[str, float | int | str]) -> Amounts:
     Raises ValueError that names the resource when an amount is negative, not a number, not finite, or absurdly large.
     """
     if not isinstance(costs, Mapping):
-        raise ValueError(f"a cost is a mapping such as {{'cpu': 1}}, not {costs!r}")
+        raise ValueError(f"a cost is a mapping such as {{'cpu': 1}}, not {quoted(costs)}")
     steps = {}
     for name, value in costs.items():
         if not isinstance(name, str) or not name:
-            raise ValueError(f"a resource is named by a string, not {name!r}")
+            raise ValueError(f"a resource is named by a string, not {quoted(name)}")
         if not name.isprintable():
-            raise ValueError(f"{name!r} names no resource; use letters that can be printed")
+            raise ValueError(f"{quoted(name)} names no resource; use letters that can be printed")
         if name in (GPU_KIND, CLUSTER):
-            raise ValueError(f'{name!r} names no resource; write what comes after the colon, such as "{name}{_EXAMPLES[name]}"')
+            raise ValueError(f'{quoted(name)} names no resource; write what comes after the colon, such as "{name}{_EXAMPLES[name]}"')
         amount = _steps(name, value)
         if amount:
             steps[name] = amount
@@ -66,9 +68,10 @@ def offered(said: Mapping[str, float | int | str]) -> Amounts:
     there = {name for name, _ in found}
     for name, amount in said.items():
         if name not in there and not is_gpu(name):
-            raise ValueError(f"{name}={amount!r}: nothing can run on none of it; say how much there is, or leave it out")
+            raise ValueError(f"{name}={quoted(amount)}: nothing can run on none of it; say how much there is, or leave it out")
     if dict(found).get("cpu", 0) > CPUS_MAX * SCALE:
-        raise ValueError(f"cpu={said['cpu']!r} is absurd; a node has a process for each of its cores, and at most {CPUS_MAX:,} of them")
+        raise ValueError(f"cpu={quoted(said['cpu'])} is absurd; a node has a process for each of its cores, and at most "
+                         f"{CPUS_MAX:,} of them")
     return found
 
 
@@ -81,13 +84,14 @@ def costs(cost: Mapping[str, float | int | str] | Sequence[Mapping[str, float | 
     if isinstance(cost, Mapping):
         return (_askable(cost),)
     if not isinstance(cost, (list, tuple)) or not cost:
-        raise ValueError(f"a cost is a mapping such as {{'cpu': 1}}, or a list of such alternatives, not {cost!r}")
+        raise ValueError(f"a cost is a mapping such as {{'cpu': 1}}, or a list of such alternatives, not {quoted(cost)}")
     found = tuple(_askable(each) for each in cost)
     for place, each in enumerate(found):
         if each in found[:place]:
             raise ValueError(f"two of its alternatives are equal ({describe(each)}); leave one out")
         if not each and len(found) > 1:
-            raise ValueError(f"alternative {place + 1} of {len(found)}, {cost[place]!r}, takes nothing, which there is always room for; "
+            raise ValueError(f"alternative {place + 1} of {len(found)}, {quoted(cost[place])}, takes nothing, which there is "
+                             "always room for; "
                              "say what it takes, or leave out the others")
     return found
 
@@ -97,7 +101,7 @@ def _askable(said: Mapping[str, float | int | str]) -> Amounts:
     if wrong := contradiction(cost):
         raise ValueError(wrong)
     if any(is_gpu(name) for name, _ in cost) and GPU_MEMORY in said and GPU_MEMORY not in dict(cost):
-        raise ValueError(f"{GPU_MEMORY}={said[GPU_MEMORY]!r} beside {describe(cost)}: what runs on a GPU takes some of its memory; "
+        raise ValueError(f"{GPU_MEMORY}={quoted(said[GPU_MEMORY])} beside {describe(cost)}: what runs on a GPU takes some of its memory; "
                          f"say how much, or leave it out")
     return cost
 
@@ -147,23 +151,24 @@ def _steps(name: str, value: float | int | str) -> int:
         match = _AMOUNT.fullmatch(value)
         units = _SIZES if name in SIZED else {"": 1}
         if match is None or match[2].lower() not in units:
-            raise ValueError(f"{name}={said!r} is not an amount; write a number" + (' or a size such as "2 GiB"' if name in SIZED else ""))
+            raise ValueError(f"{name}={quoted(said)} is not an amount; write a "
+                             "number" + (' or a size such as "2 GiB"' if name in SIZED else ""))
         number = Decimal(match[1]) * units[match[2].lower()]
         if name in SIZED:
             number /= 10**6
     elif isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{name}={said!r} is not an amount; write a number")
+        raise ValueError(f"{name}={quoted(said)} is not an amount; write a number")
     elif isinstance(value, int):
         number = Decimal(int(value))
     elif not math.isfinite(value):
-        raise ValueError(f"{name}={said!r} is not a finite amount")
+        raise ValueError(f"{name}={quoted(said)} is not a finite amount")
     else:
         number = Decimal(float.__repr__(value))        # what a person sees: 0.1 is a tenth
     if number < 0:
-        raise ValueError(f"{name}={said!r} is negative; an amount is zero or more")
+        raise ValueError(f"{name}={quoted(said)} is negative; an amount is zero or more")
     if number * SCALE > STEPS_MAX:
         length = len(said) if isinstance(said, str) else len(str(number))
-        what = f"{name}={said!r}" if length <= SHOWN_MAX else f"an amount of {number.adjusted() + 1} digits of {name}"
+        what = f"{name}={quoted(said)}" if length <= SHOWN_MAX else f"an amount of {number.adjusted() + 1} digits of {name}"
         raise ValueError(f"{what} is absurd; at most {STEPS_MAX // SCALE:,} of anything can be counted")
     if not number:
         return 0
@@ -195,7 +200,7 @@ def measured(name: str, steps: int) -> str:
 
 def describe(what: Amounts) -> str:
     """Amounts as a person writes them: "cpu=2, memory=500"; "nothing" when there are none."""
-    return ", ".join(f"{name}={shown(steps)}" for name, steps in what) or "nothing"
+    return ", ".join(f"{cut(name)}={shown(steps)}" for name, steps in what) or "nothing"
 
 
 def plain(what: Amounts) -> dict[str, float]:

@@ -6,6 +6,8 @@ from collections.abc import Hashable, Iterable
 from math import isfinite
 from typing import Any
 
+from handoff.quoting import shown
+
 DEPTH_MAX = 100          # containers within each other; what lies deeper is shown by Python, and a writer of JSON has no trouble
 
 
@@ -45,11 +47,3 @@ def names_of(ids: Iterable[Hashable]) -> dict[Hashable, str]:
             names[each] = word
             taken.add(word)
     return {each: names[each] for each in ids}
-
-
-def shown(value: Any, show: Any = repr) -> str:
-    """As Python shows it; what can't be shown is named by its type, with the reason."""
-    try:
-        return show(value)  # type: ignore[no-any-return]
-    except Exception as error:   # of the user's own code; and of Python's, for numbers that are long and lists that are deep
-        return f"<{type(value).__name__} that can't be shown: {type(error).__name__}: {shown(error, str)}>"

@@ -15,11 +15,12 @@ import typer
 
 from handoff.cli.exits import INTERRUPTED, as_data
 from handoff.cli.options import AsJson, Coordinator, SecretFile, connected, table, write_json, write_table
-from handoff.cli.plain import names_of, shown
+from handoff.cli.plain import names_of
 from handoff.cli.progress import Display, display
 from handoff.cli.target import TARGET, load_dag
 from handoff.errors import ConfigError, ExecutionError, FileError, HandoffError, ResultTimeout
 from handoff.graph.validate import RETRIES_MOST
+from handoff.quoting import shown
 
 if TYPE_CHECKING:
     from handoff.client.client import Client

@@ -18,7 +18,7 @@ from handoff.client.single import SingleCalls
 from handoff.client.source import source_of
 from handoff.client.state import Graph, Lease, OutputTaker, RunState
 from handoff.client.waiting import T, check_may_wait
-from handoff.errors import ExecutionError, ResultTimeout
+from handoff.errors import ExecutionError, InvalidCall, ResultTimeout
 from handoff.graph.dag import DAG
 from handoff.graph.function import Function
 from handoff.graph.options import OPTIONS, options_of
@@ -322,7 +322,7 @@ def begin_map(
     """Take the first items of a map, and start them."""
     check_patience(timeout)
     if not iterables:
-        raise TypeError("map takes a function and one or more iterables of items, as the builtin map does; there is no iterable")
+        raise InvalidCall("map takes a function and one or more iterables of items, as the builtin map does; there is no iterable")
 
     def cores() -> Callable[[], int | None]:
         asked = core.ask("nodes")
@@ -339,7 +339,7 @@ def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[An
     dag = DAG(getattr(function, "__name__", "map"))
     unknown = options.keys() - (OPTIONS - {"inline"})
     if unknown:
-        raise TypeError(f"map does not know {', '.join(sorted(unknown))}; its options are {', '.join(sorted(OPTIONS - {'inline'}))}")
+        raise InvalidCall(f"map does not know {', '.join(sorted(unknown))}; its options are {', '.join(sorted(OPTIONS - {'inline'}))}")
     bound = {name: value for name, value in options_of(function).items() if name != "inline"}  # of no meaning for a single call
     options = {**bound, **options}
     for number, args in enumerate(window, first):

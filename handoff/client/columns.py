@@ -7,6 +7,7 @@ from typing import Any
 
 from handoff.columns import Blobs, Floats, floats, ints, longs
 from handoff.program import Flag, Kind, Program
+from handoff.quoting import quoted
 from handoff.wire.values import Packed, pack
 
 OBJECT_BYTES = 128 * 1024            # literals over this size are put on a node instead of being sent through the coordinator
@@ -73,7 +74,7 @@ class Columns:
         task = self._object_of.get(id(value))
         if task is None:
             packed = pack(value) if packed is None else packed
-            task = self.add(self.kind_number(_OBJECT), b"", (), hidden=f"an argument of {owner!r} ({packed.nbytes:,} bytes)")
+            task = self.add(self.kind_number(_OBJECT), b"", (), hidden=f"an argument of {quoted(owner)} ({packed.nbytes:,} bytes)")
             self.objects[task] = packed
             self._object_of[id(value)] = task
             self._kept.append(value)
@@ -92,7 +93,7 @@ class Columns:
         if self._parcel_bytes + nbytes > PARCEL_BYTES:
             self._close_parcel()
         if not self._parcel:
-            self._parcel_task = self.add(self.kind_number(_OBJECT), b"", (), hidden=f"an argument of {owner!r}, and others beside it")
+            self._parcel_task = self.add(self.kind_number(_OBJECT), b"", (), hidden=f"an argument of {quoted(owner)}, and others beside it")
         found = self._place_of[id(value)] = (self._parcel_task, len(self._parcel))
         self._kept.append(value)
         self._parcel.append(value)

@@ -10,6 +10,7 @@ from handoff.client.client import Client
 from handoff.client.core import Core
 from handoff.config import load_settings
 from handoff.errors import ConfigError
+from handoff.quoting import quoted
 from handoff.trust.secret import Secret, find
 
 
@@ -26,11 +27,11 @@ def connect(address: str | None = None, *, secret: str | Path | Secret | None = 
 def open_core(address: str | None, secret: str | Path | Secret | None, timeout: float) -> Core:
     """The same, without a face."""
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
-        raise ConfigError(f"timeout={timeout!r}: the seconds to wait for a coordinator, more than 0")
+        raise ConfigError(f"timeout={quoted(timeout)}: the seconds to wait for a coordinator, more than 0")
     if address is not None and not isinstance(address, str):
-        raise ConfigError(f'address {address!r} is not an address; write "host:port", such as "{DEFAULT}"')
+        raise ConfigError(f'address {quoted(address)} is not an address; write "host:port", such as "{DEFAULT}"')
     if secret is not None and not isinstance(secret, (Secret, str, Path)):
-        raise ConfigError(f"secret={secret!r} is neither the path of a secret file nor a Secret, such as that of a LocalCluster")
+        raise ConfigError(f"secret={quoted(secret)} is neither the path of a secret file nor a Secret, such as that of a LocalCluster")
     said = address or os.environ.get("HANDOFF_COORDINATOR") or DEFAULT
     where = "address" if address or "HANDOFF_COORDINATOR" not in os.environ else "HANDOFF_COORDINATOR"
     place = parse_address(said, where)

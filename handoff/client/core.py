@@ -36,6 +36,7 @@ from handoff.loop import Driver, new_event_loop, this_turn
 from handoff.machine import Close, Dropped, Ended, Lost, Received, Resumed, Send, Tick
 from handoff.messages import Ask, Drain, Hello, Refused, Submit, Welcome
 from handoff.program import Kind
+from handoff.quoting import quoted
 from handoff.settings import Settings
 from handoff.transport.dial import out_of_files
 from handoff.transport.link import Link
@@ -226,14 +227,14 @@ class Core:
 
     def ask(self, topic: str, run: int = 0, kinds: Iterable[Kind] = (), task: int = NOBODY) -> Future[Any]:
         """Ask the coordinator, about a run, a task of it, or about these kinds of tasks."""
-        self.check_open(f"{topic!r} can't be asked for")
+        self.check_open(f"{quoted(topic)} can't be asked for")
         kinds = tuple(kinds)
         codes, names = tuple(kind.codes for kind in kinds), tuple(kind.name for kind in kinds)
         return self.question(Ask(self.token(), topic, RunId(run), task, codes, names))
 
     def drain(self, node: str, seconds: float | None) -> Future[Any]:
         """Have a node leave when nothing needs it any more."""
-        self.check_open(f"node {node!r} can't be drained")
+        self.check_open(f"node {quoted(node)} can't be drained")
         check_drain(node, seconds)
         return self.question(Drain(node, self.token(), float(seconds or 0.0)))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from handoff.client.failures import forgotten
 from handoff.client.story.tables import Row, aligned, amount, html_table, seconds
 from handoff.errors import ExecutionError, MissingFunction
+from handoff.quoting import quoted
 
 if TYPE_CHECKING:
     from handoff.client.state import RunState
@@ -66,7 +67,8 @@ def task_of(state: RunState, function: Hashable) -> int:
     try:
         return state.graph.number[function]
     except (KeyError, TypeError):
-        raise MissingFunction(f"{function!r} is no function of run {state.run} of {state.graph.dag_id!r} with a task of its own: nothing "
+        raise MissingFunction(f"{quoted(function)} is no function of run {state.run} of {state.graph.dag_id!r} with a task of its "
+                              "own: nothing "
                               "in the graph is called so, or it is an input, or inline, which runs within each that takes its result",
                               missing=function) from None
 
@@ -84,7 +86,7 @@ def explanation_of(state: RunState, function: Hashable, answer: Any) -> Explanat
 
 def unexplained(state: RunState, function: Hashable, error: ExecutionError) -> ExecutionError:
     """Why there is no explanation, in the place of the coordinator's short answer."""
-    return forgotten(f"{function!r} can't be explained", state, error)
+    return forgotten(f"{quoted(function)} can't be explained", state, error)
 
 
 def _headline(function: Hashable, answer: Any) -> str:
@@ -92,19 +94,19 @@ def _headline(function: Hashable, answer: Any) -> str:
     tries = f", in attempt {answer['attempt']}" if answer["attempt"] > 1 else ""
     match answer["state"]:
         case "done" | "done, result gone":
-            return f"{function!r} ran on {node!r} from {seconds(start)} s to {seconds(end)} s{tries}"
+            return f"{quoted(function)} ran on {node!r} from {seconds(start)} s to {seconds(end)} s{tries}"
         case "planned" | "planned ahead":
             waits = any(reason[0] == "inputs" for reason in answer["reasons"])
             is_begun = start <= answer["now"] and not waits
             word = "is to run" if not is_begun else "runs" if answer["state"] == "planned" else "runs, or is next,"   # only its node knows
             if end < answer["now"]:
                 word = "is" if is_begun else word       # begun or not: that is what is not known
-                return (f"{function!r} {word} on {node!r}{tries}, and was thought to be over at about {seconds(max(0.0, end))} s "
+                return (f"{quoted(function)} {word} on {node!r}{tries}, and was thought to be over at about {seconds(max(0.0, end))} s "
                         f"(now: {seconds(answer['now'])} s): it takes longer, or waits there for room or inputs")
-            return (f"{function!r} {word} on {node!r}, from about {seconds(max(0.0, start))} s to about {seconds(end)} s{tries} "
+            return (f"{quoted(function)} {word} on {node!r}, from about {seconds(max(0.0, start))} s to about {seconds(end)} s{tries} "
                     f"(now: {seconds(answer['now'])} s)")
         case _:
-            return f"{function!r} is not running yet (now: {seconds(answer['now'])} s after the submission)"
+            return f"{quoted(function)} is not running yet (now: {seconds(answer['now'])} s after the submission)"
 
 
 def _pinned(state: RunState, answer: Any) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from handoff import errors
 from handoff.client.events import Failure
+from handoff.quoting import quoted
 from handoff.wire.values import unpack_exception
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def error_of(failure: Failure, function: Callable[[int], Hashable]) -> errors.Ha
     kind = errors.named(failure.code)
     has_task = failure.task != NO_TASK
     name = function(failure.task) if has_task else None
-    text = f"function {name!r}: {failure.text}" if has_task else failure.text
+    text = f"function {quoted(name)}: {failure.text}" if has_task else failure.text
     if kind is errors.FunctionFailed:
         return _function_failed(failure, name, text)
     if issubclass(kind, (errors.AllocationError, errors.InvalidFunction, errors.NotSerializable)):
@@ -34,7 +35,7 @@ def error_of(failure: Failure, function: Callable[[int], Hashable]) -> errors.Ha
 
 def forgotten(what: str, state: RunState, error: errors.ExecutionError) -> errors.ExecutionError:
     """Why the coordinator says nothing of a run, in the place of its short answer; `what` could not be done."""
-    run = f"run {state.run} of {state.graph.dag_id!r}"
+    run = f"run {state.run} of {quoted(state.graph.dag_id)}"
     if state.failure is not None:
         cause = error_of(state.failure, state.name_of)
         why = f"{type(cause).__name__}: {cause}".rstrip(".")

@@ -14,9 +14,10 @@ from handoff.graph.bound import BOUND
 from handoff.graph.dag import DAG
 from handoff.graph.function import Argument, Collocated, Function, Near
 from handoff.graph.links import Links, near
-from handoff.graph.references import Reference, check_origin, references_in, replaced
+from handoff.graph.references import RETURNS, Reference, check_origin, references_in, replaced
 from handoff.graph.validate import RETRIES_MOST, check, given_inputs, is_number_of_retries, nested_too_deeply, refuse_streaming, roots
 from handoff.program import Flag, Form, Kind, Program
+from handoff.quoting import quoted
 from handoff.record import record
 from handoff.resources import DEFAULT_COST, costs
 from handoff.wire.failures import without_our_frames
@@ -40,7 +41,7 @@ class Lowered:
 
     def describe(self, task: int) -> str:
         """A task, for people."""
-        return self.hidden[task] if task in self.hidden else f"function {self.ids[task]!r}"
+        return self.hidden[task] if task in self.hidden else f"function {quoted(self.ids[task])}"
 
 
 def lower(dag: DAG, *, returns: Iterable[Hashable] | None = None, max_retries: int = 3,
@@ -49,7 +50,7 @@ def lower(dag: DAG, *, returns: Iterable[Hashable] | None = None, max_retries: i
     links = check(dag)
     refuse_streaming(links)
     if not is_number_of_retries(max_retries):
-        raise InvalidFunction(f"max_retries={max_retries!r} is not a whole number from 0 to {RETRIES_MOST}")
+        raise InvalidFunction(f"max_retries={quoted(max_retries)} is not a whole number from 0 to {RETRIES_MOST}")
     wanted = None if returns is None else _returned(returns, links, dag)
     return _Lowering(links, given_inputs(links, inputs), wanted, int(max_retries)).lowered()
 
@@ -227,18 +228,18 @@ class _Lowering:
                 pack(value)
             except Exception as cause:
                 path, reason = unpicklable_part(value, cause, name)
-                text = f"{function.id!r}: {path} can't be sent to a node: {reason}. Pass what it is made from instead"
+                text = f"{quoted(function.id)}: {path} can't be sent to a node: {reason}. Pass what it is made from instead"
                 return NotSerializable(text, function=function.id, path=path)
-        return NotSerializable(f"{function.id!r}: its arguments can't be sent to a node: {error}", function=function.id)
+        return NotSerializable(f"{quoted(function.id)}: its arguments can't be sent to a node: {error}", function=function.id)
 
     def _suspects(self, function: Function) -> Iterator[tuple[str, Any]]:
         """The values that a task is written with, its own first, each with what people call it."""
         yield from _named_values(function)
         for other in self.links.functions:
             if other.type == "input":
-                yield f"the value of the input {other.id!r}", self.values[other.id]
+                yield f"the value of the input {quoted(other.id)}", self.values[other.id]
             elif other.type == "inline":
-                yield from ((f"{name} of the inline function {other.id!r}", value) for name, value in _named_values(other))
+                yield from ((f"{name} of the inline function {quoted(other.id)}", value) for name, value in _named_values(other))
 
 
 def _named_values(function: Function) -> list[tuple[str, Any]]:
@@ -248,33 +249,33 @@ def _named_values(function: Function) -> list[tuple[str, Any]]:
 
     first = len(function.args) + 1
     named = [(f"argument {first + index}", bare(each)) for index, each in enumerate(function.extra_args)]
-    named += [(f"keyword argument {name!r}", bare(each)) for name, each in function.extra_kwargs.items()]
+    named += [(f"keyword argument {quoted(name)}", bare(each)) for name, each in function.extra_kwargs.items()]
     for argument in function.args:
         if type(argument) is Argument:
             for given in (argument.serialization_fn, argument.deserialization_fn):
                 if type(given) in (tuple, list):
-                    named.append((f"a static argument for {argument.id!r}", given[1]))  # type: ignore[index]
+                    named.append((f"a static argument for {quoted(argument.id)}", given[1]))  # type: ignore[index]
     return named
 
 
 def _returned(returns: Iterable[Hashable], links: Links, dag: DAG) -> list[int]:
     """The positions of the functions whose results are wanted."""
     if isinstance(returns, (str, bytes)) or not isinstance(returns, Iterable):
-        raise InvalidFunction(f"returns is a list of ids, such as returns=['small'], not {returns!r}")
+        raise InvalidFunction(f"returns is a list of ids, such as returns=['small'], not {quoted(returns)}")
     found: dict[int, None] = {}
     for wanted in returns:
         id: Hashable = wanted
         if type(wanted) is Reference:
-            check_origin(wanted, "returns names", dag)
+            check_origin(wanted, dag, RETURNS)
             id = wanted.id
         try:
             place = links.position.get(id)
         except TypeError:
-            raise InvalidFunction(f"returns names {id!r}, which is no id: it is not hashable") from None
+            raise InvalidFunction(f"returns names {quoted(id)}, which is no id: it is not hashable") from None
         if place is None:
-            raise MissingFunction(f"returns names {id!r}, which is not in the graph{near(id, links.position)}", missing=id)
+            raise MissingFunction(f"returns names {quoted(id)}, which is not in the graph{near(id, links.position)}", missing=id)
         kind = links.functions[place].type
         if kind != "regular":
-            raise InvalidFunction(f'returns names {id!r}, which has no result of its own: its type is "{kind!s}"', function=id)
+            raise InvalidFunction(f'returns names {quoted(id)}, which has no result of its own: its type is "{kind!s}"', function=id)
         found[place] = None
     return list(found)

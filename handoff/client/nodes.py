@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handoff.errors import ConfigError
+from handoff.quoting import quoted
 from handoff.resources import SCALE, amounts, split
 
 
@@ -71,4 +72,4 @@ def has_room(nodes: list[NodeInfo], name: str, cost: Mapping[str, float | int | 
         if node.name == name:
             return all(round(node.free.get(resource, 0.0) * SCALE) >= steps for resource, steps in wanted)
     present = ", ".join(sorted(node.name for node in nodes)) or "none"
-    raise ConfigError(f"there is no node named {name!r}; nodes that are here: {present}")
+    raise ConfigError(f"there is no node named {quoted(name)}; nodes that are here: {present}")

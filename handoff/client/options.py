@@ -8,6 +8,7 @@ from typing import Any
 from handoff.errors import ConfigError
 from handoff.ids import RunId
 from handoff.messages import WEIGHT_MAX, WEIGHT_MIN
+from handoff.quoting import quoted
 
 RUNS_MAX = 2**63            # no coordinator ever counts so far
 CONCURRENCY_MAX = 2**31     # more functions at once than any cluster runs
@@ -16,49 +17,51 @@ CONCURRENCY_MAX = 2**31     # more functions at once than any cluster runs
 def check_concurrency(said: Any) -> None:
     """Raise ConfigError for what is no number of functions."""
     if said is not None and not (isinstance(said, int) and not isinstance(said, bool) and 1 <= said <= CONCURRENCY_MAX):
-        raise ConfigError(f"max_concurrency={said!r}: how many functions may run at once, 1 or more, or None for as many as fit")
+        raise ConfigError(f"max_concurrency={quoted(said)}: how many functions may run at once, 1 or more, or None for as many as fit")
 
 
 def check_run(max_concurrency: Any, timeout: Any, weight: Any, **switches: Any) -> None:
     """Raise ConfigError for the first that makes no sense; `switches` are True or False."""
     check_concurrency(max_concurrency)
     if timeout is not None and not (_is_number(timeout) and timeout > 0):
-        raise ConfigError(f"timeout={timeout!r}: the seconds that the run may take, more than 0, or None for no limit")
+        raise ConfigError(f"timeout={quoted(timeout)}: the seconds that the run may take, more than 0, or None for no limit")
     if not (_is_number(weight) and weight > 0):
-        raise ConfigError(f"weight={weight!r}: the run's share of the cluster beside other runs, a number above 0; 1 is usual")
+        raise ConfigError(f"weight={quoted(weight)}: the run's share of the cluster beside other runs, a number above 0; 1 is usual")
     if not WEIGHT_MIN <= weight <= WEIGHT_MAX:
-        raise ConfigError(f"weight={weight!r} is absurd; a run's share beside others is from {WEIGHT_MIN:g} to {WEIGHT_MAX:g}, 1 is usual")
+        raise ConfigError(f"weight={quoted(weight)} is absurd; a run's share beside others is from {WEIGHT_MIN:g} to "
+                          f"{WEIGHT_MAX:g}, 1 is usual")
     for name, value in switches.items():
         if not isinstance(value, bool):
-            raise ConfigError(f"{name}={value!r} is neither True nor False")
+            raise ConfigError(f"{name}={quoted(value)} is neither True nor False")
 
 
 def check_output(said: Any) -> None:
     """Raise ConfigError for what can't take what functions print."""
     if said is not None and not isinstance(said, bool) and not callable(said):
-        raise ConfigError(f"output={said!r}: a callable (function id, node, stream, text) that takes what is printed, False for nobody, "
+        raise ConfigError(f"output={quoted(said)}: a callable (function id, node, stream, text) that takes what is printed, False "
+                          "for nobody, "
                           "or None to show it here")
 
 
 def check_patience(said: Any) -> None:
     """Raise ConfigError for what is no time to wait."""
     if said is not None and not (_is_number(said) and not isnan(said)):
-        raise ConfigError(f"timeout={said!r}: the seconds to wait, or None to wait until it is over")
+        raise ConfigError(f"timeout={quoted(said)}: the seconds to wait, or None to wait until it is over")
 
 
 def run_number(said: Any) -> RunId:
     """The number of a run; ConfigError for what is none, which the coordinator would take for a broken connection."""
     if isinstance(said, bool) or not isinstance(said, int) or not 0 <= said < RUNS_MAX:
-        raise ConfigError(f"run {said!r} is not the number of a run, such as run.id of a Run or of client.runs()")
+        raise ConfigError(f"run {quoted(said)} is not the number of a run, such as run.id of a Run or of client.runs()")
     return RunId(said)
 
 
 def check_drain(node: Any, seconds: Any) -> None:
     """Raise ConfigError for what is no node's name, or no time to drain within."""
     if not isinstance(node, str) or not node:
-        raise ConfigError(f"node={node!r} is not the name of a node; client.nodes() tells them")
+        raise ConfigError(f"node={quoted(node)} is not the name of a node; client.nodes() tells them")
     if seconds is not None and not (_is_number(seconds) and seconds > 0):
-        raise ConfigError(f"seconds={seconds!r}: the seconds within which the node leaves, above 0, or None for the default")
+        raise ConfigError(f"seconds={quoted(seconds)}: the seconds within which the node leaves, above 0, or None for the default")
 
 
 def _is_number(said: Any) -> bool:

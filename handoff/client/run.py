@@ -16,6 +16,7 @@ from handoff.client.result import Allocations, Correction, RunResult, RunStatus,
 from handoff.client.state import Lease, Results, RunState
 from handoff.client.waiting import bounded, check_may_wait, check_process
 from handoff.errors import ExecutionError, HandoffError, ResultTimeout
+from handoff.quoting import quoted
 
 if TYPE_CHECKING:
     from handoff.client.explanation import Explanation
@@ -30,7 +31,7 @@ class Run:
         self._lease = lease
 
     def __repr__(self) -> str:
-        return f"<Run {self.id} of {self._state.graph.dag_id!r}: {_word(self._state)}>"
+        return f"<Run {self.id} of {quoted(self._state.graph.dag_id)}: {_word(self._state)}>"
 
     @property
     def _state(self) -> RunState:
@@ -169,7 +170,8 @@ def timeout_text(state: RunState, timeout: float | None) -> str:
     done = ""
     if progress is not None:
         done = f" ({progress.done} of {progress.total} function{'s' * (progress.total != 1)} done{waits_text(state)})"
-    return f"run {state.run} of {state.graph.dag_id!r} is not over after {timeout:g} s{done}; it goes on" if timeout is not None else ""
+    run = f"run {state.run} of {quoted(state.graph.dag_id)}"
+    return f"{run} is not over after {timeout:g} s{done}; it goes on" if timeout is not None else ""
 
 
 def completed(state: RunState) -> Iterator[int]:
@@ -205,7 +207,7 @@ def wait_known(state: RunState, task: int, deadline: float | None) -> None:
                 state.raise_if_failed()
             check_may_wait(state.core, "results can't be waited for here")
             if not happened.wait(None if deadline is None else bounded(max(0.0, deadline - time.monotonic()))):
-                raise ResultTimeout(f"the result of item {state.name_of(task)!r} is not here in time{waits_text(state)}; "
+                raise ResultTimeout(f"the result of item {quoted(state.name_of(task))} is not here in time{waits_text(state)}; "
                                     "the map ends, and what runs for it")
             happened.clear()
     finally:

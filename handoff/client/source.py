@@ -14,6 +14,8 @@ from contextvars import copy_context
 from typing import Any, Protocol, TypeAlias
 
 from handoff.client.waiting import check_process
+from handoff.errors import InvalidCall
+from handoff.quoting import quoted
 
 Item: TypeAlias = "tuple[Any, ...]"   # the arguments of one call
 
@@ -39,6 +41,9 @@ class Source(Protocol):
 
 def source_of(iterables: tuple[Iterable[Any], ...]) -> Source:
     """One item of each at a time, until the shortest ends."""
+    for each in iterables:
+        if not (hasattr(type(each), "__iter__") or hasattr(type(each), "__getitem__")):
+            raise InvalidCall(f"map takes iterables of items, such as lists, and {quoted(each)} is none")
     items = zip(*iterables, strict=False)
     return Ready(items) if all(type(each) in _IN_MEMORY for each in iterables) else Slow(items)
 

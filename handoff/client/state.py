@@ -21,6 +21,7 @@ from handoff.errors import ConnectionLost, ExecutionError, HandoffError
 from handoff.ids import NOBODY, RunId
 from handoff.messages import Ask, Progress, RunDone
 from handoff.program import Kind
+from handoff.quoting import quoted
 from handoff.wire.values import Packed, unpack
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class RunState:
 
     def ask(self, topic: str, task: int = NOBODY) -> Future[Any]:
         """Ask the coordinator about this run, or a task of it; `ConnectionLost` when the one that knew it is gone."""
-        self.core.check_open(f"{topic!r} can't be asked for")
+        self.core.check_open(f"{quoted(topic)} can't be asked for")
         return self.core.question(Ask(self.core.token(), topic, RunId(self.run), task), of=self.token)
 
     def error(self) -> HandoffError | None:
@@ -195,7 +196,8 @@ class RunState:
         try:
             return unpack(block)
         except Exception as error:
-            raise ExecutionError(f"the result of {self.name_of(task)!r} is here, but can't be loaded: {type(error).__name__}: {error}. "
+            raise ExecutionError(f"the result of {quoted(self.name_of(task))} is here, but can't be loaded: "
+                                 f"{type(error).__name__}: {error}. "
                                  "Whatever its classes need must be importable here, too") from error
 
     def fetch(self, task: int) -> Future[None]:

@@ -12,6 +12,7 @@ from handoff.errors import DuplicateFunction, InvalidFunction
 from handoff.graph.function import Collocated, Cost, Function, Near, name_of
 from handoff.graph.options import options_of
 from handoff.graph.references import Reference, may_hold, own_references_in
+from handoff.quoting import quoted, shown
 
 _numbers = count(1)
 
@@ -34,7 +35,7 @@ class DAG:
     def __init__(self, id: str | None = None) -> None:
         if isinstance(id, (list, tuple, set, dict, Function)):
             raise InvalidFunction(f"DAG() takes a name, not {type(id).__name__}: make it first, then dag.add(function) for each one")
-        self.id = f"dag-{next(_numbers)}" if id is None else str(id)
+        self.id = f"dag-{next(_numbers)}" if id is None else shown(id, str)
         self._functions: dict[Hashable, Function] = {}
         self._counts: dict[str, int] = {}  # per name: how many ids were made of it
 
@@ -46,15 +47,16 @@ class DAG:
     def add(self, function: Function) -> DAG:
         """Add a function and return the graph. What it depends on may be added later."""
         if not isinstance(function, Function):
-            raise InvalidFunction(f"add() takes a Function, not {function!r}; to add a call, use dag.call(fn, ...)")
+            raise InvalidFunction(f"add() takes a Function, not {quoted(function)}; to add a call, use dag.call(fn, ...)")
         id = function.id
         if id is None:
             raise InvalidFunction("None is no id for a function: nothing could be told of it; use a string, a number or a tuple of such")
         try:
             if id in self._functions:
-                raise DuplicateFunction(f"there are two functions with the id {id!r} in {self}; ids are unique in a graph", function=id)
+                raise DuplicateFunction(f"there are two functions with the id {quoted(id)} in {self}; ids are unique in a "
+                                        "graph", function=id)
         except TypeError:
-            raise InvalidFunction(f"the id {id!r} is not hashable; use a string, a number or a tuple of such") from None
+            raise InvalidFunction(f"the id {quoted(id)} is not hashable; use a string, a number or a tuple of such") from None
         self._functions[id] = function
         return self
 
@@ -98,7 +100,7 @@ class DAG:
         if id is None:
             id = self._fresh_id(fn)
         if inline is not None and not isinstance(inline, bool):
-            raise InvalidFunction(f"{id!r}: inline={inline!r} is neither True nor False", function=id)
+            raise InvalidFunction(f"{quoted(id)}: inline={quoted(inline)} is neither True nor False", function=id)
         first = 0
         if args and type(args[0]) is Reference:  # results that come first need no search for holes later
             while first < len(args) and type(args[first]) is Reference:
@@ -200,4 +202,4 @@ class DAG:
         return True  # a graph without functions is still one
 
     def __repr__(self) -> str:
-        return f"DAG({self.id!r})"
+        return f"DAG({quoted(self.id)})"

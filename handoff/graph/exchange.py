@@ -12,6 +12,7 @@ from handoff.graph.dag import DAG
 from handoff.graph.function import Argument, Function, name_of
 from handoff.graph.links import Links
 from handoff.graph.references import Reference, replaced
+from handoff.quoting import quoted
 
 _FIELDS = {each.name: each for each in fields(Function) if each.name not in ("id", "args")}
 _ALWAYS = ("type", "cost", "code")           # said of each node, also where they are as usual
@@ -49,7 +50,8 @@ def _steps(function: Function, where: list[int]) -> dict[str, Any]:
     arguments = [function.args[position] for position in where]
     found = [(each.serialization_fn, each.deserialization_fn) if isinstance(each, Argument) else (None, None) for each in arguments]
     if any(each != found[0] for each in found):
-        raise InvalidFunction(f"{function.id!r} takes one result several times with different steps, for which an edge of networkx has no "
+        raise InvalidFunction(f"{quoted(function.id)} takes one result several times with different steps, for which an edge of "
+                              "networkx has no "
                               "room; pass it through a function of its own", function=function.id)
     return {name: step for name, step in zip(_STEPS, found[0], strict=True) if step is not None}
 
@@ -67,9 +69,10 @@ def from_networkx(graph: Any) -> DAG:
     for id, said in graph.nodes(data=True):
         given = {name: said[name] for name in _FIELDS if name in said}
         if str(given.get("type", "regular")) != "input" and not callable(given.get("code")):
-            what = "has no attribute" if given.get("code") is None else f"has {given['code']!r} in place of a callable as its attribute"
-            raise InvalidFunction(f'the node {id!r} {what} "code": give each node the callable that it stands for, such as '
-                                  f"graph.add_node({id!r}, code=fn)", function=id)
+            code = given.get("code")
+            what = "has no attribute" if code is None else f"has {quoted(code)} in place of a callable as its attribute"
+            raise InvalidFunction(f'the node {quoted(id)} {what} "code": give each node the callable that it stands for, such as '
+                                  f"graph.add_node({quoted(id)}, code=fn)", function=id)
         for name in ("extra_args", "extra_kwargs"):
             if name in given:        # references are to the graph that they were written for
                 given[name] = replaced(given[name], lambda reference: Reference(reference.id, dag), lambda value: value)
@@ -93,9 +96,11 @@ def _arguments(id: Hashable, edges: Mapping[Hashable, Mapping[str, Any]]) -> lis
             continue
         for each in position if isinstance(position, (tuple, list)) else (position,):   # JSON makes lists of tuples
             if isinstance(each, bool) or not isinstance(each, Integral) or each < 0:
-                raise InvalidFunction(f"the edge from {source!r} to {id!r} has the position {position!r}, no whole number from 0 on",
+                raise InvalidFunction(f"the edge from {quoted(source)} to {quoted(id)} has the position {quoted(position)}, no "
+                                      "whole number from 0 on",
                                       function=id)
             if each in placed:
-                raise InvalidFunction(f"two edges to {id!r} have the position {each}; each argument of a function has its own", function=id)
+                raise InvalidFunction(f"two edges to {quoted(id)} have the position {each}; each argument of a function has its "
+                                      "own", function=id)
             placed[int(each)] = argument
     return [*(placed[each] for each in sorted(placed)), *others]

@@ -13,6 +13,7 @@ from handoff.errors import CyclicDependency, InvalidDAG, InvalidFunction, Missin
 from handoff.graph.bound import USES_MAX, Bound, Sharing
 from handoff.graph.function import Argument, Function, Near
 from handoff.graph.references import Reference, check_origin, may_hold, own_references_in
+from handoff.quoting import quoted
 
 if TYPE_CHECKING:
     from handoff.graph.dag import DAG
@@ -32,7 +33,7 @@ class Links:
     def __init__(self, dag: DAG) -> None:
         by_id = getattr(dag, "functions", None)
         if not isinstance(by_id, Mapping):
-            raise InvalidDAG(f"{dag!r} is not a graph; make one with DAG(), and add functions to it")
+            raise InvalidDAG(f"{quoted(dag)} is not a graph; make one with DAG(), and add functions to it")
         self.functions: list[Function] = list(by_id.values())
         self.position: dict[Hashable, int] = dict(zip(by_id, range(len(by_id)), strict=True))
         self.arguments: list[Sequence[int]] = []      # per function: the positions of its `args`
@@ -82,10 +83,12 @@ class Links:
                 known[key] = shape
             shapes.append(shape)
             if type(args) is not list and type(args) is not tuple:
-                raise InvalidFunction(f"{function.id!r}: args is a list of ids, such as args=['load'], not {args!r}", function=function.id)
+                raise InvalidFunction(f"{quoted(function.id)}: args is a list of ids, such as args=['load'], not "
+                                      f"{quoted(args)}", function=function.id)
             arguments.append(self._arguments(function, dag) if args else ())
             if type(extra_args) is not tuple and type(extra_args) is not list:
-                raise InvalidFunction(f"{function.id!r}: extra_args is a list of values, not {extra_args!r}", function=function.id)
+                raise InvalidFunction(f"{quoted(function.id)}: extra_args is a list of values, not "
+                                      f"{quoted(extra_args)}", function=function.id)
             if type(extra_kwargs) is not dict or extra_kwargs:
                 references.append(self._references(function, dag))
             else:
@@ -96,7 +99,7 @@ class Links:
         for argument in function.args:
             wanted: Any = argument.id if type(argument) is Argument else argument
             if type(wanted) is Reference:
-                check_origin(wanted, f"{function.id!r} takes", dag, function.id)
+                check_origin(wanted, dag, function.id)
                 wanted = wanted.id
             found.append(self.find(wanted, function, "depends on"))
         return found
@@ -104,7 +107,8 @@ class Links:
     def _references(self, function: Function, dag: DAG) -> Sequence[int]:
         extra_kwargs = function.extra_kwargs
         if not isinstance(extra_kwargs, Mapping) or not all(isinstance(name, str) for name in extra_kwargs):
-            raise InvalidFunction(f"{function.id!r}: extra_kwargs is a dict from parameter names to values, not {extra_kwargs!r}",
+            raise InvalidFunction(f"{quoted(function.id)}: extra_kwargs is a dict from parameter names to values, not "
+                                  f"{quoted(extra_kwargs)}",
                                   function=function.id)
         found = []
         parts = (*function.extra_args, *extra_kwargs.values())
@@ -117,9 +121,10 @@ class Links:
         try:
             found = self.position.get(wanted)
         except TypeError:
-            raise InvalidFunction(f"{function.id!r} {how} {wanted!r}, which is no id: it is not hashable", function=function.id) from None
+            raise InvalidFunction(f"{quoted(function.id)} {how} {quoted(wanted)}, which is no id: it is not "
+                                  "hashable", function=function.id) from None
         if found is None:
-            raise MissingFunction(f"{function.id!r} {how} {wanted!r}, which is not in the graph{near(wanted, self.position)}",
+            raise MissingFunction(f"{quoted(function.id)} {how} {quoted(wanted)}, which is not in the graph{near(wanted, self.position)}",
                                   function=function.id, missing=wanted)
         return found
 
@@ -177,5 +182,5 @@ def near(wanted: Hashable, ids: Iterable[Hashable]) -> str:
     strings = [each for each in ids[:_SUGGESTIONS_MAX] if isinstance(each, str)]
     close = get_close_matches(wanted, strings, 1)
     if close:
-        return f"; did you mean {close[0]!r}?"
+        return f"; did you mean {quoted(close[0])}?"
     return f"; it has {', '.join(map(repr, ids))}" if 0 < len(ids) <= 8 else ""

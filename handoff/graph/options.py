@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar, overload
 
+from handoff.errors import InvalidCall
 from handoff.graph.bound import SharedPartial
 from handoff.graph.function import Collocated, Cost, Near
+from handoff.quoting import quoted
 
 Code = TypeVar("Code", bound=Callable[..., Any])
 
@@ -44,18 +46,18 @@ def function(code: Any = None, /, **options: Any) -> Any:
     if code is None:
         unknown = options.keys() - OPTIONS
         if unknown:
-            raise TypeError(f"@handoff.function does not know {', '.join(sorted(unknown))}")
+            raise InvalidCall(f"@handoff.function does not know {', '.join(sorted(unknown))}")
         return lambda code: _bound(code, options)
     return _bound(code, options)
 
 
 def _bound(code: Any, options: dict[str, Any]) -> Any:
     if not callable(code):
-        raise TypeError(f"@handoff.function takes a callable, not {code!r}")
+        raise InvalidCall(f"@handoff.function takes a callable, not {quoted(code)}")
     try:
         setattr(code, _ATTRIBUTE, {**options_of(code), **{name: value for name, value in options.items() if value is not None}})
     except AttributeError:
-        raise TypeError(f"{code!r} can't carry options; wrap it in a function of your own, or give the options to dag.call") from None
+        raise InvalidCall(f"{quoted(code)} can't carry options; wrap it in a function of your own, or give them to dag.call") from None
     return code
 
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NoReturn
 
 from handoff.errors import InvalidFunction
+from handoff.quoting import quoted
 
+RETURNS = object()     # stands for the id of a function, where it is not one that names another
 _CONTAINERS = (list, tuple, dict)
 
 
@@ -19,11 +21,11 @@ class Reference:
         self.id, self.dag = id, dag
 
     def __repr__(self) -> str:
-        return f"Reference({self.id!r})"
+        return f"Reference({quoted(self.id)})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            f"the reference to {self.id!r} stands where Handoff does not look for references: "
+            f"the reference to {quoted(self.id)} stands where Handoff does not look for references: "
             "it looks into lists, tuples and dicts, not into sets, objects, partials or closures"
         )
 
@@ -71,21 +73,24 @@ def _collect(part: Any, found: list[Reference], seen: dict[int, Sequence[Referen
 
 
 def own_references_in(part: Any, id: Hashable, dag: object) -> list[Reference]:
-    """The same of an argument of this function of the graph; InvalidFunction for one of another graph, and where nobody can look so deep."""
+    """The same of an argument of this function of the graph; InvalidFunction for one of another graph, or where it is too deep to look."""
     try:
         found = references_in(part)
     except RecursionError:
-        raise InvalidFunction(f"{id!r}: an argument is nested too deeply to be sent; hand over what it is made from", function=id) from None
+        text = f"{quoted(id)}: an argument is nested too deeply to be sent; hand over what it is made from"
+        raise InvalidFunction(text, function=id) from None
     for reference in found:
-        check_origin(reference, f"{id!r} takes", dag, id)
+        check_origin(reference, dag, id)
     return found
 
 
-def check_origin(reference: Reference, who: str, dag: object, id: Hashable = None) -> None:
-    """Raise InvalidFunction for the reference to a function of another graph, where this one may have a function of that id."""
+def check_origin(reference: Reference, dag: object, id: Hashable) -> None:
+    """Raise InvalidFunction for the reference to a function of another graph that this function of the graph takes, or `returns` names."""
     if reference.dag is not dag and reference.dag is not None:
+        who = "returns names" if id is RETURNS else f"{quoted(id)} takes"
         raise InvalidFunction(
-            f"{who} the reference to {reference.id!r} from {reference.dag}; a reference stands only in its own graph, {dag}", function=id)
+            f"{who} the reference to {quoted(reference.id)} from {reference.dag}; a reference stands only in its own graph, {dag}",
+            function=None if id is RETURNS else id)
 
 
 def replaced(part: Any, reference: Callable[[Reference], Any], value: Callable[[Any], Any]) -> Any:

@@ -11,6 +11,7 @@ from handoff.errors import InvalidFunction
 from handoff.graph.function import Argument, ArgumentInclusion, Collocated, Function, FunctionType, Near
 from handoff.graph.links import Links, in_order, near
 from handoff.program import BYTES_MAX, SECONDS_MAX
+from handoff.quoting import quoted
 from handoff.resources import costs
 
 if TYPE_CHECKING:
@@ -50,23 +51,24 @@ def refuse_streaming(links: Links) -> None:
         for name, value, default in (("init", function.init, None), ("parallelism", function.parallelism, 1),
                                      ("batch_size", function.batch_size, None), ("batch_timeout", function.batch_timeout, None)):
             if value != default:
-                raise _wrong(function, f"{name}={value!r} is for streaming only; execute runs each function once, so leave it out")
+                raise _wrong(function, f"{name}={quoted(value)} is for streaming only; execute runs each function once, so leave it out")
 
 
 def given_inputs(links: Links, inputs: Mapping[Hashable, Any] | None) -> Mapping[Hashable, Any]:
     """The values of the graph's input functions, after a check that none is missing and none is too many."""
     inputs = {} if inputs is None else inputs
     if not isinstance(inputs, Mapping):
-        raise InvalidFunction(f'inputs is a dict from ids to values, such as inputs={{"x": 1}}, not {inputs!r}')
+        raise InvalidFunction(f'inputs is a dict from ids to values, such as inputs={{"x": 1}}, not {quoted(inputs)}')
     if inputs or any(function.type == "input" for function in links.examples):
         expected = {function.id: function for function in links.functions if function.type == "input"}
         for id in inputs:   # first: where it is misspelt, this names both
             if id not in expected:
                 what = 'is not of type "input"' if id in links.position else f"is not in the graph{near(id, expected)}"
-                raise InvalidFunction(f"inputs has a value for {id!r}, which {what}", function=id)
+                raise InvalidFunction(f"inputs has a value for {quoted(id)}, which {what}", function=id)
         for id in expected:
             if id not in inputs:
-                raise InvalidFunction(f"the input {id!r} has no value; give it with execute(dag, inputs={{{id!r}: value}})", function=id)
+                raise InvalidFunction(f"the input {quoted(id)} has no value; give it with execute(dag, "
+                                      f"inputs={{{quoted(id)}: value}})", function=id)
     return inputs
 
 
@@ -85,7 +87,7 @@ def roots(links: Links) -> dict[int, int]:
         if isinstance(node, Collocated):
             followed = functions[links.find(node.id, function, "is collocated with")]
             if followed.type != "regular":
-                raise _wrong(function, f"it is collocated with {followed.id!r}, which runs on no node of its own: "
+                raise _wrong(function, f"it is collocated with {quoted(followed.id)}, which runs on no node of its own: "
                                        f"its type is {followed.type!s}")
             target[place] = links.position[followed.id]
     in_order([(target[place],) if place in target else () for place in range(len(functions))], functions,
@@ -110,47 +112,47 @@ def _check_groups(links: Links, root: Mapping[int, int]) -> None:
         for label, value in (function.where or {}).items():
             before, other = said.setdefault(label, (value, function))
             if before != value:
-                raise _wrong(function, f"it runs on the node of {other.id!r}, but asks for {label}={value!r} where that one asks for "
-                                       f"{label}={before!r}; no node has both")
+                raise _wrong(function, f"it runs on the node of {quoted(other.id)}, but asks for {label}={quoted(value)} where that "
+                                       f"one asks for {label}={quoted(before)}; no node has both")
         other = function if function.spread is None else apart.setdefault((root.get(place, place), function.spread), function)
         if other is not function:
-            raise _wrong(function, f"it runs on the node of {other.id!r}, but both are to be spread over different nodes "
-                                   f"(spread={function.spread!r}); leave out one of these")
+            raise _wrong(function, f"it runs on the node of {quoted(other.id)}, but both are to be spread over different nodes "
+                                   f"(spread={quoted(function.spread)}); leave out one of these")
 
 
 def _check_near(links: Links, function: Function) -> None:
     assert isinstance(function.node, Near)
     target = links.functions[links.find(function.node.id, function, "is to run near")]
     if target.type != "regular":
-        raise _wrong(function, f"it is to run near {target.id!r}, which runs on no node of its own: its type is {target.type!s}")
+        raise _wrong(function, f"it is to run near {quoted(target.id)}, which runs on no node of its own: its type is {target.type!s}")
 
 
 def _check_expected(function: Function) -> None:
     for name, value, most in (("expected_seconds", function.expected_seconds, SECONDS_MAX),
                               ("expected_bytes", function.expected_bytes, BYTES_MAX)):
         if value is not None and not (_number(value) and 0 <= value < inf):
-            raise _wrong(function, f"{name}={value!r} is not a finite number from 0 on; leave it out where nothing is known")
+            raise _wrong(function, f"{name}={quoted(value)} is not a finite number from 0 on; leave it out where nothing is known")
         if value is not None and value > most:
             raise _wrong(function, f"{name}={value:.3g} is absurd; at most {most:.0e} can be expected")
 
 
 def _wrong(function: Function, text: str) -> InvalidFunction:
-    return InvalidFunction(f"{function.id!r}: {text}", function=function.id)
+    return InvalidFunction(f"{quoted(function.id)}: {text}", function=function.id)
 
 
 def _check_fields(function: Function) -> None:
     kind, code = function.type, function.code
     if not isinstance(kind, str) or kind not in _TYPES:
-        raise _wrong(function, f"type={kind!r} is not one of {_listed(_TYPES)}")
+        raise _wrong(function, f"type={quoted(kind)} is not one of {_listed(_TYPES)}")
     if not isinstance(function.argument_inclusion, str) or function.argument_inclusion not in _INCLUSIONS:
-        raise _wrong(function, f"argument_inclusion={function.argument_inclusion!r} is not one of {_listed(_INCLUSIONS)}")
+        raise _wrong(function, f"argument_inclusion={quoted(function.argument_inclusion)} is not one of {_listed(_INCLUSIONS)}")
     if kind == "input":
         _refuse(function, 'a function of type "input" stands for a value and does not run; leave out',
                 "code", "cost", "init", "node", "where", "spread", "expected_seconds", "expected_bytes")
     elif code is None:
         raise _wrong(function, "it has no code; give it a callable")
     elif not callable(code):
-        raise _wrong(function, f"its code is not callable: {code!r}")
+        raise _wrong(function, f"its code is not callable: {quoted(code)}")
     if kind == "inline":
         _refuse(function, "an inline function runs wherever its dependents run; leave out",
                 "node", "where", "spread", "init", "batch_size", "batch_timeout")
@@ -158,7 +160,7 @@ def _check_fields(function: Function) -> None:
             raise _wrong(function, "an inline function runs wherever its dependents run; leave out parallelism")
     node = function.node
     if node is not None and not isinstance(node, (Collocated, Near)) and not (isinstance(node, str) and node):
-        raise _wrong(function, f"node={node!r} is neither the name of a node nor collocated(id) nor near(id)")
+        raise _wrong(function, f"node={quoted(node)} is neither the name of a node nor collocated(id) nor near(id)")
     _check_choice_of_node(function)
     if function.cost is not None:
         try:
@@ -172,11 +174,11 @@ def _check_choice_of_node(function: Function) -> None:
     where, spread, speculate = function.where, function.spread, function.speculate
     is_right = isinstance(where, Mapping) and all(_text(key) and isinstance(value, str) for key, value in where.items())
     if where is not None and not is_right:
-        raise _wrong(function, f'where={where!r} is not a dict from labels to their values, both strings, such as {{"zone": "a"}}')
+        raise _wrong(function, f'where={quoted(where)} is not a dict from labels to their values, both strings, such as {{"zone": "a"}}')
     if spread is not None and not _text(spread):
-        raise _wrong(function, f"spread={spread!r} is not the name of a group, a string that is not empty")
+        raise _wrong(function, f"spread={quoted(spread)} is not the name of a group, a string that is not empty")
     if not isinstance(speculate, bool):
-        raise _wrong(function, f"speculate={speculate!r} is neither True nor False")
+        raise _wrong(function, f"speculate={quoted(speculate)} is neither True nor False")
     if speculate and function.type != "regular":
         raise _wrong(function, f'a function of type "{function.type!s}" has no attempts of its own; leave out speculate')
 
@@ -184,20 +186,20 @@ def _check_choice_of_node(function: Function) -> None:
 def _check_numbers(function: Function) -> None:
     retries, timeout, priority = function.max_retries, function.timeout, function.priority
     if retries is not None and not is_number_of_retries(retries):
-        raise _wrong(function, f"max_retries={retries!r} is not a whole number from 0 to {RETRIES_MOST}")
+        raise _wrong(function, f"max_retries={quoted(retries)} is not a whole number from 0 to {RETRIES_MOST}")
     if timeout is not None and not (_number(timeout) and 0 < timeout < inf):
-        raise _wrong(function, f"timeout={timeout!r} is not a number of seconds above 0; for no limit leave it out")
+        raise _wrong(function, f"timeout={quoted(timeout)} is not a number of seconds above 0; for no limit leave it out")
     if not (_whole(priority) and abs(priority) < 2**31):
-        raise _wrong(function, f"priority={priority!r} is not a whole number from {1 - 2**31} to {2**31 - 1}")
+        raise _wrong(function, f"priority={quoted(priority)} is not a whole number from {1 - 2**31} to {2**31 - 1}")
     if not (_whole(function.parallelism) and function.parallelism >= 1):
-        raise _wrong(function, f"parallelism={function.parallelism!r} is not a whole number from 1 on")
+        raise _wrong(function, f"parallelism={quoted(function.parallelism)} is not a whole number from 1 on")
     size, wait = function.batch_size, function.batch_timeout
     if size is not None and not (_whole(size) and size >= 1):
-        raise _wrong(function, f"batch_size={size!r} is not a whole number from 1 on")
+        raise _wrong(function, f"batch_size={quoted(size)} is not a whole number from 1 on")
     if wait is not None and not (_number(wait) and 0 < wait < inf):
-        raise _wrong(function, f"batch_timeout={wait!r} is not a number of seconds above 0")
+        raise _wrong(function, f"batch_timeout={quoted(wait)} is not a number of seconds above 0")
     if function.init is not None and not callable(function.init):
-        raise _wrong(function, f"its init is not callable: {function.init!r}")
+        raise _wrong(function, f"its init is not callable: {quoted(function.init)}")
 
 
 def _check_inputs(links: Links) -> None:
@@ -214,7 +216,7 @@ def _check_steps(function: Function) -> None:
                     try:
                         step(given)
                     except ValueError:
-                        raise _wrong(function, f"{name}={given!r} of the argument {argument.id!r} is neither a callable nor "
+                        raise _wrong(function, f"{name}={quoted(given)} of the argument {quoted(argument.id)} is neither a callable nor "
                                                "(callable, [static arguments])") from None
 
 

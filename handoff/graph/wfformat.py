@@ -17,6 +17,7 @@ from handoff.graph.busy import Busy
 from handoff.graph.dag import DAG
 from handoff.graph.function import Function
 from handoff.graph.validate import check
+from handoff.quoting import quoted
 
 _SERIAL = re.compile(r"[._-]?(ID)?\d+$")  # at the end of a task's name: mProject_ID0000001, blastall_00000012
 
@@ -42,7 +43,7 @@ def read(path: str | os.PathLike[str], scale: float = 1.0, byte_scale: float = 1
     """See `DAG.from_wfformat`. Raises FileError where no file can be read, `InvalidDAG` where it holds no workflow."""
     for name, factor in (("scale", scale), ("byte_scale", byte_scale)):
         if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < math.inf:
-            raise InvalidDAG(f"{name}={factor!r} is not a number from 0 on; 1 is as recorded")
+            raise InvalidDAG(f"{name}={quoted(factor)} is not a number from 0 on; 1 is as recorded")
     text = read_file(path, "workflow")
     try:
         data = json.loads(text)
@@ -57,7 +58,8 @@ def read(path: str | os.PathLike[str], scale: float = 1.0, byte_scale: float = 1
     for task in tasks:
         seconds, nbytes = task.seconds * scale, task.nbytes * byte_scale
         if not max(seconds, nbytes) < math.inf:
-            raise InvalidDAG(f"{path}: at this scale, task {task.id!r} takes {seconds:g} seconds and makes {nbytes:g} bytes; scale less")
+            raise InvalidDAG(f"{path}: at this scale, task {quoted(task.id)} takes {seconds:g} seconds and makes {nbytes:g} "
+                             "bytes; scale less")
         dag.add(Function(
             task.id, task.needs, codes[task.function], [seconds, int(nbytes), spin], argument_inclusion="as_list",
             cost={"cpu": task.cpus, "memory": task.megabytes}, expected_seconds=seconds, expected_bytes=float(int(nbytes)),
@@ -99,7 +101,7 @@ def _plain(tasks: Any) -> list[Recorded]:
         needs = _listed(task["inputs"], f"{where}: inputs")
         for need in needs:
             if not isinstance(need, (str, int)) or need not in found:
-                raise _Wrong(f"{where}: its input {need!r} is no task before it")
+                raise _Wrong(f"{where}: its input {quoted(need)} is no task before it")
         _add(found, Recorded(task["id"], str(task["fn"]), seconds, cpus, megabytes, nbytes, needs), where)
     return list(found.values())
 
@@ -115,7 +117,7 @@ def _flat(tasks: Any) -> list[Recorded]:
     for at, task in enumerate(_listed(tasks, '"workflow.tasks"')):
         name = _object(task, f"task {at}").get("name")
         id = _id(task.get("id", name), f"task {at}")
-        where = f"task {id!r}"
+        where = f"task {quoted(id)}"
         for alias in (id, name):
             if isinstance(alias, str):
                 aliases.setdefault(alias, id)
@@ -130,7 +132,7 @@ def _flat(tasks: Any) -> list[Recorded]:
             if file.get("link") == "input":
                 reads[id].append(known)
             else:
-                written.setdefault(known, (id, _either(file, ("sizeInBytes", "size"), f"{where}: file {known!r}")))
+                written.setdefault(known, (id, _either(file, ("sizeInBytes", "size"), f"{where}: file {quoted(known)}")))
     for parent, child in children:
         parents.setdefault(_known(child, aliases, parent), []).append(parent)
     for id, named in parents.items():
@@ -150,14 +152,14 @@ def _specified(workflow: Mapping[str, Any]) -> list[Recorded]:
     sizes = {}
     for file in _listed(specification.get("files", []), '"workflow.specification.files"'):
         known = _id(_object(file, "a file").get("id"), "a file")
-        sizes[known] = _number(file, "sizeInBytes", f"file {known!r}")
+        sizes[known] = _number(file, "sizeInBytes", f"file {quoted(known)}")
     found: dict[Any, Recorded] = {}
     written: dict[str, tuple[str, float]] = {}
     reads: dict[str, list[str]] = {}
     children: list[tuple[str, str]] = []
     for at, task in enumerate(_listed(specification.get("tasks"), '"workflow.specification.tasks"')):
         id = _id(_object(task, f"task {at}").get("id"), f"task {at}")
-        where = f"task {id!r}"
+        where = f"task {quoted(id)}"
         if id not in ran:
             raise _Wrong(f'{where} is not in "workflow.execution.tasks", so its duration is not known')
         how = ran[id]
@@ -170,7 +172,7 @@ def _specified(workflow: Mapping[str, Any]) -> list[Recorded]:
         reads[id] = [_id(each, f"{where}: inputFiles") for each in _listed(task.get("inputFiles", []), f"{where}: inputFiles")]
         for file in _listed(task.get("outputFiles", []), f"{where}: outputFiles"):
             if not isinstance(file, str) or file not in sizes:
-                raise _Wrong(f'{where} writes the file {file!r}, which is not in "workflow.specification.files"')
+                raise _Wrong(f'{where} writes the file {quoted(file)}, which is not in "workflow.specification.files"')
             written.setdefault(file, (id, sizes[file]))
     known_ids = {id: id for id in found}
     for parent, child in children:
@@ -212,15 +214,15 @@ def _function(task: Mapping[str, Any], name: Any) -> str:
 
 def _add(found: dict[Any, Recorded], task: Recorded, where: str) -> None:
     if not isinstance(task.id, (str, int)):
-        raise _Wrong(f"{where}: its id is {task.id!r}, neither a word nor a number")
+        raise _Wrong(f"{where}: its id is {quoted(task.id)}, neither a word nor a number")
     if task.id in found:
-        raise _Wrong(f"{where}: the id {task.id!r} is used twice")
+        raise _Wrong(f"{where}: the id {quoted(task.id)} is used twice")
     found[task.id] = task
 
 
 def _known(name: str, aliases: Mapping[str, str], where: str) -> str:
     if name not in aliases:
-        raise _Wrong(f"task {where!r} names {name!r} as a parent or child, and there is no such task")
+        raise _Wrong(f"task {quoted(where)} names {quoted(name)} as a parent or child, and there is no such task")
     return aliases[name]
 
 
@@ -238,14 +240,14 @@ def _listed(value: Any, where: str) -> list[Any]:
 
 def _id(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value:
-        raise _Wrong(f"{where}: {value!r} is no id")
+        raise _Wrong(f"{where}: {quoted(value)} is no id")
     return value
 
 
 def _number(said: Mapping[str, Any], name: str, where: str, default: float | None = None) -> float:
     value = said.get(name, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise _Wrong(f"{where}: {name} is {value!r}, not a number from 0 on")
+        raise _Wrong(f"{where}: {name} is {quoted(value)}, not a number from 0 on")
     return value
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from handoff.ids import NOBODY
 from handoff.messages import Answer, Drain, Refused
+from handoff.quoting import quoted
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.losses import redo_serializers
 from handoff.scheduler.nodes import Node
@@ -64,7 +65,7 @@ def drain_named(ledger: Ledger, now: float, client: int, drain: Drain) -> None:
     node = ledger.by_name.get(drain.name)
     if node is None:
         present = ", ".join(sorted(map(repr, ledger.by_name))) or "none"
-        text = f"there is no node named {drain.name!r} to drain; nodes that are here: {present}"
+        text = f"there is no node named {quoted(drain.name)} to drain; nodes that are here: {present}"
         ledger.out.send(client, Refused("ConfigError", text, drain.token))
         return
     begin(ledger, now, node, drain.seconds)

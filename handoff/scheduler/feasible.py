@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from itertools import islice, product
 
 from handoff.program import Flag, Kind, Program
+from handoff.quoting import QUOTED_MAX, cut
 from handoff.resources import CLUSTER, GPU_MEMORY, Amounts, describe, shown, split
 from handoff.scheduler.needs import OURS, counted_of, needs_of
 from handoff.scheduler.nodes import Node
@@ -127,7 +128,7 @@ def _only_on_faulty(kind: Kind, nodes: Sequence[Node], away: Sequence[Node], clu
 def shortage(kind: Kind, nodes: Sequence[Node], cluster: Semaphores, away: Sequence[Node] = ()) -> str:
     """A kind that no node can run: what it needs, what the nearest nodes have instead, and what would help; and which of `away` could."""
     asked = " or else ".join(describe(cost) for cost in (kind.cost, *kind.alternatives))
-    labels = ", ".join(f"{key}={value}" for key, value in kind.where)
+    labels = ", ".join(f"{cut(key)}={cut(value)}" for key, value in kind.where)
     if not nodes:
         return f"{kind.name} needs {asked}{f' where {labels}' if labels else ''}, and no node is there"
     nearest = sorted(nodes, key=lambda node: (_distance(kind, node), node.name))
@@ -161,7 +162,7 @@ def _lacks(kind: Kind, node: Node, cluster: Semaphores) -> str:
 
 def _short(cost: Amounts, node: Node) -> str:
     capacity = node.capacity
-    found = [f"{name}={shown(capacity.get(name, 0))}" for name, amount in cost if capacity.get(name, 0) < amount]
+    found = [f"{cut(name)}={shown(capacity.get(name, 0))}" for name, amount in cost if capacity.get(name, 0) < amount]
     if not found and any(name == GPU_MEMORY for name, _ in cost) and not node.can_hold(cost):
         found.append(f"{GPU_MEMORY}={shown(node.memory_per_gpu(cost))} on each GPU")
     return ", ".join(found)
@@ -169,7 +170,7 @@ def _short(cost: Amounts, node: Node) -> str:
 
 def _other_labels(kind: Kind, node: Node) -> str:
     has = dict(node.labels)
-    return ", ".join(f"{key}={has[key]}" if key in has else f"no label {key}" for key, value in kind.where if has.get(key) != value)
+    return ", ".join(f"{key}={has[key]}" if key in has else f"no label {cut(key)}" for key, value in kind.where if has.get(key) != value)
 
 
 def _distance(kind: Kind, node: Node) -> tuple[int, float]:
@@ -186,14 +187,14 @@ def _unknown_resources(kind: Kind, nodes: Sequence[Node]) -> Iterable[str]:
     names = dict.fromkeys(name for cost in (kind.cost, *kind.alternatives) for name, _ in split(cost)[0])
     for name in names:
         if name not in known:
-            yield f"no node has any {name}{_close(name, known)}"
+            yield f"no node has any {cut(name)}{_close(name, known)}"
 
 
 def _short_of_shared(counted: Amounts, cluster: Semaphores) -> Iterable[str]:
     for name, amount in counted:
         has = cluster.declared.get(name, 0)
         if has < amount:
-            yield f"{CLUSTER}{name}={shown(has)}" if has else f"no {CLUSTER}{name}"
+            yield f"{CLUSTER}{name}={shown(has)}" if has else f"no {CLUSTER}{cut(name)}"
 
 
 def _unknown_labels(kind: Kind, nodes: Sequence[Node]) -> Iterable[str]:
@@ -203,15 +204,15 @@ def _unknown_labels(kind: Kind, nodes: Sequence[Node]) -> Iterable[str]:
             values.setdefault(key, {})[value] = None
     for key, value in kind.where:
         if key not in values:
-            yield f"no node has a label {key}{_close(key, values)}"
+            yield f"no node has a label {cut(key)}{_close(key, values)}"
         elif value not in values[key]:
-            yield f"no node has {key}={value}{_close(value, values[key])}"
+            yield f"no node has {key}={cut(value)}{_close(value, values[key])}"
 
 
 def _close(word: str, known: Iterable[str]) -> str:
     known = list(known)
     as_said = {each.lower(): each for each in known}     # of names that differ in their case alone, one is meant
-    close = get_close_matches(word.lower(), as_said, 1, CLOSE)
+    close = get_close_matches(word.lower(), as_said, 1, CLOSE) if len(word) <= QUOTED_MAX else ()
     if close:
         return f" (did you mean {as_said[close[0]]}?)"
     return f" (there is {', '.join(sorted(known))})" if 0 < len(known) <= LISTED_MAX else ""
@@ -224,8 +225,8 @@ def _undeclared(kind: Kind, counted: Sequence[Amounts], cluster: Semaphores) -> 
     start = f"{kind.name} needs {asked}, but the whole cluster"
     if name in cluster.declared:
         return f"{start} has {CLUSTER}{name}={shown(cluster.declared[name])}. Ask for less, or start its coordinator with more"
-    return (f"{start} has no {name}{_close(name, cluster.declared)}. Declare it where the coordinator is started: "
-            f"handoff coordinator --resource {name}={shown(amount)}")
+    return (f"{start} has no {cut(name)}{_close(name, cluster.declared)}. Declare it where the coordinator is started: "
+            f"handoff coordinator --resource {cut(name)}={shown(amount)}")
 
 
 def _present(nodes: Sequence[Node]) -> str:

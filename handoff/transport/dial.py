@@ -21,6 +21,7 @@ from handoff.files import NO_FILES
 from handoff.ids import COORDINATOR, NOBODY, PeerId
 from handoff.messages import Hello, Message, Welcome
 from handoff.messages import Refused as RefusedMessage
+from handoff.quoting import cut, quoted
 from handoff.settings import WireSettings
 from handoff.transport.link import SHUTDOWN_SECONDS, Handler, Link, shown, tune
 from handoff.wire import codec
@@ -98,7 +99,8 @@ async def connect(address: tuple[str, int]) -> socket.socket:
     try:
         found = await loop.getaddrinfo(address[0], address[1], type=socket.SOCK_STREAM)
     except (OSError, UnicodeError, OverflowError) as error:
-        raise ConnectionLost(f"{shown(address)}: there is no host {address[0]!r} ({error}); check the address") from None
+        raise ConnectionLost(f"{cut(shown(address))}: there is no host {quoted(address[0])} ({cut(str(error))}); "
+                             "check the address") from None
     failure: OSError | None = None
     for family, kind, protocol, _, where in found:
         try:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from handoff.errors import ConfigError
+from handoff.quoting import cut
 
 PREFIX = "hof1_"
 KEY_BYTES = 32
@@ -152,7 +153,7 @@ def read(path: Path, why: str = "") -> Secret:
     """The secret in this file, if it belongs to us and nobody else can read it."""
     if path.name.lower().startswith(PREFIX) and not path.exists():
         raise ConfigError(f"{why or 'what names the secret file'} is a secret itself, and has to be the path of a file in which it stands")
-    named = f"secret file {path}" + (f" (from {why})" if why else "")
+    named = f"secret file {cut(str(path))}" + (f" (from {why})" if why else "")
     try:
         # Opened once and judged by its descriptor, so that it can't be exchanged between the look and the reading.
         # O_NONBLOCK: a named pipe in its place must not stop us.

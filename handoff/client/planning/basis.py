@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from handoff.columns import Blobs
 from handoff.errors import AllocationError, ConfigError
 from handoff.program import Kind, Program
+from handoff.quoting import quoted
 from handoff.resources import CLUSTER, GPU, SCALE, Amounts, is_gpu, offered, shown
 from handoff.scheduler.allocator import Allocator
 from handoff.scheduler.needs import devices_of
@@ -57,12 +58,13 @@ class Basis:
             like = NodeSpec("", _said(what))
         else:
             if count != 1:
-                raise ConfigError(f"with_nodes: {what!r} says how many already, and count={count!r} as well; "
+                raise ConfigError(f"with_nodes: {quoted(what)} says how many already, and count={quoted(count)} as well; "
                                   'count goes with what a node has, as in with_nodes({"cpu": 8}, count=2)')
             count = what
             like = self._usual()
         if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
-            raise ConfigError(f"with_nodes: {count!r} is no number of nodes to add; say 1 or more, or use without() to take nodes away")
+            raise ConfigError(f"with_nodes: {quoted(count)} is no number of nodes to add; say 1 or more, or use without() to take "
+                              "nodes away")
         count = int(count)
         _check_number("with_nodes", len(self.cluster.nodes) + count)
         taken = {node.name for node in self.cluster.nodes}
@@ -73,7 +75,7 @@ class Basis:
         """Without these nodes."""
         for name in names:
             if not isinstance(name, str):
-                raise ConfigError(f'without: {name!r} is not the name of a node; write one or several, such as without("a", "b")')
+                raise ConfigError(f'without: {quoted(name)} is not the name of a node; write one or several, such as without("a", "b")')
         if not names:
             raise ConfigError('without: no node is named; write one or several, such as without("a", "b")')
         try:
@@ -81,7 +83,7 @@ class Basis:
         except ValueError as wrong:
             raise ConfigError(f"without: {wrong}") from None
         if not left.nodes:
-            raise AllocationError(f"without: no node is left to plan {self.name!r} for")
+            raise AllocationError(f"without: no node is left to plan {quoted(self.name)} for")
         return self._with(left)
 
     def with_cpus(self, cpus: float) -> Basis:
@@ -97,7 +99,7 @@ class Basis:
     def with_count(self, count: int) -> Basis:
         """With so many nodes in all: the first ones by name, whichever joined first, and then copies of the usual one."""
         if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
-            raise ConfigError(f"sweep: nodes={count!r} is no number of nodes; each is 1 or more")
+            raise ConfigError(f"sweep: nodes={quoted(count)} is no number of nodes; each is 1 or more")
         count = int(count)
         _check_number("sweep", count)
         nodes = self.cluster.nodes
@@ -124,7 +126,7 @@ def _said(what: Mapping[str, float | int | str]) -> Amounts:
     except ValueError as wrong:
         raise ConfigError(f"with_nodes: {wrong}") from None
     if "cpu" not in has:
-        raise ConfigError(f"with_nodes: {dict(what)!r} names no cores, and every node has some; "
+        raise ConfigError(f"with_nodes: {quoted(dict(what))} names no cores, and every node has some; "
                           "write such as {'cpu': 8, 'memory': '32 GB'}")
     kinds = 0
     for name, steps in has.items():
@@ -138,7 +140,7 @@ def _said(what: Mapping[str, float | int | str]) -> Amounts:
 
 def _check_number(of: str, count: int) -> None:
     if count > NODES_MAX:
-        raise ConfigError(f"{of}: {count:,} nodes are absurd; a plan can be made for {NODES_MAX:,}")
+        raise ConfigError(f"{of}: {quoted(count)} nodes are absurd; a plan can be made for {NODES_MAX:,}")
 
 
 def alternatives_of(kinds: Sequence[Kind]) -> list[tuple[int, int, Kind]]:
@@ -164,11 +166,11 @@ def basis_of(lowered: Lowered, name: str, outlook: Mapping[str, Any], allocator:
         notes.append(f"without {', '.join(map(repr, away))}, which can't be given work now")
     cluster = cluster_of(outlook)
     if not cluster.nodes:
-        raise AllocationError(f"there is nothing to plan {name!r} for: " + (
+        raise AllocationError(f"there is nothing to plan {quoted(name)} for: " + (
             f"no node can be given work now ({', '.join(map(repr, away))} can't be heard, or drain)" if away else "no node is there"))
     said, make = allocator_of(allocator if allocator is not None else outlook["allocator"])
     if make is None and allocator is not None:
-        raise ConfigError(f"allocator={allocator!r} is none that comes with Handoff; these do: {', '.join(SHIPPED)}. "
+        raise ConfigError(f"allocator={quoted(allocator)} is none that comes with Handoff; these do: {', '.join(SHIPPED)}. "
                           "One of your own is given as its class")
     if make is None:
         notes.append(f"placed by the default allocator: {said}, which the cluster uses, is not known here")
@@ -184,14 +186,14 @@ def allocator_of(said: str | Callable[[], Allocator]) -> tuple[str, Callable[[],
     """The name of an allocator, and how to make one; None for a name that means nothing here."""
     if not isinstance(said, str):
         if not callable(said):
-            raise ConfigError(f"allocator={said!r} is neither a name ({', '.join(SHIPPED)}) nor a class of an allocator")
+            raise ConfigError(f"allocator={quoted(said)} is neither a name ({', '.join(SHIPPED)}) nor a class of an allocator")
         try:
             made = said()
         except Exception as error:
-            raise ConfigError(f"allocator={said!r} makes no allocator when it is called without arguments: "
+            raise ConfigError(f"allocator={quoted(said)} makes no allocator when it is called without arguments: "
                               f"{type(error).__name__}: {error}") from error
         if not callable(getattr(made, "allocate", None)):
-            raise ConfigError(f"allocator={said!r} makes no allocator: it has no method allocate(now, desk)")
+            raise ConfigError(f"allocator={quoted(said)} makes no allocator: it has no method allocate(now, desk)")
         return getattr(said, "__name__", type(said).__name__), said
     for name, place in SHIPPED.items():
         module, _, of = place.partition(":")

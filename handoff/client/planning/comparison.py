@@ -12,6 +12,7 @@ from handoff.client.result import TaskRecord
 from handoff.client.story.tables import Row, aligned, amount, html_table, seconds
 from handoff.errors import ConfigError
 from handoff.graph.function import labels_of
+from handoff.quoting import quoted
 
 if TYPE_CHECKING:
     from handoff.client.planning.plan import Plan
@@ -91,12 +92,12 @@ class Comparison:
     def _headline(self) -> str:
         if len(self.pairs) < self.functions:
             done = f", the last of them after {seconds(self.makespan)} s; {self.in_place:,} ran where planned" if self.pairs else ""
-            return (f"Plan of {self.name!r}: {seconds(self.planned_makespan)} s planned; {len(self.pairs):,} of {self.functions:,} "
+            return (f"Plan of {quoted(self.name)}: {seconds(self.planned_makespan)} s planned; {len(self.pairs):,} of {self.functions:,} "
                     f"function{'s' * (self.functions != 1)} done so far{done}")
         far = self.makespan / self.planned_makespan - 1 if self.planned_makespan else 0.0
         moved = "" if self.bytes_moved is None else f"; {amount(self.planned_bytes_moved)} planned to move, {amount(self.bytes_moved)} did"
         functions = f"function{'s' * (len(self.pairs) != 1)}"
-        return (f"Plan of {self.name!r}: {seconds(self.planned_makespan)} s planned, {seconds(self.makespan)} s happened "
+        return (f"Plan of {quoted(self.name)}: {seconds(self.planned_makespan)} s planned, {seconds(self.makespan)} s happened "
                 f"({100 * far:+.0f} %); {self.in_place:,} of {len(self.pairs):,} {functions} ran where planned{moved}")
 
     def _groups(self) -> list[Row]:
@@ -139,10 +140,12 @@ def compare(plan: Plan, run: Any) -> Comparison:
     known = {*planned, *plan.basis.hidden.values()}
     missing = [function for function in names if function not in functions] if functions is not None else []
     if missing:
-        raise ConfigError(f"the plan of {plan.name!r} can't be compared with a run of another graph: {missing[0]!r} is not in the run")
+        raise ConfigError(f"the plan of {quoted(plan.name)} can't be compared with a run of another graph: {quoted(missing[0])} "
+                          "is not in the run")
     strange = [record.function for record in records if record.function not in known]
     if strange:
-        raise ConfigError(f"the plan of {plan.name!r} can't be compared with a run of another graph: {strange[0]!r} is not in the plan")
+        raise ConfigError(f"the plan of {quoted(plan.name)} can't be compared with a run of another graph: {quoted(strange[0])} "
+                          "is not in the plan")
     pairs = [Pair(record.function, names[record.function], planned[record.function], record) for record in records
              if record.function in names]
     makespan = max((record.started + record.seconds for record in records), default=0.0)
@@ -162,4 +165,4 @@ def _records(run: Any) -> tuple[list[TaskRecord], int | None, Container[Hashable
         records = list(run)
         if all(isinstance(record, TaskRecord) for record in records):
             return records, None, None
-    raise ConfigError(f"a plan is compared with a Run, a RunResult or the records of run.timeline(), not with {run!r}")
+    raise ConfigError(f"a plan is compared with a Run, a RunResult or the records of run.timeline(), not with {quoted(run)}")

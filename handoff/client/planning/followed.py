@@ -8,6 +8,7 @@ from handoff.client.planning.plan import Plan
 from handoff.columns import floats, ints
 from handoff.errors import ConfigError
 from handoff.ids import NOBODY
+from handoff.quoting import quoted
 
 if TYPE_CHECKING:
     from handoff.client.lower import Lowered
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 def columns_of(plan: Any, lowered: Lowered) -> dict[str, Any]:
     """The fields of Submit. Raises ConfigError for what is no plan, and for the plan of another graph."""
     if not isinstance(plan, Plan):
-        raise ConfigError(f"plan={plan!r} is no plan; client.plan(dag) makes one, and Plan.load reads one")
+        raise ConfigError(f"plan={quoted(plan)} is no plan; client.plan(dag) makes one, and Plan.load reads one")
     number = {id: task for task, id in enumerate(plan.basis.ids) if id is not None}
     missing = [id for id in lowered.number if id not in number]
     extra = [id for id in number if id not in lowered.number]
     if missing or extra:
-        which = f"{missing[0]!r} is not in the plan" if missing else f"{extra[0]!r} is not in the graph"
-        raise ConfigError(f"the plan of {plan.name!r} is for another graph: {which}; plan this one")
+        which = f"{quoted(missing[0])} is not in the plan" if missing else f"{quoted(extra[0])} is not in the graph"
+        raise ConfigError(f"the plan of {quoted(plan.name)} is for another graph: {which}; plan this one")
     told = plan.foretold
     places = {node: place for place, node in enumerate(dict.fromkeys(told.nodes))}
     is_same = list(lowered.ids) == list(plan.basis.ids) and dict(lowered.hidden) == dict(plan.basis.hidden)

@@ -16,6 +16,7 @@ from handoff.client.story.causes import Leg, causes_of, critical_path
 from handoff.client.story.records import Story
 from handoff.client.story.tables import brief
 from handoff.errors import ConfigError
+from handoff.quoting import quoted
 
 if TYPE_CHECKING:
     from handoff.client.lower import Lowered
@@ -120,7 +121,7 @@ class Plan:
     def __repr__(self) -> str:
         count, nodes = len(self.allocations), len(self.basis.cluster.nodes)
         on = f"{nodes} node{'s' * (nodes != 1)}"
-        return f"<Plan of {self.name!r}: {count} function{'s' * (count != 1)} on {on}, {brief(self.makespan)} s>"
+        return f"<Plan of {quoted(self.name)}: {count} function{'s' * (count != 1)} on {on}, {brief(self.makespan)} s>"
 
     def _repr_html_(self) -> str:
         from handoff.client.planning.shown import html_of
@@ -154,16 +155,16 @@ class Plan:
         """
         known = "it takes cpus=[8, 16, 32], the cores of each node, or nodes=[1, 2, 4], their number"
         if others:
-            raise ConfigError(f"sweep knows no {next(iter(others))!r}; {known}")
+            raise ConfigError(f"sweep knows no {quoted(next(iter(others)))}; {known}")
         if (cpus is None) == (nodes is None):
             raise ConfigError(f"sweep changes one thing step by step; {known}")
         what, said = ("cpus", cpus) if cpus is not None else ("nodes", nodes)
         values = list(said) if isinstance(said, Iterable) and not isinstance(said, str) else []
         if not values:
-            raise ConfigError(f"sweep: {what}={said!r} is no list of numbers to try; {known}")
+            raise ConfigError(f"sweep: {what}={quoted(said)} is no list of numbers to try; {known}")
         strange = [value for value in values if isinstance(value, bool) or not isinstance(value, Real)]
         if strange:
-            raise ConfigError(f"sweep: {strange[0]!r} among {what} is not a number; {known}")
+            raise ConfigError(f"sweep: {quoted(strange[0])} among {what} is not a number; {known}")
         change: Callable[[Any], Basis] = self.basis.with_cpus if what == "cpus" else self.basis.with_count
         return Sweep(what, {value: plan_of(change(value)) for value in values})
 

@@ -11,6 +11,7 @@ from handoff.client.story.changes import Change, changes_of
 from handoff.client.story.records import Done, Ending, Story
 from handoff.client.story.tables import Row, aligned, amount, clean, html_table, seconds
 from handoff.client.story.usage import NodeUse, usage_of
+from handoff.quoting import quoted
 
 LEGS_SHOWN = 20          # of the critical path; the longest, others are summed up
 CUT_SHOWN = 20           # attempts that came to nothing, of a run that did; the last ones
@@ -84,11 +85,12 @@ class RunReport:
             total = self.functions + sum([sum(left[1:]) for left in self.ending.left])
             how = "was cancelled" if self.ending.state == "cancelled" else "failed"
             done = f"{self.functions:,} of {total:,} function{'s' * (total != 1)} done"
-            return f"Run {self.run_id} of {self.name!r} {how} after {seconds(self.until)} s: {done}"
+            return f"Run {self.run_id} of {quoted(self.name)} {how} after {seconds(self.until)} s: {done}"
         if not self.is_over:
             last = f", the last of them after {seconds(self.makespan)} s" if self.functions else ""
-            return f"Run {self.run_id} of {self.name!r} so far: {seconds(self.until)} s, {many} done{last}"
-        return f"Run {self.run_id} of {self.name!r}: {seconds(self.makespan)} s, {many}, {amount(self.bytes_moved)} moved between nodes"
+            return f"Run {self.run_id} of {quoted(self.name)} so far: {seconds(self.until)} s, {many} done{last}"
+        run = f"Run {self.run_id} of {quoted(self.name)}"
+        return f"{run}: {seconds(self.makespan)} s, {many}, {amount(self.bytes_moved)} moved between nodes"
 
 
 def report_of(story: Story) -> RunReport:

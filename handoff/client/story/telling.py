@@ -43,10 +43,11 @@ def story_of(state: RunState, answer: Any) -> Story:
             is_bound=bool(kind.node or kind.where or not everywhere.issuperset(dict(cost))),
             is_pinned=bool(kind.node or kind.where), is_hidden=task in graph.hidden, is_shared=is_side_by_side(kind.flags, cost),
         ))
+
     def tried(task: int, node: str, started: float, seconds: float, fate: str) -> Vain:
         return Vain(node, started, seconds, slots[task], task, labels[task], graph.kinds[graph.kind[task]].name, fate)
 
-    vain = [tried(*each, "came to nothing") for each in answer["vain"]]
+    vain = [tried(task, node, started, spent, "came to nothing") for task, node, started, spent in answer["vain"]]
     until = answer["until"]
     ending = _ending(state, answer)
     running = [tried(task, node, started, until - started, "still ran at the end") for task, node, started in answer["running"]]

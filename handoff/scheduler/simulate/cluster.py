@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from handoff.quoting import quoted
 from handoff.resources import Amounts, amounts
 
 
@@ -44,7 +45,7 @@ class ClusterSpec:
         present = {node.name for node in self.nodes}
         for name in names:
             if name not in present:
-                raise ValueError(f"there is no node {name!r}; nodes that are here: {', '.join(sorted(present)) or 'none'}")
+                raise ValueError(f"there is no node {quoted(name)}; nodes that are here: {', '.join(sorted(present)) or 'none'}")
         return replace(self, nodes=tuple(node for node in self.nodes if node.name not in names))
 
 
