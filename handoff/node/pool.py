@@ -305,7 +305,7 @@ class WorkerPool:
         when.frombytes(ended)
         if not len(durations) == len(when) == len(tasks) == count:
             raise ProtocolError("columns of different lengths")
-        if not (0.0 <= sum(durations) <= SECONDS_MAX * count and 0.0 <= sum(when)):   # the coordinator would end its session with us for it
+        if not (0.0 <= sum(durations) <= SECONDS_MAX * count and sum(when) >= 0.0):   # the coordinator would end its session with us for it
             raise ProtocolError("it measured times that there can't be")
         self._store.put_many(batch.run, tasks, values)
         worker.settle(number, batch, count)
