@@ -89,6 +89,7 @@ class Desk:
             ledger.memory.all_bytes = sum([node.capacity.get("memory", 0) for node in ledger.open_nodes]) / SCALE * MEGABYTE
         self.nodes = ledger.open_nodes
         ledger.memory.begin()
+        ledger.rates.refresh()
         for peer in ledger.memory.stays:
             if ledger.nodes[peer].is_open:
                 ledger.nodes[peer].close()
@@ -305,13 +306,13 @@ class Desk:
 
     def holders(self, shape: Shape, inputs: Inputs | None, also: Collection[int] = (), most: int = 3) -> list[Node]:
         """The nodes that hold most of the inputs, and these, as far as they may have the task."""
-        nodes, found, option_of = self.ledger.nodes, [], self.option_of(shape)
+        nodes, found, option_of, reserved = self.ledger.nodes, [], self.option_of(shape), self.reserved
         first = inputs.most_on(most) if inputs is not None else ()
         for peer in dict.fromkeys((*first, *sorted(also))) if also else first:
             node = nodes.get(peer)
-            if node is not None and node.state == "ready" and node.group in option_of and self.reserved.get(peer, shape) is shape and (
-                not shape.node or node.name == shape.node
-            ):
+            if node is None or node.state != "ready" or node.group not in option_of or (shape.node and node.name != shape.node):
+                continue
+            if not reserved or reserved.get(peer, shape) is shape:
                 found.append(node)
         return found
 

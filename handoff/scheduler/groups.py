@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from heapq import heappop, heappush, heapreplace
 from itertools import islice
 from math import log
@@ -167,16 +167,26 @@ class Option:
         """The same, where much has to be moved: of the next few with room, the one at which it arrives first."""
         return min(self.open_nodes(need, kept_free, shape, NEAR_LOOKED_AT), key=arrival, default=None)
 
-    def turn(self, node: Node, waiting: int, need: Amounts) -> None:
+    def turn(self, node: Node, waiting: Sized, need: Amounts) -> None:
         """It was given something: the others come first now.
 
         Not where so many more wait that all others will be full as well: neighbours stay together then, since most graphs take them
         together. Of what was never seen none count as waiting: to try that on several nodes tells more.
         """
-        each = max(len(node.lanes), int(1.0 / (node.share(need) or 1.0)))    # more than one a core of what takes less
-        if waiting < (len(self._may) - 1) * each and len(self._may) > 1 and node.peer in self._may:
-            del self._may[node.peer]
-            self._may[node.peer] = node
+        may = self._may
+        others = len(may) - 1
+        if others <= 0 or node.peer not in may:
+            return
+        more = len(waiting)    # each of the others has room for one a core, or more of what takes less
+        if more >= others and more >= others * max(len(node.lanes), int(1.0 / (node.share(need) or 1.0))):
+            return
+        del may[node.peer]
+        may[node.peer] = node
+
+
+def open_all(options: list[Option], need: Amounts, kept_free: Mapping[int, object], shape: object) -> list[Node | None]:
+    """Per option, a node with room."""
+    return [option.open_node(need, kept_free, shape) for option in options]
 
 
 def open_again(options: list[Option], opened: list[Node | None], node: Node, need: Amounts, kept_free: Mapping[int, object],
@@ -186,7 +196,7 @@ def open_again(options: list[Option], opened: list[Node | None], node: Node, nee
         if option.group is node.group:
             opened[at] = option.open_node(need, kept_free, shape)
             return opened
-    return [option.open_node(need, kept_free, shape) for option in options]    # it is pinned: that group is its own
+    return open_all(options, need, kept_free, shape)    # it is pinned: that group is its own
 
 
 def busy_rate(options: list[Option], need: Amounts, kept_free: Mapping[int, object], shape: object) -> float:

@@ -36,6 +36,9 @@ class Inputs:
         bytes_on = self.bytes_on
         if len(bytes_on) < 2:
             return bytes_on
+        if len(bytes_on) == 2 and count > 1:
+            (one, held), (other, more) = bytes_on.items()
+            return (other, one) if more > held or (more == held and other < one) else (one, other)
         if count > 1:
             return [peer for _, peer in sorted([(-held, peer) for peer, held in bytes_on.items()])[:count]]
         home, most = 0, -1.0
@@ -51,6 +54,11 @@ class Inputs:
     def when(self, ledger: Ledger, node: Node) -> float:
         """When all of them could be there."""
         return self.arrival(ledger, node)[0]
+
+    def go_along(self, peer: int) -> None:
+        """A task that takes them was planned there: so all of them will be."""
+        self.bytes_on[peer] = self.total
+        self.parts = [part if part[1] == peer or peer in part[2] else (part[0], part[1], (*part[2], peer), part[3]) for part in self.parts]
 
     def finish(self, ledger: Ledger, node: Node, start: float, spent: float) -> float:
         """When a task that starts then, or when they are there, would be done there, the cost of its transfers for others included."""
@@ -75,13 +83,15 @@ class Inputs:
         moving, hop = 0.0, ledger.foresight.latency
         nodes, trees = ledger.nodes, self.run.trees
         if rates.is_uniform and not trees:
+            moving = missing / rates.usual
+            if moving < hop:
+                return begin + moving, moving
             for _, home, others, _ in self.parts:
                 if home != peer and peer not in others:
                     source = nodes.get(home)
                     if source is not None and source.up_at > at:
                         at = source.up_at
-            moving = missing / rates.usual
-            return at + moving if moving >= hop else begin + moving, moving
+            return at + moving, moving
         for nbytes, home, others, value in self.parts:
             if home == peer or peer in others:
                 continue
@@ -107,25 +117,26 @@ def inputs_of(ledger: Ledger, run: Run, task: int, now: float) -> Inputs:
     """Look at them."""
     if ledger.rates.version != ledger.links.version:
         ledger.rates.refresh()
-    state, where, copies = run.state, run.node, run.copies
+    state, where, copies, nbytes, start = run.state, run.node, run.copies, run.nbytes, run.starts[task]
     bytes_on: dict[int, float] = {}
     parts: list[Part] = []
     there = total = 0.0
-    for each in run.inputs[run.starts[task] : run.starts[task + 1]]:
+    for each in run.inputs[start : start + run.fan_in[task]]:
         if state[each] == DONE:
-            size = run.nbytes[each] + 1.0
+            size = nbytes[each] + 1.0
         else:
             size = ledger.foresight.nbytes(run, each) + 1.0
             there = max(there, run.ends_at(each) + run.submitted)
         total += size
         home = where[each]
-        bytes_on[home] = bytes_on.get(home, 0.0) + size
-        others: tuple[int, ...] = ()
-        if copies and each in copies:
+        bytes_on[home] = bytes_on[home] + size if home in bytes_on else size
+        if each in copies:
             others = tuple(copies[each])
             for peer in others:
-                bytes_on[peer] = bytes_on.get(peer, 0.0) + size
-        parts.append((size, home, others, each))
+                bytes_on[peer] = bytes_on[peer] + size if peer in bytes_on else size
+            parts.append((size, home, others, each))
+        else:
+            parts.append((size, home, (), each))
     if len(parts) > INPUTS_MAX:
         parts.sort(reverse=True)
         del parts[INPUTS_MAX:]

@@ -76,14 +76,6 @@ class Leaning:
         return found
 
 
-def may_lean(ledger: Ledger, run: Run, shape: Shape, seconds: float) -> bool:
-    """Whether to look at all: where results are known to be small, or move in no time, nothing leans anywhere but to what it wants near."""
-    if run.near or (run.linked and run.told_bytes):
-        return True
-    nbytes, rates = shape.function.nbytes, ledger.rates
-    return run.linked and nbytes > rates.small and nbytes > LITTLE * seconds * rates.usual      # as `_matters`: asked for each task
-
-
 def leaning_of(desk: Desk, run: Run, task: int, shape: Shape, seconds: float) -> Leaning | None:
     """Where this task, of so many seconds, leans to; None: nowhere."""
     ledger, nbytes = desk.ledger, 0.0

@@ -7,20 +7,14 @@ from __future__ import annotations
 
 from handoff.scheduler.allocator import Desk
 from handoff.scheduler.groups import Option
-from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.queue import LOW
-from handoff.scheduler.ready import Shape
-from handoff.scheduler.runs import READY, Run
+from handoff.scheduler.runs import READY
+from handoff.scheduler.streams import Stream
 
 
-def is_one(ledger: Ledger, run: Run, shape: Shape) -> bool:
-    """Whether tasks of this run, which wish for nothing and are of a known function, differ in nothing."""
-    is_limited = run.linked or run.quota is not None or shape.cluster or shape.node
-    return not (is_limited or ledger.memory.taken or ledger.memory.concerns(run, shape, None))
-
-
-def place(desk: Desk, run: Run, shape: Shape, option: Option, bound: int | None) -> int:
+def place(desk: Desk, stream: Stream, option: Option, bound: int | None) -> int:
     """Place those at the head for which there is room, as far as nothing else is more urgent than the second of them; how many."""
+    run, shape = stream.run, stream.shape
     now, ledger, need, reserved = desk.now, desk.ledger, shape.need, desk.reserved
     state, number, seconds, is_contended = run.state, run.run, shape.function.seconds, ledger.ready.is_contended
     placed = 0
@@ -34,7 +28,7 @@ def place(desk: Desk, run: Run, shape: Shape, option: Option, bound: int | None)
         if node is None or node.queue:
             break
         shape.pop()
-        option.turn(node, len(shape), need)
+        option.turn(node, shape, need)
         ledger.plan(now, run, task, node, held=True, usual=seconds)
         placed += 1
     return placed
