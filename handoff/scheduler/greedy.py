@@ -187,9 +187,7 @@ class Greedy:
         if not run.plain and not desk.settle_consumer(run, task):
             return KEPT
         waits = run.linked and run.missing[task] > 0
-        reach = stream.reach
-        if reach is None or (run.nearly and waits):
-            reach = ledger.foresight.reach(run, task, shape)
+        reach = stream.reach if stream.reach is not None and not (waits and run.nearly) else ledger.foresight.reach(run, task, shape)
         if waits and (run.max_concurrency or (not reach and shape.function.count and not stream.is_short)):
             run.state[task] = WAITING       # it turned out to be long since it was queued: it comes back when its inputs exist
             return GONE
