@@ -64,7 +64,7 @@ class Quiet(Sim):
         cpu = amounts({"cpu": 1, "memory": 1000})
         super().__init__(0, checks=False, options=replace(
             draw_options(0, "calm"), offers=tuple(Offer(name, cpu, stays=True) for name in ("node-1", "node-2")), joiners=(), clients=1,
-            delay_seconds=0.0001, link_seconds=0.0, encoded=True, spawn_trouble=0.0, settings=Settings()))
+            delay_seconds=0.0001, link_seconds=0.0, encoded=True, spawn_trouble=0.0, settings=Settings(), first_run=1))
         self.graphs, self.pinned, self.vary = graphs, pinned, vary
         self.counted = self.stage.letters = CountedLetters()
 

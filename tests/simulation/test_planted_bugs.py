@@ -9,18 +9,23 @@ from typing import Any
 import pytest
 from sim.world import Sim, SimulationFailed
 
+from handoff.client.brain import ClientBrain
 from handoff.client.table import Table
 from handoff.columns import ints
-from handoff.messages import Report
+from handoff.ids import COORDINATOR
+from handoff.machine import Send
+from handoff.messages import Cancel, Failed, Report
 from handoff.node import endings as endings_module
 from handoff.node.answers import Answers
 from handoff.node.brain import NodeBrain
 from handoff.node.claims import Claims
+from handoff.node.crew import Crew, Worker
 from handoff.node.endings import Endings
 from handoff.node.lanes import Limit
+from handoff.node.stalls import Stalls
 from handoff.node.state import State
 from handoff.node.wants import Wants
-from handoff.scheduler import draining, losses, twins
+from handoff.scheduler import draining, faults, losses, twins
 from handoff.scheduler import scheduler as scheduler_module
 from handoff.scheduler.draining import Leaving
 from handoff.scheduler.ledger import Ledger
@@ -294,6 +299,57 @@ def a_share_shrinks_while_tasks_run(patch: pytest.MonkeyPatch) -> None:
         self.share[peer] = max(1, more)
         self.used += self.running(peer) - before
     patch.setattr(Quota, "add", hasty)
+
+
+@plant("barren")
+def a_node_on_which_nothing_can_run_gets_work(patch: pytest.MonkeyPatch) -> None:
+    """What it says of itself is not looked at when tasks are placed."""
+    patch.setattr(Node, "standing", lambda self: "draining" if self.leaves else "ready")
+
+
+@plant("barren")
+def a_node_stays_faulty_for_ever(patch: pytest.MonkeyPatch) -> None:
+    """A worker has come up, and nobody takes notice."""
+    patch.setattr(Crew, "loaded", nothing)
+
+
+@plant("barren")
+def what_a_faulty_node_has_not_begun_stays_there(patch: pytest.MonkeyPatch) -> None:
+    """It is not asked back, and waits for workers that do not come."""
+    patch.setattr(faults, "_ask_back", nothing)
+
+
+@plant("workers")
+def a_deaf_worker_gets_more(patch: pytest.MonkeyPatch) -> None:
+    """It begins nothing, and is taken for idle."""
+    patch.setattr(Stalls, "deaf", nothing)
+
+
+@plant("workers")
+def a_worker_that_was_killed_takes_its_claim_along(patch: pytest.MonkeyPatch) -> None:
+    """What it held is nobody's for ever."""
+    original = Crew.gone
+
+    def greedy(self: Crew, now: float, worker: Worker, reason: str, wrote: str | None) -> None:
+        worker.claim = None
+        original(self, now, worker, reason, wrote)
+    patch.setattr(Crew, "gone", greedy)
+
+
+@plant("users")
+def a_client_remembers_what_it_let_go(patch: pytest.MonkeyPatch) -> None:
+    """The table of a run stays under its number."""
+    def half(self: ClientBrain, table: Table) -> None:
+        self._tables.pop(table.token, None)
+    patch.setattr(ClientBrain, "_drop", half)
+
+
+@plant("workers")
+def a_node_says_what_only_clients_say(patch: pytest.MonkeyPatch) -> None:
+    """It ends a run of which a task has failed, by itself."""
+    def presuming(self: Endings, failed: Failed) -> None:
+        self._state.effects.append(Send(COORDINATOR, Cancel(failed.run)))
+    patch.setattr(Endings, "_send", presuming)
 
 
 @pytest.mark.parametrize("bug", PLANTS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sim.options import PROFILES
+from sim.options import FIRST_RUN, LIVES, PROFILES
 from sim.world import Sim
 
 SEEDS_PER_PROFILE = 24
@@ -60,5 +60,5 @@ def test_runs_are_done_by_coordinators_that_were_started_again() -> None:
     """Stopped or killed in mid-run: what is asked for later is done by the next one, by nodes that were there before."""
     sims = [Sim(seed, "restarts", checks=False).run() for seed in range(4000, 4020)]
 
-    later = [over for sim in sims for client in sim.clients.values() for over in client.over.values() if over.run > 1000]
+    later = [over for sim in sims for client in sim.clients.values() for over in client.over.values() if over.run >= FIRST_RUN + LIVES]
     assert sum(over.done is not None for over in later) >= 20

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from sim import claims, coordinator, oracles, workload
+from sim import coordinator, oracles, workload
 from sim.options import PROFILES
 from sim.world import Sim, SimulationFailed
 
@@ -31,7 +31,7 @@ def licensed(kind: Kind) -> bool:
 def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Sim]]:
     """Makes worlds in which half of the kinds need one of two licences, some of them as their second choice."""
     schedulers: list[Scheduler] = []
-    original_kinds, original_began, original_claim = workload._kinds, oracles.Oracles.began, claims.Hands.claim
+    original_kinds, original_began = workload._kinds, oracles.Oracles.began
 
     def kinds(lots: Random, *rest: Any) -> list[Kind]:
         found = []
@@ -56,22 +56,10 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Sim]]:
             oracles.sure(now <= LICENSES, f"{now} functions with a licence run at once, of which there are {LICENSES}")
         return answer
 
-    def claim(self: claims.Hands) -> dict[str, int]:
-        works = self.works
-        self.works = {key: (work, replace(kind, cost=on_node(kind))) for key, (work, kind) in works.items()}
-        found = original_claim(self)
-        self.works = works
-        return found
-
-    def on_node(kind: Kind) -> Amounts:
-        cost = kind.cost if kind.cost != NOBODY_HAS else kind.alternatives[0]
-        return tuple(each for each in cost if each not in LICENSE)
-
     original_change = workload._change_a_kind
     monkeypatch.setattr(workload, "_change_a_kind", lambda job, **fields: original_change(job, alternatives=(), **fields))
     monkeypatch.setattr(workload, "_kinds", kinds)
     monkeypatch.setattr(oracles.Oracles, "began", began)
-    monkeypatch.setattr(claims.Hands, "claim", claim)
     def scheduler(*given: Any) -> Scheduler:
         schedulers.append(Scheduler(*given, cluster=(("license", LICENSES * SCALE),)))
         return schedulers[-1]

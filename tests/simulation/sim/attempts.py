@@ -75,6 +75,10 @@ class Attempts:
         """Whether it counts: nothing is known to be wrong with it, and no other one has taken its place."""
         return attempt in self._open.get((run, task), {})
 
+    def is_beside(self, run: RunId, task: int) -> bool:
+        """Whether it was given away once more though nothing was heard of the attempt before."""
+        return (run, task) in self._beside
+
     def is_doubled(self, run: RunId, task: int) -> bool:
         """Whether it may have been given to two nodes at once."""
         return (run, task) in self._beside and self._may_double(run, task)

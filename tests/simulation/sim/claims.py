@@ -6,7 +6,7 @@ from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from handoff.ids import RunId, WorkerId
-from handoff.program import Kind
+from handoff.resources import CLUSTER
 
 if TYPE_CHECKING:
     from sim.node import Node
@@ -23,7 +23,7 @@ class Hands:
     __slots__ = ("executing", "is_dying", "works")
 
     def __init__(self) -> None:
-        self.works: dict[tuple[RunId, int, int], tuple[Work, Kind]] = {}
+        self.works: dict[tuple[RunId, int, int], Work] = {}
         self.executing: dict[tuple[RunId, int, int], None] = {}
         self.is_dying = False    # its node has asked for its end, and counts on nothing that it still does
 
@@ -31,8 +31,10 @@ class Hands:
         """One claim for tasks that run one after the other; one more for each coroutine beside others."""
         total: dict[str, int] = {}
         batch: dict[str, int] = {}
-        for work, kind in self.works.values():
-            for name, steps in kind.cost:
+        for work in self.works.values():
+            for name, steps in work.cost:
+                if name.startswith(CLUSTER):   # that is no node's to give
+                    continue
                 if work.is_at_once:
                     total[name] = total.get(name, 0) + steps
                 else:
@@ -45,7 +47,7 @@ class Hands:
         """How many of a run execute in it: all that run beside others, and one of the rest: each ends before the next begins, and word
         comes later.
         """
-        flags = [self.works[key][0].is_at_once for key in self.executing if key[0] == run and key in self.works]
+        flags = [self.works[key].is_at_once for key in self.executing if key[0] == run and key in self.works]
         coroutines = sum(flags)
         return coroutines + (coroutines < len(flags))
 
@@ -65,7 +67,7 @@ class Claims:
         """A worker was started."""
         self._ever.setdefault(node, {})[worker] = None
 
-    def take(self, node: Node, worker: WorkerId, work: Work, kind: Kind) -> None:
+    def take(self, node: Node, worker: WorkerId, work: Work) -> None:
         """One more task in a worker's hands."""
         workers = self._hands.setdefault(node, {})
         hands = workers.setdefault(worker, Hands())
@@ -73,7 +75,7 @@ class Claims:
         for other, held in workers.items():
             if key in held.works and not held.is_dying:   # it is about to be ended for the sake of another run
                 raise Overcommitted(f"{node.host}: task {work.run}/{work.task}#{work.attempt} is given to workers {worker} and {other}")
-        hands.works[key] = (work, kind)
+        hands.works[key] = work
         have = dict(node.capacity)
         total: dict[str, int] = {}
         for each in workers.values():
@@ -113,6 +115,18 @@ class Claims:
             for hands in workers.values()
             if not hands.is_dying
         )
+
+    def others(self, here: Node, run: RunId, task: int, lost: Container[int]) -> list[str]:
+        """Where else this task executes just now, and counts."""
+        return [
+            f"{node.host}#{key[2]}"
+            for node, workers in self._hands.items()
+            if node is not here and node.alive and node.me not in lost
+            for hands in workers.values()
+            if not hands.is_dying
+            for key in hands.executing
+            if key[:2] == (run, task)
+        ]
 
     def busy(self, node: Node) -> list[tuple[RunId, int, int]]:
         """What executes there, and counts: runs, tasks, attempts."""

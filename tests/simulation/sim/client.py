@@ -10,17 +10,18 @@ from handoff.client.brain import ClientBrain
 from handoff.columns import ints, longs
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
 from handoff.machine import Close, Received, Send
-from handoff.messages import PROTOCOL, Chunk, Drain, Hello, Missing, Peers, Results, Welcome
+from handoff.messages import PROTOCOL, Ask, Chunk, Drain, Hello, Missing, Peers, Results, Welcome
 from sim.exchange import Exchange
-from sim.oracles import Bug
 from sim.process import Process
 from sim.sessions import SessionClient
 from sim.stage import Stage
+from sim.watch import Bug
 from sim.workload import Job
 
 UPLOAD_INLINE_BYTES = 300
 HEIR_TOKENS = 500_000       # of runs that are taken over, above those that were begun
 DRAIN_TOKEN = 1_000_000     # above those of runs
+QUESTION_TOKEN = 2_000_000  # above that one
 
 
 class Client(Process):
@@ -35,6 +36,8 @@ class Client(Process):
         self.has_been_away = False    # so long that the coordinator took it for gone
         self.forgotten: dict[int, None] = {}
         self.waiting: list[tuple[Callable[[Job], None], Job]] = []   # what the user wants, as soon as there is a connection
+        self.unanswered: dict[int, str] = {}
+        self._asked = 0
         self._whole: dict[tuple[PeerId, int, int], bytes] = {}
         self._pieces: dict[tuple[PeerId, int, int], bytearray] = {}
         self._hello = Hello(PROTOCOL, "0", "3", "client", name, stage.boot())
@@ -53,6 +56,8 @@ class Client(Process):
         self.post(events.Start(job.submit))
         if job.cancel_after is not None:
             self.clock.after(job.cancel_after, self.run, self.post, events.CancelRun(job.submit.token, "the user changed their mind"))
+        if job.forget_after is not None:
+            self.clock.after(job.forget_after, self.run, self.forget, job.submit.token)
 
     def attach(self, job: Job) -> None:
         """The user takes over the detached run of a client that is gone."""
@@ -72,6 +77,23 @@ class Client(Process):
     def drain(self, name: str) -> None:
         """The user has a node leave."""
         self.post(events.Question(Drain(name, DRAIN_TOKEN)))
+
+    def ask(self, topic: str, about: Job) -> None:
+        """The user wants to know something; only what was theirs once may be asked to be theirs again."""
+        kinds = about.program.kinds
+        if topic == "attach":
+            topic = "run"
+        self._asked += 1
+        token = QUESTION_TOKEN + self._asked
+        task = self.lots.randrange(len(about.seconds) + 1)
+        self.unanswered[token] = topic
+        self.post(events.Question(Ask(
+            token, topic, RunId(about.run), task, tuple(kind.codes for kind in kinds), tuple(kind.name for kind in kinds))))
+
+    def leave(self) -> None:
+        """The user's program ends, in order."""
+        self.session.close()
+        self.kill()
 
     def _greeting(self) -> Hello:
         return Hello(PROTOCOL, "0", "3", "client", self.host, self._hello.boot, peer=self.me, coordinator=self.met)
@@ -140,7 +162,9 @@ class Client(Process):
                 self.oracles.run_over(self, effect)
             case events.Progressed(token, progress):
                 self.oracles.progressed(token, progress)
-            case events.Printed() | events.Answered() | events.Unanswered() | events.Attached():
+            case events.Answered(token) | events.Unanswered(token):
+                self.unanswered.pop(token, None)
+            case events.Printed() | events.Attached():
                 pass
             case events.Unfetched(token, task, failure):
                 self.oracles.unfetched(self, token, task, failure)

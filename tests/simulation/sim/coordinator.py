@@ -6,15 +6,14 @@ from typing import Any
 
 from handoff.greetings import DRAINED, STOPS
 from handoff.machine import Close, Joined, Lost, Note, Received, Send
-from handoff.messages import Drain, Report, RunDone
+from handoff.messages import Alive, Drain, Report, RunDone
 from handoff.scheduler.scheduler import Scheduler
 from handoff.scheduler.views import timeline
-from sim.oracles import Bug
+from sim.options import LIVES
 from sim.process import Process
 from sim.sessions import SessionServer
 from sim.stage import Stage
-
-LIVES = 1000          # numbers of runs and peers in each of its lives: the real ones begin anew, but here they tell what was seen apart
+from sim.watch import Bug
 
 
 class Coordinator(Process):
@@ -22,7 +21,7 @@ class Coordinator(Process):
 
     def __init__(self, stage: Stage, life: int = 0) -> None:
         options = stage.options
-        super().__init__(stage, "coordinator", Scheduler(options.settings.scheduler, options.allocator(), LIVES * life + 1))
+        super().__init__(stage, "coordinator", Scheduler(options.settings.scheduler, options.allocator(), options.first_run + LIVES * life))
         self.life = life
         self.sessions = self.acceptor = SessionServer(self, self._heard, stage.boot(), LIVES * life + 1)
         stage.network.listen(self)
@@ -45,6 +44,8 @@ class Coordinator(Process):
                 self.oracles.joined(peer, hello)
             case Lost(peer):
                 self.oracles.forgotten(peer)
+            case Received(peer, Alive() as alive):
+                self.oracles.faulty.heard(peer, alive)
             case Received(peer, Report() as report):
                 self.oracles.reported(peer, report)
             case Received(peer, Drain() as drain):

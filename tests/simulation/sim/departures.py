@@ -30,17 +30,17 @@ class Departures:
         for peer in self.oracles.node_peers:
             if peer not in lost and (names[peer] == drain.name or (not drain.name and peer == asker)):
                 self.draining[peer] = None
-                self._unbound()
+                self.unbound()
 
     def joined(self) -> None:
         """A node came, which may take over what was bound to one that drains."""
         if any(peer not in self.oracles.lost for peer in self.draining):
-            self._unbound()
+            self.unbound()
 
     def heard(self, peer: PeerId, message: Message) -> None:
         """The coordinator was told of attempts."""
         if isinstance(message, (Failed, Recalled)) and peer in self.draining:
-            self._unbound()
+            self.unbound()
 
     def said(self, peer: PeerId, message: Message) -> None:
         """The coordinator said this."""
@@ -72,7 +72,7 @@ class Departures:
             return False
         return task in watch.job.outputs or any(not watch.ended_well[each] for each in watch.job.consumers[task])
 
-    def _unbound(self) -> None:
+    def unbound(self) -> None:
         """What was serialized for a node that drains is serialized again for another one."""
         self.oracles.attempts.upset()
         for watch in self.oracles.watches.values():

@@ -33,7 +33,11 @@ class Pouring:
 class Exchange:
     """Follows `handoff.node.exchange`; a client has one too, without a store."""
 
-    def __init__(self, process: Process, hello: Callable[[], Hello], store: MutableMapping[tuple[RunId, int], bytes] | None) -> None:
+    def __init__(
+        self, process: Process, hello: Callable[[], Hello], store: MutableMapping[tuple[RunId, int], bytes] | None,
+        is_full: Callable[[], bool] = bool,
+    ) -> None:
+        self.is_full = is_full
         self.process, self.hello, self.store = process, hello, store
         self.network, self.letters = process.stage.network, process.stage.letters
         self._links: dict[PeerId, list[End]] = {}
@@ -52,6 +56,8 @@ class Exchange:
 
     def send(self, peer: PeerId, message: Message) -> None:
         """Say it now, or as soon as the link stands."""
+        oracles = self.process.oracles
+        oracles.says("client" if self.store is None else "node", "node" if peer in oracles.node_peers else "client", message)
         self._post(peer, self.letters.write(message))
 
     def _post(self, peer: PeerId, letter: Any) -> None:
@@ -155,6 +161,9 @@ class Exchange:
                     self.store.setdefault((run, task), bytes(body[at : at + size]))
                     at += size
                 self.process.post(Arrived(peer, run, tuple(tasks), tuple(sizes)))
+            case Chunk(offset=0) if self.store is not None and self.is_full():
+                end.close()
+                self.broke(end, "no room for a value")
             case Chunk() if self.store is not None:
                 self._piece(peer, message)
             case Coming() if self.store is not None:

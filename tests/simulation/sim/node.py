@@ -6,16 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
-from handoff.machine import Close, Received, Send
+from handoff.machine import Close, Note, Received, Send
 from handoff.messages import PROTOCOL, Abandon, Drain, DropCode, EndRun, Hello, Peers, Plan, Unreachable, Welcome
 from handoff.node.brain import NodeBrain
 from handoff.node.events import CancelTask, Deliver, Drop, DropRun, Execute, HandBack, Kill, Look, Spawn, Stream, Welcomed
 from handoff.resources import Amounts
 from sim.exchange import Exchange
-from sim.oracles import Bug
 from sim.process import Process
 from sim.sessions import SessionClient
 from sim.stage import Stage
+from sim.watch import Bug
 from sim.workers import Workers
 
 
@@ -32,12 +32,14 @@ class Node(Process):
         self.met = b""                           # the boot of the coordinator that let it in
         self.ended: dict[RunId, float] = {}
         self.abandoned: dict[tuple[RunId, int, int], float] = {}
+        self.slow_until = 0.0                    # what begins here before then takes longer
+        self.full_until = 0.0                    # until then it has no room for one more large value
         self.returns_after = 1.0                 # when it has left in order
         self._left = left
         self._is_draining = False
         self.hello = Hello(PROTOCOL, "0", "3", "node", name, stage.boot(), address=(name, 1), capacity=capacity)
         self.workers = Workers(self)
-        self.exchange = self.acceptor = Exchange(self, self._greeting, self.store)
+        self.exchange = self.acceptor = Exchange(self, self._greeting, self.store, lambda: self.clock.now < self.full_until)
         self.session = SessionClient(self, self.hello, self._heard, self._welcomed, self._drained)
         stage.network.listen(self)
         self.start()
@@ -124,6 +126,10 @@ class Node(Process):
                 self.workers.cancel(effect)
             case Close(peer, _) if peer == COORDINATOR:
                 self.session.begin_anew()
+            case Note():
+                pass  # for people
+            case Close(peer, _):
+                raise Bug(f"{self.host}: nobody to close: {peer}")
             case _:
                 raise Bug(f"{self.host}: unknown effect {effect!r}")
 

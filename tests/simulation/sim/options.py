@@ -39,8 +39,25 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "everything": ("mishaps", "resets", "cuts", "pauses", "kills", "vanish", "joins", "client_kills"),
     "limits": ("limits", "joins", "mishaps", "resets"),
     "lost-limits": ("limits", "kills", "vanish", "apart", "drains", "mishaps", "pauses"),
+    "workers": ("worker_kills", "worker_stops", "mishaps"),
+    "barren": ("barren", "worker_kills", "mishaps", "joins"),
+    "flaps": ("flaps", "relays", "mishaps"),
+    "users": ("cancels", "questions", "leaves", "resets", "mishaps"),
+    "slow": ("slow", "stragglers", "worker_stops"),
+    "wishes": ("wishes", "full", "joins", "worker_kills"),
+    "storm": (),
 }
-HARMLESS = {"mishaps", "resets", "joins", "late", "relays", "stragglers", "broadcasts", "limits"}  # no node is ever lost by these
+# In a storm some of these strike, whichever: faults that nobody thought of together.
+STORM = (
+    "mishaps", "resets", "flaps", "cuts", "apart", "pauses", "halts", "kills", "vanish", "joins", "drains", "hasty", "late", "restarts",
+    "client_kills", "heirs", "leaves", "cancels", "questions", "worker_kills", "worker_stops", "barren", "slow",
+    "relays", "stragglers", "broadcasts", "limits", "wishes", "full",
+)
+LIVES = 1000                # numbers of runs and peers in each life of the coordinator: the real ones begin anew, here they tell them apart
+FIRST_RUN = 700_000_001     # so high that nothing else has such a number
+RUNS_AT_ONCE = 100_000      # there are fewer
+HARMLESS = {"mishaps", "resets", "joins", "late", "relays", "stragglers", "broadcasts", "limits", "wishes",
+            "worker_kills", "worker_stops", "flaps", "slow", "cancels", "questions"}  # no node is ever lost by these
 
 
 def default_allocator() -> Any:
@@ -68,6 +85,8 @@ class Options:
     encoded: bool                 # through the codec
     spawn_trouble: float
     settings: Settings
+    first_run: int = FIRST_RUN
+    is_slow_to_load: bool = False    # workers are ready some time before they have loaded all that they need
     checks: bool = True           # the brains' own invariants, after each turn
     events_max: int = 150_000
     allocator: Callable[[], Any] = default_allocator
@@ -84,6 +103,9 @@ def draw_options(seed: int, profile: str | None = None) -> Options:
     names = list(PROFILES)
     profile = profile or names[seed % len(names)]
     faults = PROFILES[profile]
+    if profile == "storm":
+        storm = Random(f"{seed}/storm")
+        faults = tuple(sorted(storm.sample(STORM, storm.randint(3, 8))))
     offers = tuple(_offer(lots, f"node-{number}", number) for number in range(1, lots.choice((1, 2, 3, 3, 4, 5)) + 1))
     joiners = tuple(_offer(lots, f"late-{number}", 0) for number in range(lots.randint(1, 2))) if "joins" in faults else ()
     node = NodeSettings(inline_bytes=lots.choice((64, 400)), push_bytes=lots.choice((200, 800)), batch_max=lots.choice((3, 256)))
@@ -115,6 +137,7 @@ def draw_options(seed: int, profile: str | None = None) -> Options:
         encoded=lots.random() < 0.2,
         spawn_trouble=lots.choice((0.0, 0.0, 0.1)),
         settings=settings,
+        is_slow_to_load=bool({"worker_kills", "worker_stops", "barren"} & set(faults)),
         allocator=FirstFit if lots.random() < 0.15 else default_allocator,
     )
 

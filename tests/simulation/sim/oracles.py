@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,13 @@ from handoff.client.events import Failure, RunOver
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
 from handoff.messages import Accepted, EndRun, Hello, Message, Missing, Peers, Plan, Progress, Report
 from handoff.program import HIDDEN, Flag
+from handoff.roles import ALLOWED
 from sim.attempts import Attempts
 from sim.claims import Claims
 from sim.clock import Clock
 from sim.departures import Departures
+from sim.faulty import Faulty
+from sim.watch import Bug, Watch, fate, sure
 from sim.workload import MARK, Job, code_of
 
 if TYPE_CHECKING:
@@ -23,38 +26,8 @@ if TYPE_CHECKING:
     from sim.options import Options
     from sim.workers import Work
 
-STRAGGLERS = 0.3     # of what executes on the slow host
+LATE_SECONDS = 0.01  # before a timeout, at which it is seen that it will not be kept
 KILL_SECONDS = 0.05  # from the end of a run to the death of what still executed of it
-
-
-class Bug(AssertionError):
-    """Something that may never be was seen."""
-
-
-def sure(condition: object, text: str) -> None:
-    """Raise Bug unless this holds; not stripped by -O."""
-    if not condition:
-        raise Bug(text)
-
-
-@dataclass(slots=True)
-class Watch:
-    """What was seen of one run."""
-
-    job: Job
-    client: Client
-    begun: Counter[int] = field(default_factory=Counter)       # executions that began, per task
-    ended_well: Counter[int] = field(default_factory=Counter)  # executions whose end was said, per task
-    mishaps: Counter[int] = field(default_factory=Counter)     # how many of the task's mishaps are behind it
-    failures: Counter[int] = field(default_factory=Counter)    # attempts that failed through its own fault, or together with a crash
-    crashes: Counter[int] = field(default_factory=Counter)
-    stopped: Counter[int] = field(default_factory=Counter)     # executions cut off through no fault of the task
-    made_on: dict[int, dict[str, None]] = field(default_factory=dict)
-    received: dict[int, bytes] = field(default_factory=dict)
-    losses: int = 0                                            # nodes lost, results unreachable: each may repeat a task
-    missing: Counter[int] = field(default_factory=Counter)     # times the client asked again for it, or for what takes it
-    over: RunOver | None = None
-    may_be_unknown: bool | None = None                         # once it was taken over: whether there may have been nothing to take over
 
 
 class Oracles:
@@ -71,6 +44,7 @@ class Oracles:
         self.jobs: dict[tuple[str, int], tuple[Client, Job]] = {}
         self.claims = Claims()
         self.departures = Departures(self)
+        self.faulty = Faulty(self)
         self.attempts = Attempts(lambda run, task: bool(self.watches[run].job.kind(task).flags & Flag.IDEMPOTENT))
         self.moved_at = 0.0                                  # when something last moved: a run that stands still will not end
         self.executions = 0
@@ -116,6 +90,10 @@ class Oracles:
         self.attempts.heard(message)
         self.departures.heard(peer, message)
 
+    def says(self, speaker: str, listener: str, message: Message) -> None:
+        """One part says something to another."""
+        sure(type(message) in ALLOWED[speaker, listener], f"a {speaker} says to a {listener}: {message}")
+
     # ── runs ────────────────────────────────────────────────────────────────
 
     def submitted(self, client: Client, job: Job) -> None:
@@ -144,6 +122,7 @@ class Oracles:
         if isinstance(message, EndRun):
             self.ended[message.run] = None
         self.departures.said(peer, message)
+        self.faulty.said(peer, message)
         self.attempts.said(self.names.get(peer, "?"), message)
 
     def _began(self, peer: PeerId, token: int, run: RunId) -> None:
@@ -193,10 +172,8 @@ class Oracles:
 
     def given(self, node: Node, worker: WorkerId, work: Work) -> None:
         """A task is handed to a worker: its claim begins here at the latest."""
-        watch = self.watches.get(work.run)
-        sure(watch is not None, f"{node.host} executes run {work.run}, which nobody submitted")
-        assert watch is not None
-        job = watch.job
+        sure(work.run in self.watches, f"{node.host} executes run {work.run}, which nobody submitted")
+        job = (watch := self.watches[work.run]).job
         where = f"{node.host}: task {work.run}/{work.task}#{work.attempt}"
         kind = job.kind(work.task)
         alone = bool(work.kind.flags & Flag.ALONE)
@@ -214,7 +191,8 @@ class Oracles:
             sure(digest in node.codes, f"{where}: its code is not here")
         if kind.flags & Flag.SERIALIZER:
             sure(work.target != NOBODY and work.target in self.names, f"{where} is a serializer without a target")
-        self.claims.take(node, worker, work, kind)
+        sure(work.cost in (kind.cost, *kind.alternatives), f"{where} is granted {work.cost}, which was not asked for")
+        self.claims.take(node, worker, work)
 
     def began(self, node: Node, worker: WorkerId, work: Work, lacking: list[int], values: dict[int, bytes]) -> tuple[str, float]:
         """An execution begins: how will it end, and when?"""
@@ -237,35 +215,29 @@ class Oracles:
         watch.begun[task] += 1
         self.executions += 1
         self.moved_at = self.clock.now
+        self._not_elsewhere(node, work, where)
         self.claims.began(node, worker, work)
         if node.me not in self.lost and node.me != NOBODY:
-            limit = job.submit.max_concurrency
-            sure(not limit or self._now(work.run) <= limit, f"{where}: {self._now(work.run)} tasks of its run at once; at most {limit} may")
+            limit, now = job.submit.max_concurrency, self.claims.executing(work.run, self.lost)
+            sure(not limit or now <= limit, f"{where}: {now} tasks of its run at once; at most {limit} may")
         allowed = 1 + watch.losses + watch.missing[task] + watch.failures[task]
         allowed += watch.stopped[task] if job.kind(task).max_retries else 0   # else what has begun never begins again
         allowed += self.attempts.is_doubled(work.run, task)
         sure(watch.begun[task] <= allowed, f"{where} begins for the {watch.begun[task]}th time; {allowed} would do")
-        mishaps = job.mishaps.get(task, [])
-        behind = watch.mishaps[task]
-        if task in job.doomed:    # it never ends well: news of a failure may be lost with its node, and then does not count
-            behind = min(behind, len(mishaps) - 1)
-        ending = mishaps[behind] if behind < len(mishaps) else "ok"
-        seconds = job.seconds[task]
-        if node.host == self.options.slow_host and node.lots.random() < STRAGGLERS:
-            seconds += node.lots.uniform(*job.straggler_seconds)
-            if ending == "ok" and job.kind(task).max_retries > watch.failures[task] and node.lots.random() < 0.2:
-                ending = "exception"
-        return ending, seconds
+        return fate(self.options, node, watch, task)
+
+    def _not_elsewhere(self, node: Node, work: Work, where: str) -> None:
+        """Nothing executes twice at once, unless nobody could know: a node was lost, or the first attempt out of reach."""
+        if node.me in self.lost or self.attempts.is_beside(work.run, work.task):
+            return
+        there = self.claims.others(node, work.run, work.task, self.lost)
+        sure(not there, f"{where} begins, while it executes elsewhere: {there}")
 
     def _not_abandoned(self, node: Node, work: Work, where: str) -> None:
         """What another attempt has won ends at once; a coroutine may take its time."""
         when = node.abandoned.get((work.run, work.task, work.attempt), node.clock.now)
         is_slow = node.frozen or work.kind.flags & Flag.ASYNC
         sure(is_slow or node.clock.now < when + KILL_SECONDS, f"{where} goes on although it was abandoned at {when}")
-
-    def _now(self, run: RunId) -> int:
-        """How many of a run execute on nodes that the coordinator counts on."""
-        return self.claims.executing(run, self.lost)
 
     def value(self, node: Node, work: Work) -> bytes:
         """What a right execution gives."""
@@ -303,8 +275,10 @@ class Oracles:
         for work in works:
             self.claims.give_back(node, worker, work)
 
-    def worker_gone(self, node: Node, worker: WorkerId, reason: str, running: list[Work], unsaid: list[Work]) -> None:
-        """A worker ended, and all that it was doing."""
+    def worker_gone(
+        self, node: Node, worker: WorkerId, reason: str, running: list[Work], unsaid: list[Work], suspect: Sequence[Work] = (),
+    ) -> None:
+        """A worker ended, and all that it was doing. Of `suspect` nobody knows whether it began: what may not run again is not."""
         self.claims.gone(node, worker)
         crashed = reason.startswith("killed by") and node.alive
         for work in running:
@@ -313,6 +287,8 @@ class Oracles:
             self.stopped(work, blamed=crashed)
         for work in unsaid:
             self.stopped(work, ended=True)
+        for work in (*unsaid, *suspect) if suspect else ():
+            self.watches[work.run].failures[work.task] += not work.kind.max_retries
 
     def stopped(self, work: Work, blamed: bool = False, ended: bool = False) -> None:
         """It ended badly, or nobody counts on its end: its worker is to be ended. One that hangs is to blame too."""
@@ -321,7 +297,9 @@ class Oracles:
         work.is_stopped = True
         watch, task = self.watches[work.run], work.task
         mishap = watch.job.mishaps.get(task, [])[watch.mishaps[task]:][:1] if not ended else []
-        if blamed or mishap == ["hang"]:
+        timeout = work.kind.timeout    # its worker stood still, or it hangs
+        is_late = 0 < timeout <= self.clock.now - work.began + LATE_SECONDS and work.began > 0 and not ended
+        if blamed or is_late or mishap == ["hang"]:
             watch.mishaps[task] += 1
             watch.failures[task] += 1
         else:
@@ -376,7 +354,7 @@ class Oracles:
                 continue
             sure(peer in self.names, f"run {over.run}: task {task} ran on peer {peer}, which never was")
             sure(self.names[peer] in watch.made_on.get(task, {}), f"run {over.run}: task {task} did not run on {self.names[peer]}")
-        if not (watch.losses or self.departures.draining):
+        if not (watch.losses or self.departures.draining or self.faulty.has_been):
             for group in job.program.groups:
                 places = [nodes[task] for task in group]
                 sure(len(set(places)) == 1, f"run {over.run}: the group {list(group)} ran on {places}")

@@ -36,6 +36,7 @@ class SessionServer:
         """Say it, now or after a reconnect."""
         kept = self.kept.get(peer)
         if kept is not None:
+            self.process.oracles.says("coordinator", kept.hello.role, message)
             frame = kept.numbering.wrap(self.letters.write(message))
             if kept.end is not None:
                 kept.end.send(frame)
@@ -146,6 +147,7 @@ class SessionClient:
 
     def send(self, message: Message) -> None:
         """Say it, now or after a reconnect."""
+        self.process.oracles.says(self.hello.role, "coordinator", message)
         frame = self._numbering.wrap(self.letters.write(message))
         if self._end is not None:
             self._end.send(frame)

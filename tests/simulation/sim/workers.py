@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from handoff.ids import PeerId, RunId, WorkerId
-from handoff.node.events import Broke, CancelTask, Execute, Finished, HandedBack, Packing, Started, WorkerGone, WorkerReady
+from handoff.node.events import (
+    Broke,
+    CancelTask,
+    Execute,
+    Finished,
+    HandedBack,
+    Packing,
+    Started,
+    WorkerDeaf,
+    WorkerGone,
+    WorkerLoaded,
+    WorkerReady,
+)
 from handoff.program import Flag, Kind
-from sim.oracles import Bug
+from handoff.resources import Amounts
+from sim.watch import Bug
 
 if TYPE_CHECKING:
     from sim.node import Node
@@ -20,6 +34,8 @@ FLUSH_SECONDS = 0.0005
 TEND_SECONDS = 0.01
 PACKING_PART = 0.25                 # of the tasks say that their results are large and being written,
 PACKING_BYTES = (1000, 5_000_000, 3_000_000_000)   # and this large, which need not be so
+SETTLED_SECONDS = 0.02    # until it is certain what a worker had begun, and so many looks
+DEAF_SECONDS = 0.5        # ... until one that executes nothing is taken for deaf
 
 
 @dataclass(slots=True)
@@ -36,6 +52,7 @@ class Work:
     mates: dict[int, None]      # all tasks of the same message
     given: dict[int, bytes]     # inputs that came with the message
     literal: bytes
+    cost: Amounts               # what it was granted
     is_at_once: bool            # it runs beside others
     sources: tuple[PeerId, ...] = ()   # where its inputs are said to have been made; () where nobody asks
     began: float = 0.0
@@ -49,22 +66,51 @@ class Workers:
     def __init__(self, node: Node) -> None:
         self.node, self.lots = node, node.lots
         self.alive: dict[WorkerId, Worker] = {}
+        self.barren_until = 0.0     # none that is started before then comes up
 
     def spawn(self, worker: WorkerId) -> None:
         """Answered by WorkerReady, now and then by WorkerGone."""
         if worker in self.alive:
             raise Bug(f"{self.node.host} spawned worker {worker} twice")
-        self.node.oracles.claims.lives(self.node, worker)
-        self.alive[worker] = Worker(worker, self.node)
-        if self.lots.random() < self.node.options.spawn_trouble:
-            self.node.clock.after(0.05, self.node.run, self.gone, worker, "exited with status 1", ())
+        node, clock = self.node, self.node.clock
+        node.oracles.claims.lives(node, worker)
+        found = self.alive[worker] = Worker(worker, node)
+        if clock.now < self.barren_until:    # some get so far that they are given something, and have looked at nothing of it
+            if self.lots.random() < 0.4:
+                clock.after(0.03, node.run, self._ready, worker, False)
+            clock.after(0.03 + 0.05 * self.lots.random(), self.stillborn, found)
+        elif self.lots.random() < node.options.spawn_trouble:
+            clock.after(0.05, node.run, self.gone, worker, "exited with status 1", ())
         else:
-            self.node.clock.after(0.03 + 0.1 * self.lots.random(), self.node.run, self._ready, worker)
+            clock.after(0.03 + 0.1 * self.lots.random(), node.run, self._ready, worker, True)
 
-    def _ready(self, worker: WorkerId) -> None:
-        if worker in self.alive:
-            self.alive[worker].ready = True
-            self.node.post(WorkerReady(worker))
+    def _ready(self, worker: WorkerId, is_loaded: bool) -> None:
+        found = self.alive.get(worker)
+        if found is None:
+            return
+        found.ready = True
+        self.node.post(WorkerReady(worker))
+        if is_loaded and self.node.options.is_slow_to_load:
+            self.node.clock.after(0.05 * self.lots.random() ** 2, self.node.run, self._loaded, found)
+        elif is_loaded:
+            self._loaded(found)
+
+    def _loaded(self, found: Worker) -> None:
+        if self.alive.get(found.worker) is found:
+            found.has_come_up = True
+            self.node.post(WorkerLoaded(found.worker))
+            found.go_on()
+
+    def stillborn(self, found: Worker) -> None:
+        """It ends as it started; all that it was given it has not looked at."""
+        found.is_dead = True
+        self.node.run(self.gone, found.worker, "exited with status 1", (), "no module named here")
+
+    def struck(self, found: Worker, reason: str, is_garbled: bool = False) -> None:
+        """Something from outside ends it, whatever it does; or it says what makes no sense, and its daemon ends it."""
+        found.is_dead = True
+        wrote = None if found.has_come_up else ""
+        self.node.run(self.gone, found.worker, reason, found.running(), wrote, is_garbled)
 
     def execute(self, effect: Execute) -> None:
         """Hand a batch to a worker; one that died meanwhile never reads it."""
@@ -104,26 +150,34 @@ class Workers:
         found = self.alive.get(worker)
         if found is not None:
             left = found.begin_no_more()
-            self.node.clock.after(0.02, self.node.run, self._handed_back, found, left)
+            seconds = DEAF_SECONDS if found.is_still and not found.running() else SETTLED_SECONDS
+            self.node.clock.after(seconds, self.node.run, self._handed_back, found, left)
 
     def _handed_back(self, worker: Worker, left: list[Work]) -> None:
         if self.alive.get(worker.worker) is not worker:
             return
+        if worker.is_stopped and worker.has_come_up and not worker.running():
+            worker.is_taken_for_deaf = True
+            self.node.post(WorkerDeaf(worker.worker))
+            left = left + worker.begin_no_more()
         self.node.oracles.handed_back(self.node, worker.worker, left)
         for run, works in groupby(left, lambda work: work.run):
             self.node.post(HandedBack(worker.worker, run, tuple(work.task for work in works)))
 
-    def gone(self, worker: WorkerId, reason: str, running: tuple[tuple[RunId, int], ...]) -> None:
+    def gone(
+        self, worker: WorkerId, reason: str, running: tuple[tuple[RunId, int], ...], wrote: str | None = None, is_garbled: bool = False,
+    ) -> None:
         """The process ended."""
         found = self.alive.pop(worker, None)
         if found is None:
             return
-        self.node.oracles.worker_gone(self.node, worker, reason, *found.unfinished())
-        self.node.post(WorkerGone(worker, reason, running))
+        self.node.oracles.worker_gone(self.node, worker, reason, *found.unfinished(), found.unbegun() if is_garbled else [])
+        self.node.post(WorkerGone(worker, reason, running, is_garbled, wrote))
 
     def all_gone(self) -> None:
         """The machine or the daemon died, and its workers with it."""
         for worker, found in self.alive.items():
+            found.is_dead = True
             self.node.oracles.worker_gone(self.node, worker, "died with the machine", *found.unfinished())
         self.alive.clear()
 
@@ -133,12 +187,16 @@ class Worker:
 
     def __init__(self, worker: WorkerId, node: Node) -> None:
         self.worker, self.node, self.lots = worker, node, node.lots
-        self.ready = False
+        self.ready = self.has_come_up = False
+        self.is_dead = False                                    # whether or not its daemon has heard
+        self.is_stopped = False                                 # by SIGSTOP, or in what was left there: it does nothing, and says nothing
+        self.is_taken_for_deaf = False
         self.is_dying = False                                   # the daemon has asked for its end: what still ends well is nobody's
         self._queue: deque[Work] = deque()
         self._now: dict[tuple[RunId, int], Work] = {}           # executing
         self._done: list[tuple[Work, int, float, float]] = []   # ended well, and not yet said
         self._said = 0.0
+        self._late: list[tuple[Callable[..., None], tuple[Any, ...]]] = []     # what waits until it goes on
 
     def running(self) -> tuple[tuple[RunId, int], ...]:
         """What is executing at this moment."""
@@ -151,6 +209,38 @@ class Worker:
     def unfinished(self) -> tuple[list[Work], list[Work]]:
         """What is executing, and what ended well without anybody having heard."""
         return list(self._now.values()), [work for work, *_ in self._done]
+
+    def unbegun(self) -> list[Work]:
+        """What it was given and has not begun."""
+        return list(self._queue)
+
+    @property
+    def is_still(self) -> bool:
+        """Whether it begins nothing now."""
+        return self.is_stopped or not self.has_come_up
+
+    def stop(self) -> None:
+        """It does nothing until it is let go on."""
+        self.is_stopped = True
+
+    def let_go_on(self) -> None:
+        """What was to end meanwhile ends now."""
+        if not self.is_stopped or self.node.workers.alive.get(self.worker) is not self or self.is_dead:
+            return
+        self.is_stopped = False
+        if self.is_taken_for_deaf:
+            self.is_taken_for_deaf = False
+            self.node.run(self.node.post, WorkerReady(self.worker))
+        late, self._late = self._late, []
+        for action, arguments in late:
+            action(*arguments)
+        self.go_on()
+
+    def _is_kept(self, action: Callable[..., None], *arguments: Any) -> bool:
+        """Whether this has to wait until it goes on."""
+        if self.is_stopped:
+            self._late.append((action, arguments))
+        return self.is_stopped
 
     def die(self) -> None:
         """It goes on for a moment, and nobody counts on it."""
@@ -170,15 +260,18 @@ class Worker:
             raise Bug(f"{self.node.host}: columns of unequal length in {effect}")
         if not self.ready:
             raise Bug(f"{self.node.host} gave work to worker {self.worker} before it was ready")
-        for task, attempt, kind, literal, inputs, sources, target in zip(effect.tasks, *columns, strict=True):
+        if self.is_taken_for_deaf:
+            raise Bug(f"{self.node.host} gave work to worker {self.worker}, which is deaf")
+        costs = effect.costs or (effect.cost,) * len(effect.tasks)
+        for task, attempt, kind, literal, inputs, sources, target, cost in zip(effect.tasks, *columns, costs, strict=True):
             given = {source: store[effect.run, source] for source in inputs if (effect.run, source) in store}
-            work = Work(effect.run, task, attempt, kind, inputs, target, batch, mates, given, literal, effect.is_at_once, sources)
+            work = Work(effect.run, task, attempt, kind, inputs, target, batch, mates, given, literal, cost, effect.is_at_once, sources)
             self.node.oracles.given(self.node, self.worker, work)
-            if effect.is_at_once:
+            if effect.is_at_once and not self.is_still:
                 self._begin(work)
             else:
                 self._queue.append(work)
-        self._go_on()
+        self.go_on()
 
     def begin_no_more(self) -> list[Work]:
         """What it was given and has not begun."""
@@ -186,10 +279,11 @@ class Worker:
         self._queue.clear()
         return left
 
-    def _go_on(self) -> None:
-        while self._queue and not any(not work.is_at_once for work in self._now.values()):
+    def go_on(self) -> None:
+        """Begin what may begin now."""
+        while self._queue and not (self.is_still or self.is_dead) and not any(not work.is_at_once for work in self._now.values()):
             self._begin(self._queue.popleft())
-        if self._done and not self._queue and not self._now:
+        if self._done and not self._queue and not self._now and not self.is_stopped:
             self._flush()    # the last of the message was skipped
 
     def _begin(self, work: Work) -> None:
@@ -226,10 +320,10 @@ class Worker:
         node = self.node
         if self._now.get((work.run, work.task)) is not work or node.workers.alive.get(self.worker) is not self:
             return
+        if self.is_dead or self._is_kept(self._end, work, ending):
+            return
         if ending == "crash":
-            node.run(node.workers.gone, self.worker, "killed by SIGSEGV", self.running())
-            if self.worker in node.workers.alive:  # the daemon is frozen: nobody has heard yet
-                self._now[(work.run, work.task)].stuck = True
+            node.workers.struck(self, "killed by SIGSEGV")
             return
         del self._now[(work.run, work.task)]
         now = node.clock.now
@@ -242,11 +336,11 @@ class Worker:
         else:
             self._flush()
             node.run(self._broke, work, ending, "ValueError", now - work.began)
-        self._go_on()
+        self.go_on()
 
     def _tend(self) -> None:
         """The helper thread says what is done, while the other one is deep in a task."""
-        if self.node.workers.alive.get(self.worker) is self:
+        if self.node.workers.alive.get(self.worker) is self and not self.is_dead and not self._is_kept(self._tend):
             self._flush()
 
     def _flush(self) -> None:
@@ -281,6 +375,12 @@ class Worker:
 
     def cancel(self, run: RunId, tasks: tuple[int, ...]) -> None:
         """Cancel coroutines; half of the stuck ones do not listen, and functions never."""
+        if self.is_dead or self._is_kept(self.cancel, run, tasks):
+            return
+        unbegun = [work for work in self._queue if work.is_at_once and work.run == run and work.task in tasks]
+        for work in unbegun:
+            self._queue.remove(work)
+            self._broke(work, "cancelled", "CancelledError", 0.0)
         for task in tasks:
             work = self._now.get((run, task))
             if work is None or self.node.workers.alive.get(self.worker) is not self or not work.kind.flags & Flag.ASYNC:
@@ -290,4 +390,4 @@ class Worker:
             del self._now[(run, task)]
             self._flush()
             self._broke(work, "cancelled", "CancelledError", self.node.clock.now - work.began)
-        self._go_on()
+        self.go_on()

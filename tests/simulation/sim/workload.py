@@ -38,6 +38,7 @@ class Job:
     inputs: list[tuple[int, ...]]
     consumers: list[list[int]]
     cancel_after: float | None = None
+    forget_after: float | None = None        # its user lets go of it, whether or not it is over; it goes on
     impossible: bool = False                 # asks for what nobody has
     absent_pin: bool = False                 # asks for a node that is not there
     doomed: tuple[int, ...] = ()             # tasks that fail more often than they may

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from handoff.ids import NOBODY
@@ -11,18 +12,22 @@ from sim.client import Client
 from sim.clock import Clock, Lots
 from sim.coordinator import Coordinator
 from sim.faults import Fault, draw_faults
+from sim.leftovers import not_given_back, traces
 from sim.letters import Letters
 from sim.limited import draw_limited
 from sim.network import End, Network
 from sim.node import Node
 from sim.options import Options, draw_options
-from sim.oracles import Bug, Oracles
+from sim.oracles import Oracles
 from sim.relays import draw_relay
 from sim.stage import Stage
 from sim.trace import Trace
+from sim.watch import SLOW_FACTOR, Bug
+from sim.wishes import let_wish
 from sim.workload import Job, Offer, draw_job, let_straggle
 
 QUIET_SECONDS = 90.0  # beyond every window: lost, orphaned, unreachable, pinned nodes
+REMEMBERED_SECONDS = 5.0   # between two looks at all that brains remember
 LOOK_EVERY = 25       # happenings between two looks at whether all is over
 
 
@@ -48,6 +53,8 @@ class Sim:
         self.offers = {offer.name: offer for offer in (*self.options.offers, *self.options.joiners)}
         self.faults: list[Fault] = []
         self.jobs: list[Job] = []
+        self._looks_at = 0.0
+        self._barren_until: dict[str, float] = {}   # by host: what keeps workers from coming up outlives the node
         self._frozen_until: dict[Any, float] = {}   # by process: one that is started anew is not the one that was paused
 
     # ── putting it together ─────────────────────────────────────────────────
@@ -82,11 +89,24 @@ class Sim:
                 job.submit = replace(job.submit, detach=detach, values_only=not detach and job.submit.values_only)
             if lots.workload.random() < 0.08:
                 job.cancel_after = lots.workload.random() * 3
+            if "wishes" in options.faults:
+                let_wish(lots.workload, job)
+            if "cancels" in options.faults:
+                self._let_go(job)
             self.jobs.append(job)
             self.clock.at(at, self._submit, job)
         self.faults = draw_faults(lots.faults, options, self.jobs)
         for fault in self.faults:
             self.clock.at(fault.at, self._strike, fault)
+
+    def _let_go(self, job: Job) -> None:
+        """At any moment of it, the first ones above all, its user ends it, or lets go of it."""
+        lots, draw = self.lots.faults, self.lots.faults.random()
+        moment = min(job.work, self.options.fault_seconds) * lots.random() ** lots.choice((1, 3, 9))
+        if draw < 0.5:
+            job.cancel_after = moment
+        elif draw < 0.7 and not job.submit.detach:
+            job.forget_after = moment
 
     def _start_coordinator(self) -> None:
         self.coordinator = Coordinator(self.stage, self.coordinator.life + 1)
@@ -95,7 +115,8 @@ class Sim:
         before = self.nodes.get(offer.name)
         if before is not None and before.alive:
             return
-        self.nodes[offer.name] = Node(self.stage, offer.name, offer.capacity, self._left)
+        node = self.nodes[offer.name] = Node(self.stage, offer.name, offer.capacity, self._left)
+        node.workers.barren_until = self._barren_until.get(offer.name, 0.0)
 
     def _submit(self, job: Job) -> None:
         client = self.clients[f"client-{job.client}"]
@@ -139,8 +160,53 @@ class Sim:
                 client.kill()
                 if has_heir:
                     self._inherit(client)
+            case "leave":
+                self.clients[fault.subject].run(self.clients[fault.subject].leave)
+            case "ask":
+                client = self.clients[fault.subject]
+                if client.me != NOBODY:
+                    client.run(client.ask, fault.other, self.lots.faults.choice(self.jobs))
+            case "flap":
+                self._flap(fault, until)
+            case _:
+                node = self.nodes.get(fault.subject)
+                if node is not None and node.alive:
+                    self._afflict(node, fault, until)
+
+    def _afflict(self, node: Node, fault: Fault, until: float) -> None:
+        """Something happens on a node, and it goes on."""
+        workers = [worker for worker in node.workers.alive.values() if not (worker.is_dead or worker.is_dying)]
+        worker = self.lots.faults.choice(workers) if workers else None
+        match fault.kind:
+            case "full":
+                node.full_until = max(until, node.full_until)
+            case "slow":
+                node.slow_until = max(until, node.slow_until)
+            case "barren" | "ruin":
+                until = inf if fault.kind == "ruin" else until
+                self._barren_until[node.host] = node.workers.barren_until = max(until, node.workers.barren_until)
+                for each in workers if fault.other == "all" or until == inf else ():
+                    node.workers.struck(each, "killed by SIGKILL")
+            case "kill-worker" if worker is not None:
+                node.workers.struck(worker, "killed by SIGKILL")
+            case "garble-worker" if worker is not None:
+                node.workers.struck(worker, "killed by its node: it said what no worker says", is_garbled=True)
+            case "stop-worker" if worker is not None:
+                worker.stop()
+                self.clock.at(until, worker.let_go_on)
+            case "kill-worker" | "garble-worker" | "stop-worker":
+                pass
             case _:
                 raise ValueError(fault.kind)
+
+    def _flap(self, fault: Fault, until: float) -> None:
+        """All that connects two hosts breaks, again and again."""
+        for end in self._between(fault.subject, fault.other):
+            if end.is_open and end.process.host == fault.subject:
+                self.network.reset(end)
+        again = self.clock.now + self.lots.faults.choice((0.002, 0.02, 0.2)) * self.lots.faults.random()
+        if again < until:
+            self.clock.at(again, self._flap, fault, until)
 
     def _inherit(self, dead: Client) -> None:
         """Another client takes over what it left, some time later."""
@@ -174,12 +240,16 @@ class Sim:
         self.network.cut(fault.subject, fault.other, until)
         if fault.kind == "cut":
             self.network.cut(fault.other, fault.subject, until)
+        self.network.notice(self._between(fault.subject, fault.other), until)
+
+    def _between(self, one: str, another: str) -> list[End]:
+        """The ends of all connections between two hosts."""
         ends: list[End] = []
-        for name in (fault.subject, fault.other):
+        for name in (one, another):
             process = self._process(name)
             if process is not None and process.alive:
-                ends += [end for end in process.ends if {end.process.host, end.other.process.host} == {fault.subject, fault.other}]
-        self.network.notice(ends, until)
+                ends += [end for end in process.ends if {end.process.host, end.other.process.host} == {one, another}]
+        return ends
 
     def _process(self, name: str) -> Any:
         if name == "coordinator":
@@ -209,6 +279,7 @@ class Sim:
         """When everything must be over: faults end, windows pass, and all work is done one after the other, on the slowest terms."""
         again = 1 + len(self.faults)
         work = sum(job.work + 6.0 * sum(map(len, job.mishaps.values())) for job in self.jobs)
+        work *= 1 + SLOW_FACTOR if "slow" in self.options.faults else 1.0
         return self._calm() + QUIET_SECONDS + again * work
 
     def _calm(self) -> float:
@@ -237,11 +308,17 @@ class Sim:
         return all(not client.alive or (client.brain.idle and not client.waiting) for client in self.clients.values())
 
     def _all_quiet(self) -> bool:
-        return not self._left_over()
+        if self.clock.now < self._looks_at or self._left_over():
+            return False
+        self._looks_at = self.clock.now + REMEMBERED_SECONDS
+        return not self._remembered()
 
     def _left_over(self) -> list[str]:
         left = [f"claims: {line}" for line in self.oracles.claims.held()]
         kept = self._kept()
+        for client in self.clients.values():
+            if client.alive and client.unanswered:
+                left.append(f"{client.host} has asked {client.unanswered}")
         for node in self.nodes.values():
             stored = [key for key in node.store if key[0] not in kept] if node.alive else []
             if stored:
@@ -253,6 +330,17 @@ class Sim:
             if offer.stays and not (name in self.nodes and self.nodes[name].alive):
                 left.append(f"{name} is not back")
         return left
+
+    def _remembered(self) -> list[str]:
+        """What brains know of runs that are over."""
+        kept, found = self._kept(), []
+        for process in (*self.nodes.values(), *self.clients.values()):
+            if process.alive:
+                found += [f"{process.host} remembers {each}" for each in traces(process.brain, self.options.first_run, kept)[:5]]
+        for node in self.nodes.values():
+            found += not_given_back(node) if node.alive else []
+        found += [f"the scheduler remembers {each}" for each in traces(self.coordinator.brain, self.options.first_run, kept)[:5]]
+        return found
 
     def _kept(self) -> dict[int, None]:
         """Detached runs whose client is gone: they are kept, in case somebody attaches."""
@@ -266,6 +354,8 @@ class Sim:
     def _look_over(self) -> None:
         """At the end nothing is held, and everybody agrees about it."""
         ledger = self.coordinator.brain.ledger
+        if not ledger.runs and ledger.cluster.free != ledger.cluster.declared:
+            raise Bug(f"of {ledger.cluster.declared}, which the cluster shares, {ledger.cluster.free} is free")
         for mirror in ledger.nodes.values():
             if any(mirror.committed.values()) or mirror.planned or mirror.holding:
                 raise Bug(f"the scheduler believes that {mirror.name} holds {mirror.committed}, {mirror.holding}")
@@ -282,7 +372,7 @@ class Sim:
             for job in self.jobs
             if self.clients[f"client-{job.client}"].alive and job.submit.token not in self.clients[f"client-{job.client}"].over
         ]
-        return f"waiting: {waiting}; left: {self._left_over()[:8]}"
+        return f"waiting: {waiting}; left: {(self._left_over() or self._remembered())[:8]}"
 
     def _story(self, error: Exception) -> str:
         faults = "\n".join(f"  {fault}" for fault in self.faults)
