@@ -211,10 +211,9 @@ class Coordinator:
     def _perform(self, effect: Any) -> None:
         match effect:
             case Send(peer, message):
-                kind = type(message)
-                if kind in RunLog.TOLD:
+                if type(message) in RunLog.TOLD:
                     self._runs.said(peer, message)
-                for each in self._admitted(peer, message) if kind is Output else (message,):
+                for each in self._admitted(peer, message) if type(message) is Output else (message,):
                     try:
                         self._sessions.send(peer, each)
                     except (ProtocolError, OverflowError) as error:   # such as the timeline of millions of tasks, or a name of megabytes

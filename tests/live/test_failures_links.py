@@ -285,19 +285,21 @@ def first_in_vain(path: str) -> int:
 
 
 def test_a_node_that_gave_its_work_up_joins_anew(tmp_path: Path) -> None:
-    """It has less patience than its coordinator: resumed, it would be told of work that is no more, and say nothing until it is given up."""
+    """It has less patience than its coordinator: resumed, it would be told of work that is no more, and say nothing until it is lost."""
     there = tmp_path / "there"
-    with cluster_with(1, {"scheduler.lost_seconds": 600}, cpus=1, memory=500) as cluster, cluster.client() as client:
-        with far_node(cluster, "--set", "node.orphan_seconds=0.1") as proxy:
-            until(lambda: "far" in [node.name for node in client.nodes()], "the node joins")
-            future = client.submit(first_in_vain, str(there), cost={"cpu": 1, "far": 1})
-            until(lambda: there.exists() and there.read_text().endswith("\n"), "it begins")
-            proxy.is_open = False
-            proxy.break_all()
-            pid = int(there.read_text())
-            until(lambda: not psutil.pid_exists(pid), "the node has given up")
-            proxy.is_open = True
-            assert future.result(timeout=20) != pid
+    with (
+        cluster_with(1, {"scheduler.lost_seconds": 600}, cpus=1, memory=500) as cluster, cluster.client() as client,
+        far_node(cluster, "--set", "node.orphan_seconds=0.1") as proxy,
+    ):
+        until(lambda: "far" in [node.name for node in client.nodes()], "the node joins")
+        future = client.submit(first_in_vain, str(there), cost={"cpu": 1, "far": 1})
+        until(lambda: there.exists() and there.read_text().endswith("\n"), "it begins")
+        proxy.is_open = False
+        proxy.break_all()
+        pid = int(there.read_text())
+        until(lambda: not psutil.pid_exists(pid), "the node has given up")
+        proxy.is_open = True
+        assert future.result(timeout=20) != pid
 
 
 # ── gone for good ────────────────────────────────────────────────────────────

@@ -114,7 +114,7 @@ def test_capturing_can_be_undone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_lines_that_threads_begin_while_a_task_ends_do_no_harm() -> None:
-    """What a task has begun is looked for among what others begin: the list that is gone through was that which grew, and its worker died."""
+    """What a task has begun is looked for among what others begin: that grew while it was gone through, and a worker died."""
     output, lines = recorded()
 
     class Origin(tuple[int, int]):
