@@ -219,6 +219,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no 
 
     def reducer_override(self, value: Any) -> Any:
         """How to write this value; NotImplemented: as pickle does."""
+        if not isinstance(value, (type, FunctionType)):      # most values: it is asked of each
+            return NotImplemented
         how = super().reducer_override(value)
         return how if how is NotImplemented else as_copy(how)
 
