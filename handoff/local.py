@@ -125,6 +125,11 @@ class LocalCluster:
         """Process ids by name; the coordinator is called "coordinator"."""
         return {name: child.process.pid for name, child in self._children.items()}
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of its processes live, but for nodes that were killed with `kill_node`."""
+        return all(child.process.poll() is None for child in list(self._children.values()))
+
     def client(self, timeout: float = START_SECONDS) -> Client:
         """A new client of this cluster; closing it is yours."""
         from handoff.client.client import Client

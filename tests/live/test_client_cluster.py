@@ -159,6 +159,25 @@ def test_an_embedded_cluster_ends_with_its_program(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
+def test_an_embedded_cluster_that_lost_a_process_is_replaced(tmp_path: Path) -> None:
+    """Its only node, or its coordinator, whatever killed it: the next call finds a cluster that works, and nothing of the old one stays."""
+    done = run_python("""
+        import os, signal, handoff, psutil
+        from handoff.embedded import _embedded
+
+        for name in ("node-1", "coordinator", None):
+            print(handoff.submit(abs, -1).result(30), flush=True)
+            if name is not None:
+                before = _embedded._cluster
+                process = psutil.Process(before.processes[name])
+                process.kill()
+                process.wait(10)
+                print(before.is_whole)
+    """, tmp_path)
+    assert done.stderr == ""
+    assert done.stdout.split() == ["1", "False", "1", "False", "1"]
+
+
 def test_a_killed_program_takes_its_cluster_along(tmp_path: Path) -> None:
     """SIGKILL leaves no time for goodbyes; the processes notice."""
     run_python("""
