@@ -9,8 +9,10 @@ from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
 from contextvars import copy_context
 from traceback import walk_tb
+from types import CoroutineType
 from typing import Any
 
+from handoff.client.code import is_async
 from handoff.client.result import RunResult
 from handoff.errors import FunctionFailed
 from handoff.graph.dag import DAG
@@ -119,7 +121,7 @@ class _LocalRun:
     def _done(self, code: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The value of a call, awaited where it has to be."""
         value = code(*args, **kwargs)
-        if not inspect.isawaitable(value):
+        if type(value) is not CoroutineType and not (is_async(code) and inspect.isawaitable(value)):   # as workers see it
             return value
         loop = self._loop = self._loop or asyncio.Runner()
 

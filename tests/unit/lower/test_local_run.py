@@ -168,3 +168,25 @@ def test_the_graph_is_validated_first() -> None:
     with pytest.raises(CyclicDependency):
         execute_local(dag)
     assert ran == []
+
+
+class Later:
+    """A value that one may await."""
+
+    def __await__(self) -> Any:
+        """Nothing is to be waited for."""
+        yield from ()
+        return "awaited"
+
+
+def test_a_value_that_can_be_awaited_is_handed_over_as_it_is() -> None:
+    """As on a node, where only what a coroutine function gives is awaited."""
+    async def coroutine() -> str:
+        return "awaited"
+
+    dag = DAG()
+    value = dag.call(Later, id="value")
+    dag.call(lambda given: type(given).__name__, value, id="type")
+    dag.call(lambda: coroutine(), id="coroutine")
+    results = execute_local(dag).results
+    assert (type(results["value"]), results["type"], results["coroutine"]) == (Later, "Later", "awaited")
