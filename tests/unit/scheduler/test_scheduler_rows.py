@@ -45,7 +45,7 @@ def worked_off() -> tuple[list[tuple[str, int]], int]:
 def test_a_row_goes_where_its_tasks_would_go_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """To look at less decides nothing else."""
     together, in_a_row = worked_off()
-    monkeypatch.setattr(rows, "is_one", lambda *_: False)
+    monkeypatch.setattr(rows, "place", lambda *_: 0)
     by_themselves, none = worked_off()
 
     assert together == by_themselves
