@@ -84,7 +84,11 @@ class Screen:
                 return False
             piece = self._next_piece()
             if target is not None:
-                target.write(piece)
+                try:
+                    target.write(piece)
+                except UnicodeEncodeError:             # the stream has no bytes for some of it: these are shown as Python writes them
+                    encoding = target.encoding or "ascii"
+                    target.write(piece.encode(encoding, "backslashreplace").decode(encoding))
                 target.flush()
         return True
 

@@ -24,10 +24,10 @@ COUNT = 3000        # lines, far more than a pipe takes
 class Reader:
     """The other end of this process's stdout, and what the client wants to do later."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, encoding: str = "utf-8") -> None:
         self._fd, written = os.pipe()
         os.set_blocking(self._fd, False)
-        self._stdout = os.fdopen(written, "w")
+        self._stdout = os.fdopen(written, "w", encoding=encoding)
         monkeypatch.setattr(sys, "stdout", self._stdout)
         monkeypatch.setattr(output, "SCREENS", {"stdout": Screen("stdout")})
         self.later: list[Callable[[], Any]] = []
@@ -188,3 +188,18 @@ def test_a_forked_process_has_no_lines_of_its_parent(monkeypatch: pytest.MonkeyP
                 os._exit(0 if shown.getvalue() == f"[7 @ n] {'x' * 90}\n" else 1)
         assert os.waitpid(child, 0)[1] == 0
         assert numbers(reader.read_all()) == list(range(COUNT))
+
+
+@pytest.mark.parametrize(("encoding", "text", "shown"), [
+    ("ascii", "gr\u00fcn", "gr\\xfcn"), ("cp1252", "gr\u00fcn \u2192", "gr\u00fcn \\u2192"), ("utf-8", "half \ud800", "half \\ud800"),
+])
+def test_a_line_that_can_not_be_encoded_costs_no_other(monkeypatch: pytest.MonkeyPatch, encoding: str, text: str, shown: str) -> None:
+    """Nor itself: what its stream has no bytes for is written as Python writes it. Lines that wait behind it are shown as well."""
+    with closing(Reader(monkeypatch, encoding)) as reader:
+        reader.show(0, 1)
+        reader.read()
+        reader.show(1, 1, text)
+        reader.show(2, 1, "after it")
+        while reader.later:
+            reader.later.pop()()
+        assert os.read(reader._fd, 1000).decode(encoding) == f"[1 @ n] {shown}\n[2 @ n] after it\n"
