@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -133,6 +134,17 @@ def changes(story: Story) -> dict[str, float]:
 
 
 GPU_NODE = {"cpu": 4 * SCALE, "gpu": SCALE}
+
+
+def test_a_run_that_took_no_time_at_all_has_nothing_to_be_shortened() -> None:
+    """Not even where one of its tasks waited for a GPU: there is no part by which it would have been shorter."""
+    takes = (("cpu", 10000.0), ("gpu", 10000.0))
+    story = Story("nothing", [Done(0, "a", "f", "n", 1, 0.0, 0.0, takes=takes), Done(1, "b", "f", "n", 2, 0.0, 0.0, takes=takes)],
+                  {"n": 2.0}, has={"n": {"cpu": 20000, "gpu": 10000}})
+    causes = causes_of(story)
+    causes[1] = replace(causes[1], lacked="gpu", short=10000.0)
+
+    assert lacks_of(story, causes, critical_path(story, causes)) and changes_of(story, causes, critical_path(story, causes)) == []
 
 
 @pytest.mark.parametrize("workers", [1, 4])
