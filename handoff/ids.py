@@ -13,3 +13,10 @@ WorkerId = NewType("WorkerId", int)  # a worker process; given by its node
 COORDINATOR = PeerId(0)
 NO_RUN = RunId(0)                    # runs count from 1
 NOBODY = PeerId(0xFFFFFFFF)          # in columns of peers: not known yet
+
+NODE_NAME_MAX = 64                   # characters
+
+
+def is_node_name(text: str) -> bool:
+    """Whether a node can be called so."""
+    return 0 < len(text) <= NODE_NAME_MAX and text.isprintable()

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from handoff.errors import ConfigError
+from handoff.ids import NODE_NAME_MAX, is_node_name
 from handoff.quoting import quoted
 from handoff.resources import CLUSTER, GPU, SCALE, offered, shown
 
 OPTIONS = ("name", "cpus", "memory", "gpus", "resources", "labels", "tracker")
+TEXT_MAX = 1000                      # characters of a label, its value, or a name: each is an option of a process
 NODES_MAX = 1000                     # processes on one machine; more are a slip of the pen
-NAME_MAX = 64
 _AMOUNTS = {"cpus": "cpu", "memory": "memory", "gpus": "gpu"}   # options that are amounts: of what
 
 
@@ -71,13 +72,14 @@ def checked(spec: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"resources={quoted(resources)}: what the whole cluster shares is on no node; "
                           f"say LocalCluster(shared={{{quoted(shared.removeprefix(CLUSTER))}: {quoted(resources[shared])}}})")
     if not isinstance(labels, Mapping) or not all(_is_label(*label) for label in labels.items()):
-        raise ConfigError(f'labels={quoted(labels)} is not a dict from labels to their values, both strings, such as {{"zone": "a"}}')
+        raise ConfigError(f'labels={quoted(labels)} is not a dict from labels to their values, both strings, such as {{"zone": "a"}}; '
+                          f"both can be printed, have no space around them and at most {TEXT_MAX:,} characters, and no = in the label")
     name, tracker = said.get("name"), said.get("tracker")
-    if name is not None and not (isinstance(name, str) and 0 < len(name) <= NAME_MAX and name.isprintable()):
-        raise ConfigError(f"name={quoted(name)} is not the name of a node: 1 to {NAME_MAX} printable characters")
+    if name is not None and not (isinstance(name, str) and is_node_name(name)):
+        raise ConfigError(f"name={quoted(name)} is not the name of a node: 1 to {NODE_NAME_MAX} printable characters")
     if name == "coordinator":
         raise ConfigError("name='coordinator' is taken by the coordinator of the cluster; call the node something else")
-    if tracker is not None and not (isinstance(tracker, str) and ":" in tracker):
+    if tracker is not None and not (isinstance(tracker, str) and ":" in tracker and _is_printable(tracker)):
         raise ConfigError(f'tracker={quoted(tracker)} is not "MODULE:CLASS" of a resource tracker, which the node imports')
     return said
 
@@ -87,8 +89,9 @@ def _offered(option: str, amounts: Any) -> dict[str, int]:
     if not isinstance(amounts, Mapping):
         raise ConfigError(f'{option}={quoted(amounts)} is not a dict from names to amounts, such as {{"license": 2}}')
     for name in amounts:
-        if isinstance(name, str) and (name != name.strip() or "=" in name or "\0" in name):
-            raise ConfigError(f"{option}: {quoted(name)} can't be the name of a resource: it has no = in it and no space around it")
+        if isinstance(name, str) and (name != name.strip() or "=" in name or "\0" in name or len(name) > TEXT_MAX):
+            raise ConfigError(f"{option}: {quoted(name)} can't be the name of a resource: it has no = in it, no space around it, and at "
+                              f"most {TEXT_MAX:,} characters")
     try:
         return {**dict.fromkeys(amounts, 0), **dict(offered(amounts))}
     except ValueError as error:
@@ -97,8 +100,13 @@ def _offered(option: str, amounts: Any) -> dict[str, int]:
 
 
 def _is_label(key: Any, value: Any) -> bool:
-    return (isinstance(key, str) and key == key.strip() != "" and "=" not in key
-            and isinstance(value, str) and value == value.strip() and "\0" not in key + value)
+    return (isinstance(key, str) and key == key.strip() != "" and "=" not in key and _is_printable(key)
+            and isinstance(value, str) and value == value.strip() and _is_printable(value))
+
+
+def _is_printable(text: str) -> bool:
+    """Whether it can be an option of a process, and stand in a line for people."""
+    return text.isprintable() and len(text) <= TEXT_MAX
 
 
 def node_arguments(spec: Mapping[str, Any]) -> list[str]:

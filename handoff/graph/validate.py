@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from handoff.errors import InvalidFunction
 from handoff.graph.function import Argument, ArgumentInclusion, Collocated, Function, FunctionType, Near
 from handoff.graph.links import Links, in_order, near
+from handoff.ids import NODE_NAME_MAX, is_node_name
 from handoff.program import BYTES_MAX, SECONDS_MAX
 from handoff.quoting import quoted
 from handoff.resources import costs
@@ -161,6 +162,9 @@ def _check_fields(function: Function) -> None:
     node = function.node
     if node is not None and not isinstance(node, (Collocated, Near)) and not (isinstance(node, str) and node):
         raise _wrong(function, f"node={quoted(node)} is neither the name of a node nor collocated(id) nor near(id)")
+    if isinstance(node, str) and not is_node_name(node):
+        raise _wrong(function, f"node={quoted(node)} can't be the name of a node, which has 1 to {NODE_NAME_MAX} printable characters; "
+                               "client.nodes() tells those that are there")
     _check_choice_of_node(function)
     if function.cost is not None:
         try:

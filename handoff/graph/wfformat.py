@@ -44,6 +44,8 @@ def read(path: str | os.PathLike[str], scale: float = 1.0, byte_scale: float = 1
     for name, factor in (("scale", scale), ("byte_scale", byte_scale)):
         if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < math.inf:
             raise InvalidDAG(f"{name}={quoted(factor)} is not a number from 0 on; 1 is as recorded")
+    if not isinstance(spin, bool):
+        raise InvalidDAG(f"spin={quoted(spin)} is neither True nor False")
     text = read_file(path, "workflow")
     try:
         data = json.loads(text)

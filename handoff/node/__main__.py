@@ -14,10 +14,12 @@ from dataclasses import replace
 
 from handoff.address import DEFAULT, parse_address
 from handoff.errors import ConfigError
+from handoff.ids import NODE_NAME_MAX, is_node_name
 from handoff.node.daemon import DRAIN_SECONDS, Daemon
 from handoff.node.gpus import Gpu, gpus_of
 from handoff.node.probe import Detected, detect, gpu_amounts
 from handoff.node.tracker import ResourceTracker, offer_of
+from handoff.quoting import quoted
 from handoff.resources import CLUSTER, GPU, GPU_KIND, GPU_MEMORY, SCALE, Amounts, describe, offered, shown
 from handoff.service import USAGE, Parser, named_in_module, parser, serve, setting
 
@@ -144,8 +146,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "handoff-node") -> 
     """Run a node until it is stopped; the exit status."""
     made = command_line(prog)
     said = made.parse_args(arguments)
-    if not said.name or len(said.name) > 64 or not said.name.isprintable():
-        made.error(f"--name {said.name!r}: a name has 1 to 64 printable characters")
+    if not is_node_name(said.name):
+        made.error(f"--name {quoted(said.name)}: a name has 1 to {NODE_NAME_MAX} printable characters")
     if not 0 <= said.port <= 65535:
         made.error(f"--port {said.port} is not between 0 and 65535")
     if not 0 <= said.drain_seconds < float("inf"):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 APART_SECONDS = 300.0     # so long it is remembered: then a run finds out anew, or that whoever keeps them apart has let go
 
 
-def cut_off(ledger: Ledger, now: float, run: Run, task: int, maker: PeerId, asker: Node) -> RunFailed | None:
+def cut_off(ledger: Ledger, now: float, run: Run, task: int, maker: PeerId, asker: Node, is_absent: bool) -> RunFailed | None:
     """The asker can't have that result from its maker. An error when nothing was left to choose, and that for too long."""
     if run.wait_for_nodes or maker not in ledger.nodes or not _stays(run, task, maker):
         return None
@@ -30,10 +30,10 @@ def cut_off(ledger: Ledger, now: float, run: Run, task: int, maker: PeerId, aske
         if now >= since + seconds:
             needs, gives = (run.kinds[run.kind[each]].name for each in (consumer, task))
             name, (host, port) = ledger.out.names[maker]
-            text = (
-                f"{needs} has to run on node {asker.name!r}, and its input {gives} lies on node {name!r}, which {asker.name!r} could not"
-                f" reach at {host}:{port} for {seconds:g} s; nodes hand results to each other, so that port has to be open to all of them"
-            )
+            text = f"{needs} has to run on node {asker.name!r}, and its input {gives} is to come from node {name!r}, which "
+            text += (f"said for {seconds:g} s that it does not have it" if is_absent else
+                     f"{asker.name!r} could not reach at {host}:{port} for {seconds:g} s; nodes hand results to each other, so that port "
+                     "has to be open to all of them")
             return RunFailed(run.run, "NodeTimeout", text, consumer, asker.name, run.tried(consumer))
     return None
 

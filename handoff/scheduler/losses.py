@@ -164,7 +164,7 @@ def unreachable(ledger: Ledger, now: float, asker: Node, message: Unreachable) -
             if run.state[task] == DONE or run.is_planned(task):
                 ledger.out.redirect(asker.peer, run.run, task, run.node[task])   # it has moved already
             continue
-        failed = cut_off(ledger, now, run, task, message.node, asker)
+        failed = cut_off(ledger, now, run, task, message.node, asker, message.is_absent)
         if failed is not None:
             return failed
         if not message.is_absent:
@@ -173,7 +173,8 @@ def unreachable(ledger: Ledger, now: float, asker: Node, message: Unreachable) -
         _leave(ledger, run, task, message.node, asker, gone)
     if left and message.node in ledger.nodes:
         name, (host, port) = ledger.out.names[message.node]
-        ledger.out.note("warning", "node.cut_off", node=asker.name, source=name, address=f"{host}:{port}", run=run.run, results=left)
+        what = "results.absent" if message.is_absent else "node.cut_off"      # it was reached, and said so; or it was not
+        ledger.out.note("warning", what, node=asker.name, source=name, address=f"{host}:{port}", run=run.run, results=left)
     if gone:
         make_again(ledger, run, gone)
     return None

@@ -16,7 +16,9 @@ from handoff.resources import amounts
 
 MANY = "how many nodes, or a list of dicts with what each offers, such as [{'cpus': 2}]"
 NONE_OF_IT = "nothing can run on none of it; say how much there is, or leave it out"
-NOT_LABELS = 'is not a dict from labels to their values, both strings, such as {"zone": "a"}'
+NO_RESOURCE = "can't be the name of a resource: it has no = in it, no space around it, and at most 1,000 characters"
+NOT_LABELS = ('is not a dict from labels to their values, both strings, such as {"zone": "a"}; both can be printed, have no space around '
+              "them and at most 1,000 characters, and no = in the label")
 
 
 @pytest.mark.parametrize(("said", "text"), [
@@ -32,9 +34,9 @@ NOT_LABELS = 'is not a dict from labels to their values, both strings, such as {
     ({"gpus": 1.5}, "gpus=1.5: a node has whole GPUs, of which functions may ask for parts"),
     ({"resources": 3}, "resources=3 is not a dict from names to amounts, such as {\"license\": 2}"),
     ({"resources": {"license": 0}}, f"resources: license=0: {NONE_OF_IT}"),
-    ({"resources": {"a b=c": 2}}, "resources: 'a b=c' can't be the name of a resource: it has no = in it and no space around it"),
-    ({"resources": {" license": 2}}, "resources: ' license' can't be the name of a resource: it has no = in it and no space around it"),
-    ({"shared": {"a=b": 2}}, "shared: 'a=b' can't be the name of a resource: it has no = in it and no space around it"),
+    ({"resources": {"a b=c": 2}}, f"resources: 'a b=c' {NO_RESOURCE}"),
+    ({"resources": {" license": 2}}, f"resources: ' license' {NO_RESOURCE}"),
+    ({"shared": {"a=b": 2}}, f"shared: 'a=b' {NO_RESOURCE}"),
     ({"unencrypted_values": "yes"}, "unencrypted_values='yes' is neither True nor False"),
     ({"resources": {"license": float("nan")}}, "resources: license=nan is not a finite amount"),
     ({"resources": {"cluster:license": 2}}, "resources={'cluster:license': 2}: what the whole cluster shares is on no node; "
@@ -82,3 +84,14 @@ def test_this_machine_is_shared_out_among_those_that_say_nothing(monkeypatch: py
     plain, kinds = specs_of([{"name": "a"}, {"cpus": 5, "resources": {"gpu:a100": 1}}], {})
     assert plain == {"name": "a", "cpus": 3, "memory": 500, "gpus": 0}
     assert kinds == {"cpus": 5, "memory": 500, "resources": {"gpu:a100": 1}}
+
+
+@pytest.mark.parametrize(("option", "value"), [
+    ("labels", {"zone": "\ud800"}), ("labels", {"zo\nne": "a"}), ("labels", {"zone": "a" * 200_000}), ("tracker", "module:\ud800"),
+    ("resources", {"r" * 200_000: 1}),
+])
+def test_what_no_process_can_be_started_with_is_refused(option: str, value: Any) -> None:
+    """It was an error of the system, or of an encoder, when the node was started."""
+    with pytest.raises(ConfigError, match=option):
+        checked({option: value})
+    assert node_arguments(checked({"labels": {"zone": "é b", "x": ""}})) == ["--label=zone=é b", "--label=x="]

@@ -23,6 +23,7 @@ from handoff.scheduler.simulate.cluster import ClusterSpec, NodeSpec
 if TYPE_CHECKING:
     from handoff.client.lower import Lowered
 
+COUNT_SHOWN = 10**18      # with commas; Python refuses to write longer ones so
 NODES_MAX = 10_000                   # of a plan; more are a slip of the pen
 PAIRS_MAX = 10_000                   # pairs of nodes whose links are told apart; in larger clusters all are taken for average
 
@@ -140,7 +141,8 @@ def _said(what: Mapping[str, float | int | str]) -> Amounts:
 
 def _check_number(of: str, count: int) -> None:
     if count > NODES_MAX:
-        raise ConfigError(f"{of}: {quoted(count)} nodes are absurd; a plan can be made for {NODES_MAX:,}")
+        said = f"{count:,}" if count <= COUNT_SHOWN else quoted(count)
+        raise ConfigError(f"{of}: {said} nodes are absurd; a plan can be made for {NODES_MAX:,}")
 
 
 def alternatives_of(kinds: Sequence[Kind]) -> list[tuple[int, int, Kind]]:

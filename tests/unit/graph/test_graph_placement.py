@@ -69,6 +69,8 @@ def test_all_that_may_be_said_is_valid_together() -> None:
     ({"type": "inline", "speculate": True}, 'a function of type "inline" has no attempts of its own; leave out speculate'),
     ({"type": "input", "code": None, "where": {"zone": "a"}},
      'a function of type "input" stands for a value and does not run; leave out where'),
+    ({"node": "a\nb"}, r"node='a\nb' can't be the name of a node, which has 1 to 64 printable characters"),
+    ({"node": "x" * 65}, f"node={'x' * 65!r} can't be the name of a node, which has 1 to 64 printable characters"),
     ({"node": 7}, "node=7 is neither the name of a node nor collocated(id) nor near(id)"),
 ])
 def test_nonsense_is_named_with_its_function(fields: dict[str, Any], text: str) -> None:

@@ -145,6 +145,8 @@ def test_a_scale_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
     """Before the file is read."""
     with pytest.raises(InvalidDAG, match="scale=-1 is not a number from 0 on"):
         DAG.from_wfformat(tmp_path / "none.json", scale=-1)
+    with pytest.raises(InvalidDAG, match="spin='no' is neither True nor False"):
+        DAG.from_wfformat(tmp_path / "none.json", spin="no")  # type: ignore[arg-type]
     with pytest.raises(InvalidDAG, match="byte_scale='x'"):
         DAG.from_wfformat(tmp_path / "none.json", byte_scale="x")  # type: ignore[arg-type]
     with pytest.raises(InvalidDAG, match=r"at this scale, task .* and makes inf bytes; scale less"):

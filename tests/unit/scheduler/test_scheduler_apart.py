@@ -6,6 +6,7 @@ import pytest
 from scheduler_story import Cluster, Flag, RunFailed, Unreachable, ints, kind, many, program
 
 from handoff.ids import RunId
+from handoff.machine import Note, Received
 from handoff.messages import Alive
 from handoff.scheduler import apart
 
@@ -43,7 +44,8 @@ def test_a_run_whose_nodes_stay_apart_fails_after_a_while(wishes: dict[str, obje
     complain(cluster, 1)
     (failed,) = failures(cluster)
     assert (failed.code, failed.task, failed.node) == ("NodeTimeout", 1, "n2")
-    assert all(part in failed.text for part in ("need has to run on node 'n2'", "its input make lies on node 'n1'", "for 30 s"))
+    assert all(part in failed.text for part in (
+        "need has to run on node 'n2'", "its input make is to come from node 'n1', which 'n2' could not reach", "for 30 s"))
 
 
 def test_a_run_that_waits_for_nodes_waits_for_their_network_too() -> None:
@@ -125,6 +127,28 @@ def test_who_has_a_result_no_more_is_not_out_of_reach(maker: str) -> None:
 
     assert not cluster.scheduler.ledger.apart
     assert chosen(cluster, cost=5) == chosen(cluster, cost=4) == "n2"
+
+
+def noted(cluster: Cluster, is_absent: bool) -> list[str]:
+    """What the log says when n2 has it that a result of n1 can't be had."""
+    said = Received(cluster.peers["n2"], Unreachable(RunId(1), cluster.peers["n1"], ints([0]), is_absent=is_absent))
+    return [effect.event for effect in cluster.scheduler.handle(cluster.now, said) if isinstance(effect, Note)]
+
+
+def test_who_said_that_it_has_a_result_no_more_was_reached() -> None:
+    """So the log says, and the error, when that does not change: nobody is to look for a firewall."""
+    assert noted(made_apart(node="n2"), is_absent=False) == ["node.cut_off"]
+    cluster = made_apart(node="n2")
+    assert noted(cluster, is_absent=True) == ["results.absent"]
+    for _ in range(4):
+        cluster.hear("n2", Unreachable(RunId(1), cluster.peers["n1"], ints([0]), is_absent=True))
+        for _ in range(5):
+            cluster.wait(2.0)
+            for name in ("n1", "n2"):
+                cluster.hear(name, Alive())
+    (failed,) = failures(cluster)
+    assert failed.text == (
+        "need has to run on node 'n2', and its input make is to come from node 'n1', which said for 30 s that it does not have it")
 
 
 def test_what_is_planned_in_one_pass_with_its_input_keeps_to_that_as_well() -> None:
