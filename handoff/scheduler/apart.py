@@ -66,7 +66,12 @@ def forget_node(ledger: Ledger, peer: int) -> None:
 
 
 def shun(ledger: Ledger, run: Run, task: int) -> None:
-    """Nodes that can't have its inputs from where they are, or will be, are none to choose for it."""
+    """Nodes that can't have its inputs from where they are, or will be, are none to choose for it, nor those that have no way to a node
+    to which one that takes its result is pinned."""
     for source in run.inputs_of(task):
         for asker in ledger.apart.get(run.node[source], ()):
             run.avoid.setdefault(task, set()).add(asker)
+    pinned = {run.kinds[kind].node for kind in {run.kind[each] for each in run.consumers_of(task)}} - {""}
+    for maker, askers in ledger.apart.items() if pinned else ():
+        if any(asker in ledger.nodes and ledger.nodes[asker].name in pinned for asker in askers):
+            run.avoid.setdefault(task, set()).add(maker)

@@ -12,6 +12,7 @@ from handoff.ids import NOBODY, PeerId, RunId
 from handoff.messages import WEIGHT_MAX, WEIGHT_MIN, EndRun, Refused, Submit
 from handoff.program import Flag
 from handoff.scheduler import following, twins
+from handoff.scheduler.apart import shun
 from handoff.scheduler.feasible import obstacle
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.needs import KINDS_KNOWN
@@ -105,6 +106,8 @@ def add_run(ledger: Ledger, run: Run, plan: following.Columns | None = None) -> 
         keys: dict[Shape, list[int]] = {}
         for task in range(run.total):
             if not fan_in[task]:
+                if ledger.apart:
+                    shun(ledger, run, task)
                 state[task] = READY
                 keys.setdefault(shapes[kind[task]], []).append(run.key(task))
         for shape, several in keys.items():

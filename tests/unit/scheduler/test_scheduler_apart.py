@@ -129,6 +129,18 @@ def test_who_has_a_result_no_more_is_not_out_of_reach(maker: str) -> None:
     assert chosen(cluster, cost=5) == chosen(cluster, cost=4) == "n2"
 
 
+def test_what_a_pinned_function_takes_is_made_where_that_can_have_it() -> None:
+    """n2 could have nothing from n1, which has most room: what n2 alone may take is not made there, with inputs or without; all else is."""
+    cluster = Cluster().client().join("n1", cpu=8).join("n2", cpu=1).join("n3", cpu=4)
+    apart.note(cluster.scheduler.ledger, cluster.now, cluster.peers["n1"], cluster.peers["n2"])
+    wide = kind("make", cost={"cpu": 4})
+    first, free, second, last = (wide, ()), (wide, ()), (wide, (1,)), (kind("need", node="n2"), (0, 2))
+    run = cluster.submit(program([first, free, second, last]))
+    assert [cluster.where(task, run=run) for task in (0, 1)] == ["n3", "n1"]
+    cluster.done(0, 1, run=run)
+    assert cluster.where(2, run=run) == "n3"
+
+
 def noted(cluster: Cluster, is_absent: bool) -> list[str]:
     """What the log says when n2 has it that a result of n1 can't be had."""
     said = Received(cluster.peers["n2"], Unreachable(RunId(1), cluster.peers["n1"], ints([0]), is_absent=is_absent))
