@@ -32,9 +32,11 @@ class _Embedded:
     def client(self) -> Client:
         """A client of it. One of which a process has ended, for want of memory perhaps, is no more of use: the next one takes its place."""
         with self._lock:
-            if self._process == os.getpid() and self._client is not None and self._cluster is not None:
-                if not self._cluster.is_whole and threading.current_thread() is not self._client._core.thread:   # no callback can close it
-                    self.close()
+            cluster, client = self._cluster, self._client
+            if self._process == os.getpid() and cluster is not None and client is not None and not cluster.is_whole and (
+                threading.current_thread() is not client._core.thread   # no callback can close it
+            ):
+                self.close()
             if self._process != os.getpid() or self._client is None or self._client._core.is_closed:
                 self._cluster = LocalCluster(nodes=1)
                 self._client, self._process = self._cluster.own_client(), os.getpid()

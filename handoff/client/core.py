@@ -14,7 +14,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextvars import Context
@@ -225,11 +225,10 @@ class Core:
         self.post(events.Attach(state.token, RunId(run)))
         self._end_late(state)
 
-    def ask(self, topic: str, run: int = 0, kinds: Iterable[Kind] = (), task: int = NOBODY) -> Future[Any]:
+    def ask(self, topic: str, run: int = 0, kinds: Sequence[Kind] = (), task: int = NOBODY) -> Future[Any]:
         """Ask the coordinator, about a run, a task of it, or about these kinds of tasks."""
-        self.check_open(f"{quoted(topic)} can't be asked for")
-        kinds = tuple(kinds)
-        codes, names = tuple(kind.codes for kind in kinds), tuple(kind.name for kind in kinds)
+        self.check_open(f"{topic!r} can't be asked for")
+        codes, names = zip(*[(kind.codes, kind.name) for kind in kinds], strict=True) if kinds else ((), ())
         return self.question(Ask(self.token(), topic, RunId(run), task, codes, names))
 
     def drain(self, node: str, seconds: float | None) -> Future[Any]:

@@ -15,10 +15,11 @@ from typing import Any
 
 from handoff.columns import ints, longs
 from handoff.errors import HandoffError, LinkError, ProtocolError
-from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId
+from handoff.ids import PeerId, RunId
 from handoff.log import log
 from handoff.machine import Joined, Lost, Received
 from handoff.messages import Absent, Chunk, Coming, DeclineBulk, Hello, Message, OfferBulk, Peers, Refused, Results, StopBulk, Want, Welcome
+from handoff.node.callers import whose_number
 from handoff.node.channels import Channels
 from handoff.node.events import Arrived, Deliver, Stream
 from handoff.node.flows import Flows
@@ -83,26 +84,10 @@ class Exchange:
         if hello.coordinator and mine.coordinator and hello.coordinator != mine.coordinator:
             text = f"{hello.role} {hello.name} has its number from another process of the coordinator than node {mine.name}"
             return Refused("Refused", f"{text}; one of them is to hear of the later one")
-        whose = self._whose(link, hello, mine)
+        whose = whose_number(link, hello, mine, self._addresses, self._names, self._links.get(hello.peer, ()))
         if whose:
             return Refused("Refused", f"{hello.role} {link.name} says that it is peer {hello.peer}, {whose}")
         return Welcome(peer=hello.peer, me=mine.peer)
-
-    def _whose(self, link: Link, hello: Hello, mine: Hello) -> str:
-        """Whose number it is that somebody gives as their own; empty: it may be theirs. What is for that one would go to them."""
-        peer, name = hello.peer, link.name
-        if peer in (COORDINATOR, NOBODY):
-            return f"a number that no {hello.role} has"
-        if peer == mine.peer:
-            return f"and that is node {mine.name}"
-        if peer in self._addresses and (link.role, name) != ("node", self._names[peer]):
-            return f"and that is node {self._names[peer]}"
-        for other in self._links.get(peer, ()):
-            if (other.role, other.name) != (link.role, name):
-                return f"and that is {other.role} {other.name}"
-            if other.hello is not None and other.hello.boot != hello.boot:
-                return f"and that is {other.role} {other.name}, another process or another connection of it"
-        return ""
 
     def opened(self, link: Link) -> None:
         """A link stands, whoever dialled."""
