@@ -32,16 +32,18 @@ class _Embedded:
     def client(self) -> Client:
         """A client of it. One of which a process has ended, for want of memory perhaps, is no more of use: the next one takes its place."""
         with self._lock:
-            cluster, client = self._cluster, self._client
-            if self._process == os.getpid() and cluster is not None and client is not None and not cluster.is_whole and (
-                threading.current_thread() is not client._core.thread   # no callback can close it
-            ):
+            if self._has_lost_a_process():
                 self.close()
             if self._process != os.getpid() or self._client is None or self._client._core.is_closed:
                 self._cluster = LocalCluster(nodes=1)
                 self._client, self._process = self._cluster.own_client(), os.getpid()
                 atexit.register(self.close)
             return self._client
+
+    def _has_lost_a_process(self) -> bool:
+        if self._process != os.getpid() or self._client is None or self._cluster is None:
+            return False
+        return not self._cluster.is_whole and threading.current_thread() is not self._client._core.thread    # where it can't be closed
 
     def close(self) -> None:
         """End it; a later call makes a new one."""
