@@ -70,6 +70,7 @@ class Greedy:
         while (shape := desk.next_shape()) is not None:
             if self._serve(now, desk, shape):
                 desk.ledger.ready.again(shape)
+        self._streams.clear()     # or a run that is over would be kept until something happens
 
     def _serve(self, now: float, desk: Desk, shape: Shape) -> bool:
         """Place what can be placed of it; True when it is to be offered again after more urgent ones."""
@@ -349,9 +350,7 @@ class Greedy:
                inputs: Inputs | None, reach: float, seconds: float) -> int:
         """Where it would be done first, though inputs or room are still to come; it waits when every node has enough work for now."""
         ledger, run, shape, need, foresight = desk.ledger, stream.run, stream.shape, stream.shape.need, desk.ledger.foresight
-        soon = now + foresight.latency
-        if inputs is not None and inputs.there > soon:
-            soon = inputs.there
+        soon = max(now + foresight.latency, inputs.there if inputs is not None else now)
         limit = now + foresight.mark(now, run, shape, reach or foresight.horizon)
         waits = run.linked and run.missing[task] > 0
         is_link = waits and only is None and not run.told and stream.is_short

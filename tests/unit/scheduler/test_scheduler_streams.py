@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
-from scheduler_story import Cluster, kind, program
+from scheduler_story import Cluster, Forget, kind, program
 
 from handoff.program import Program
 from handoff.scheduler import streams
 from handoff.scheduler.inputs import INPUTS_MAX, Inputs, inputs_of
 from handoff.scheduler.ledger import Ledger
+from handoff.scheduler.runs import Run
 from handoff.scheduler.streams import Stream
 
 MANY = INPUTS_MAX + 4
@@ -94,3 +97,20 @@ def test_few_inputs_are_looked_at_for_each_task(monkeypatch: pytest.MonkeyPatch)
     worked_off(all_to_all(3, 24), 3, 3_000_000)
 
     assert looks.anew == len(looks.placed)
+
+
+def test_a_run_that_is_forgotten_is_not_kept_for_what_its_tasks_had_in_common() -> None:
+    """The next pass may come much later, and the tables of a run are large."""
+    def runs() -> int:
+        gc.collect()
+        return sum(isinstance(each, Run) for each in gc.get_objects())
+
+    before = runs()
+    cluster = Cluster().client().join("n1", cpu=2)
+    run = cluster.submit(all_to_all(2, 4))
+    cluster.finish(run, seconds=LONG)
+    assert runs() == before + 1
+
+    cluster.hear("client", Forget(run))
+
+    assert runs() == before
