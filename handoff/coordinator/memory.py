@@ -44,19 +44,30 @@ class Memory:
 
     def save(self, rows: Rows) -> None:
         """Keep these rows; those of the same things are replaced."""
-        database = self._database
-        if database is None:
+        if self._database is None:
             return
         try:
-            with database:
-                for table, several in rows.items():
-                    places = ", ".join("?" * len(COLUMNS[table]))
-                    database.executemany(f"REPLACE INTO {table} VALUES ({places})", map(_writable, several))
-                    database.execute(
-                        f"DELETE FROM {table} WHERE rowid <= (SELECT rowid FROM {table} ORDER BY rowid DESC LIMIT 1 OFFSET {ROWS_MAX})"
-                    )
-        except (sqlite3.Error, ValueError, OverflowError) as error:
+            try:
+                self._write(self._database, rows)
+            except sqlite3.DatabaseError as error:
+                if type(error) is not sqlite3.DatabaseError:   # the others mean: locked, no room; the file itself may be good
+                    raise
+                self.close()
+                self._set_aside(error)
+                self._open()
+                if self._database is not None:
+                    self._write(self._database, rows)
+        except (OSError, sqlite3.Error, ValueError, OverflowError) as error:
             self._give_up(error)
+
+    def _write(self, database: sqlite3.Connection, rows: Rows) -> None:
+        with database:
+            for table, several in rows.items():
+                places = ", ".join("?" * len(COLUMNS[table]))
+                database.executemany(f"REPLACE INTO {table} VALUES ({places})", map(_writable, several))
+                database.execute(
+                    f"DELETE FROM {table} WHERE rowid <= (SELECT rowid FROM {table} ORDER BY rowid DESC LIMIT 1 OFFSET {ROWS_MAX})"
+                )
 
     def close(self) -> None:
         """Nothing more is kept."""
@@ -67,6 +78,7 @@ class Memory:
 
     def _open(self) -> Rows:
         database = sqlite3.connect(self.path, timeout=LOCKED_SECONDS, check_same_thread=False)
+        database.text_factory = _text
         try:
             version = database.execute("PRAGMA user_version").fetchone()[0]
             is_empty = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
@@ -107,6 +119,11 @@ def _prepare(database: sqlite3.Connection) -> None:
             keys = ", ".join(columns[: KEYS[table]])
             database.execute(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(columns)}, PRIMARY KEY ({keys}))")
         database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _text(found: bytes) -> str:
+    """Damage within a text costs that row, not all of them."""
+    return found.decode(errors="replace")
 
 
 def _writable(row: tuple[Any, ...]) -> tuple[Any, ...]:

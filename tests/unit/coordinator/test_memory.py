@@ -163,6 +163,43 @@ def test_a_disk_that_fails_later_is_said_once(tmp_path: Path, said: pytest.LogCa
     assert [message.split()[0] for message in said.messages] == ["memory.unusable"]
 
 
+def test_damage_within_a_text_costs_no_other_row(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:
+    """One byte that is no UTF-8 is no reason to keep nothing from then on."""
+    memory = Memory(tmp_path)
+    memory.load()
+    memory.save(ROWS)
+    memory.close()
+    with sqlite3.connect(tmp_path / FILE) as database:
+        database.execute("UPDATE functions SET name = CAST(x'61ff' AS TEXT) WHERE codes = 'ab'")
+    database.close()
+    found = kept(tmp_path)
+    assert found["functions"] == [("ab", "a\ufffd", *row_of("ab")[2:]), row_of("cd", 2.0)]
+    assert (found["nodes"], found["links"]) == (ROWS["nodes"], ROWS["links"])
+    assert not said.messages
+
+
+def test_a_file_that_turns_out_to_be_damaged_when_it_is_written_is_set_aside(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:
+    """What is read is in order, and the index that only writing needs is not: from then on a new file is kept."""
+    memory = Memory(tmp_path)
+    memory.load()
+    memory.save(ROWS)
+    memory.close()
+    with sqlite3.connect(tmp_path / FILE) as database:
+        size = database.execute("PRAGMA page_size").fetchone()[0]
+        page = database.execute("SELECT rootpage FROM sqlite_master WHERE type = 'index' AND tbl_name = 'functions'").fetchone()[0]
+    database.close()
+    with open(tmp_path / FILE, "r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * 64)
+    memory = Memory(tmp_path)
+    assert memory.load()["functions"] == ROWS["functions"]
+    memory.save({"functions": [row_of("ef")]})
+    memory.save({"functions": [row_of("gh")]})
+    memory.close()
+    assert kept(tmp_path) == {"functions": [row_of("ef"), row_of("gh")]}
+    assert [message.split()[0] for message in said.messages] == ["memory.set_aside"] and (tmp_path / (FILE + ".broken")).exists()
+
+
 def test_each_cluster_has_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Named by the cluster's id; a cluster whose secret is thrown away keeps nothing unless asked to."""
     secret, other = Secret((bytes(32),)), Secret((bytes(range(32)),))
