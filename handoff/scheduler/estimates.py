@@ -11,6 +11,7 @@ from hashlib import blake2b
 from math import isfinite, log
 from typing import Any
 
+from handoff.program import BYTES_MAX, SECONDS_MAX
 from handoff.scheduler.means import FAR, NEAR, RECENT, Mean
 
 SECONDS_UNSEEN = 1.0     # assumed before anything at all has run
@@ -29,6 +30,7 @@ MET_MAX = 1024           # workers remembered per function; by then its cold sta
 SIZED_RUNS = 8           # of one size, before they count
 SIZED_APART = 0.25       # and so far from the function's mean
 GRADED_LEAN = 8.0
+LEVEL_MAX = 100.0        # a level is the logarithm of seconds
 GRADED = 16.0            # reports after which a function's level, beside which nodes are compared, follows the last ones
 
 Codes = tuple[bytes, ...]
@@ -150,17 +152,19 @@ class Function(Mean):
 
     @classmethod
     def restored(cls, row: Row) -> Function:
-        """The function of a row; ValueError or TypeError for one that makes no sense."""
+        """The function of a row; ValueError, TypeError or OverflowError for one that makes no sense."""
         key, name, *counts = row[:6]
         numbers = [float(each) for each in row[6:12]]
         count, warm, colds, graded = (int(each) for each in counts)
-        if min(count, warm, colds, graded, *numbers[:3]) < 0 or not all(map(isfinite, numbers)):
+        if min(count, warm, colds, graded, *numbers[:3]) < 0 or not all(map(isfinite, numbers)) or not _is_sane(*numbers):
             raise ValueError(f"no numbers of a function: {row}")
         made = cls(str(key), str(name))
         made.count, made.warm, made.colds, made.graded = count, warm, colds, graded
         made.seconds, made.spread, made.nbytes, made.cold, made._first, made.level = numbers
         for each in str(row[12]).split():
             bits, of, seconds, spread = each.split(":")
+            if not _is_sane(float(seconds), float(spread)):
+                raise ValueError(f"no durations of a function: {row}")
             made.sizes[int(bits)] = mean = Mean()
             mean.start_over(int(of), float(seconds), float(spread))
         made.is_sized = any(is_apart(each, made) for each in made.sizes.values())
@@ -293,7 +297,7 @@ class Estimates:
         for row in rows:
             try:
                 function = Function.restored(row)
-            except (ValueError, TypeError, IndexError):
+            except (ValueError, TypeError, IndexError, OverflowError):
                 continue
             if function.key in self.functions or not function.count:
                 continue
@@ -308,6 +312,11 @@ def is_apart(sized: Mean, function: Function) -> bool:
     """Whether runs on inputs of one size are so many, and so different from the others, that they are to be told apart."""
     away = abs(sized.seconds - function.seconds)
     return sized.count >= SIZED_RUNS and away > sized.spread and away > SIZED_APART * function.seconds
+
+
+def _is_sane(seconds: float, spread: float, nbytes: float = 0.0, cold: float = 0.0, first: float = 0.0, level: float = 0.0) -> bool:
+    """Whether a function can be like that: what is more than anybody may expect of one would break plans."""
+    return all(abs(each) <= SECONDS_MAX for each in (seconds, spread, cold, first)) and nbytes <= BYTES_MAX and abs(level) <= LEVEL_MAX
 
 
 def _key(codes: Codes) -> str:

@@ -265,7 +265,11 @@ def test_the_longest_unused_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("spoiled", [
     (), ("key", "name"), (None,) * 13, ("key", "name", 3, 1, 0, 0, float("nan"), 0.0, 0.0, 0.0, 0.0, 0.0, ""),
     ("key", "name", 3, 1, 0, 0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, ""), ("key", "name", "many", 1, 0, 0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, ""),
-    ("key", "name", 3, 1, 0, 0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, "nonsense"),
+    ("key", "name", 3, 1, 0, 0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, "nonsense"), ("key", "name", float("inf"), 1, 0, 0, 1.0, *[0.0] * 5, ""),
+    ("key", "name", 3, 1, 0, 0, 1e300, *[0.0] * 5, ""), ("key", "name", 3, 1, 0, 0, 1.0, 0.0, 1e300, *[0.0] * 3, ""),
+    ("key", "name", 3, 1, 0, 0, 1.0, 0.0, 1.0, 1e300, 0.0, 0.0, ""), ("key", "name", 3, 1, 0, 0, 1.0, *[0.0] * 4, 1e300, ""),
+    ("key", "name", 3, 1, 0, 0, 1.0, *[0.0] * 5, "7:100:inf:0.0"),
+    ("key", "name", 3, 1, 0, 0, 1.0, *[0.0] * 5, "7:100:nan:0.0"),
 ])
 def test_rows_that_make_no_sense_are_passed_over(spoiled: tuple[object, ...]) -> None:
     """A file may hold anything; the good rows in it count."""
