@@ -184,7 +184,14 @@ def _as_number(value: Any) -> Any:
     try:
         return index(value)
     except TypeError:
-        return float(value) if isinstance(value, (Real, Decimal)) else value
+        if not isinstance(value, (Real, Decimal)):
+            return value
+    try:
+        return float(value)
+    except OverflowError:       # a Fraction beyond all floats
+        return math.floor(value)
+    except ValueError:          # a Decimal that signals
+        return math.nan
 
 
 def shown(steps: int) -> str:

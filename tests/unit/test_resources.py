@@ -97,9 +97,10 @@ def test_numbers_of_other_libraries_are_amounts() -> None:
     """Of numpy, and Decimals: what code works out is often one of these."""
     said: Any = {"cpu": np.int64(2), "license": np.float32(0.5), "memory": Decimal("0.1")}
     assert costs(said) == costs({"cpu": 2, "license": 0.5, "memory": 0.1})
-    several: list[Any] = [np.bool_(True), np.arange(2), Decimal("nan"), 1j]
+    assert costs({"cpu": Fraction(1, 4)}) == costs({"cpu": 0.25})
+    several: list[Any] = [np.bool_(True), np.arange(2), Decimal("nan"), Decimal("snan"), 1j, Fraction(10**400), Fraction(-(10**400))]
     for wrong in several:
-        with pytest.raises(ValueError, match="amount"):
+        with pytest.raises(ValueError, match=r"amount.*cpu|cpu=.*amount"):
             costs({"cpu": wrong})
 
 
