@@ -13,7 +13,7 @@ from typing import Any
 from handoff.client.story.causes import Leg
 from handoff.client.story.records import Story
 from handoff.client.story.report import RunReport, report_of
-from handoff.client.story.tables import brief
+from handoff.client.story.tables import brief, clean
 from handoff.client.story.trace import row_name
 from handoff.files import write_file
 from handoff.graph.draw import colours, svg
@@ -26,7 +26,7 @@ def page_of(story: Story) -> str:
     page = files("handoff.client.story").joinpath("page.html").read_text(encoding="utf-8")
     title = f"Run {story.run} of {story.name}"
     # Each is put in at once and not searched again, so that nothing in a user's names can stand for a part of the page.
-    parts = {"TITLE": escape(title), "REPORT": report._repr_html_(), "GRAPH": svg(picture_of_story(story, report.critical_path)),
+    parts = {"TITLE": escape(clean(title)), "REPORT": report._repr_html_(), "GRAPH": svg(picture_of_story(story, report.critical_path)),
              "DATA": _script_safe(json.dumps(data_of(story, report), separators=(",", ":")))}
     return "".join(parts.get(piece, piece) for piece in page.split("@@"))
 

@@ -158,6 +158,11 @@ def test_a_page_stands_by_itself(tmp_path: Path, name: str) -> None:
     assert "default-src 'none'" in page
 
 
+def test_the_title_of_a_page_is_one_line_that_any_file_can_hold() -> None:
+    """A graph may be called whatever its user likes."""
+    assert "<title>Run 1 of a b c</title>" in page_of(Story("a\x1bb\nc", [Done(0, "a", "f", "n1", 1, 0.0, 1.0)], {"n1": 1.0}, run=1))
+
+
 def test_the_page_s_data_are_columns() -> None:
     """Over the tasks in the order of their starts; inputs and the critical path by place."""
     told = story()
