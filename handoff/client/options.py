@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isnan
+from numbers import Integral, Real
 from typing import Any
 
 from handoff.errors import ConfigError
@@ -16,7 +17,7 @@ CONCURRENCY_MAX = 2**31     # more functions at once than any cluster runs
 
 def check_concurrency(said: Any) -> None:
     """Raise ConfigError for what is no number of functions."""
-    if said is not None and not (isinstance(said, int) and not isinstance(said, bool) and 1 <= said <= CONCURRENCY_MAX):
+    if said is not None and not (isinstance(said, Integral) and not isinstance(said, bool) and 1 <= said <= CONCURRENCY_MAX):
         raise ConfigError(f"max_concurrency={quoted(said)}: how many functions may run at once, 1 or more, or None for as many as fit")
 
 
@@ -45,7 +46,7 @@ def check_output(said: Any) -> None:
 
 def check_patience(said: Any) -> None:
     """Raise ConfigError for what is no time to wait."""
-    if said is not None and not (_is_number(said) and not isnan(said)):
+    if said is not None and not (isinstance(said, (int, float)) and _is_number(said) and not isnan(said)):   # as locks take it
         raise ConfigError(f"timeout={quoted(said)}: the seconds to wait, or None to wait until it is over")
 
 
@@ -65,7 +66,11 @@ def check_drain(node: Any, seconds: Any) -> None:
 
 
 def _is_number(said: Any) -> bool:
-    """Whether it is one that has a float; of NaN no comparison holds."""
-    if isinstance(said, bool) or not isinstance(said, (int, float)):
+    """Whether it is one that has a float, also of numpy; of NaN no comparison holds."""
+    if isinstance(said, bool) or not isinstance(said, Real):
         return False
-    return isinstance(said, float) or abs(said) <= 2**1023
+    try:
+        float(said)
+    except OverflowError:
+        return False
+    return True

@@ -225,4 +225,4 @@ def plan_of(basis: Basis) -> Plan:
 def make_plan(lowered: Lowered, name: str, outlook: Mapping[str, Any], allocator: str | Callable[[], Allocator] | None,
               max_concurrency: int | None) -> Plan:
     """The plan of a lowered graph, by what the coordinator says."""
-    return plan_of(basis_of(lowered, name, outlook, allocator, max_concurrency or 0))
+    return plan_of(basis_of(lowered, name, outlook, allocator, int(max_concurrency or 0)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 
 from handoff.client.options import check_concurrency, check_drain, check_output, check_patience, check_run, run_number
@@ -44,6 +46,17 @@ def test_what_makes_sense_goes_through() -> None:
     check_patience(0.5)
     check_patience(float("inf"))
     assert run_number(3) == 3
+
+
+def test_numbers_of_other_libraries_make_sense() -> None:
+    """What was worked out with numpy, as everywhere else in a graph; what locks are given is Python's own."""
+    check_run(np.int64(2), np.float32(1.5), np.int64(3), detach=False)
+    check_run(None, Fraction(1, 2), Fraction(1, 3))
+    check_drain("node-1", np.float32(2.0))
+    with pytest.raises(ConfigError, match="how many functions may run at once"):
+        check_concurrency(np.float64(2.0))
+    with pytest.raises(ConfigError, match="the seconds to wait"):
+        check_patience(np.float32(1.0))
 
 
 @pytest.mark.parametrize("seconds", [0, -1, True, "x", float("nan")])
