@@ -6,7 +6,7 @@ import pytest
 from sim.options import FIRST_RUN, LIVES, PROFILES
 from sim.world import Sim
 
-SEEDS_PER_PROFILE = 24
+SEEDS_PER_PROFILE = 22
 CHECKED_EVERY = 3  # in every third seed the brains check their own tables after each turn, which takes most of the time
 
 
