@@ -17,7 +17,7 @@ from sim.letters import Letters
 from sim.limited import draw_limited
 from sim.network import End, Network
 from sim.node import Node
-from sim.options import Options, draw_options
+from sim.options import FIRST_RUN, Options, draw_options
 from sim.oracles import Oracles
 from sim.relays import draw_relay
 from sim.stage import Stage
@@ -334,6 +334,8 @@ class Sim:
     def _remembered(self) -> list[str]:
         """What brains know of runs that are over."""
         kept, found = self._kept(), []
+        if self.options.first_run < FIRST_RUN:    # where bytes are counted, runs have small numbers, as many other things have
+            return found
         for process in (*self.nodes.values(), *self.clients.values()):
             if process.alive:
                 found += [f"{process.host} remembers {each}" for each in traces(process.brain, self.options.first_run, kept)[:5]]
