@@ -267,8 +267,8 @@ def begin(
     state.is_planned = plan is not None
     ids = pack((lowered.ids, lowered.hidden)).join() if detach else b""
     core.submit(state, Submit(
-        state.token, str(dag.id), lowered.program, int(max_concurrency or 0), float(timeout or 0.0), detach, wait_for_nodes, ids, float(weight),
-        body=lowered.body,
+        state.token, str(dag.id), lowered.program, int(max_concurrency or 0), float(timeout or 0.0), detach, wait_for_nodes, ids,
+        float(weight), body=lowered.body,
         **followed,
     ))
     return state

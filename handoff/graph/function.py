@@ -65,7 +65,7 @@ class Function:
     """One function of a graph. It is called with the results of `args`, then `extra_args` and `extra_kwargs`; None of these is nothing.
 
     `extra_args` and `extra_kwargs` may hold references (`DAG.call` returns them) at any depth of lists, tuples and dicts; they are
-    dependencies like those in `args`.
+    dependencies like those in `args`. What is inline has no attempts of its own: cost, retries, timeout and priority are its dependents'.
     """
 
     id: Hashable                                          # any hashable value, unique in its graph
@@ -73,7 +73,7 @@ class Function:
     code: Callable[..., Any] | None = None                # any callable, `async def` included
     extra_args: Sequence[Any] = ()
     extra_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    cost: Cost | None = None                              # {"cpu": 2, "memory": 1000}; or alternatives; None: one cpu. Unused when inline
+    cost: Cost | None = None                              # {"cpu": 2, "memory": 1000}; or alternatives; None: one cpu
     node: str | Collocated | Near | None = None           # the only node that may run it, or collocated(id), or near(id)
     type: str = "regular"
     argument_inclusion: str = "variadic"

@@ -188,7 +188,7 @@ def test_a_file_that_turns_out_to_be_damaged_when_it_is_written_is_set_aside(tmp
         size = database.execute("PRAGMA page_size").fetchone()[0]
         page = database.execute("SELECT rootpage FROM sqlite_master WHERE type = 'index' AND tbl_name = 'functions'").fetchone()[0]
     database.close()
-    with open(tmp_path / FILE, "r+b") as file:
+    with (tmp_path / FILE).open("r+b") as file:
         file.seek((page - 1) * size)
         file.write(b"\xff" * 64)
     memory = Memory(tmp_path)
