@@ -17,7 +17,7 @@ CONCURRENCY_MAX = 2**31     # more functions at once than any cluster runs
 
 def check_concurrency(said: Any) -> None:
     """Raise ConfigError for what is no number of functions."""
-    if said is not None and not (isinstance(said, Integral) and not isinstance(said, bool) and 1 <= said <= CONCURRENCY_MAX):
+    if said is not None and not (isinstance(said, Integral) and not isinstance(said, bool) and 1 <= int(said) <= CONCURRENCY_MAX):
         raise ConfigError(f"max_concurrency={quoted(said)}: how many functions may run at once, 1 or more, or None for as many as fit")
 
 
