@@ -181,8 +181,8 @@ def test_cancel_ends_the_run(client: handoff.Client) -> None:
         run.result(timeout=10)
     assert time.monotonic() - started < 5
     assert run.status().state == "cancelled"
-    with pytest.raises(errors.ExecutionError, match=r"there is no timeline: run \d+ of 'pair' ended without a result"):
-        run.timeline()
+    assert "'pair' was cancelled" in str(run.report())
+    assert {each.id for each in run.timeline()} <= {"quick"}
     with pytest.raises(errors.ExecutionError, match=r"'slow' can't be explained: run \d+ of 'pair' ended without a result"):
         run.explain("slow")
 

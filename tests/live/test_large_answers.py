@@ -47,14 +47,14 @@ def test_who_asks_too_much_is_refused_and_nothing_ends(tmp_path: Path) -> None:
 
 
 def test_very_long_names_are_cut_and_nothing_ends(tmp_path: Path) -> None:
-    """Of a node that a function is pinned to, told in its progress and its end; and of the class of an exception."""
+    """Of the class of an exception, and of a function of which nobody has what it needs."""
     def fails() -> None:
         raise type("E" * 24_000, (Exception,), {})
 
     with cluster(tmp_path) as client:
         with pytest.raises(errors.RunTimeout) as caught:
-            client.execute(DAG().add(Function("x", code=list, node="\x01" * 18_000)), timeout=0.5)
-        assert "list waits for node '\\x01" in str(caught.value) and "more characters)" in str(caught.value)[10_000:10_100]
+            client.execute(DAG().add(Function("x", code=list, where={"zone": "\x01" * 18_000})), timeout=0.5, wait_for_nodes=True)
+        assert "list needs cpu=1 on a node where zone=\x01" in str(caught.value) and len(str(caught.value)) < 1_000
         with pytest.raises(errors.FunctionFailed, match=r"fails failed on node 'n' in its only attempt: .*EEE"):
             client.submit(fails, max_retries=0).result(20)
 
