@@ -42,7 +42,7 @@ from handoff.node.process import KILLED, WorkerProcess, raise_file_limit, worker
 from handoff.node.shared_memory import SharedValue, adopt
 from handoff.node.store import ResultStore, Value
 from handoff.node.unbegun import Unbegun
-from handoff.program import SECONDS_MAX, Form
+from handoff.program import BYTES_MAX, SECONDS_MAX, Form
 from handoff.settings import NodeSettings
 
 OUTPUT_BYTES_PER_SECOND = 1024 * 1024  # of printed lines, from one worker
@@ -262,7 +262,9 @@ class WorkerPool:
             self._emit(Started(name, batch.run, batch.tasks[said[2]], time.monotonic()))
         elif what == PACKING:
             batch = worker.batches[said[1]]
-            if batch.open[said[2]] and type(said[3]) is int:
+            if type(said[3]) is not int or not 0 <= said[3] <= BYTES_MAX:    # nor would the coordinator, or other nodes, hear it from us
+                raise ProtocolError("it writes a result of a size that there can't be")
+            if batch.open[said[2]]:
                 self._emit(Packing(batch.run, batch.tasks[said[2]], said[3]))
         elif what == HANDED_BACK:
             self._unbegun.said(name, worker, said[1], said[2])

@@ -11,7 +11,7 @@ import pytest
 from handoff.ids import RunId, WorkerId
 from handoff.node.events import Execute
 from handoff.node.given import GivenBatch, GivenWorker
-from handoff.node.phrases import BROKE, RESULTS
+from handoff.node.phrases import BROKE, PACKING, RESULTS
 from handoff.node.pool import WorkerPool
 from handoff.node.store import ResultStore
 from handoff.settings import NodeSettings
@@ -73,9 +73,18 @@ async def test_nor_is_that_of_a_failure_believed(seconds: float) -> None:
     assert len(pool.killed) == 1 and pool.events == []
 
 
+@pytest.mark.parametrize("nbytes", [-1, 1 << 50, 1 << 70, True, 64e6])
+async def test_nor_is_a_size_that_no_result_has(nbytes: Any) -> None:
+    """Of what is being written: told on, it would end that session, too."""
+    pool = Pool()
+    pool.hear(PACKING, 1, 0, nbytes)
+    assert len(pool.killed) == 1 and pool.events == []
+
+
 async def test_what_can_be_is_believed() -> None:
     """So that the above is worth something."""
     pool = Pool()
+    pool.hear(PACKING, 1, 0, 1 << 40)
     pool.hear(RESULTS, 1, 0, [b"x"], column(0.0), column(5.0))
     pool.hear(BROKE, 1, 1, "exception", "ValueError", "no", "", 0.0, b"")
-    assert pool.killed == [] and len(pool.events) == 2 and not pool.worker.batches
+    assert pool.killed == [] and len(pool.events) == 3 and not pool.worker.batches
