@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from handoff.columns import ints
+from dataclasses import replace
+
 from handoff.ids import RunId
 from handoff.messages import Output
 
@@ -14,20 +15,23 @@ class Lines:
 
     def __init__(self, kept_bytes_max: int) -> None:
         self._room = kept_bytes_max // SHARE
-        self._left_out: dict[RunId, tuple[Output, int]] = {}    # per run of which that is to be told: the last, and how many lines in all
+        self._left_out: dict[RunId, Output] = {}    # per run of which that is to be told: the last, without its lines,
+        self._count: dict[RunId, int] = {}          # and how many lines in all
 
     def admit(self, output: Output, kept_bytes: int) -> list[Output]:
         """What is to be said now, where so many bytes are unacknowledged: nothing; or this, and before it how much was left out."""
+        run = output.run
         if kept_bytes > self._room:
-            _, count = self._left_out.get(output.run, (output, 0))
-            self._left_out[output.run] = output, count + len(output.texts)
+            if output.texts:
+                self._left_out[run] = replace(output, tasks=output.tasks[-1:], streams=("stderr",), texts=("",))
+                self._count[run] = self._count.get(run, 0) + len(output.texts)
             return []
         if not self._left_out:
             return [output]
-        left_out, self._left_out = self._left_out, {}
-        return [*(_told(last, count) for last, count in left_out.values()), output]
+        told = [replace(last, texts=(_left_out(self._count[each]),)) for each, last in self._left_out.items()]
+        self._left_out, self._count = {}, {}
+        return [*told, output]
 
 
-def _told(last: Output, count: int) -> Output:
-    text = f"[{count:,} line{'s' * (count != 1)} left out: they could not be sent as fast as they came]"
-    return Output(last.run, ints(last.tasks[-1:]), ("stderr",), (text,), last.node)
+def _left_out(count: int) -> str:
+    return f"[{count:,} line{'s' * (count != 1)} left out: they could not be sent as fast as they came]"
