@@ -30,9 +30,10 @@ class Forgotten:
         """A client lets go of these. What is not over has an effect on others, and is ended now."""
         ledger = self._ledger
         for number in (forget.run, *map(RunId, forget.others)):
-            if not ledger.past.forget_failure(number):    # who has only heard of the failure of a detached run may still ask about it
+            run, ended = ledger.runs.get(number), ledger.past.ended.get(number)
+            # Who has only heard of the failure of a detached run may still ask about it.
+            if not ledger.past.forget_failure(number) and ended is not None and ended.client in (peer, None):
                 ledger.past.forget_ended(number)
-            run = ledger.runs.get(number)
             if run is None or run.client not in (peer, None):
                 continue
             if run.is_over:

@@ -76,6 +76,14 @@ def test_it_is_kept_until_its_client_lets_go_of_it() -> None:
     assert not cluster.scheduler.ledger.past.ended
 
 
+def test_another_client_does_not_let_go_of_it() -> None:
+    """It is no business of others."""
+    cluster = Cluster().client().client("other").join("n1")
+    run = failed_chain(cluster)
+    cluster.hear("other", Forget(run))
+    assert asked(cluster, run)["ended"]["code"] == "FunctionFailed"
+
+
 def test_who_has_heard_of_the_failure_of_a_detached_run_may_ask_about_it() -> None:
     """A client says Forget as soon as it has heard: the failure is no news any more. The second one means the run."""
     cluster = Cluster().client().join("n1")
