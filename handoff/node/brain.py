@@ -225,8 +225,8 @@ class NodeBrain:
                 table.tailored.pop(task, None)
             if task in table.senders:
                 table.senders[task] = NOBODY
-            if task not in table.waiters:
-                table.asked.pop(task, None)
+            if task in table.asked and self._wants.released(table, task):
+                dropped.append(task)      # there may be memory for it already
             table.redirected.pop(task, None)
             self._answers.released(table, task)
         if dropped:

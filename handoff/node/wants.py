@@ -87,6 +87,13 @@ class Wants:
             self._turn_away(table, task)
         self._give_up(run, peer, [task for task in gone if _is_waited_for(table, task)], is_absent=True)
 
+    def released(self, table: Table, task: int) -> bool:
+        """Nobody elsewhere needs what was asked for. Whether nobody here does: then it is asked for no more."""
+        if _is_waited_for(table, task):
+            return False
+        del table.asked[task]
+        return True
+
     def lost(self, now: float, peer: PeerId) -> None:
         """The link to a node broke, or could not be made."""
         self._ask_again_for_what_it_began(peer)

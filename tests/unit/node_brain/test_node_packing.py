@@ -7,7 +7,7 @@ from typing import Any
 from handoff.columns import ints
 from handoff.ids import COORDINATOR
 from handoff.messages import Coming, Want
-from handoff.node.events import Packing, Welcomed
+from handoff.node.events import Drop, Packing, Welcomed
 
 SIZE = 64_000_000
 
@@ -59,3 +59,30 @@ def test_a_client_that_left_and_a_node_with_its_number_are_told_apart(hand: Any)
         node.say(peer, Want(node.RUN, ints([0])))
     node.happen(Packing(node.RUN, 0, SIZE))
     assert node.said(Coming, node.CLIENT) and not node.said(Coming, node.OTHER)
+
+
+def test_memory_for_what_nobody_here_takes_any_more_is_let_go_of(hand: Any) -> None:
+    """Who was to take it was taken back, and it is released before it came: that memory would be taken until the run ends."""
+    node = hand()
+    node.plan({1: [0]}, sources={0: node.PEER})
+    assert [want.tasks.tolist() for want in node.said(Want, node.PEER)] == [[0]]
+    node.recall([1])
+    node.release(0)
+    assert node.last_of(Drop) == [Drop(node.RUN, (0,))]
+    node.plan({1: [0]}, attempt=2, sources={0: node.PEER})      # it comes back: then that is wanted anew
+    assert [want.tasks.tolist() for want in node.said(Want, node.PEER)] == [[0]]
+    node.arrive(0)
+    node.finish(1)
+    assert node.reported() == [1]
+
+
+def test_but_not_of_what_another_one_waits_for(hand: Any) -> None:
+    """The word that it is released was on its way when that was planned."""
+    node = hand()
+    node.plan({1: [0], 2: [0]}, sources={0: node.PEER})
+    node.recall([1])
+    node.release(0)
+    assert node.last_of(Drop) == []
+    node.arrive(0)
+    node.finish(2)
+    assert node.reported() == [2]
