@@ -21,3 +21,13 @@ def take_word(now: float, ledger: Ledger, node: Node, said: Coming) -> Run | Non
         if run.missing[each]:
             ledger.consider(run, each)
     return run
+
+
+def put_off(now: float, ledger: Ledger, run: Run, task: int) -> None:
+    """All that it takes is there now: it has not begun before, however long that was being written."""
+    node = ledger.nodes[run.node[task]]
+    since, shape, seconds, need, is_early = node.holding[run.run, task]
+    if since < now:
+        node.holding[run.run, task] = (now, shape, seconds, need, is_early)
+        node.ends = None
+        node.note_change()

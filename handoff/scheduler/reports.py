@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import repeat
 
 from handoff.messages import Report
-from handoff.scheduler import lifetimes, relays, twins
+from handoff.scheduler import lifetimes, nearing, relays, twins
 from handoff.scheduler.estimates import MET_MAX, Estimates, Function
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
@@ -34,7 +34,7 @@ def take_report(now: float, ledger: Ledger, node: Node, report: Report) -> Run |
     if run.quota is not None:
         run.quota.remove(node.peer, len(done))
     if run.linked:
-        _follow(ledger, run, done)
+        _follow(now, ledger, run, done)
     elif not all(run.is_output):
         for task in done:
             if not run.is_output[run.kind[task]]:
@@ -138,7 +138,7 @@ def _give_back_choices(ledger: Ledger, run: Run, node: Node, done: list[int], he
             ledger.cluster.give(shape.cluster[alternative])
 
 
-def _follow(ledger: Ledger, run: Run, done: list[int]) -> None:
+def _follow(now: float, ledger: Ledger, run: Run, done: list[int]) -> None:
     """Dependents come nearer; inputs that nobody needs any more are released."""
     state, missing, needed, kind, is_output, out = run.state, run.missing, run.needed, run.kind, run.is_output, ledger.out
     consumers, consumer_starts, inputs, starts = run.consumers, run.consumer_starts, run.inputs, run.starts
@@ -147,12 +147,15 @@ def _follow(ledger: Ledger, run: Run, done: list[int]) -> None:
         relays.took(run, task, where[task])
     for task in done:
         for each in consumers[consumer_starts[task] : consumer_starts[task + 1]]:
-            now = state[each]
-            if now >= DONE:
+            was = state[each]
+            if was >= DONE:
                 continue    # it was made again for others
             left = missing[each] = missing[each] - 1
-            if not left and now == WAITING:
-                ledger.consider(run, each)
+            if not left:
+                if was == WAITING:
+                    ledger.consider(run, each)
+                elif was == HELD and run.nearly:
+                    nearing.put_off(now, ledger, run, each)
         for each in inputs[starts[task] : starts[task + 1]]:
             left = needed[each] = needed[each] - 1
             if not left and state[each] == DONE:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from scheduler_story import Cluster, kind, program
+from scheduler_story import Cluster, Flag, kind, program
 
 from handoff.ids import RunId
-from handoff.messages import Coming, Plan, RunDone, RunFailed
+from handoff.messages import Alive, Coming, Plan, RunDone, RunFailed
 
 MB = 1_000_000
 MAKE, OTHER, TAKE = kind("make"), kind("other"), kind("take")
 MANY = 32      # runs after which a function is well known
 
 
-def known() -> Cluster:
+def known(seconds: float = 10.0) -> Cluster:
     """Two nodes and a client; all three functions are known to take ten seconds, so that nothing is planned ahead of its inputs."""
     cluster = Cluster().client().join("a", cpu=2).join("b", cpu=2)
     run = cluster.submit(program([(each, ()) for each in (MAKE, OTHER, TAKE) for _ in range(MANY)]))
-    cluster.finish(run, seconds=10.0)
+    cluster.finish(run, seconds=seconds)
     return cluster
 
 
@@ -122,3 +122,26 @@ def test_many_inputs_are_not_looked_at_one_by_one() -> None:
         cluster.hear(cluster.where(task, run), Coming(run, task, 64 * MB))
         assert cluster.plans() == []
     cluster.finish(run, seconds=10.0)
+
+
+def test_who_takes_it_has_not_begun_before_it_is_there() -> None:
+    """Written for 5 s, not for 30 ms: who takes it is not late at once, and gets no second attempt, for which it would move again."""
+    cluster = known(seconds=1.0)
+    takes = kind("take", flags=Flag.OUTPUT | Flag.IDEMPOTENT, max_retries=2)
+    run = cluster.submit(program([(MAKE, ()), (takes, (0,))]))
+
+    def pass_by(seconds: int) -> None:
+        for _ in range(seconds):
+            cluster.wait(1.0)
+            for name in "a", "b":
+                cluster.hear(name, Alive())
+
+    cluster.hear(cluster.where(0, run), Coming(run, 0, 64 * MB))
+    assert cluster.plans() == [1]
+    pass_by(5)
+    cluster.done(0, run=run, nbytes=64 * MB, seconds=5.0)
+    pass_by(2)
+    doubled = cluster.scheduler.ledger.runs[run].doubled
+    assert not doubled
+    pass_by(3)
+    assert list(doubled) == [1]      # now it is late
