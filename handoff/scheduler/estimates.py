@@ -163,7 +163,7 @@ class Function(Mean):
         made.seconds, made.spread, made.nbytes, made.cold, made._first, made.level = numbers
         for each in str(row[12]).split():
             bits, of, seconds, spread = each.split(":")
-            if not _is_sane(float(seconds), float(spread)):
+            if min(int(of), float(seconds), float(spread)) < 0 or not _is_sane(float(seconds), float(spread)):
                 raise ValueError(f"no durations of a function: {row}")
             made.sizes[int(bits)] = mean = Mean()
             mean.start_over(int(of), float(seconds), float(spread))
