@@ -43,7 +43,7 @@ class _InForce(NamedTuple):
 
 _copies: WeakKeyDictionary[type, _InForce] = WeakKeyDictionary()    # all classes here that were made of what came
 _numbers = count(1)
-_reading = threading.local()   # `states`: those that came with the code that this thread reads just now
+_reading = threading.local()   # `states`: those that came with the code that this thread reads just now; `own`: it wrote it itself
 
 
 def as_copy(how: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -66,7 +66,7 @@ def _made(make: Callable[..., type], arguments: tuple[Any, ...]) -> type:
 
 def _given(kind: type, content: Any) -> type:
     """The class with what came for it, unless it was made here."""
-    if kind in _copies:
+    if kind in _copies and not getattr(_reading, "own", False):
         state = State(kind, next(_numbers), content)
         _put(state)
         states: list[State] | None = getattr(_reading, "states", None)
@@ -103,6 +103,15 @@ def with_states(read: Callable[[], T], essence_of: Callable[[Any], Hashable]) ->
             if _copies[state.copy].essence == state.essence:
                 _copies[state.copy] = _copies[state.copy]._replace(essence=settled.essence)
     return found, states
+
+
+def own(read: Callable[[], T]) -> T:
+    """What is read of what was written here just now: the classes in it are as they are."""
+    before, _reading.own = getattr(_reading, "own", False), True
+    try:
+        return read()
+    finally:
+        _reading.own = before
 
 
 def put_back(states: list[State]) -> None:

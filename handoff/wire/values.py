@@ -18,7 +18,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from handoff.wire.by_value import as_here, dumps, dumps_code, dumps_content, dumps_error
-from handoff.wire.classes import State, put_back, with_states
+from handoff.wire.classes import State, own, put_back, with_states
 from handoff.wire.failures import describe_exception
 from handoff.wire.unpicklable import find_unpicklable
 
@@ -202,7 +202,7 @@ def pack_exception(error: BaseException) -> bytes:
     """The exception as bytes, or b"" when it would not arrive as the same type."""
     try:
         data = dumps_error(error)
-        if len(data) <= _EXCEPTION_BYTES_MAX and type(pickle.loads(data)) is type(error):
+        if len(data) <= _EXCEPTION_BYTES_MAX and type(own(lambda: pickle.loads(data))) is type(error):
             return data
     except BaseException:  # a user's __reduce__ or __init__ may raise anything
         pass

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from handoff.node.child_batch import Library
-from handoff.wire.values import pack, pack_result, unpack
+from handoff.wire.values import pack, pack_exception, pack_result, unpack
 
 SCRIPT = """
 import abc, enum, sys
@@ -32,13 +32,18 @@ def seen(): return Model.rate, *Model().of_globals(), hasattr(Model, "extra")
 def remembers(value): return Model.remembered(value)
 def remembers_too(value): return Model.remembered(value)
 def is_model(value): return isinstance(value, Model), Other().fits()
+class Mine(Exception):
+    counted = 0
+def fails():
+    Mine.counted += 1
+    raise Mine(Model(), Mine.counted)
 codes = [pack_code(seen)]
 Model.rate = rate = options["rate"] = 2
 codes.append(pack_code(seen))
 Model.extra = True
 codes.append(pack_code(seen))
 del Model.extra
-codes += [pack_code(seen), pack_code(remembers), pack_code(remembers_too), pack_code(is_model), pack(Model()).join()]
+codes += [pack_code(seen), pack_code(remembers), pack_code(remembers_too), pack_code(is_model), pack(Model()).join(), pack_code(fails)]
 sys.stdout.buffer.write(b"\\n--\\n".join(codes))
 """
 
@@ -143,6 +148,19 @@ def test_an_argument_is_of_the_class_that_code_means_whichever_state_that_has(se
     assert worker.call(0) == (1, 1, 1, False)
     again = unpack(pack_result(value).join())
     assert type(again) is type(value)
+
+
+def test_what_tasks_leave_at_a_class_stays_when_one_of_them_fails(sent: list[bytes]) -> None:
+    """To try whether an exception can be built again elsewhere is no reason to forget anything here."""
+    worker = Worker(sent)
+    counted, found = [], []
+    for _ in range(3):
+        with pytest.raises(Exception) as caught:
+            worker.call(8)
+        assert pack_exception(caught.value)
+        counted.append(caught.value.args[1])
+        found.append(worker.call(4, f"the model of {len(found)}"))
+    assert (counted, found) == ([1, 2, 3], ["the model of 0"] * 3)
 
 
 def test_classes_go_with_the_code_that_they_came_with() -> None:
