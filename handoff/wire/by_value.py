@@ -233,6 +233,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no 
 
 
 class _ContentPickler(_Pickler):
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._texts: dict[str, str] = {}
+
+    def persistent_id(self, value: Any) -> str | None:
+        """A text counts as itself, one object or several: names in code are those that other code brought here first."""
+        return self._texts.setdefault(value, value) if type(value) is str else None
+
     def reducer_override(self, value: Any) -> Any:
         """How to write this value; NotImplemented: as pickle does."""
         how = super().reducer_override(value)

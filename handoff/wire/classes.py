@@ -51,6 +51,7 @@ def as_copy(how: tuple[Any, ...]) -> tuple[Any, ...]:
     if how[-1] is not _change:
         return how
     make, arguments, content = how[:3]
+    content[0].pop("__slotnames__", None)      # a note that copyreg leaves at a class when it is first asked to write an instance
     return _made, (make, arguments), content, None, None, _given
 
 

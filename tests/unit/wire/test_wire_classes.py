@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from handoff.node.child_batch import Library
-from handoff.wire.values import pack, pack_exception, pack_result, unpack
+from handoff.wire.values import pack, pack_exception, pack_named, pack_result, unpack
 
 SCRIPT = """
 import abc, enum, sys
@@ -148,6 +148,40 @@ def test_an_argument_is_of_the_class_that_code_means_whichever_state_that_has(se
     assert worker.call(0) == (1, 1, 1, False)
     again = unpack(pack_result(value).join())
     assert type(again) is type(value)
+
+
+def test_classes_are_the_same_whichever_code_brought_their_names_here_first() -> None:
+    """The interpreter has one object for a name in code, which is that of the first code: such a difference is none of a class."""
+    script = """
+import sys
+from handoff.wire.values import pack_code
+read_by_methods = {"read_by_methods": 1}
+class Model:
+    found = None
+    def remembered(self, value):
+        Model.found = self.found or value
+        return Model.found, read_by_methods
+def first(value): return Model().remembered(value)[0]
+def second(value): return Model().remembered(value)[0]
+sys.stdout.buffer.write(pack_code(first) + b"\\n--\\n" + pack_code(second))
+"""
+    worker = Worker(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout.split(b"\n--\n"))
+    worker.call(0, "with the first")
+    assert [worker.call(place, f"call {number}") for number, place in enumerate((1, 0, 1, 0))] == ["call 0"] * 4
+
+
+def test_to_write_an_instance_makes_no_other_class_of_its_class() -> None:
+    """Python leaves a note at a class when one of its instances is written, which other processes have no use for."""
+    class Model:
+        pass
+
+    def makes() -> Model:
+        return Model()
+
+    before = pack_named(makes)
+    pack(Model())
+    assert "__slotnames__" in vars(Model)
+    assert pack_named(makes) == before
 
 
 def test_what_tasks_leave_at_a_class_stays_when_one_of_them_fails(sent: list[bytes]) -> None:
