@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from handoff.errors import InvalidFunction
@@ -41,35 +41,28 @@ def may_hold(parts: Any) -> bool:
 def references_in(part: Any) -> list[Reference]:
     """The references in a part, in order, as often as they stand there."""
     found: list[Reference] = []
-    _collect(part, found, {})
+    _collect((part,), found, {})
     return found
 
 
-def _collect(part: Any, found: list[Reference], seen: dict[int, Sequence[Reference]]) -> None:
-    kind = type(part)
-    if kind is Reference:
-        found.append(part)
-        return
-    if kind not in _CONTAINERS:
-        return
-    known = seen.get(id(part))
-    if known is not None:  # one container in several places, or (as yet without any) inside itself
-        found.extend(known)
-        return
-    seen[id(part)] = ()
-    inside: list[Reference] = []
-    if kind is dict:
-        if may_hold(part.values()):
-            for each in part.values():
-                _collect(each, inside, seen)
-        if may_hold(part):
-            for key in part:
-                _collect(key, inside, seen)
-    elif may_hold(part):
-        for each in part:
-            _collect(each, inside, seen)
-    seen[id(part)] = inside
-    found.extend(inside)
+def _collect(parts: Iterable[Any], found: list[Reference], seen: dict[int, Sequence[Reference]]) -> None:
+    for part in parts:
+        kind = type(part)
+        if kind is Reference:
+            found.append(part)
+        elif kind in _CONTAINERS:
+            known = seen.get(id(part))
+            if known is not None:  # one container in several places, or (as yet without any) inside itself
+                found.extend(known)
+                continue
+            seen[id(part)] = ()
+            inside: list[Reference] = []
+            if kind is dict and may_hold(part.values()):
+                _collect(part.values(), inside, seen)
+            if may_hold(part):
+                _collect(part, inside, seen)
+            seen[id(part)] = inside
+            found.extend(inside)
 
 
 def own_references_in(part: Any, id: Hashable, dag: object) -> list[Reference]:
@@ -80,7 +73,8 @@ def own_references_in(part: Any, id: Hashable, dag: object) -> list[Reference]:
         text = f"{quoted(id)}: an argument is nested too deeply to be sent; hand over what it is made from"
         raise InvalidFunction(text, function=id) from None
     for reference in found:
-        check_origin(reference, dag, id)
+        if reference.dag is not dag:
+            check_origin(reference, dag, id)
     return found
 
 
