@@ -112,7 +112,7 @@ def _headline(function: Hashable, answer: Any) -> str:
 def _pinned(state: RunState, answer: Any) -> str:
     """By itself, or with another function where that is."""
     task, where = answer["task"], f"pinned to {answer['pinned']!r}"
-    return f"it has to be where {state.graph.beside[task]!r} is, which is {where}" if task in state.graph.beside else f"it is {where}"
+    return f"it has to be where {quoted(state.graph.beside[task])} is, which is {where}" if task in state.graph.beside else f"it is {where}"
 
 
 def _lacks(state: RunState, answer: Any, said: str) -> str:
@@ -210,6 +210,6 @@ def _waits_for_inputs(state: RunState, answer: Any, count: int, *tasks: int) -> 
     named = []
     for task in tasks[:NAMED_MAX]:
         _, how, node, _, until = rows.get(task, (task, "waiting", "", 0, 0.0))
-        named.append(f"{state.name_of(task)!r} ({f'on {node}, until about {seconds(until)} s' if node else how})")
+        named.append(f"{quoted(state.name_of(task))} ({f'on {node}, until about {seconds(until)} s' if node else how})")
     more = f" and {count - len(named):,} more" if count > len(named) else ""
     return f"it waits for {', '.join(named)}{more}"

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
+from handoff.quoting import shown
+
 Cost: TypeAlias = "Mapping[str, float | int | str] | Sequence[Mapping[str, float | int | str]]"
 Step: TypeAlias = "Callable[..., Any] | tuple[Callable[..., Any], Sequence[Any]] | None"  # one side of an Argument
 
@@ -101,9 +103,9 @@ def name_of(code: object) -> str:
 
 
 def labels_of(ids: Sequence[Hashable]) -> list[str]:
-    """What people read for each id: a string as it is, anything else as Python writes it.
+    """What people read for each id: a string as it is, anything else as Python writes it, if it can.
 
     A string is written in quotes where it would show as nothing, or as another id of these does: beside 1, "1" is '1'.
     """
-    written = {repr(id) for id in ids if not isinstance(id, str)}
-    return [repr(id) if not isinstance(id, str) or id in written or not id.strip() else id for id in ids]
+    written = {shown(id) for id in ids if not isinstance(id, str)}
+    return [shown(id) if not isinstance(id, str) or id in written or not id.strip() else id for id in ids]

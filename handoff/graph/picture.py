@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from handoff.graph.function import Argument, Collocated, Function, Near, labels_of, name_of
 from handoff.graph.references import Reference, references_in
+from handoff.quoting import shown
 from handoff.resources import costs, describe
 
 if TYPE_CHECKING:
@@ -54,11 +55,12 @@ def picture_of(dag: DAG) -> Picture:
     arrows: dict[tuple[int, int], None] = {}
     for target, function in enumerate(functions):
         for wanted in needs_of(function):
-            key = wanted if _has_hash(wanted) else repr(wanted)
+            key = wanted if _has_hash(wanted) else shown(wanted)
             source = place.get(key)
             if source is None:
                 source = place[key] = len(boxes)
-                boxes.append(Box(labels_of([wanted])[0], kind="missing", detail="not in the graph", tip=f"{wanted!r} is not in the graph"))
+                tip = f"{shown(wanted)} is not in the graph"
+                boxes.append(Box(labels_of([wanted])[0], kind="missing", detail="not in the graph", tip=tip))
             arrows[source, target] = None
     return Picture(str(dag.id), boxes, [Arrow(source, target) for source, target in arrows])
 
@@ -109,7 +111,7 @@ def by_function(picture: Picture) -> Picture:
 def _box(function: Function, label: str) -> Box:
     kind = str(function.type)
     name = name_of(function.code) if function.code is not None else ""
-    parts, tips = [], [f"{function.id!r}: {name}" if name else repr(function.id)]
+    parts, tips = [], [f"{shown(function.id)}: {name}" if name else shown(function.id)]
     if kind != "regular":
         parts.append(kind)
         tips.append(f"type: {kind}")
@@ -121,7 +123,7 @@ def _box(function: Function, label: str) -> Box:
         tips.append(f"cost: {cost}")
     if isinstance(function.node, (Collocated, Near)):
         how = "collocated with" if isinstance(function.node, Collocated) else "near"
-        tips.append(f"{how} {function.node.id!r}")
+        tips.append(f"{how} {shown(function.node.id)}")
     elif function.node is not None:
         parts.append(f"on {function.node}")
         tips.append(f"node: {function.node}")
@@ -136,7 +138,7 @@ def _cost(function: Function) -> str:
     try:
         return " or ".join(map(describe, costs(function.cost or {})))
     except ValueError:
-        return repr(function.cost)
+        return shown(function.cost)
 
 
 def _has_hash(wanted: Any) -> bool:

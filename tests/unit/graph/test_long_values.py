@@ -14,6 +14,8 @@ from handoff.client.failures import error_of
 from handoff.client.nodes import has_room
 from handoff.client.options import check_drain, check_output, check_run, run_number
 from handoff.files import read_file
+from handoff.graph.function import labels_of
+from handoff.graph.picture import picture_of
 from handoff.offers import checked, coordinator_arguments, specs_of
 from handoff.quoting import END, QUOTED_MAX, cut, quoted
 from handoff.resources import costs, describe
@@ -77,6 +79,15 @@ CALLS = {
     "room": (lambda value: has_room([], [value], {}), "there is no node named"),  # type: ignore[arg-type]
     "file": (lambda value: read_file([value], "plan"), "is no path of a file"),
 }
+
+
+def test_an_id_that_cannot_be_shown_spoils_no_picture_and_no_report() -> None:
+    """These name all functions of a graph, whatever they are."""
+    mute = Mute()
+    label = "<Mute that can't be shown: RuntimeError: no words>"
+    assert labels_of(["load", mute, HUGE])[:2] == ["load", label]
+    assert [box.label for box in picture_of(DAG().add(Function(mute, code=work))).boxes] == [label]
+
 
 
 @pytest.mark.parametrize("value", [LONG, LIST, HUGE, Mute()], ids=["string", "list", "integer", "mute"])
