@@ -21,7 +21,6 @@ from handoff.wire.values import Packed, is_plain, pack
 _SIMPLE = frozenset({type(None), bool, int, float})  # need no quotes
 _DEPTH_MAX = 4                       # how deep, and in how wide containers, large parts are looked for
 _PARTS_MAX = 256
-_UNDECIDED = -1                      # in the place of a task
 
 
 class Folding:
@@ -37,7 +36,7 @@ class Folding:
         self._slots: dict[int, Slot] = {}          # by task
         self._calls: dict[int, Call] = {}          # inline functions folded in, by position
         self._quoted: list[Quoted] = []
-        self._repeated: dict[int, int | None] = {} # by identity: what stands in several places -> who brings it
+        self._repeated: dict[int, tuple[Any, bool] | None] = {}   # by identity: what stands in several places, lightened once
         self._plain = True                         # nothing in it needs cloudpickle
         self._owner: Function
 
@@ -60,34 +59,49 @@ class Folding:
         if kind in _SIMPLE or (kind in (str, bytes) and len(value) < self._columns.alone_bytes):
             return value, False
         task = self._columns.object_of(value)
-        if task is None and id(value) in self._repeated:     # opened, it would become several
-            task = self._repeated[id(value)]
-            if task == _UNDECIDED:
-                task = self._repeated[id(value)] = self._columns.object_if_large(value, self._owner.id)
+        if task is not None:
+            return self._slot(task), True
+        if id(value) not in self._repeated:
+            return self._opened(value, depth)
+        found = self._repeated[id(value)]
+        if found is None:
+            found = self._repeated[id(value)] = self._as_one(value, depth)
+        return found
+
+    def _as_one(self, value: Any, depth: int) -> tuple[Any, bool]:
+        """The same of what stands in several places: a call, which is evaluated once, gives all of them one thing."""
+        if _holds_itself(value):       # it can't be made of its parts
+            task = self._columns.object_if_large(value, self._owner.id)
             return (value, False) if task is None else (self._slot(task), True)
-        if task is None and kind in (list, tuple, dict) and depth < _DEPTH_MAX and len(value) <= _PARTS_MAX:
+        filled, has_holes = self._opened(value, depth)
+        if has_holes and type(filled) not in (Slot, Call):
+            filled = Call(self._code(getitem, self._owner.id, "an argument"), [[filled], 0])
+        return filled, has_holes
+
+    def _opened(self, value: Any, depth: int) -> tuple[Any, bool]:
+        kind = type(value)
+        if kind in (list, tuple, dict) and depth < _DEPTH_MAX and len(value) <= _PARTS_MAX:
             # parts first: the same array often comes in a new list or dict each time
             parts = [self._lightened(each, depth + 1) for each in (value.values() if kind is dict else value)]
             if any(has_holes for _, has_holes in parts):
                 filled = [part if has_holes else Quoted(part) for part, has_holes in parts]
                 return (dict(zip(value, filled, strict=True)) if kind is dict else kind(filled)), True
-        if task is None and (found := self._columns.parcelled(value, self._owner.id)) is not None:
+        if (found := self._columns.parcelled(value, self._owner.id)) is not None:
             parcel, place = found
             return Call(self._code(getitem, self._owner.id, "an argument"), [self._slot(parcel), place]), True
-        if task is None:
-            task = self._columns.object_if_large(value, self._owner.id)
+        task = self._columns.object_if_large(value, self._owner.id)
         return (value, False) if task is None else (self._slot(task), True)
 
-    def _met_again(self) -> dict[int, int | None]:
+    def _met_again(self) -> dict[int, tuple[Any, bool] | None]:
         """The containers that stand in several places, or in themselves, as deep as large parts are looked for."""
-        seen, again = set[int](), dict[int, int | None]()
+        seen, again = set[int](), dict[int, tuple[Any, bool] | None]()
         level = [quoted.value for quoted in self._quoted if not quoted.has_holes]
         for _ in range(_DEPTH_MAX + 1):
-            opened = [each for each in level if type(each) in (list, tuple, dict) and each and len(each) <= _PARTS_MAX]
+            opened = [each for each in level if _is_opened(each)]
             level = []
             for each in opened:
                 if id(each) in seen:
-                    again[id(each)] = _UNDECIDED
+                    again[id(each)] = None
                 else:
                     seen.add(id(each))
                     level += each.values() if type(each) is dict else each
@@ -194,3 +208,22 @@ class Folding:
                     flags=Flag.SERIALIZER | (Flag.ASYNC if entry.is_async else 0))
         return self._columns.add(self._columns.kind_number(kind), literal, (producer,),
                                  hidden=f"the serialization of {argument.id!r} for {consumer.id!r}")
+
+
+def _is_opened(value: Any) -> bool:
+    return type(value) in (list, tuple, dict) and 0 < len(value) <= _PARTS_MAX
+
+
+def _holds_itself(value: Any) -> bool:
+    """Whether it stands in itself, as deep as large parts are looked for."""
+    level, seen = [value], set[int]()
+    for _ in range(_DEPTH_MAX + 1):
+        inner: list[Any] = []
+        for each in level:
+            if _is_opened(each) and id(each) not in seen:
+                seen.add(id(each))
+                inner += each.values() if type(each) is dict else each
+        if any(each is value for each in inner):
+            return True
+        level = inner
+    return False

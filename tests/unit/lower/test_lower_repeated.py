@@ -35,6 +35,17 @@ def test_one_list_in_several_places_is_one_list(size: int) -> None:
     assert evaluate_outputs(lower(dag)) == {"within": True, "several": True, "beside another": True}
 
 
+def test_what_is_large_in_repeated_lists_is_sent_once() -> None:
+    """A dict of its own for each call, in two of its arguments, with what all of them share."""
+    shared, dag = np.zeros(100_000), DAG()
+    for number in range(3):
+        part = {"shared": shared, "number": number}
+        dag.call(one_of_all, {"a": part, "b": (part,)}, part, named=part, id=number)
+    lowered = lower(dag)
+    assert len(lowered.objects) == 1
+    assert evaluate_outputs(lowered) == {0: True, 1: True, 2: True}
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_what_holds_itself_does_so_where_it_arrives(size: int) -> None:
     """A tree whose branches know where they hang."""
