@@ -6,11 +6,12 @@ unpickling never runs on the loop's thread.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from handoff.client.events import Arrived, Failure
@@ -131,8 +132,9 @@ class RunState:
     def unfetched(self, task: int, failure: Failure) -> None:
         """A large value can't be had any more."""
         future = self._fetches.pop(task, None)
-        if future is not None and not future.done():
-            future.set_exception(error_of(failure, self.name_of))
+        if future is not None:
+            with contextlib.suppress(InvalidStateError):     # another thread may just be telling it the same
+                future.set_exception(error_of(failure, self.name_of))
 
     def unfetched_all(self, failure: Failure) -> None:
         """None of those that somebody waits for comes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from handoff.client import events
 from handoff.client.client import begin_attach
 from handoff.client.core import Core
 from handoff.client.state import Graph, RunState
-from handoff.errors import ExecutionError
+from handoff.errors import ExecutionError, ResultLost
 from handoff.ids import RunId
 
 
@@ -63,3 +64,21 @@ def test_a_run_that_the_next_coordinator_accepted_is_none_of_the_former() -> Non
     Core._accepted(core, state, events.RunAccepted(1, RunId(7)))
 
     assert (state.run, state.is_former, state.names) == (7, False, {})
+
+
+def test_two_threads_may_tell_at_once_that_a_value_does_not_come() -> None:
+    """The one that closes the client, and the one that asked just now and saw that it is closed: neither is stopped by the other."""
+    class ToldMeanwhile(Future[None]):
+        def done(self) -> bool:
+            was_done = super().done()
+            if not was_done:
+                self.set_exception(ResultLost("by the other"))
+            return was_done
+
+    core: Any = Desk()
+    state = RunState(core, 1, Graph("d", ["a", "b", "c"], [0, 1, 2], {"a": 0, "b": 1, "c": 2}))
+    first, told, last = ToldMeanwhile(), Future[None](), Future[None]()
+    told.set_exception(ResultLost("by the other"))
+    state._fetches.update({0: first, 1: told, 2: last})
+    state.unfetched_all(events.Failure("ResultLost", "closed"))
+    assert [type(each.exception(0)) for each in (first, told, last)] == [ResultLost] * 3
