@@ -26,6 +26,14 @@ def row_of(key: str, seconds: float = 1.0) -> tuple[Any, ...]:
 ROWS: Rows = {"functions": [row_of("ab"), row_of("cd", 2.0)], "nodes": [("a", "cpu=1", 0.5, 20.0)], "links": [("a", "b", 1e6, 0.5)]}
 
 
+def keep_rows(directory: Path) -> None:
+    """What a coordinator leaves there."""
+    memory = Memory(directory)
+    memory.load()
+    memory.save(ROWS)
+    memory.close()
+
+
 def kept(directory: Path) -> Rows:
     """What the next coordinator finds."""
     memory = Memory(directory)
@@ -134,10 +142,7 @@ def test_where_nothing_can_be_kept_it_is_said_once(tmp_path: Path, obstacle: str
 
 def test_a_file_that_can_only_be_read_is_read(tmp_path: Path, said: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was learned is known; that nothing is added to it is said once."""
-    memory = Memory(tmp_path)
-    memory.load()
-    memory.save(ROWS)
-    memory.close()
+    keep_rows(tmp_path)
     connect = sqlite3.connect
     monkeypatch.setattr(module.sqlite3, "connect", lambda path, **how: connect(f"file:{path}?mode=ro", uri=True, **how))
     memory = Memory(tmp_path)
@@ -165,10 +170,7 @@ def test_a_disk_that_fails_later_is_said_once(tmp_path: Path, said: pytest.LogCa
 
 def test_damage_within_a_text_costs_no_other_row(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:
     """One byte that is no UTF-8 is no reason to keep nothing from then on."""
-    memory = Memory(tmp_path)
-    memory.load()
-    memory.save(ROWS)
-    memory.close()
+    keep_rows(tmp_path)
     with sqlite3.connect(tmp_path / FILE) as database:
         database.execute("UPDATE functions SET name = CAST(x'61ff' AS TEXT) WHERE codes = 'ab'")
     database.close()
@@ -180,10 +182,7 @@ def test_damage_within_a_text_costs_no_other_row(tmp_path: Path, said: pytest.Lo
 
 def test_a_file_that_turns_out_to_be_damaged_when_it_is_written_is_set_aside(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:
     """What is read is in order, and the index that only writing needs is not: from then on a new file is kept."""
-    memory = Memory(tmp_path)
-    memory.load()
-    memory.save(ROWS)
-    memory.close()
+    keep_rows(tmp_path)
     with sqlite3.connect(tmp_path / FILE) as database:
         size = database.execute("PRAGMA page_size").fetchone()[0]
         page = database.execute("SELECT rootpage FROM sqlite_master WHERE type = 'index' AND tbl_name = 'functions'").fetchone()[0]
