@@ -44,5 +44,7 @@ def test_of_no_lines_nothing_is_told() -> None:
     """A node may say it; told of it, in columns of different lengths, the client would end its session."""
     lines = Lines(KEPT_MAX)
     lines.admit(printed(1), FULL)
-    for each in lines.admit(printed(1, "a"), 0):
+    told = lines.admit(printed(1, "a"), 0)
+    assert [each.texts for each in told] == [("a",)]
+    for each in told:
         check_fit(each, 0)
