@@ -153,7 +153,7 @@ class Answers:
         effects = self._state.effects
         if small:
             effects.append(Deliver(peer, run, tuple(small)))
-        for task in large:
-            effects.append(Stream(peer, run, task))
+        if large:
+            effects.append(Stream(peer, run, tuple(large)))
         if gone:
             effects.append(Send(peer, Absent(run, ints(gone))))

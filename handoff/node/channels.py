@@ -8,28 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 from handoff.errors import LinkError, ProtocolError
 from handoff.ids import PeerId, RunId
 from handoff.log import log
 from handoff.messages import DeclineBulk, Message, OfferBulk, StopBulk
 from handoff.node.flows import Flows
-from handoff.node.shared_memory import SharedValue
+from handoff.node.shared_memory import SharedValue, received_whole
 from handoff.node.store import ResultStore
 from handoff.settings import WireSettings
-from handoff.transport.bulk import (
-    AT_ONCE_BYTES,
-    HEAD_FIRST_BYTES,
-    THREADS_MAX,
-    Channel,
-    Tickets,
-    dial_bulk,
-    take_values,
-    threads,
-)
-from handoff.transport.records import Head
+from handoff.transport.bulk import AT_ONCE_BYTES, HEAD_FIRST_BYTES, THREADS_MAX, TOGETHER_BYTES_MAX, Channel, take_values, threads
+from handoff.transport.records import EACH_BYTES, Head, Kind
+from handoff.transport.tickets import Tickets, dial_bulk
+
+Queue: TypeAlias = deque[tuple[RunId, int]]   # values that are to be sent to one peer
 
 
 class Landing:
@@ -62,15 +57,30 @@ class Landing:
                 nbytes -= count
 
 
+class Together:
+    """Values on their way to us that travel together: each is in its file at once."""
+
+    __slots__ = ("peer", "since", "values")
+
+    def __init__(self, peer: PeerId, since: float) -> None:
+        self.peer, self.since = peer, since
+        self.values: list[tuple[int, SharedValue]] = []
+
+    def several(self, values: Sequence[tuple[int, memoryview]]) -> None:
+        """In a thread: these."""
+        for task, data in values:
+            self.values.append((task, received_whole(data)))
+
+
 class _Outgoing:
     """What goes to one peer."""
 
-    __slots__ = ("channel", "is_stopped", "key", "rest", "value")
+    __slots__ = ("channel", "is_stopped", "key", "rest", "values")
 
     def __init__(self) -> None:
         self.channel: Channel | None = None
-        self.key: tuple[RunId, int] | None = None    # the value that is on its way
-        self.value: SharedValue | None = None        # itself: its file is to stay open
+        self.key: tuple[RunId, int] | None = None    # the value that is on its way, or the first of those that travel together
+        self.values: list[tuple[int, SharedValue]] = []   # they themselves, by task: their files are to stay open
         self.rest: asyncio.Future[bool] | None = None   # a thread is sending the rest of it
         self.is_stopped = False                      # and whose rest is not wanted, or not here any more
 
@@ -79,7 +89,7 @@ class Channels:
     """See the head of the file.
 
     `say` sends a message to a peer, `address` tells where it listens; `begins` is told of a value that comes, and answers whether it is
-    wanted; `arrived` that it is here, `gave_up` that its sender stopped on the way. `broken` is told of a connection that is of no use.
+    wanted; `arrived` of those that came, `gave_up` that its sender stopped on the way. `broken` is told of a connection that is of no use.
     """
 
     def __init__(
@@ -87,7 +97,7 @@ class Channels:
         say: Callable[[PeerId, Message], None],
         address: Callable[[PeerId], tuple[str, int] | None],
         begins: Callable[[PeerId, RunId, int], bool],
-        arrived: Callable[[PeerId, RunId, int, int], None],
+        arrived: Callable[[PeerId, RunId, tuple[int, ...], tuple[int, ...]], None],
         gave_up: Callable[[PeerId, RunId, int], None],
         broken: Callable[[PeerId, str], None],
     ) -> None:
@@ -105,8 +115,11 @@ class Channels:
 
     # ── sending ─────────────────────────────────────────────────────────────
 
-    async def send(self, peer: PeerId, run: RunId, task: int, value: SharedValue) -> bool:
-        """False when it has to go another way. What broke on the way was told to `broken`."""
+    async def send(self, peer: PeerId, queue: Queue) -> bool:
+        """The first of these values, and what may travel with it, which leave the queue. False when the first has to go another way.
+
+        What broke on the way was told to `broken`.
+        """
         if peer in self._unreachable:
             return False
         outgoing = self._outgoing.setdefault(peer, _Outgoing())
@@ -120,37 +133,60 @@ class Channels:
                 self._unreachable.add(peer)
                 return False
             outgoing.channel = channel
-        self._begin(peer, outgoing, outgoing.channel, (run, task), value)
+        if self.begin(peer, queue) is None:
+            return False
         await self.finish(peer)
         return True
 
-    def begin(self, peer: PeerId, run: RunId, task: int) -> bool | None:
-        """Begin to send at once, where the way is open. Whether all of it has left; if not, `finish` has to be awaited. None: not begun."""
-        outgoing, value = self._outgoing.get(peer), self._store.get(run, task)
-        if outgoing is None or outgoing.channel is None or outgoing.key is not None:
+    def begin(self, peer: PeerId, queue: Queue) -> bool | None:
+        """Begin with the first of these at once, where the way is open. Whether what left the queue has left us; if not, `finish` has to
+        be awaited. None: not begun."""
+        outgoing = self._outgoing.get(peer)
+        if outgoing is None or outgoing.channel is None or outgoing.key is not None or not queue:
             return None
-        if type(value) is not SharedValue or value.nbytes < self._settings.bulk_bytes:
+        run, values = queue[0][0], self._next(queue, outgoing.channel.is_clear)
+        if not values:
             return None
-        self._begin(peer, outgoing, outgoing.channel, (run, task), value)
+        for _ in values:
+            queue.popleft()
+        self._begin(peer, outgoing, outgoing.channel, run, values)
         return outgoing.rest is None
 
-    def _begin(self, peer: PeerId, outgoing: _Outgoing, channel: Channel, key: tuple[RunId, int], value: SharedValue) -> None:
-        outgoing.key, outgoing.value, outgoing.is_stopped = key, value, False
+    def _next(self, queue: Queue, is_clear: bool) -> list[tuple[int, SharedValue]]:
+        """The first of these; if it is small, with those after it that travel with it."""
+        values: list[tuple[int, SharedValue]] = []
+        first, total = queue[0][0], 0
+        for run, task in queue:
+            value = self._store.get(run, task)
+            if run != first or type(value) is not SharedValue or value.nbytes < self._settings.bulk_bytes:
+                break
+            total += value.nbytes + EACH_BYTES
+            if values and (is_clear or total > TOGETHER_BYTES_MAX):
+                break
+            values.append((task, value))
+        return values
+
+    def _begin(self, peer: PeerId, outgoing: _Outgoing, channel: Channel, run: RunId, values: list[tuple[int, SharedValue]]) -> None:
+        task, value = values[0]
+        outgoing.key, outgoing.values, outgoing.is_stopped = (run, task), values, False
+        at_once = len(self._sending) < THREADS_MAX
         try:
-            outgoing.rest = channel.send(
-                self._senders, *key, value.fd, value.nbytes, lambda: outgoing.is_stopped, at_once=len(self._sending) < THREADS_MAX,
-            )
+            if len(values) > 1:
+                several = [(task, value.fd, value.nbytes) for task, value in values]
+                outgoing.rest = channel.send_several(self._senders, run, several, at_once)
+            else:
+                outgoing.rest = channel.send(self._senders, run, task, value.fd, value.nbytes, lambda: outgoing.is_stopped, at_once)
         except (OSError, LinkError, MemoryError) as error:
             self._failed(peer, outgoing, error)
         if outgoing.rest is None:
-            outgoing.key = outgoing.value = None
+            outgoing.key, outgoing.values = None, []
         else:
             self._sending.add(outgoing)
             outgoing.rest.add_done_callback(lambda rest: self._sent(peer, outgoing, rest))
 
     def _sent(self, peer: PeerId, outgoing: _Outgoing, rest: asyncio.Future[bool]) -> None:
         self._sending.discard(outgoing)
-        outgoing.key = outgoing.value = outgoing.rest = None
+        outgoing.key, outgoing.values, outgoing.rest = None, [], None
         error = None if rest.cancelled() else rest.exception()
         if error is not None:
             self._failed(peer, outgoing, error)
@@ -230,7 +266,9 @@ class Channels:
         except (MemoryError, RuntimeError):   # no room now, or no thread: it may be otherwise when it comes
             self._store.unprepare(run, task)
 
-    def _place(self, peer: PeerId, head: Head) -> Landing:
+    def _place(self, peer: PeerId, head: Head) -> Landing | Together:
+        if head.kind is Kind.SEVERAL:
+            return Together(peer, self._flows.now())
         run, task = key = RunId(head.run), head.task
         if not self._begins(peer, run, task):
             self._say(peer, StopBulk(run, task))
@@ -241,8 +279,10 @@ class Channels:
         self._flows.begin(peer)
         return landing
 
-    def _done(self, head: Head, sink: Any, is_whole: bool) -> None:
-        landing: Landing = sink
+    def _done(self, head: Head, landing: Landing | Together, is_whole: bool) -> None:
+        if isinstance(landing, Together):
+            self._came(RunId(head.run), landing)
+            return
         if self._landings.get(landing.key) is not landing:
             return   # it was dropped, or comes from elsewhere now
         run, task = landing.key
@@ -251,7 +291,20 @@ class Channels:
             self._store.abort(run, task)
             self._gave_up(landing.peer, run, task)
         elif self._store.received(run, task):
-            self._arrived(landing.peer, run, task, head.total)
+            self._arrived(landing.peer, run, (task,), (head.total,))
+
+    def _came(self, run: RunId, together: Together) -> None:
+        """What of it is wanted is kept."""
+        peer = together.peer
+        self._flows.came(peer, sum(len(value) for _, value in together.values), together.since)
+        wanted = [(task, value) for task, value in together.values if self._begins(peer, run, task)]
+        for task, _ in wanted:
+            if self.forget((run, task)):    # it was coming from elsewhere, too
+                self._store.abort(run, task)
+        if wanted:
+            tasks, values = zip(*wanted, strict=True)
+            self._store.put_many(run, tasks, values)
+            self._arrived(peer, run, tasks, tuple(map(len, values)))
 
     def forget(self, key: tuple[RunId, int]) -> bool:
         """What still comes of this value passes by. Whether anything did."""

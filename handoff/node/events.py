@@ -203,11 +203,11 @@ class Deliver:
 
 @record
 class Stream:
-    """Send this large value to the peer in chunks, with back-pressure."""
+    """Send these large values to the peer, one after the other, with back-pressure."""
 
     peer: PeerId
     run: RunId
-    task: int
+    tasks: tuple[int, ...]
 
 
 @record

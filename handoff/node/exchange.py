@@ -20,7 +20,7 @@ from handoff.log import log
 from handoff.machine import Joined, Lost, Received
 from handoff.messages import Absent, Chunk, Coming, DeclineBulk, Hello, Message, OfferBulk, Peers, Refused, Results, StopBulk, Want, Welcome
 from handoff.node.callers import whose_number
-from handoff.node.channels import Channels
+from handoff.node.channels import Channels, Queue
 from handoff.node.events import Arrived, Deliver, Stream
 from handoff.node.flows import Flows
 from handoff.node.shared_memory import SharedValue
@@ -52,7 +52,7 @@ class Exchange:
         self._identity, self._settings, self._hello, self._store, self._emit = identity, settings, hello, store, emit
         self._links: dict[PeerId, list[Link]] = {}
         self._unsent: dict[PeerId, list[Message]] = {}            # said while the link is being dialled
-        self._streams: dict[PeerId, deque[tuple[RunId, int]]] = {}  # large values to send, one at a time per peer
+        self._streams: dict[PeerId, Queue] = {}                   # large values to send, one at a time per peer
         self._incoming: dict[tuple[RunId, int], _Incoming] = {}   # large values being received
         self._flows = Flows(time.monotonic)                        # how fast these come
         self._wanted: dict[RunId, set[int]] = {}                   # asked for, and not here yet
@@ -142,15 +142,19 @@ class Exchange:
             self.send(effect.peer, Results(effect.run, ints(tasks), longs(map(len, parts)), tuple(parts)))
 
     def stream(self, effect: Stream) -> None:
-        """A large value, after those that are already on their way to this peer."""
-        queue = self._streams.get(effect.peer)
-        if queue is not None:
-            queue.append((effect.run, effect.task))
-            return
-        has_left = self._channels.begin(effect.peer, effect.run, effect.task)
-        if not has_left:
-            self._streams[effect.peer] = deque([(effect.run, effect.task)] if has_left is None else [])
-            self._start(self._pump(effect.peer))
+        """Large values, after those that are already on their way to this peer."""
+        peer, queue = effect.peer, self._streams.get(effect.peer)
+        is_idle = queue is None
+        queue = self._streams.setdefault(peer, deque())
+        queue.extend((effect.run, task) for task in effect.tasks)
+        if is_idle:
+            has_left = True
+            while queue and has_left:
+                has_left = self._channels.begin(peer, queue) or False
+            if queue or not has_left:
+                self._start(self._pump(peer))
+            else:
+                del self._streams[peer]
 
     def drop_run(self, run: RunId) -> None:
         """The run is over: end what is being sent or received of it."""
@@ -177,24 +181,27 @@ class Exchange:
             queue = self._streams[peer]
             await self._channels.finish(peer)
             while queue:
-                await self._send_value(peer, *queue.popleft())
+                await self._send_first(peer, queue)
         except (OSError, MemoryError) as error:  # a value that can't be mapped now; with its link broken, the peer asks again
             log.error("value.not_sent", peer=peer, name=self.name(peer), error=error)
             self._break(peer, f"a value can't be sent now: {error}")
         finally:
             self._streams.pop(peer, None)
 
-    async def _send_value(self, peer: PeerId, run: RunId, task: int) -> None:
+    async def _send_first(self, peer: PeerId, queue: Queue) -> None:
+        """The first of these values, or several, which leave the queue."""
+        (run, task), links = queue[0], self._links.get(peer)
         value = self._store.get(run, task)
-        links = self._links.get(peer)
         if value is None or not links:
+            queue.popleft()
             return  # it was dropped, or the link broke: who still wants the value asks again
         link = links[-1]  # one link for all chunks: between two there is no order
         if type(value) is SharedValue and value.nbytes >= self._settings.bulk_bytes and link.role == "node":
-            if await self._channels.send(peer, run, task, value):
+            if await self._channels.send(peer, queue):
                 return
-            if link.closed:
-                return
+            if link.closed or not queue or queue[0] != (run, task) or self._store.get(run, task) is not value:
+                return  # what is first now is looked at anew
+        queue.popleft()
         view = memoryview(value if isinstance(value, bytes) else value.look())
         total, step = len(view), self._settings.chunk_bytes
         for offset in range(0, total, step):
@@ -274,9 +281,9 @@ class Exchange:
                         self._end((run, task))
                         if len(body) == total:
                             self._store.put_whole(run, task, incoming.view)
-                            self._arrived(link.peer, run, task, total)
+                            self._arrived(link.peer, run, (task,), (total,))
                         elif self._store.received(run, task):  # else it was dropped meanwhile
-                            self._arrived(link.peer, run, task, total)
+                            self._arrived(link.peer, run, (task,), (total,))
             case OfferBulk():
                 self._channels.offered(link.peer, message)
             case DeclineBulk(ticket, reason):
@@ -323,9 +330,9 @@ class Exchange:
         self._end((run, task))
         return True
 
-    def _arrived(self, peer: PeerId, run: RunId, task: int, total: int) -> None:
-        self._here(run, (task,))
-        self._emit(Arrived(peer, run, (task,), (total,)))
+    def _arrived(self, peer: PeerId, run: RunId, tasks: tuple[int, ...], sizes: tuple[int, ...]) -> None:
+        self._here(run, tasks)
+        self._emit(Arrived(peer, run, tasks, sizes))
 
     def _here(self, run: RunId, tasks: Iterable[int]) -> None:
         wanted = self._wanted.get(run)

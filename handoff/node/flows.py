@@ -26,14 +26,29 @@ class Flows:
         self._clock = clock
         self._flows: dict[PeerId, _Flow] = {}
 
+    def now(self) -> float:
+        """By the clock of all this."""
+        return self._clock()
+
+    def came(self, peer: PeerId, nbytes: int, since: float) -> None:
+        """Values that came together are here; they began to come at that time."""
+        flow = self._flow(peer)
+        flow.nbytes += nbytes
+        if not flow.open:
+            flow.seconds += self._clock() - since
+
     def begin(self, peer: PeerId) -> None:
         """A large value begins to come."""
-        flow = self._flows.get(peer)
-        if flow is None:
-            flow = self._flows[peer] = _Flow()
+        flow = self._flow(peer)
         if not flow.open:
             flow.since = self._clock()
         flow.open += 1
+
+    def _flow(self, peer: PeerId) -> _Flow:
+        flow = self._flows.get(peer)
+        if flow is None:
+            flow = self._flows[peer] = _Flow()
+        return flow
 
     def moved(self, peer: PeerId, nbytes: int) -> None:
         """A piece of one is here."""

@@ -69,6 +69,14 @@ def write_shared(parts: Iterable[Any], nbytes: int) -> SharedValue:
     return value
 
 
+def received_whole(data: memoryview) -> SharedValue:
+    """A value that came in one piece; MemoryError when there is no room."""
+    try:
+        return write_shared((data,), len(data))
+    except OSError as error:
+        raise no_room(len(data), error) from error
+
+
 def _write_all(fd: int, parts: list[memoryview]) -> None:
     at, count = 0, len(parts)
     while at < count:

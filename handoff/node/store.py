@@ -11,11 +11,10 @@ from handoff.node.shared_memory import (
     SharedValue,
     empty_shared,
     map_writable,
-    no_room,
+    received_whole,
     seal_received,
     take_memory,
     with_few_descriptors,
-    write_shared,
 )
 
 Value: TypeAlias = bytes | SharedValue
@@ -141,11 +140,7 @@ class ResultStore:
 
     def put_whole(self, run: RunId, task: int, data: memoryview) -> None:
         """Keep a large value that arrived in one piece; MemoryError when there is no room."""
-        try:
-            value = write_shared((data,), len(data))
-        except OSError as error:
-            raise no_room(len(data), error) from error
-        self.put(run, task, value)
+        self.put(run, task, received_whole(data))
 
     def abort(self, run: RunId, task: int) -> None:
         """The value will not arrive: free its memory."""

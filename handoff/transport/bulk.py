@@ -1,11 +1,11 @@
 """Connections for large values: beside the TLS link of two peers, agreed on over it, with a key of their own.
 
-Who has a value offers such a connection over the link (`Tickets.offer`), the other end dials it (`dial_bulk`), proves that it knows the
-key, and gets one value after the other (`take_values`). Python's TLS moves a quarter to a half of what the socket would carry; here threads
-move large pieces, and the system calls and the cipher let the event loop run meanwhile. What is small beside the time that it takes to wake
-a thread is moved by the loop itself, as long as the socket takes it, or has it. Neither end has more than two pieces of a value in its own
-memory: they come from a file and go to one. In the clear, which both ends have to allow, the kernel sends from the file itself; what says
-which bytes are whose stays sealed.
+Who has a value offers such a connection over the link (see `tickets.py`), the other end dials it, proves that it knows the key, and gets
+one value after the other (`take_values`), or several of the smaller ones together. Python's TLS moves a quarter to a half of what the
+socket would carry; here threads move large pieces, and the system calls and the cipher let the event loop run meanwhile. What is small
+beside the time that it takes to wake a thread is moved by the loop itself, as long as the socket takes it, or has it. Neither end has more
+than two pieces of a value in its own memory: they come from a file and go to one. In the clear, which both ends have to allow, the kernel
+sends from the file itself; what says which bytes are whose stays sealed.
 """
 
 from __future__ import annotations
@@ -15,33 +15,20 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Protocol, TypeAlias
 
 from handoff.errors import ConnectionLost, ProtocolError
-from handoff.greetings import OfferBulk
-from handoff.transport.dial import connect
-from handoff.transport.records import (
-    GREETING_BYTES,
-    HEAD_BYTES,
-    PIECE_BYTES_MAX,
-    TICKET_BYTES,
-    Head,
-    Kind,
-    greeting,
-    opened_head,
-    proven,
-    sealed_head,
-    ticket_in,
-)
+from handoff.transport.records import HEAD_BYTES, Head, Kind, cut_apart, opened_head, sealed_head, whose
 from handoff.transport.spares import BUFFER_BYTES_MAX, Buffers, Pipe, Pipes
-from handoff.trust.sealing import KEY_BYTES, TAG_BYTES, Seal, fresh_key
+from handoff.trust.sealing import TAG_BYTES, Seal
 
 CLEAR_PIECES = 8                 # the kernel sends from the file, so pieces in the clear may be longer
 THREADS_MAX = 8                  # values on their way at once, in each direction: further ones wait
 AT_ONCE_BYTES = 2 * 1024 * 1024  # up to here the loop moves a value: 0.2 ms per MB to send, 0.4 to receive; a thread and back, 0.2 more
 AT_ONCE_PIECE_BYTES = 128 * 1024 # and its pieces are no longer than this: the other end opens one while the next is sealed
+TOGETHER_BYTES_MAX = 960 * 1024  # what is small beside it leaves with others: what is done for each alone costs as much as to seal 100 kB
 HEAD_FIRST_BYTES = 512 * 1024    # of one that is larger than this, the head leaves first: the other end makes room while the rest is sealed
 
 Part: TypeAlias = tuple[memoryview | range, int]   # bytes to be sent, or where in the file they are; and how (flags)
@@ -55,6 +42,13 @@ class Sink(Protocol):
 
     def splice(self, pipe: int, nbytes: int) -> None:
         """Keep so many, which are in that pipe."""
+
+
+class Rack(Protocol):
+    """Where values go that travel together."""
+
+    def several(self, values: Sequence[tuple[int, memoryview]]) -> None:
+        """Keep these, by task; the buffer is used again."""
 
 
 _buffers, _pipes = Buffers(), Pipes()
@@ -117,11 +111,19 @@ class Channel:
         With `at_once`, the loop sends of a small one what the socket takes. Whoever says so has a thread of the pool free for the rest:
         once a value has begun, a thread of the other end may wait for it, and for that one others.
         """
+        at_once = at_once and total <= AT_ONCE_BYTES
+        return self._send(pool, self._cut(run, task, fd, total, is_stopped, at_once and total > HEAD_FIRST_BYTES), fd, at_once)
+
+    def send_several(
+        self, pool: Executor, run: int, values: Sequence[tuple[int, int, int]], at_once: bool = True
+    ) -> asyncio.Future[bool] | None:
+        """The same for values (task, file, bytes) that are to travel together, TOGETHER_BYTES_MAX and EACH_BYTES for each at most."""
+        return self._send(pool, iter(self._gathered(run, values)), -1, at_once)
+
+    def _send(self, pool: Executor, parts: Iterator[Part], fd: int, at_once: bool) -> asyncio.Future[bool] | None:
         if self.ended:
             raise ConnectionLost("the bulk connection was ended")
-        at_once = at_once and total <= AT_ONCE_BYTES
-        self._parts = self._cut(run, task, fd, total, is_stopped, at_once and total > HEAD_FIRST_BYTES)
-        self._part, self._was_stopped = (range(0), 0), False
+        self._parts, self._part, self._was_stopped = parts, (range(0), 0), False
         if at_once:
             with contextlib.suppress(BlockingIOError):
                 self._put(fd)
@@ -146,9 +148,10 @@ class Channel:
                 self._sock.close()
         return opened_head(sealed, self._seal)
 
-    async def receive(self, pool: Executor, first: Head, sink: Sink) -> bool:
+    async def receive(self, pool: Executor, first: Head, sink: Any) -> bool:
         """The value that begins with this head. False when the sender stopped on the way; raises OSError and LinkError."""
-        pieces = self._clear_pieces if self.is_clear else self._sealed_pieces
+        several = first.kind is Kind.SEVERAL
+        pieces = self._together if several else self._clear_pieces if self.is_clear else self._sealed_pieces
         self._holes, self._hole, self._was_stopped = pieces(first, sink), memoryview(b""), False
         if first.total <= AT_ONCE_BYTES:
             with contextlib.suppress(BlockingIOError):
@@ -226,6 +229,23 @@ class Channel:
             is_head_first = False
         _buffers.give(plain, out)
 
+    def _gathered(self, run: int, values: Sequence[tuple[int, int, int]]) -> Iterator[Part]:
+        """What is to be sent of values that travel together: one part."""
+        said = whose([(task, nbytes) for task, _, nbytes in values])
+        plain = _buffers.take(TOGETHER_BYTES_MAX)
+        out = _buffers.take(HEAD_BYTES + TOGETHER_BYTES_MAX + TAG_BYTES)
+        end = len(said)
+        plain[:end] = said
+        for task, fd, nbytes in values:
+            begin, end = end, end + nbytes
+            if os.preadv(fd, [plain[begin:end]], 0) != nbytes:
+                raise OSError(f"{run}/{task} is shorter than {nbytes} bytes")
+        head = Head(Kind.SEVERAL, run, len(values), end, 0)
+        out[:HEAD_BYTES] = sealed_head(head, self._seal)
+        self._seal.seal(plain[:end], head.pack(), out[HEAD_BYTES : HEAD_BYTES + end + TAG_BYTES])
+        yield out[: HEAD_BYTES + end + TAG_BYTES], 0
+        _buffers.give(plain, out)
+
     def _fill(self) -> None:
         """Receive what is left of the value."""
         while True:
@@ -259,6 +279,15 @@ class Channel:
         self._was_stopped = head.kind is not Kind.PIECE
         _buffers.give(came, plain)
 
+    def _together(self, head: Head, rack: Rack) -> Iterator[memoryview]:
+        """The same for values that travel together."""
+        head.check_several(TOGETHER_BYTES_MAX)
+        came, plain = _buffers.take(TOGETHER_BYTES_MAX + TAG_BYTES), _buffers.take(TOGETHER_BYTES_MAX)
+        yield came[: head.total + TAG_BYTES]
+        self._seal.open(came[: head.total + TAG_BYTES], head.pack(), plain[: head.total])
+        rack.several(cut_apart(head.task, plain[: head.total]))
+        _buffers.give(came, plain)
+
     def _clear_pieces(self, head: Head, sink: Sink) -> Iterator[memoryview | _Straw]:
         """The same for what needs not pass through our memory."""
         pipe, said = _pipes.take(), memoryview(bytearray(HEAD_BYTES))
@@ -287,80 +316,16 @@ class Channel:
         return min(self._longest(total), max(total, BUFFER_BYTES_MAX))
 
 
-class Tickets:
-    """Bulk connections that this process offered and that have not come yet."""
-
-    def __init__(self) -> None:
-        self._offers: dict[bytes, tuple[OfferBulk, asyncio.Future[Channel]]] = {}
-
-    def offer(self, is_clear: bool, piece_bytes: int) -> OfferBulk:
-        """A new one, to be said over the link to who is to dial."""
-        offer = OfferBulk(os.urandom(TICKET_BYTES), fresh_key(), is_clear, piece_bytes)
-        self._offers[offer.ticket] = (offer, asyncio.get_running_loop().create_future())
-        return offer
-
-    async def dialled(self, offer: OfferBulk, seconds: float) -> Channel:
-        """Wait for it. Raises TimeoutError, and ConnectionLost when the other end declined; either way the ticket is void then."""
-        came = self._offers[offer.ticket][1]
-        try:
-            async with asyncio.timeout(seconds):
-                return await came
-        except BaseException:
-            if came.done() and not came.cancelled() and came.exception() is None:   # it came in the very moment in which we gave up
-                came.result().end()
-            raise
-        finally:
-            del self._offers[offer.ticket]
-
-    def declined(self, ticket: bytes, reason: str) -> None:
-        """The other end can't dial us, or does not want to."""
-        _, came = self._offers.get(ticket, (None, None))
-        if came is not None and not came.done():
-            came.set_exception(ConnectionLost(reason))
-
-    async def greet(self, sock: socket.socket) -> None:
-        """Somebody begins a bulk connection. Raises ProtocolError for who does not prove the key of an offer; a ticket is good once."""
-        loop, said = asyncio.get_running_loop(), memoryview(bytearray(GREETING_BYTES))
-        filled = 0
-        while filled < GREETING_BYTES:
-            count = await loop.sock_recv_into(sock, said[filled:])
-            if not count:
-                raise ProtocolError("hung up within the greeting of a bulk connection")
-            filled += count
-        offer, came = self._offers.get(ticket_in(bytes(said)), (None, None))
-        if offer is None or came is None or came.done():
-            raise ProtocolError("a bulk connection that nobody offered, or that came before")
-        is_clear = proven(bytes(said), Seal(offer.key, b"greeting"))
-        if is_clear and not offer.clear:
-            raise ProtocolError("a bulk connection in the clear, where an encrypted one was offered")
-        came.set_result(Channel(sock, offer.key, is_clear, offer.piece_bytes))
-
-
-async def dial_bulk(address: tuple[str, int], offer: OfferBulk, allows_clear: bool, seconds: float) -> Channel:
-    """The connection that was offered. Raises ProtocolError for an offer that makes no sense, ConnectionLost where it can't be had."""
-    if len(offer.ticket) != TICKET_BYTES or len(offer.key) != KEY_BYTES or not 0 < offer.piece_bytes <= PIECE_BYTES_MAX:
-        raise ProtocolError(f"an offer of a bulk connection with pieces of {offer.piece_bytes} bytes, or a key of another size")
-    is_clear = offer.clear and allows_clear
-    try:
-        async with asyncio.timeout(seconds):
-            sock = await connect(address)
-            try:
-                await asyncio.get_running_loop().sock_sendall(sock, greeting(offer.ticket, is_clear, Seal(offer.key, b"greeting")))
-            except BaseException:
-                sock.close()
-                raise
-    except OSError as error:   # TimeoutError is one
-        raise ConnectionLost(f"can't open a bulk connection: {error or type(error).__name__}") from None
-    return Channel(sock, offer.key, is_clear, offer.piece_bytes)
-
-
 async def take_values(
-    channel: Channel, pool: Executor, place: Callable[[Head], Sink], done: Callable[[Head, Sink, bool], None]
+    channel: Channel, pool: Executor, place: Callable[[Head], Any], done: Callable[[Head, Any, bool], None]
 ) -> None:
-    """Until the sender closes it: `place` says where a value goes, `done` whether it is complete. Raises OSError and LinkError."""
+    """Until the sender closes it: `place` says where a value goes (to a Sink; several, to a Rack), `done` is told whether it is complete.
+
+    Raises OSError and LinkError.
+    """
     try:
         while (head := await channel.head()) is not None and not channel.ended:
-            if head.kind is not Kind.PIECE or head.offset:
+            if head.kind is Kind.STOP or head.offset:
                 raise ProtocolError(f"the end or the middle of {head.run}/{head.task}, where a value is to begin")
             sink = place(head)
             done(head, sink, await channel.receive(pool, head, sink))

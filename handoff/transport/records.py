@@ -1,11 +1,13 @@
 """What a bulk connection carries, as bytes: a greeting, then values, cut into pieces. Pure: what comes next, and whether this is it.
 
 A piece is a head, always sealed, and its bytes: sealed with the head as their label, or as they are where both ends allow that. The head
-says of which value they are and where in it they belong, so that nothing can be put together wrongly.
+says of which value they are and where in it they belong, so that nothing can be put together wrongly. Small values may travel together, in
+one sealed piece, which begins with whose they are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct, error
@@ -20,6 +22,8 @@ PIECE_BYTES_MAX = 16 * 1024 * 1024     # whatever a peer proposes: each end has 
 
 _HEAD = Struct("<BqIQQ")
 _HEAD_PLAIN_BYTES = _HEAD.size
+_EACH = Struct("<IQ")
+EACH_BYTES = _EACH.size                # so many more has each value that travels with others
 HEAD_BYTES = _HEAD_PLAIN_BYTES + TAG_BYTES
 
 
@@ -28,6 +32,7 @@ class Kind(IntEnum):
 
     PIECE = 1     # bytes of the value, from `offset` on
     STOP = 2      # none: the rest of this value will not come
+    SEVERAL = 3   # values together, as one piece of `total` bytes: first whose they are, then they. `task` says how many
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,11 @@ class Head:
     def nbytes(self, piece_bytes: int) -> int:
         """How many bytes follow: every piece but the last is whole."""
         return min(piece_bytes, self.total - self.offset) if self.kind is Kind.PIECE else 0
+
+    def check_several(self, bytes_max: int) -> None:
+        """Raise ProtocolError for what is more than travels together."""
+        if self.total > bytes_max or not 0 < self.task * EACH_BYTES <= self.total or self.offset:
+            raise ProtocolError(f"{self.task} values of {self.run} together in {self.total} bytes, which are to be {bytes_max} at most")
 
     def pack(self) -> bytes:
         """As bytes."""
@@ -77,6 +87,22 @@ def opened_head(sealed: bytes | bytearray | memoryview, seal: Seal) -> Head:
     if head.offset >= head.total:
         raise ProtocolError(f"a piece at {head.offset} of a value of {head.total} bytes")
     return head
+
+
+def whose(values: Sequence[tuple[int, int]]) -> bytes:
+    """What is said before values that travel together: of which task each is, and how many bytes it has."""
+    return b"".join(_EACH.pack(task, nbytes) for task, nbytes in values)
+
+
+def cut_apart(count: int, together: memoryview) -> list[tuple[int, memoryview]]:
+    """The values that travelled together, by task. ProtocolError where they are not what is said of them."""
+    begin, values = count * EACH_BYTES, []
+    for task, nbytes in _EACH.iter_unpack(together[:begin]):
+        values.append((task, together[begin : begin + nbytes]))
+        begin += nbytes
+    if begin != len(together):
+        raise ProtocolError(f"{count} values together that are said to have {begin} bytes, and have {len(together)}")
+    return values
 
 
 def greeting(ticket: bytes, is_clear: bool, seal: Seal) -> bytes:

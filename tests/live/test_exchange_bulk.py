@@ -6,126 +6,21 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from exchanges import LARGE, RUN, SMALL, Two
 
 from handoff.columns import ints
-from handoff.ids import PeerId, RunId
+from handoff.ids import PeerId
 from handoff.machine import Lost, Received
-from handoff.messages import Absent, Coming, Hello, Peers, Want
+from handoff.messages import Absent, Coming
 from handoff.node.channels import _Outgoing
 from handoff.node.events import Arrived, Stream
-from handoff.node.exchange import Exchange
-from handoff.node.shared_memory import SharedValue, write_shared
-from handoff.node.store import ResultStore
-from handoff.settings import KIB, MIB, WireSettings
+from handoff.settings import WireSettings
 from handoff.transport.bulk import THREADS_MAX, Channel
-from handoff.transport.listen import Listener, listen
-from handoff.trust.certificates import Identity
-from handoff.trust.secret import Secret
-
-SECRET, RUN = Secret((bytes(range(32)),)), RunId(1)
-SMALL, LARGE = os.urandom(300 * KIB), os.urandom(MIB) * 64
-
-
-class Node:
-    """An exchange that listens, and what it told."""
-
-    def __init__(self, name: str, peer: PeerId, settings: WireSettings) -> None:
-        self.name, self.peer, self.settings = name, peer, settings
-        self.store = ResultStore()
-        self.told: list[Any] = []
-
-    async def open(self) -> None:
-        """Listen."""
-        identity = Identity(SECRET, "node", self.name)
-        self.exchange = Exchange(identity, self.settings, self._hello, self.store, self._tell)
-        self.listener: Listener = await listen(
-            "127.0.0.1", 0, identity, "node", self.exchange.welcome, self.exchange, self.settings, bulk=self.exchange.greet
-        )
-
-    def _hello(self) -> Hello:
-        return Hello(1, "0.1.0", "3.11", "node", self.name, bytes(16), peer=self.peer)
-
-    def _tell(self, event: Any) -> None:
-        self.told.append(event)
-        match event:
-            case Received(peer, Want(run, tasks)):
-                for task in tasks:
-                    self.exchange.stream(Stream(peer, run, task))
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        """What it told of this kind."""
-        return [event for event in self.told if isinstance(event, kind)]
-
-    def has(self, task: int = 1) -> bytes | None:
-        """The value, where it is whole."""
-        value = self.store.get(RUN, task)
-        return None if value is None else bytes(value.view() if isinstance(value, SharedValue) else value)
-
-
-class Two:
-    """A node that has values and one that wants them."""
-
-    def __init__(self, sender: WireSettings, receiver: WireSettings) -> None:
-        self.sender, self.receiver = Node("sender", PeerId(1), sender), Node("receiver", PeerId(2), receiver)
-
-    async def open(self) -> None:
-        """The receiver is told where the sender is."""
-        for node in (self.sender, self.receiver):
-            await node.open()
-        self.receiver.exchange.learn(Peers(ints([1]), ("sender",), (("127.0.0.1", self.sender.listener.port),)))
-
-    def ask(self, *tasks: int) -> None:
-        """The receiver wants these."""
-        self.receiver.exchange.send(PeerId(1), Want(RUN, ints(tasks)))
-
-    def keep(self, data: bytes, task: int = 1) -> None:
-        """The sender has this."""
-        self.sender.store.put(RUN, task, write_shared([data], len(data)))
-
-    async def until(self, what: Callable[[], Any]) -> Any:
-        """As soon as this holds."""
-        async with asyncio.timeout(20):
-            while not (found := what()):
-                await asyncio.sleep(0.001)
-        return found
-
-    async def connect(self) -> None:
-        """A first value went, so that the connection stands; nothing is on its way."""
-        self.keep(SMALL, 1)
-        self.ask(1)
-        await self.until(lambda: self.receiver.has(1))
-        await self.until(self.idle)
-
-    def send_half(self, wanted: set[int]) -> None:
-        """Task 2 is on its way, and its socket did not take all: the receiver, which wants these, has read nothing yet."""
-        self.channel()._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        self.keep(LARGE[: 2 * MIB], 2)
-        self.receiver.exchange._wanted[RUN] = wanted
-        self.sender.exchange.stream(Stream(PeerId(2), RUN, 2))
-        assert self.sender.exchange._channels._sending
-
-    def channel(self) -> Any:
-        """The sender's end of their bulk connection."""
-        return self.sender.exchange._channels._outgoing[PeerId(2)].channel
-
-    def idle(self) -> bool:
-        """Nothing is on its way, at either end."""
-        channels = self.receiver.exchange._channels
-        return not (channels._landings or self.receiver.exchange._incoming or self.sender.exchange._streams)
-
-    async def close(self) -> None:
-        """Leave nothing open."""
-        for node in (self.sender, self.receiver):
-            node.exchange.close()
-            node.listener.close()
-            await node.listener.wait_closed()
-        await self.until(lambda: not any(node.exchange._channels._tasks or node.exchange._tasks for node in (self.sender, self.receiver)))
 
 
 @pytest.fixture
@@ -172,7 +67,7 @@ async def test_memory_for_a_value_is_there_before_it_is(clear: bool) -> None:
     await two.until(lambda: rooms and os.fstat(rooms[RUN, 1].value.fd).st_blocks * 512 >= len(LARGE))
     prepared = rooms[RUN, 1].value
     two.keep(LARGE)
-    two.sender.exchange.stream(Stream(PeerId(2), RUN, 1))
+    two.sender.exchange.stream(Stream(PeerId(2), RUN, (1,)))
     await two.until(two.receiver.has)
     assert two.receiver.store.get(RUN, 1) is prepared and two.receiver.has() == LARGE
     assert not rooms and two.receiver.store.resident_bytes == len(LARGE)
@@ -186,7 +81,7 @@ async def test_small_values_leave_in_the_turn_in_which_they_are_asked_for(two: T
     for task in (2, 3, 4):
         two.keep(SMALL[: 100_000 + task], task)
         two.receiver.exchange._wanted.setdefault(RUN, set()).add(task)
-        two.sender.exchange.stream(Stream(PeerId(2), RUN, task))
+        two.sender.exchange.stream(Stream(PeerId(2), RUN, (task,)))
         assert not two.sender.exchange._streams and not two.sender.exchange._tasks and not two.sender.exchange._channels._sending
     await two.until(lambda: len(two.receiver.of(Arrived)) == 4)
     assert [event.tasks for event in two.receiver.of(Arrived)] == [(1,), (2,), (3,), (4,)]
@@ -194,12 +89,12 @@ async def test_small_values_leave_in_the_turn_in_which_they_are_asked_for(two: T
 
 
 async def test_others_have_their_turn_between_two_values(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many wait for one connection, and however much its socket takes."""
+    """However many wait for one connection, and however much its socket takes. These are too large to travel together."""
     turn, sent = 0, []
     send = Channel.send
     monkeypatch.setattr(Channel, "send", lambda *what, **more: (sent.append(turn), send(*what, **more))[1])
     for task in range(1, 6):
-        two.keep(SMALL, task)
+        two.keep(SMALL * 2, task)
     two.ask(*range(1, 6))
     async with asyncio.timeout(20):
         while len(two.receiver.of(Arrived)) < 5:
@@ -218,7 +113,7 @@ async def test_a_run_that_ends_while_a_value_is_half_sent_spoils_no_other(clear:
     two.sender.exchange.drop_run(RUN)
     two.sender.store.drop_run(RUN)
     two.keep(SMALL[::-1], 3)
-    two.sender.exchange.stream(Stream(PeerId(2), RUN, 3))
+    two.sender.exchange.stream(Stream(PeerId(2), RUN, (3,)))
     await two.until(lambda: two.receiver.has(3))
     assert two.receiver.has(3) == SMALL[::-1] and not two.receiver.of(Lost) and not two.sender.of(Lost)
     await two.until(two.idle)
@@ -249,7 +144,7 @@ async def test_a_system_without_threads_breaks_a_link_and_not_a_node(two: Two, e
     monkeypatch.setattr(channels._senders if end == "sender" else channels._receivers, "submit", submit)
     two.keep(LARGE, 2)
     two.receiver.exchange._wanted[RUN] = {2}
-    two.sender.exchange.stream(Stream(PeerId(2), RUN, 2))
+    two.sender.exchange.stream(Stream(PeerId(2), RUN, (2,)))
     assert "no thread" in (await two.until(lambda: getattr(two, end).of(Lost)))[0].reason
     await two.until(lambda: two.sender.of(Lost) and two.receiver.of(Lost))
     await two.until(two.idle)
@@ -261,7 +156,7 @@ async def test_with_all_threads_taken_nothing_begins_before_one_is_free(two: Two
     await two.connect()
     channels, asked = two.sender.exchange._channels, []
     send = two.channel().send
-    two.channel().send = lambda *what, at_once: (asked.append(at_once), send(*what, at_once=at_once))[1]
+    two.channel().send = lambda *what: (asked.append(what[-1]), send(*what))[1]
     others = [_Outgoing() for _ in range(THREADS_MAX)]
     for each in (others, others[1:]):
         channels._sending = set(each)
@@ -282,7 +177,7 @@ async def test_memory_is_taken_only_for_what_was_asked_for(two: Two) -> None:
     await two.until(lambda: two.receiver.has(2))
     channel = two.channel()
     sent = _count_pieces(channel)
-    two.sender.exchange.stream(Stream(PeerId(2), RUN, 1))
+    two.sender.exchange.stream(Stream(PeerId(2), RUN, (1,)))
     await two.until(lambda: sent)
     await two.until(two.idle)
     assert 0 < sum(sent) < len(LARGE) * 2

@@ -248,7 +248,7 @@ async def test_a_value_that_can_not_be_looked_at_ends_the_link(
     monkeypatch.setattr(shared_memory.os, "pread", exhausted)
     await house.call(role=role)
     await house.until(lambda: house.of(Joined))
-    house.exchange.stream(Stream(PEER, RUN, 1))
+    house.exchange.stream(Stream(PEER, RUN, (1,)))
     await house.until(lambda: house.losses)
     await house.until(lambda: house.of(Lost))
     assert not house.exchange._streams and not house.exchange._links

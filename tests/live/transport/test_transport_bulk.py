@@ -27,14 +27,14 @@ from handoff.transport.bulk import (
     AT_ONCE_BYTES,
     AT_ONCE_PIECE_BYTES,
     HEAD_FIRST_BYTES,
+    TOGETHER_BYTES_MAX,
     Channel,
-    Tickets,
-    dial_bulk,
     take_values,
     threads,
 )
-from handoff.transport.records import HEAD_BYTES, MAGIC, Head, greeting
+from handoff.transport.records import EACH_BYTES, HEAD_BYTES, MAGIC, Head, Kind, greeting, sealed_head, whose
 from handoff.transport.spares import BUFFER_BYTES_MAX, BUFFERS_MAX, PIPE_BYTES, PIPES_MAX, Buffers, Pipe, Pipes
+from handoff.transport.tickets import Tickets, dial_bulk
 from handoff.trust.sealing import TAG_BYTES, Seal
 
 PIECE = 16 * KIB
@@ -61,6 +61,17 @@ class Kept:
             piece = os.read(pipe, nbytes)
             self.data += piece
             nbytes -= len(piece)
+
+
+class Rack:
+    """Values that came together."""
+
+    def __init__(self) -> None:
+        self.values: dict[int, bytes] = {}
+
+    def several(self, values: list[tuple[int, memoryview]]) -> None:
+        """Keep them."""
+        self.values.update((task, bytes(data)) for task, data in values)
 
 
 class Pair:
@@ -463,6 +474,73 @@ async def test_nothing_is_believed_that_was_changed_on_its_way(pair: Pair, chang
         await taking
     assert not pair.came
     await between.close()
+
+
+def together(pair: Pair, ours: Channel, *values: bytes) -> asyncio.Future[bool] | None:
+    """Send these so; they are of tasks 1, 2, and so on."""
+    files = [shared(value) for value in values]
+    rest = ours.send_several(pair.sending, 7, [(task, value.fd, value.nbytes) for task, value in enumerate(files, 1)])
+    if rest is not None:
+        rest.add_done_callback(lambda _: files.clear())
+    return rest
+
+
+@pytest.mark.parametrize("thread", [False, True])
+async def test_values_that_travel_together_arrive_as_they_were(pair: Pair, thread: bool) -> None:
+    """Sent and received by the loop; or by threads, where the socket does not take all of them or all are not there yet."""
+    ours, theirs = await pair.open()
+    if thread:
+        ours._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    values = [VALUE, b"x", VALUE * 10 if thread else b"yz"]
+    rest = together(pair, ours, *values)
+    assert (rest is not None) is thread
+    with Counting(1) as takes:
+        head, rack = await theirs.head(), Rack()
+        assert head is not None and head.task == len(values)
+        if not thread:
+            async with asyncio.timeout(SECONDS):
+                while here(theirs) < head.total + TAG_BYTES:
+                    await asyncio.sleep(0.001)
+        assert await theirs.receive(takes, head, rack)
+        assert takes.asked <= int(thread) and rack.values == dict(enumerate(values, 1))
+    assert rest is None or await rest
+
+
+@pytest.mark.parametrize(("change", "complaint"), [
+    (flip(3), "does not open"),
+    (flip(HEAD_BYTES + 2), "does not open"),
+    (flip(HEAD_BYTES + 2 * EACH_BYTES + 5), "does not open"),
+    (lambda said: said[:-1], "in the middle of a value"),
+], ids=["head", "whose they are", "bytes", "cut"])
+async def test_of_values_together_nothing_is_believed_that_was_changed(pair: Pair, change: Any, complaint: str) -> None:
+    """None of them is kept, since all are sealed as one; and nobody can read whose they are."""
+    between = await Between.of(pair, change)
+    ours, theirs = await pair.open(address=between.address)
+    rack = Rack()
+    taking = asyncio.create_task(take_values(theirs, pair.receiving, lambda _: rack, lambda *_: None))
+    together(pair, ours, VALUE, VALUE[:PIECE])
+    ours.end()
+    with pytest.raises(LinkError, match=complaint):
+        await taking
+    assert not rack.values and whose([(1, len(VALUE)), (2, PIECE)]) not in between.passed
+    await between.close()
+
+
+@pytest.mark.parametrize(("head", "complaint"), [
+    (Head(Kind.SEVERAL, 7, 3, TOGETHER_BYTES_MAX + 1, 0), "to be 983040 at most"),
+    (Head(Kind.SEVERAL, 7, 2, 1000, 0), "said to have"),
+])
+async def test_who_says_more_than_may_travel_together_is_refused(pair: Pair, head: Head, complaint: str) -> None:
+    """Also by who knows the key, before memory is taken; as who says something else of them than what there is."""
+    ours, theirs = await pair.open()
+    data, sealed = bytes(min(head.total, 2000)), bytearray(min(head.total, 2000) + TAG_BYTES)
+    said = sealed_head(head, ours._seal)
+    ours._seal.seal(data, head.pack(), memoryview(sealed))
+    ours._sock.send(said + sealed)
+    rack = Rack()
+    with pytest.raises(ProtocolError, match=complaint):
+        await take_values(theirs, pair.receiving, lambda _: rack, lambda *_: None)
+    assert not rack.values and theirs.ended
 
 
 @pytest.mark.parametrize("clear_head", [0, HEAD_BYTES + 8 * PIECE])

@@ -99,11 +99,9 @@ class Exchange:
 
     def stream(self, effect: Stream) -> None:
         """A large value, after those that are on their way to this peer."""
-        queue = self._streams.get(effect.peer)
-        if queue is not None:
-            queue.append((effect.run, effect.task))
-        else:
-            self._streams[effect.peer] = deque([(effect.run, effect.task)])
+        is_idle = effect.peer not in self._streams
+        self._streams.setdefault(effect.peer, deque()).extend((effect.run, task) for task in effect.tasks)
+        if is_idle:
             self._pump(effect.peer)
 
     def _pump(self, peer: PeerId) -> None:

@@ -203,7 +203,7 @@ def test_large_values_are_streamed(hand: Any) -> None:
     assert node.last_of(Deliver, Stream) == [Deliver(node.PEER, node.RUN, (0,))]
     node.finish(1, nbytes=64 * KIB + 1)
 
-    assert node.last_of(Deliver, Stream) == [Stream(node.PEER, node.RUN, 1)]
+    assert node.last_of(Deliver, Stream) == [Stream(node.PEER, node.RUN, (1,))]
 
 
 def test_fetched_results_are_served_too(hand: Any) -> None:
@@ -239,12 +239,12 @@ def test_outputs_are_pushed_up_to_a_size(hand: Any) -> None:
     node.say(node.CLIENT, Collect(node.RUN))
     node.plan({0: [], 1: []}, node.kind("out", flags=OUTPUT))
     node.happen(node.finished_event(0, nbytes=1024 * KIB), node.finished_event(1, nbytes=1024 * KIB + 1))
-    assert node.last_of(Stream, Deliver) == [Stream(node.CLIENT, node.RUN, 0)]
+    assert node.last_of(Stream, Deliver) == [Stream(node.CLIENT, node.RUN, (0,))]
     (announced,) = node.said(Announce, node.CLIENT)
     assert (list(announced.tasks), list(announced.sizes)) == ([1], [1024 * KIB + 1])
     node.say(node.CLIENT, Want(node.RUN, ints([1])))
 
-    assert node.last_of(Stream) == [Stream(node.CLIENT, node.RUN, 1)]
+    assert node.last_of(Stream) == [Stream(node.CLIENT, node.RUN, (1,))]
 
 
 def test_a_peer_that_left_is_forgotten(hand: Any) -> None:

@@ -45,10 +45,10 @@ def test_what_was_fetched_is_handed_on(hand: Any, asks_first: bool) -> None:
     if not asks_first:
         node.say(CHILD, Want(node.RUN, ints([1])))
     node.arrive(1, nbytes=LARGE)
-    assert node.last_of(Stream) == [Stream(CHILD, node.RUN, 1)]
+    assert node.last_of(Stream) == [Stream(CHILD, node.RUN, (1,))]
     node.say(node.OTHER, Want(node.RUN, ints([1])))
 
-    assert node.last_of(Stream) == [Stream(node.OTHER, node.RUN, 1)]
+    assert node.last_of(Stream) == [Stream(node.OTHER, node.RUN, (1,))]
 
 
 @pytest.mark.parametrize("how", ["absent", "link lost"])
@@ -78,7 +78,7 @@ def test_a_relay_that_asks_elsewhere_keeps_its_children(hand: Any) -> None:
     node.say(COORDINATOR, Redirect(node.RUN, ints([1]), ints([node.OTHER])))
     node.arrive(1, peer=node.OTHER, nbytes=LARGE)
 
-    assert node.last_of(Stream) == [Stream(CHILD, node.RUN, 1)]
+    assert node.last_of(Stream) == [Stream(CHILD, node.RUN, (1,))]
 
 
 def test_a_child_of_a_relay_that_gives_up_asks_the_coordinator(hand: Any) -> None:

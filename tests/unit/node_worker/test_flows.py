@@ -58,3 +58,19 @@ def test_a_value_on_its_way_is_told_bit_by_bit() -> None:
     flows.end(A)
     assert flows.take() == [(A, 1, 0.0)]
     assert flows.take() == []
+
+
+def test_values_that_came_together_count_from_when_they_began_to() -> None:
+    """Unless others are on their way at that time: then that time is counted already."""
+    clock = Clock()
+    flows = Flows(clock)
+    since = flows.now()
+    clock.now += 2
+    flows.came(A, 10, since)
+    assert flows.take() == [(A, 10, 2.0)]
+    flows.begin(A)
+    since = flows.now()
+    clock.now += 3
+    flows.came(A, 5, since)
+    flows.end(A)
+    assert flows.take() == [(A, 5, 3.0)] and flows.take() == []

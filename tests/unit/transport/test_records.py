@@ -7,7 +7,20 @@ from dataclasses import replace
 import pytest
 
 from handoff.errors import ProtocolError
-from handoff.transport.records import GREETING_BYTES, HEAD_BYTES, Head, Kind, greeting, opened_head, proven, sealed_head, ticket_in
+from handoff.transport.records import (
+    EACH_BYTES,
+    GREETING_BYTES,
+    HEAD_BYTES,
+    Head,
+    Kind,
+    cut_apart,
+    greeting,
+    opened_head,
+    proven,
+    sealed_head,
+    ticket_in,
+    whose,
+)
 from handoff.trust.sealing import TAG_BYTES, Seal
 
 KEY, OTHER, TICKET = b"k" * 32, b"o" * 32, b"t" * 16
@@ -52,6 +65,26 @@ def test_heads_that_make_no_sense_are_refused() -> None:
     seal().seal(b"\x09" + HEAD.pack()[1:], b"head", memoryview(said))
     with pytest.raises(ProtocolError, match="nothing known"):
         opened_head(said, seal())
+
+
+def test_values_together_are_cut_apart_as_they_were() -> None:
+    """Of any length; where what is said of them does not fit what is there, none of them is believed."""
+    values = [(3, b"abc"), (2**32 - 1, b""), (4, b"d" * 1000)]
+    said = whose([(task, len(data)) for task, data in values])
+    together = memoryview(said + b"".join(data for _, data in values))
+    assert len(said) == len(values) * EACH_BYTES
+    assert [(task, bytes(data)) for task, data in cut_apart(3, together)] == values
+    for wrong in (together[:-1], memoryview(bytes(together) + b"x"), memoryview(whose([(1, 2**63)]))):
+        with pytest.raises(ProtocolError, match="that are said to have"):
+            cut_apart(3 if len(wrong) > EACH_BYTES else 1, wrong)
+
+
+@pytest.mark.parametrize(("count", "total", "offset"), [(0, 1000, 0), (2, 1001, 0), (84, 1000, 0), (2, 23, 0), (2, 1000, 1)])
+def test_more_than_travels_together_is_refused(count: int, total: int, offset: int) -> None:
+    """Before memory is taken for it."""
+    Head(Kind.SEVERAL, 3, 2, 1000, 0).check_several(1000)
+    with pytest.raises(ProtocolError, match=f"{count} values of 3 together in {total} bytes, which are to be 1000 at most"):
+        Head(Kind.SEVERAL, 3, count, total, offset).check_several(1000)
 
 
 def test_a_head_does_not_pass_for_bytes() -> None:
