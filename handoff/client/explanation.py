@@ -1,4 +1,4 @@
-"""Why a function runs where it does, or why it is not running yet, in words: `run.explain(id)`."""
+"""Why a function runs where it does, why it is not running yet, or why it was not done, in words: `run.explain(id)`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from handoff.client.failures import forgotten
+from handoff.client.events import Failure
+from handoff.client.failures import error_of, forgotten
 from handoff.client.story.tables import Row, aligned, amount, html_table, seconds
 from handoff.errors import ExecutionError, MissingFunction
 from handoff.quoting import quoted
@@ -40,10 +41,11 @@ class Explanation:
     """What `run.explain(id)` gives; print it, or let a notebook show it."""
 
     function: Hashable
-    state: str                         # "waiting", "ready", "delayed", "planned ahead", "planned", "done", "done, result gone"
+    state: str                         # "waiting", "ready", "delayed", "planned ahead", "planned", "done", "done, result gone"; as it was
+                                       # when the run came to nothing, if it did: then also "running", or "failed"
     node: str                          # where it is or ran; empty while it is nowhere
     reasons: Sequence[str]             # why it is there, or why it does not run yet
-    candidates: Sequence[Candidate]    # every node (of very many, those that would be done first), as of now
+    candidates: Sequence[Candidate]    # every node (of very many, those that would be done first), as of now; none once the run failed
     text: str                          # the headline
 
     def __str__(self) -> str:
@@ -54,7 +56,8 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         reasons = "".join(f"<li>{escape(reason)}</li>" for reason in self.reasons)
-        return f'<div class="handoff-explanation"><p>{escape(self.text)}</p><ul>{reasons}</ul>{html_table(_HEAD, self._rows())}</div>'
+        table = html_table(_HEAD, self._rows()) if self.candidates else ""
+        return f'<div class="handoff-explanation"><p>{escape(self.text)}</p><ul>{reasons}</ul>{table}</div>'
 
     def _rows(self) -> list[Row]:
         return [(each.node, "", "", "", "", "", each.lacks) if each.lacks else
@@ -75,6 +78,8 @@ def task_of(state: RunState, function: Hashable) -> int:
 
 def explanation_of(state: RunState, function: Hashable, answer: Any) -> Explanation:
     """From the coordinator's answer."""
+    if answer.get("ended") is not None:
+        return Explanation(function, answer["state"], answer["node"], _why_it_ended(state, answer), (), _last_seen(function, answer))
     candidates = [Candidate(each["node"], each["start"], each["moving"], each["finish"], each["bytes_here"], each["bytes_missing"],
                             each["room"], _lacks(state, answer, each["lacks"])) for each in answer["candidates"]]
     is_placed = bool(answer["node"])
@@ -213,3 +218,60 @@ def _waits_for_inputs(state: RunState, answer: Any, count: int, *tasks: int) -> 
         named.append(f"{quoted(state.name_of(task))} ({f'on {node}, until about {seconds(until)} s' if node else how})")
     more = f" and {count - len(named):,} more" if count > len(named) else ""
     return f"it waits for {', '.join(named)}{more}"
+
+
+# ── of a run that came to nothing ───────────────────────────────────────────
+
+
+def _last_seen(function: Hashable, answer: Any) -> str:
+    """The headline: how far it was when its run ended."""
+    node, tries = answer["node"], f" in attempt {answer['attempt']}" if answer["attempt"] > 1 else ""
+    ended = f"when the run {_ended(answer)}, after {seconds(answer['now'])} s"
+    match answer["state"]:
+        case "done" | "done, result gone":
+            return _headline(function, answer)
+        case "failed":
+            return (f"{quoted(function)} failed{f' on {node!r}' if node else ''}{tries}, and the run with it, after "
+                    f"{seconds(answer['now'])} s")
+        case "running":
+            return f"{quoted(function)} had been running on {node!r}{tries} since {seconds(answer['started'])} s {ended}"
+        case "planned" | "planned ahead":
+            return f"{quoted(function)} was with {node!r}{tries}, and not done, {ended}"
+        case _:
+            return f"{quoted(function)} was with no node {ended}"
+
+
+def _why_it_ended(state: RunState, answer: Any) -> list[str]:
+    """What it waited for then, if it did, and what the run ended with."""
+    said, failures = answer["ended"], answer["failures"]
+    is_said = answer["state"] in ("failed", "delayed")
+    found = [f"it had failed {failures} time{'s' * (failures != 1)} before"] if failures and not is_said else []
+    if answer["departed"]:
+        found.append(f"its plan said {answer['plan']!r}, but {answer['departed']}")
+    for what, *facts in answer["reasons"]:
+        if what == "inputs":
+            found.append(_waited_for_inputs(state, answer, *facts))
+        elif what == "paused":
+            found.append(f"it had failed {failures} time{'s' * (failures != 1)}, and paused before its next attempt")
+        elif what == "unmet":
+            found.append(f"it waited for a node: {facts[0]}")
+        else:
+            limit = f", and of the run only {facts[0]} at once (max_concurrency)" if facts[0] else ""
+            where = f"{answer['pinned']!r}" if answer["pinned"] else "a node"
+            found.append(f"it was ready: it waited for room on {where} ({answer['cost']}), where more urgent ones went first{limit}")
+    error = error_of(Failure(said["code"], said["text"], said["task"], said["node"], said["attempt"]), state.name_of)
+    why = f"{type(error).__name__}: {error}"
+    return [*found, why if answer["state"] == "failed" else f"the run {_ended(answer)}: {why}"]
+
+
+def _waited_for_inputs(state: RunState, answer: Any, count: int, *tasks: int) -> str:
+    rows = {row[0]: row for row in answer["inputs"]}
+    named = []
+    for task in tasks[:NAMED_MAX]:
+        _, how, node, *_ = rows.get(task, (task, "not done", ""))
+        named.append(f"{quoted(state.name_of(task))} ({how}{f' on {node}' if node else ''})")
+    return f"it waited for {', '.join(named)}{f' and {count - len(named):,} more' if count > len(named) else ''}"
+
+
+def _ended(answer: Any) -> str:
+    return "was cancelled" if answer["ended"]["code"] == "RunCancelled" else "failed"

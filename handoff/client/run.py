@@ -95,8 +95,9 @@ class Run:
     def explain(self, function: Hashable) -> Explanation:
         """Why this function runs where it does and what other nodes would have cost, or why it is not running yet; print it.
 
-        Worked out by the coordinator when you ask, so the comparison of nodes is as of now. Raises MissingFunction for an id that is not
-        in the run, ExecutionError once the coordinator does not know the run any more.
+        Worked out by the coordinator when you ask, so the comparison of nodes is as of now. Of a run that failed or was cancelled: how far
+        the function was then, what it waited for, and why the run ended. Raises MissingFunction for an id that is not in the run,
+        ExecutionError once the coordinator does not know the run any more (it keeps what became of the last runs that failed).
         """
         from handoff.client.explanation import explanation_of, task_of, unexplained
 

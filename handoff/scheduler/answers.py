@@ -9,7 +9,7 @@ from handoff.ids import PeerId
 from handoff.messages import Answer, Ask, Placed, Refused, RunFailed
 from handoff.scheduler import views
 from handoff.scheduler.endings import say_done
-from handoff.scheduler.explain import explain
+from handoff.scheduler.explain import explain, explain_ended
 from handoff.scheduler.following import corrections
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.losses import missing_outputs
@@ -37,8 +37,12 @@ def answer(ledger: Ledger, now: float, peer: PeerId, ask: Ask) -> None:
             data = views.timeline(ledger, ended.run, now, ended)
         case "explain" if run is not None and 0 <= ask.task < run.total:
             data = explain(ledger, now, run, ask.task)
+        case "explain" if ended is not None and 0 <= ask.task < ended.run.total:
+            data = explain_ended(ledger, ended, ask.task)
         case "corrections" if run is not None:
             data = corrections(ledger, run)
+        case "corrections" if ended is not None:
+            data = corrections(ledger, ended.run)
         case "graph" if run is not None:
             data = views.graph(run)
         case "graph" if ended is not None:

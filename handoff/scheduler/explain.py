@@ -7,16 +7,18 @@ from typing import Any
 
 from handoff.ids import NOBODY
 from handoff.program import Flag
-from handoff.resources import GPU, SCALE, Amounts, describe, is_gpu, measured, shown
+from handoff.resources import SCALE, Amounts, describe, measured
+from handoff.scheduler.feasible import asked, unfit, without_twice
 from handoff.scheduler.inputs import Inputs, inputs_of
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.memory import MEGABYTE
 from handoff.scheduler.needs import COROUTINES, FREE_COROUTINE, FREE_OF_COST, OURS, PROCESSES
 from handoff.scheduler.nodes import Node
+from handoff.scheduler.past import Ended
 from handoff.scheduler.queue import LOW
 from handoff.scheduler.ready import Shape
 from handoff.scheduler.runs import AHEAD, DELAYED, DONE, GONE, HELD, READY, STATES, Run
-from handoff.scheduler.views import is_left
+from handoff.scheduler.views import cause, is_left
 
 NODES_MAX = 32       # that are told of, those that would be done first
 QUEUED_MAX = 50_000  # of so many ready tasks it is looked which are more urgent
@@ -57,10 +59,46 @@ def explain(ledger: Ledger, now: float, run: Run, task: int) -> dict[str, Any]:
         "attempt": run.tried(task), "failures": run.failures.get(task, 0), "started": started if is_placed else 0.0,
         "seconds": seconds if is_placed else expected, "planned": run.given_at[task], "worker": run.worker[task],
         "pinned": kind.node, "where": [list(each) for each in kind.where], "only": _name(ledger, only) if only is not None else "",
-        "plan": run.following.names[run.following.home[task]] if run.following and run.following.home[task] != NOBODY else "",
-        "departed": run.following.why.get(task, "") if run.following else "", "beside": _beside(run, task),
+        **_planned(run, task), "beside": _beside(run, task),
         "inputs": _inputs(ledger, now, run, task, places), "candidates": candidates[:NODES_MAX], "nodes": len(candidates),
         "reasons": _reasons(ledger, now, run, task, candidates) if not state >= DONE else [],
+    }
+
+
+def explain_ended(ledger: Ledger, ended: Ended, task: int) -> dict[str, Any]:
+    """The same of a run that failed or was cancelled, as it was then. Nodes are not compared: that would be as of now.
+
+    "state" may also be "failed", of the task that the run failed with, or "running". "reasons" say what it waited for, if it did:
+    ["inputs", count, first...], ["paused"], ["unmet", what no node offered], or ["turn", most tasks of the run at once, 0: any number].
+    """
+    run, failed = ended.run, ended.failed
+    kind, state, places = run.kinds[run.kind[task]], run.state[task], run.places()
+    since = {each: started for each, _, started in ended.running}
+
+    def word(each: int) -> str:
+        now = run.state[each]
+        return "failed" if each == failed.task and now < DONE else "running" if each in since else STATES[now]
+
+    is_failed = word(task) == "failed"
+    is_placed = AHEAD <= state <= GONE and not is_failed
+    missing = [each for each in dict.fromkeys(run.inputs_of(task)) if run.state[each] < DONE]
+    rows = [[each, word(each), _name(ledger, places[each]) if AHEAD <= run.state[each] <= HELD else "", 0, 0.0] for each in missing]
+    reasons: list[list[Any]] = []
+    if missing and state < DONE:
+        reasons.append(["inputs", len(missing), *missing[:INPUTS_MAX]])
+    elif state == DELAYED and not is_failed:
+        reasons.append(["paused"])
+    elif state == READY and not is_failed:
+        reasons.append(["unmet", run.unmet] if run.unmet.startswith(kind.name) else ["turn", run.max_concurrency])
+    return {
+        "task": task, "state": word(task), "name": kind.name, "cost": _cost(run, task, is_placed), "now": run.seconds_total,
+        "node": failed.node if is_failed else _name(ledger, places[task]) if is_placed else "",
+        "attempt": failed.attempt if is_failed else run.tried(task), "failures": run.failures.get(task, 0),
+        "started": since.get(task, run.started[task] if state >= DONE else 0.0),
+        "seconds": run.seconds[task] if state >= DONE else 0.0, "planned": run.given_at[task], "worker": run.worker[task],
+        "pinned": kind.node, "where": [list(each) for each in kind.where], "only": "", **_planned(run, task),
+        "beside": _beside(run, task), "inputs": rows[:INPUTS_MAX], "candidates": [], "nodes": 0,
+        "reasons": reasons, "ended": cause(ended),
     }
 
 
@@ -147,19 +185,11 @@ def _fewest(ledger: Ledger, run: Run, shape: Shape) -> int:
 
 def _lacks(ledger: Ledger, run: Run, task: int, node: Node) -> str:
     """Why this node can't have the task at all, whatever it runs; empty when it can."""
-    kind, shape = run.kinds[run.kind[task]], run.shapes[run.kind[task]]
+    kind = run.kinds[run.kind[task]]
     if kind.node and kind.node != node.name:
         return f"it is pinned to {kind.node!r}"
-    wrong = [f"{key}={value}" for key, value in shape.where if (key, value) not in node.label_set]
-    if wrong:
-        return f"no label {', '.join(wrong)}"
-    if not any(node.can_hold(need) for need in shape.needs):
-        short = [", ".join([f"{name}={shown(_asked(cost, name, amount))} of {shown(node.capacity.get(name, 0))}" for name, amount in need
-                            if name and node.capacity.get(name, 0) < amount]) or "not that in one place"
-                 for need, cost in zip(shape.needs, _costs(run, task), strict=True)]
-        return f"too small: {' or else '.join(short)}"
-    if task in run.group and not ledger.can_run(run, task, node):
-        return "too small for what has to be on one node with it"
+    if found := unfit(run, task, node):
+        return found
     if node.state != "ready":
         return "it drains" if node.leaves else node.fault if node.state == "faulty" else "it can't be heard"
     if node.peer in run.avoid.get(task, ()):
@@ -171,21 +201,15 @@ def _no_room(ledger: Ledger, node: Node, need: Amounts, cost: Amounts) -> str:
     """What is taken there."""
     if node.can_commit(need):
         return _full_of_results(ledger, node)
-    short = []
-    for name, amount in need:
-        has, taken = node.capacity.get(name, 0), node.committed.get(name, 0)
-        if name not in OURS and taken + amount > has:
-            short.append(f"{name} ({measured(name, _asked(cost, name, amount))} needed, {measured(name, max(0, has - taken))} free)")
+    free = {name: node.capacity.get(name, 0) - node.committed.get(name, 0) for name, _ in need}
+    lacking = without_twice([(name, amount) for name, amount in need if name not in OURS and amount > free[name]], cost)
+    short = [f"{name} ({measured(name, asked(cost, name, amount))} needed, {measured(name, max(0, free[name]))} free)"
+             for name, amount in lacking]
     if not short and need[0][0] == PROCESSES:
         return f"one of its {node.capacity[PROCESSES]} processes"
     if not short and need[0][0] == COROUTINES:
         return f"one of its {node.capacity[COROUTINES]} places for coroutines"
     return ", ".join(short) or "a place for tasks that cost nothing"
-
-
-def _asked(cost: Amounts, name: str, steps: int) -> int:
-    """How much of it the user asked for: a part of a GPU is planned as more than that, and a GPU of a kind as any GPU, too."""
-    return next((amount for other, amount in cost if other == name or (name == GPU and is_gpu(other))), steps)
 
 
 def _inputs(ledger: Ledger, now: float, run: Run, task: int, places: Any) -> list[list[Any]]:
@@ -276,6 +300,14 @@ def _more_urgent(ledger: Ledger, run: Run, task: int, shape: Shape) -> int:
                 of = ledger.runs.get(key >> 32 & LOW)
                 count += of is not None and of.state[key & LOW] == READY and of.shapes[of.kind[key & LOW]] is other
     return count
+
+
+def _planned(run: Run, task: int) -> dict[str, str]:
+    """What the plan says of it that its run follows, and why it departed from that."""
+    following = run.following
+    if following is None or following.home[task] == NOBODY:
+        return {"plan": "", "departed": ""}
+    return {"plan": following.names[following.home[task]], "departed": following.why.get(task, "")}
 
 
 def _beside(run: Run, task: int) -> int:

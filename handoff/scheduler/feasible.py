@@ -9,9 +9,10 @@ from itertools import islice, product
 
 from handoff.program import Flag, Kind, Program
 from handoff.quoting import QUOTED_MAX, cut
-from handoff.resources import CLUSTER, GPU_MEMORY, Amounts, describe, shown, split
+from handoff.resources import CLUSTER, GPU, GPU_MEMORY, Amounts, describe, is_gpu, shown, split
 from handoff.scheduler.needs import OURS, counted_of, needs_of
 from handoff.scheduler.nodes import Node
+from handoff.scheduler.runs import Run
 from handoff.scheduler.semaphores import Semaphores
 
 NEAREST_MAX = 3   # nodes that are named with what they lack
@@ -123,6 +124,39 @@ def _only_on_faulty(kind: Kind, nodes: Sequence[Node], away: Sequence[Node], clu
 
 
 # ── for people ──────────────────────────────────────────────────────────────
+
+
+def unfit(run: Run, task: int, node: Node) -> str:
+    """Why this node can't have the task, though it ran nothing else; empty when it could."""
+    kind, shape = run.kinds[run.kind[task]], run.shapes[run.kind[task]]
+    wrong = [f"{key}={value}" for key, value in shape.where if (key, value) not in node.label_set]
+    if wrong:
+        return f"no label {', '.join(wrong)}"
+    if not any(node.can_hold(need) for need in shape.needs):
+        costs = (kind.cost, *kind.alternatives)
+        return f"too small: {' or else '.join([_too_small(node, need, cost) for need, cost in zip(shape.needs, costs, strict=True)])}"
+    for other in run.group_shapes[run.group[task]] if task in run.group else ():
+        if not node.can_run(other):
+            return f"{'too small' if node.matches(other.where) else 'without a label'} for what has to be on one node with it"
+    return ""
+
+
+def _too_small(node: Node, need: Amounts, cost: Amounts) -> str:
+    short = without_twice([(name, amount) for name, amount in need if name and node.capacity.get(name, 0) < amount], cost)
+    said = [f"{name}={shown(asked(cost, name, amount))} of {shown(node.capacity.get(name, 0))}" for name, amount in short]
+    return ", ".join(said) or "not that in one place"
+
+
+def asked(cost: Amounts, name: str, steps: int) -> int:
+    """How much of it the user asked for: a part of a GPU is planned as more than that, and a GPU of a kind as any GPU, too."""
+    return next((amount for other, amount in cost if other == name or (name == GPU and is_gpu(other))), steps)
+
+
+def without_twice(short: Sequence[tuple[str, int]], cost: Amounts) -> list[tuple[str, int]]:
+    """Where GPUs of a kind are short, GPUs are, too: nobody asked for these."""
+    names = {name for name, _ in short}
+    twice = GPU in names and GPU not in dict(cost) and any(is_gpu(name) for name in names - {GPU})
+    return [(name, steps) for name, steps in short if not (twice and name == GPU)]
 
 
 def shortage(kind: Kind, nodes: Sequence[Node], cluster: Semaphores, away: Sequence[Node] = ()) -> str:

@@ -14,6 +14,7 @@ from handoff.columns import Floats, Ints
 from handoff.ids import NOBODY
 from handoff.messages import Refused, Submit
 from handoff.program import SECONDS_MAX, Flag
+from handoff.scheduler.feasible import unfit
 from handoff.scheduler.inputs import inputs_of
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.queue import LOW
@@ -48,6 +49,10 @@ class Following:
         self.waiting: dict[int, float] = {}         # nodes with a task that waits for room, as of this pass: until when
         self.pause = max(LOOK_SECONDS, LOOK_PART * end)
         self.look_at = 0.0
+
+    def rest(self) -> None:
+        """Nothing more is placed by it: what only a run that goes on needs takes no room any more."""
+        self.queues, self.lines, self.waiting = [], {}, {}
 
 
 def refusal(ledger: Ledger, submit: Submit) -> Refused | None:
@@ -84,8 +89,8 @@ def begin(ledger: Ledger, run: Run, plan: Columns) -> None:
         kind = run.kinds[index]
         if peer == NOBODY or kind.flags & Flag.SERIALIZER or kind.node not in ("", following.names[peer]):   # these have no choice
             continue
-        if not ledger.can_run(run, task, ledger.nodes[peer]):
-            following.why[task] = "that node can not hold it, or what has to be beside it"
+        if lacks := unfit(run, task, ledger.nodes[peer]):
+            following.why[task] = f"it can't be there: {lacks}"
             continue
         run.followed[task] = peer
         part = parts.get((index, peer))

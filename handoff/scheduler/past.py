@@ -87,11 +87,13 @@ class Past:
         kept.program = replace(program, codes=(), literals=_NO_LITERALS)
         kept.literals, kept.literal_starts, kept.shapes, kept.group_shapes, kept.ids = _NO_LITERALS, _NONE, [], [], b""
         kept.consumers = kept.consumer_starts = kept.missing = kept.unplanned = kept.needed = _NONE
-        kept.copies, kept.trees, kept.near, kept.following = {}, {}, {}, None
+        kept.copies, kept.trees, kept.near = {}, {}, {}
+        if run.following is not None:      # of its plan: what was said of places, and why it departed from that
+            run.following.rest()
         kept.state, kept.choices, kept.vain = run.state[:], dict(run.choices), list(run.vain)
         kept.seconds_total = now - run.submitted
         said = replace(failed, traceback="", body=b"")
-        nbytes = TASK_BYTES * run.total + 4 * len(program.inputs) + len(said.text) + 64 * len(run.vain)
+        nbytes = TASK_BYTES * run.total * (2 if run.following else 1) + 4 * len(program.inputs) + len(said.text) + 64 * len(run.vain)
         self.ended[run.run] = Ended(kept, said, running, nbytes, None if run.detach else run.client)
         self._ended_bytes += nbytes
         while len(self.ended) > RUNS_MAX or (self._ended_bytes > ENDED_BYTES_MAX and len(self.ended) > 1):

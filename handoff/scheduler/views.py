@@ -103,16 +103,16 @@ def timeline(ledger: Ledger, run: Run, now: float, ended: Ended | None = None) -
         "has": {stay.name: dict(stay.has) for stay in sorted(stays, key=lambda stay: stay.has.get("memory", 0))},   # of a name, the largest
         "took": [list(each) for each in {**run.took, **run.choices}.items()],     # tasks that took, or take, another of their costs
         "running": running(ledger, run, now) if ended is None else ended.running,
-        "ended": None if ended is None else _ending(ended),
+        "ended": None if ended is None else {**cause(ended), "states": bytes(ended.run.state)},
         "shared": dict(ledger.cluster.declared), "limit": run.max_concurrency,
         "vain": [[task, _name(ledger, peer), started, spent] for task, peer, started, spent in run.vain],
     }
 
 
-def _ending(ended: Ended) -> dict[str, Any]:
+def cause(ended: Ended) -> dict[str, Any]:
+    """What a run failed with."""
     failed = ended.failed
-    return {"code": failed.code, "text": failed.text, "task": failed.task, "node": failed.node, "attempt": failed.attempt,
-            "states": bytes(ended.run.state)}
+    return {"code": failed.code, "text": failed.text, "task": failed.task, "node": failed.node, "attempt": failed.attempt}
 
 
 def running(ledger: Ledger, run: Run, now: float) -> list[tuple[int, str, float]]:

@@ -220,6 +220,9 @@ def test_a_run_that_failed_is_told(client: handoff.Client, tmp_path: Path, detac
     run.save(tmp_path / "run.html")
     assert "no such luck" in (tmp_path / "run.html").read_text()
     assert [record.function for record in run.timeline()] == ["made"]
+    made, broken, never = (run.explain(name) for name in ("made", "broken", "never"))
+    assert made.text.startswith("'made' ran on 'left'") and broken.text.startswith("'broken' failed on 'left', and the run with it")
+    assert "no such luck" in broken.reasons[-1] and never.reasons[0] == "it waited for 'broken' (failed)"
 
 
 def test_a_run_that_was_cancelled_is_told(client: handoff.Client) -> None:

@@ -95,3 +95,46 @@ def test_what_follows_a_pinned_function_is_told_whom_it_follows() -> None:
         said[task] = [*placed.reasons, placed.candidates[0].lacks, *waits.reasons]
     for task, text in (("held", "it is pinned to 'n1'"), ("follows", "it has to be where 'held' is, which is pinned to 'n1'")):
         assert said[task] == [text, text, f"{text}, and waits for that node, which is not there"]
+
+
+@pytest.mark.parametrize(("facts", "text", "reasons"), [
+    ({"state": "failed", "node": "n1", "attempt": 2, "failures": 2}, "'b' failed on 'n1' in attempt 2, and the run with it, after 2.000 s",
+     ["FunctionFailed: function 'a': work failed"]),
+    ({"state": "failed", "node": ""}, "'b' failed, and the run with it, after 2.000 s", ["FunctionFailed: function 'a': work failed"]),
+    ({"state": "running", "node": "n1", "started": 1.5, "attempt": 3, "failures": 2},
+     "'b' had been running on 'n1' in attempt 3 since 1.500 s when the run failed, after 2.000 s",
+     ["it had failed 2 times before", "the run failed: FunctionFailed: function 'a': work failed"]),
+    ({"state": "planned ahead", "node": "n1", "departed": "node 'n2' is gone", "plan": "n2"},
+     "'b' was with 'n1', and not done, when the run failed, after 2.000 s",
+     ["its plan said 'n2', but node 'n2' is gone", "the run failed: FunctionFailed: function 'a': work failed"]),
+    ({"state": "waiting", "reasons": [["inputs", 7, 0, 1, 2, 3, 4, 5, 6]], "inputs": [[0, "failed", ""], [1, "running", "n2"]]},
+     "'b' was with no node when the run failed, after 2.000 s",
+     ["it waited for 'a' (failed), 'b' (running on n2), 'c' (not done), 'd' (not done), 'e' (not done) and 2 more",
+      "the run failed: FunctionFailed: function 'a': work failed"]),
+    ({"state": "delayed", "failures": 1, "reasons": [["paused"]]}, "'b' was with no node when the run failed, after 2.000 s",
+     ["it had failed 1 time, and paused before its next attempt", "the run failed: FunctionFailed: function 'a': work failed"]),
+    ({"state": "ready", "reasons": [["turn", 2]], "pinned": "n3"}, "'b' was with no node when the run failed, after 2.000 s",
+     ["it was ready: it waited for room on 'n3' (cpu=1), where more urgent ones went first, and of the run only 2 at once "
+      "(max_concurrency)",
+      "the run failed: FunctionFailed: function 'a': work failed"]),
+    ({"state": "ready", "reasons": [["unmet", "work needs cpu=4"]]}, "'b' was with no node when the run failed, after 2.000 s",
+     ["it waited for a node: work needs cpu=4", "the run failed: FunctionFailed: function 'a': work failed"]),
+])
+def test_of_a_run_that_failed_it_is_said_how_far_it_was(facts: dict[str, Any], text: str, reasons: list[str]) -> None:
+    """And what it waited for, and why the run came to nothing; nodes are not compared any more."""
+    state: Any = SimpleNamespace(name_of="abcdefgh".__getitem__)
+    ended = {"code": "FunctionFailed", "text": "work failed", "task": 0, "node": "n1", "attempt": 1}
+    said = explanation_of(state, "b", {**ANSWER, "cost": "cpu=1", "failures": 0, "reasons": [], "inputs": [], "pinned": "", "departed": "",
+                                       **facts, "ended": ended})
+    assert (said.text, said.reasons) == (text, reasons)
+    assert str(said) == "\n".join([text, *(f"  {reason}" for reason in reasons)]) and "<table>" not in said._repr_html_()
+
+
+def test_of_a_run_that_was_cancelled_it_is_said_that_it_was() -> None:
+    """What was done by then is told as ever."""
+    state: Any = SimpleNamespace(name_of="abc".__getitem__)
+    ended = {"code": "RunCancelled", "text": "the run was cancelled by its client", "task": 0xFFFFFFFF, "node": "", "attempt": 0}
+    said = explanation_of(state, "b", {**ANSWER, "state": "done", "node": "n1", "failures": 0, "reasons": [], "departed": "",
+                                       "ended": ended})
+    assert said.text == "'b' ran on 'n1' from 0.000 s to 1.000 s"
+    assert said.reasons == ["the run was cancelled: RunCancelled: the run was cancelled by its client"]

@@ -12,9 +12,9 @@ from handoff.scheduler import past
 from handoff.scheduler.runs import DONE, GONE, HELD, READY, WAITING
 
 
-def asked(cluster: Cluster, run: int, topic: str = "timeline", who: str = "client") -> Any:
+def asked(cluster: Cluster, run: int, topic: str = "timeline", who: str = "client", task: int = 0) -> Any:
     """What the coordinator answers about a run; None where it refuses."""
-    found = [what for to, what in cluster.hear(who, Ask(77, topic, run)) if to == who and isinstance(what, Answer | Refused)]
+    found = [what for to, what in cluster.hear(who, Ask(77, topic, run, task)) if to == who and isinstance(what, Answer | Refused)]
     return found[-1].data if isinstance(found[-1], Answer) else None
 
 
@@ -127,3 +127,40 @@ def test_what_was_lost_with_its_node_is_told() -> None:
     answer = asked(cluster, run)
     assert answer["ended"]["code"] == "NodeLost"
     assert [(task, node, seconds) for task, node, _, seconds in answer["vain"]] == [(0, "n1", pytest.approx(3.0))]
+
+
+def test_functions_of_a_run_that_failed_are_explained() -> None:
+    """The one that is done, the one with which it failed, and the one that waited for that."""
+    cluster = Cluster().client().join("n1")
+    run = failed_chain(cluster)
+    done, failed, waiting = (asked(cluster, run, "explain", task=task) for task in range(3))
+
+    assert (done["node"], done["started"], done["seconds"], done["reasons"]) == ("n1", 0.0, 1.0, []) and done["state"].startswith("done")
+    assert (failed["state"], failed["node"], failed["attempt"], failed["reasons"]) == ("failed", "n1", 1, [])
+    assert (waiting["state"], waiting["node"], waiting["reasons"]) == ("waiting", "", [["inputs", 1, 1]])
+    assert waiting["inputs"] == [[1, "failed", "", 0, 0.0]] and waiting["now"] == pytest.approx(1.5, abs=0.1)
+    assert {each["ended"]["code"] for each in (done, failed, waiting)} == {"FunctionFailed"}
+
+
+def test_functions_of_a_run_that_was_cancelled_are_explained() -> None:
+    """Those that ran, each with its node, and the one that had no room."""
+    cluster = Cluster().client().join("n1").join("n2")
+    run = cluster.submit(many(3), max_concurrency=2)
+    cluster.wait(2.0)
+    cluster.hear("client", Cancel(run, "cancelled by its client"))
+    cluster.wait(60.0)
+    cluster.lose("n2")
+    said = [asked(cluster, run, "explain", task=task) for task in range(3)]
+
+    assert sorted((each["state"], each["node"], each["reasons"]) for each in said) == [
+        ("ready", "", [["turn", 2]]), ("running", "n1", []), ("running", "n2", [])]
+    assert asked(cluster, run, "explain", task=3) is None
+
+
+def test_what_no_node_offered_is_told_of_a_run_that_waited_for_it() -> None:
+    """It was ready, but not for want of room."""
+    cluster = Cluster().client().join("n1")
+    run = cluster.submit(many(1, kind("wide", {"cpu": 4})), wait_for_nodes=True)
+    cluster.hear("client", Cancel(run, "cancelled by its client"))
+    (what, text), = asked(cluster, run, "explain")["reasons"]
+    assert what == "unmet" and text.startswith("wide needs cpu=4")

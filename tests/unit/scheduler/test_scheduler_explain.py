@@ -366,7 +366,10 @@ def test_parts_of_gpus_are_told_as_they_were_asked_for() -> None:
     assert rows["a"]["room"] == "gpu (0.6 needed, 0 free)" and rows["b"]["lacks"] == "too small: gpu=0.6 of 0"
     run = made.submit(many(1, kind("part of a kind", {"gpu:a100": 0.6})))
     rows = {row["node"]: row for row in explain(made, 0, run)["candidates"]}
-    assert rows["a"]["room"] == "gpu (0.6 needed, 0 free)" and rows["b"]["lacks"] == "too small: gpu=0.6 of 0, gpu:a100=0.6 of 0"
+    assert rows["a"]["room"] == "gpu (0.6 needed, 0 free)" and rows["b"]["lacks"] == "too small: gpu:a100=0.6 of 0"
+    made = cluster(a={"cpu": 2, "gpu": 1, "gpu:a100": 1})
+    made.submit(many(2, kind("part of a kind", {"gpu:a100": 0.6})))
+    assert explain(made, 1)["candidates"][0]["room"] == "gpu:a100 (0.6 needed, 0 free)"
 
 
 def test_what_ran_is_explained_after_the_end() -> None:

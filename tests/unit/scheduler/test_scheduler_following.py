@@ -319,3 +319,38 @@ def test_small_ones_do_not_take_the_room_that_an_earlier_large_one_waits_for(alt
     made.wait(1.0)
     made.done(1, seconds=1.0)
     assert [task for task in range(6) if table.is_planned(task)] == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("fields", "why"), [
+    ({"where": (("zone", "x"),)}, "it can't be there: no label zone=x"),
+    ({"cost": {"cpu": 2}}, "it can't be there: too small: cpu=2 of 1"),
+    ({"cost": {"gpu:a100": 1}}, "it can't be there: too small: gpu:a100=1 of 0"),
+])
+def test_it_is_said_truly_why_a_planned_node_can_not_have_it(fields: Any, why: str) -> None:
+    """Where only its labels are in the way, it is not for want of room."""
+    made = cluster("a")
+    made.join("b", labels={"zone": "x"}, cpu=2, gpu=1, **{"gpu:a100": 1})
+    made.submit(many(1, kind(**fields)), **follow("a"))
+    assert ask(made, "corrections") == [[0, "a", "b", why]]
+
+
+def test_what_has_to_be_on_one_node_with_others_is_told_why_that_can_not_be_the_planned_one() -> None:
+    """Their labels, or what they take."""
+    for fields, lacks in ({"where": (("zone", "x"),)}, "without a label"), ({"cost": {"cpu": 2}}, "too small"):
+        made = cluster("a")
+        made.join("b", labels={"zone": "x"}, cpu=2)
+        made.submit(program([(kind("one"), ()), (kind("two", **fields), ())], groups=[[0, 1]]), **follow("aa"))  # type: ignore[arg-type]
+        assert ask(made, "corrections")[0] == [0, "a", "b", f"it can't be there: {lacks} for what has to be on one node with it"]
+
+
+def test_how_a_run_that_failed_departed_from_its_plan_can_still_be_asked() -> None:
+    """As long as it is kept at all; and where it says nothing, the plan was followed."""
+    made = cluster("a", "b")
+    made.submit(program([(kind(where=(("zone", "x"),)), ()), (kind(max_retries=0), ())]), wait_for_nodes=True, **follow("ab"))
+    made.join("c", labels={"zone": "x"}, cpu=1)
+    made.wait(0.5)
+    made.fail(1)
+    assert ask(made, "corrections") == [[0, "a", "c", "it can't be there: no label zone=x"]]
+    said = ask(made, "explain", task=0)
+    assert (said["state"], said["plan"], said["departed"]) == ("running", "a", "it can't be there: no label zone=x")
+    assert (ask(made, "explain", task=1)["plan"], ask(made, "explain", task=1)["departed"]) == ("b", "")
