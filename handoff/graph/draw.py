@@ -17,7 +17,8 @@ _HEIGHT, _GAP, _ACROSS = 38, 12, 62     # of a box; between boxes of a layer; be
 _WIDEST = 220
 _LONGEST = 100                          # letters of a label or detail for other programs, which draw all that they are given
 _LETTER, _SMALL = 7.4, 6.3              # widths of letters, about: a reader may have other fonts
-_DASHES = {"inline": "5 3", "hidden": "2 3", "missing": "4 3"}
+_DASHES = {"inline": "5 3", "hidden": "2 3", "missing": "4 3", "cut": "7 3", "undone": "4 3"}
+_RED, _PALE = "#d1342b", "#9aa3b2"
 
 
 def colours(groups: list[str]) -> dict[str, str]:
@@ -113,12 +114,13 @@ def _back(x: float, y: float, to_x: float, to_y: float) -> str:
 
 def _drawn(box: Box, left: float, middle: float, colour: str) -> str:
     width, top = _width(box), middle - _HEIGHT / 2
-    edge = "#d1342b" if box.is_marked or box.kind == "missing" else colour
-    fill = "#fff" if box.kind in ("hidden", "missing") else colour
+    is_red = box.is_marked or box.kind == "failed"
+    edge = _RED if is_red or box.kind == "missing" else _PALE if box.kind == "undone" else colour
+    fill = "#fff" if box.kind in ("hidden", "missing", "undone") else _RED if box.kind == "failed" else colour
     dashes = f' stroke-dasharray="{_DASHES[box.kind]}"' if box.kind in _DASHES else ""
     shape = (f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{_HEIGHT}" rx="{19 if box.kind == "input" else 6}" '
-             f'fill="{fill}" fill-opacity=".13" stroke="{edge}" stroke-width="{2.6 if box.is_marked else 1.3}"{dashes}/>')
-    bar = "" if box.kind in ("input", "hidden", "missing") else (
+             f'fill="{fill}" fill-opacity=".13" stroke="{edge}" stroke-width="{2.6 if is_red else 1.3}"{dashes}/>')
+    bar = "" if box.kind in ("input", "hidden", "missing", "undone") else (
         f'<rect x="{left:.1f}" y="{top + 5:.1f}" width="4" height="{_HEIGHT - 10}" rx="2" fill="{colour}"/>')
     label = f'<text x="{left + 13:.1f}" y="{middle + (-2 if box.detail else 4.5):.1f}">{_said(_cut(box.label, width, _LETTER))}</text>'
     detail = (f'<text x="{left + 13:.1f}" y="{middle + 12:.1f}" class="small">{_said(_cut(box.detail, width, _SMALL))}</text>'
@@ -191,7 +193,7 @@ def dot(picture: Picture) -> str:
     lines = [f"digraph {_quoted(picture.name)} {{", "    rankdir=LR", '    node [shape=box style="rounded" fontname="sans-serif"]']
     for position, box in enumerate(picture.boxes):
         label = f"{_short(box.label)}\n{_short(box.detail)}" if box.detail else _short(box.label)
-        edge = "#d1342b" if box.is_marked or box.kind == "missing" else colour[box.group or box.label]
+        edge = _RED if box.is_marked or box.kind == "missing" else colour[box.group or box.label]
         more = " penwidth=3" if box.is_marked else ""
         tip = _quoted(box.tip or box.label)
         lines.append(f'    f{position} [label={_quoted(label)} tooltip={tip} color="{edge}"{more}{_DOT.get(box.kind, "")}]')

@@ -21,7 +21,8 @@ class Box:
 
     label: str
     group: str = ""                # boxes of one group have one colour
-    kind: str = "regular"          # "regular", "inline", "input", "hidden" (a value or a serializer), "missing" (named and not there)
+    kind: str = "regular"          # "regular", "inline", "input", "hidden" (a value or a serializer), "missing" (named and not there);
+                                   # of a run that came to nothing also "failed", "cut" (begun, perhaps, and not done), "undone" (never begun)
     detail: str = ""               # a second, smaller line
     tip: str = ""                  # what is shown to who points at it
     is_marked: bool = False        # drawn with emphasis
@@ -94,7 +95,8 @@ def by_function(picture: Picture) -> Picture:
     for (name, kind), positions in zip(place, members, strict=True):
         count = sum(picture.boxes[each].count for each in positions)
         first = picture.boxes[positions[0]]
-        detail = f"{count:,} functions" if count > 1 else first.label if first.label != name else first.detail
+        said = f" {first.detail}" if kind in ("failed", "undone") else " not done" if kind == "cut" else ""
+        detail = f"{count:,} functions{said}" if count > 1 else first.label if first.label != name and not said else first.detail
         some = "\n".join(picture.boxes[each].label for each in positions[:12])
         tip = f"{name}\n{some}" + (f"\n… and {len(positions) - 12:,} more" if len(positions) > 12 else "")
         boxes.append(Box(name, name, kind, detail, tip, any(picture.boxes[each].is_marked for each in positions), count))

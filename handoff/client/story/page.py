@@ -11,7 +11,7 @@ from os import PathLike
 from typing import Any
 
 from handoff.client.story.causes import Leg
-from handoff.client.story.records import Story
+from handoff.client.story.records import Story, Undone
 from handoff.client.story.report import RunReport, report_of
 from handoff.client.story.tables import brief, clean
 from handoff.client.story.trace import row_name
@@ -37,7 +37,8 @@ def write_page(story: Story, path: str | PathLike[str]) -> None:
 
 
 def picture_of_story(story: Story, path: Sequence[Leg], by_node: bool = False) -> Picture:
-    """The graph of what ran, the critical path marked; colours stand for functions, or for nodes."""
+    """The graph of what ran, the critical path marked; colours stand for functions, or for nodes. Of a run that came to nothing also what
+    was not done."""
     on_path = [leg.task for leg in path]
     marked = set(on_path)
     steps = set(pairwise(on_path))
@@ -49,9 +50,23 @@ def picture_of_story(story: Story, path: Sequence[Leg], by_node: bool = False) -
             f"{done.nbytes:,} bytes", done.task in marked)
         for done in story.tasks.values()
     ]
-    arrows = [Arrow(place[source], place[done.task], (source, done.task) in steps)
-              for done in story.tasks.values() for source in dict.fromkeys(done.inputs) if source in place]
+    undone = story.ending.undone if story.ending is not None else ()
+    place.update((each.task, position) for position, each in enumerate(undone, len(boxes)))
+    boxes += [_not_done(story, each) for each in undone]
+    arrows = [Arrow(place[source], place[each.task], (source, each.task) in steps)
+              for each in (*story.tasks.values(), *undone) for source in dict.fromkeys(each.inputs) if source in place]
     return Picture(story.name, boxes, arrows)
+
+
+def _not_done(story: Story, undone: Undone) -> Box:
+    """What it came to, as far as it came: of short ones only their node knows whether they had begun."""
+    is_tried = undone.task in story.vain_of
+    kind = "failed" if undone.how == "failed" else "cut" if is_tried or undone.how in ("running", "placed") else "undone"
+    said = {"failed": "failed", "running": "still ran at the end", "placed": "with a node, not done"}.get(
+        undone.how, "came to nothing" if is_tried else "never begun")
+    why = f"\n{story.ending.why}" if undone.how == "failed" and story.ending is not None else ""
+    return Box(undone.name, undone.function, "hidden" if undone.is_hidden and kind == "undone" else kind, said,
+               f"{undone.name}: {undone.function}\n{said}{why}")
 
 
 def data_of(story: Story, report: RunReport) -> dict[str, Any]:

@@ -63,6 +63,17 @@ class Vain:
     fate: str = "came to nothing"      # or what is to be said instead
 
 
+class Undone(NamedTuple):
+    """One task that was not done when its run ended."""
+
+    task: int
+    name: str
+    function: str
+    how: str                           # "failed": the run with it; "running", "placed", "ready", "waiting": as in `Left`
+    inputs: Sequence[int] = ()
+    is_hidden: bool = False
+
+
 class Left(NamedTuple):
     """How many tasks of a function were not done when their run ended."""
 
@@ -81,6 +92,7 @@ class Ending:
     state: str                         # "failed", or "cancelled"
     why: str                           # the error that its client was told
     left: Sequence[Left] = ()          # what was not done, per function, in the order of the graph
+    undone: Sequence[Undone] = ()      # the same, task by task, hidden ones too
 
 
 class Stay(NamedTuple):

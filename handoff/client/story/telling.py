@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from handoff.client.events import Failure
 from handoff.client.failures import NO_TASK, error_of, forgotten
-from handoff.client.story.records import Done, Ending, Left, Stay, Story, Vain
+from handoff.client.story.records import Done, Ending, Left, Stay, Story, Undone, Vain
 from handoff.errors import ExecutionError
 from handoff.graph.function import labels_of
 from handoff.program import Kind, is_side_by_side
@@ -19,6 +19,8 @@ from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, WAITING
 
 if TYPE_CHECKING:
     from handoff.client.state import Graph, RunState
+
+_HOW = Left._fields[1:]      # what became of a task that was not done
 
 
 def story_of(state: RunState, answer: Any) -> Story:
@@ -49,7 +51,7 @@ def story_of(state: RunState, answer: Any) -> Story:
 
     vain = [tried(task, node, started, spent, "came to nothing") for task, node, started, spent in answer["vain"]]
     until = answer["until"]
-    ending = _ending(state, answer)
+    ending = _ending(state, answer, labels, starts)
     running = [tried(task, node, started, until - started, "still ran at the end") for task, node, started in answer["running"]]
     stays: dict[str, list[Stay]] = {}
     for node, begin, end, cores in answer["stays"]:     # who is still there stays: straightening may put the end of the story later
@@ -61,7 +63,7 @@ def story_of(state: RunState, answer: Any) -> Story:
                  has=answer["has"], ending=ending)
 
 
-def _ending(state: RunState, answer: Any) -> Ending | None:
+def _ending(state: RunState, answer: Any, labels: Sequence[str], starts: Sequence[int]) -> Ending | None:
     """How it ended, and what was not done then; None of a run that goes on, or went well."""
     ended = answer["ended"]
     if ended is None:
@@ -70,15 +72,19 @@ def _ending(state: RunState, answer: Any) -> Ending | None:
     failure = Failure(ended["code"], ended["text"], ended["task"], ended["node"], ended["attempt"])
     error = error_of(failure, state.name_of)
     running = {task for task, _, _ in answer["running"]}
+    undone = []
     counts: dict[str, list[int]] = {}
     for task, now in enumerate(ended["states"]):
-        if now in (DONE, GONE) or task in graph.hidden:
+        if now in (DONE, GONE):
             continue
         at = (0 if task == failure.task and failure.task != NO_TASK else 1 if task in running else 2 if now in (AHEAD, HELD)
               else 4 if now == WAITING else 3)
-        counts.setdefault(graph.kinds[graph.kind[task]].name, [0, 0, 0, 0, 0])[at] += 1
+        name, is_hidden = graph.kinds[graph.kind[task]].name, task in graph.hidden
+        undone.append(Undone(task, labels[task], name, _HOW[at], graph.inputs[starts[task] : starts[task + 1]], is_hidden))
+        if not is_hidden:
+            counts.setdefault(name, [0, 0, 0, 0, 0])[at] += 1
     return Ending("cancelled" if failure.code == "RunCancelled" else "failed", f"{type(error).__name__}: {error}",
-                  [Left(name, *each) for name, each in counts.items()])
+                  [Left(name, *each) for name, each in counts.items()], undone)
 
 
 def _cost(kind: Kind, alternative: int) -> Amounts:

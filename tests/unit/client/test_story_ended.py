@@ -14,8 +14,8 @@ from handoff import DAG, Function
 from handoff.client.events import Failure
 from handoff.client.lower import lower
 from handoff.client.state import Graph
-from handoff.client.story.page import data_of, page_of
-from handoff.client.story.records import Story
+from handoff.client.story.page import data_of, page_of, picture_of_story
+from handoff.client.story.records import Done, Ending, Story, Undone
 from handoff.client.story.report import report_of
 from handoff.client.story.telling import story_of
 from handoff.client.story.trace import trace_of
@@ -107,6 +107,36 @@ def test_a_page_shows_it_as_well() -> None:
     assert data["path"] == [0] and data["inputs"] == [[], [], [], []]
     assert {len(column) for name, column in data.items() if name in ("row", "started", "took", "attempt", "nbytes", "waited")} == {4}
     assert json.dumps(data["ended"]) in page_of(story)
+
+
+def test_its_graph_shows_all_functions_each_as_far_as_it_came() -> None:
+    """What is done comes first; what failed is told from what still ran, from what a node had, and from what was never begun."""
+    picture = picture_of_story(told(), [])
+    assert [(box.label, box.kind, box.detail) for box in picture.boxes] == [
+        ("loaded", "regular", "1 s · n"), ("broken", "failed", "failed"), ("runs", "cut", "still ran at the end"),
+        ("short", "cut", "with a node, not done"), ("pauses", "undone", "never begun"), ("ready", "undone", "never begun"),
+        ("last", "undone", "never begun")]
+    assert [(arrow.source, arrow.target) for arrow in picture.arrows] == [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 6)]
+    assert "function 'broken': work failed on node 'n'" in picture.boxes[1].tip
+    text = page_of(told())
+    graph = text[text.index("<svg"):text.index("</svg>")]
+    assert graph.count('stroke="#d1342b" stroke-width="2.6"') == 2       # what failed, and the way to what was done last
+    assert graph.count(">never begun<") == 3 and graph.count('stroke-dasharray="7 3"') == 2
+
+
+def test_what_was_tried_in_vain_was_begun() -> None:
+    """Though it had nothing but a pause before it when the run was cancelled."""
+    story = told("RunCancelled", "the run was cancelled by its client", 0xFFFFFFFF)
+    assert {box.label: (box.kind, box.detail) for box in picture_of_story(story, []).boxes}["broken"] == ("cut", "came to nothing")
+
+
+def test_very_many_functions_that_were_not_done_are_drawn_by_name() -> None:
+    """Apart from those of their name that were done."""
+    undone = [Undone(task, str(task), "work", "waiting") for task in range(1, 500)]
+    done = Done(0, "0", "work", "n", 1, 0.0, 1.0)
+    story = Story("many", [done], {"n": 1.0}, is_over=False, until=2.0, ending=Ending("cancelled", "why", [], undone))
+    text = page_of(story)
+    assert "500 functions, drawn by name" in text and ">499 functions never begun<" in text and ">work<" in text
 
 
 def test_a_run_that_failed_before_anything_was_done_has_a_report() -> None:
