@@ -11,7 +11,7 @@ from handoff.client.futures import CallFuture
 from handoff.client.lower import Lowered, lower
 from handoff.client.mapping import Begun, Mapped, cores_of
 from handoff.client.nodes import NodeInfo, RunInfo, has_room, node_info, run_info
-from handoff.client.options import check_concurrency, check_output, check_patience, check_run, run_number
+from handoff.client.options import check_concurrency, check_output, check_patience, check_run, run_number, warn_of_speculation
 from handoff.client.result import RunResult
 from handoff.client.run import Run, wait_over
 from handoff.client.single import SingleCalls
@@ -262,6 +262,8 @@ def begin(
     check_output(output)
     core.check_open("a run can't be started")
     lowered = lower(dag, returns=returns, max_retries=max_retries, inputs=inputs)
+    if max_concurrency:
+        warn_of_speculation(lowered.program.kinds)
     followed = followed_columns(plan, lowered) if plan is not None else {}
     state = new_state(core, dag.id, lowered, output, detach, is_waited_for=is_waited_for)
     state.is_planned = plan is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from math import isnan
 from numbers import Integral, Real
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from handoff.errors import ConfigError
 from handoff.ids import RunId
 from handoff.messages import WEIGHT_MAX, WEIGHT_MIN
+from handoff.program import Flag, Kind
 from handoff.quoting import quoted
 
 RUNS_MAX = 2**63            # no coordinator ever counts so far
@@ -34,6 +37,16 @@ def check_run(max_concurrency: Any, timeout: Any, weight: Any, **switches: Any) 
     for name, value in switches.items():
         if not isinstance(value, bool):
             raise ConfigError(f"{name}={quoted(value)} is neither True nor False")
+
+
+def warn_of_speculation(kinds: Sequence[Kind]) -> None:
+    """A run may have only so many functions at once: say of those that may run twice that none does.
+
+    A second attempt would be one more, and so would the one that lost until its end is heard; and nobody tells of that.
+    """
+    found = next((kind.name for kind in kinds if kind.flags & Flag.IDEMPOTENT and kind.max_retries), None)
+    if found is not None:      # the line that is shown is that of who called the client
+        warnings.warn(f"{found} says speculate=True, but in a run with max_concurrency nothing gets a second attempt", stacklevel=4)
 
 
 def check_output(said: Any) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 
+from handoff import DAG, Function
+from handoff.client.client import begin
 from handoff.client.options import check_concurrency, check_drain, check_output, check_patience, check_run, run_number
 from handoff.errors import ConfigError
 
@@ -87,3 +90,24 @@ def test_nonsense_about_waiting_and_output_is_refused() -> None:
             check_patience(seconds)
     with pytest.raises(ConfigError, match="output=3: a callable"):
         check_output(3)
+
+
+def test_who_limits_a_run_is_told_that_nothing_gets_a_second_attempt() -> None:
+    """At the line of who called the client; once for all functions, and not of those that may not run again anyway."""
+    dag = DAG().add(Function("plain", [], str)).add(Function("twice", [], repr, speculate=True)).add(Function("more", [], len, speculate=True))
+    with pytest.warns(UserWarning) as caught:
+        _begin(dag)
+    assert [str(each.message) for each in caught] == [
+        "repr says speculate=True, but in a run with max_concurrency nothing gets a second attempt"]
+    assert caught[0].filename == __file__
+    _begin(DAG().add(Function("once", [], repr, speculate=True, max_retries=0)))      # a warning would be an error here
+    _begin(dag, max_concurrency=None)
+
+
+def _begin(dag: DAG, max_concurrency: int | None = 2) -> None:
+    def as_a_method_of_the_client_would() -> None:
+        begin(core, dag, returns=None, inputs=None, max_retries=3, max_concurrency=max_concurrency, timeout=None, detach=False,
+              wait_for_nodes=False, weight=1.0, output=None)
+
+    core: Any = MagicMock()
+    as_a_method_of_the_client_would()
