@@ -9,6 +9,7 @@ from handoff.graph.layout import layout
 from handoff.graph.picture import Arrow, Box, Picture, by_function
 
 BOXES_MAX = 400          # more are drawn as one box for each function name; and of these no more than this
+ARROWS_MAX = 4000        # likewise: of more, nobody could follow one
 PALETTE = (
     "#4269d0", "#c26a1b", "#2f8a5b", "#a04aa8", "#b3393e", "#2b8ca3", "#8a6d1d", "#6a57c9", "#57792a", "#b8437f", "#476a8f", "#8b5a3c",
 )
@@ -27,17 +28,19 @@ def colours(groups: list[str]) -> dict[str, str]:
 
 
 def readable(picture: Picture) -> tuple[Picture, str]:
-    """The picture, or its summary where it has too many boxes to be looked at; and a sentence about what was left out."""
-    if len(picture.boxes) <= BOXES_MAX:
+    """The picture, or its summary where it has too much to be looked at; and a sentence about what was left out."""
+    if len(picture.boxes) <= BOXES_MAX and len(picture.arrows) <= ARROWS_MAX:
         return picture, ""
-    total, made = len(picture.boxes), by_function(picture)
-    if len(made.boxes) <= BOXES_MAX:
-        return made, f"{total:,} functions, drawn by name"
+    made, note = by_function(picture), f"{len(picture.boxes):,} functions, drawn by name"
+    if len(made.boxes) > BOXES_MAX:
+        note += f": the {BOXES_MAX} most frequent of {len(made.boxes):,} names"
     kept = sorted(range(len(made.boxes)), key=lambda index: (-made.boxes[index].count, index))[:BOXES_MAX]
     place = {index: position for position, index in enumerate(sorted(kept))}
     arrows = [Arrow(place[arrow.source], place[arrow.target], arrow.is_marked, arrow.count)
               for arrow in made.arrows if arrow.source in place and arrow.target in place]
-    note = f"{total:,} functions, drawn by name: the {BOXES_MAX} most frequent of {len(made.boxes):,} names"
+    if len(arrows) > ARROWS_MAX:
+        note += f"; {ARROWS_MAX:,} of {len(arrows):,} arrows"
+        arrows = sorted(arrows, key=lambda arrow: (not arrow.is_marked, -arrow.count))[:ARROWS_MAX]
     return Picture(made.name, [made.boxes[index] for index in sorted(kept)], arrows), note
 
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 ORDER_SWEEPS = 8         # more were seen to gain nothing on workflows of some hundred tasks
 PLACE_SWEEPS = 12
+BENDS_MAX = 6000         # half a second's work; where there would be more, the longest arrows have none and pass behind boxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Layout:
 def layout(count: int, arrows: Sequence[tuple[int, int]], gap: float = 1.0) -> Layout:
     """Places for `count` boxes, each as broad as `gap`, with arrows between them by position; a bend takes half as much room.
 
-    Circles are allowed: an arrow that closes one goes backwards.
+    Circles are allowed: an arrow that closes one goes backwards. Of very many arrows over several layers the longest go straight.
     """
     backwards = _closing(count, arrows)
     forward = [(target, source) if index in backwards else (source, target) for index, (source, target) in enumerate(arrows)]
@@ -38,8 +39,13 @@ def layout(count: int, arrows: Sequence[tuple[int, int]], gap: float = 1.0) -> L
     before: list[list[int]] = [[] for _ in range(count)]
     after: list[list[int]] = [[] for _ in range(count)]
     chains: list[list[int]] = []
-    for source, target in forward:
-        chain, last = [], source
+    straight = _straight([layer[target] - layer[source] - 1 for source, target in forward])
+    for index, (source, target) in enumerate(forward):
+        chain: list[int] = []
+        last = source
+        if index in straight:
+            chains.append(chain)
+            continue
         for between in range(layer[source] + 1, layer[target]):
             chain.append(len(at))
             at.append(between)
@@ -63,6 +69,17 @@ def layout(count: int, arrows: Sequence[tuple[int, int]], gap: float = 1.0) -> L
     for index in backwards:
         bends[index].reverse()
     return Layout(layer, place[:count], bends, depth, max((each + half / 2 for each, half in zip(place, room, strict=True)), default=0.0))
+
+
+def _straight(bends: Sequence[int]) -> set[int]:
+    """The arrows that get no bends: the longest ones, where all would have too many together."""
+    left, found = sum(bends), set()
+    for index in sorted(range(len(bends)), key=bends.__getitem__, reverse=True) if left > BENDS_MAX else ():
+        if left <= BENDS_MAX:
+            break
+        left -= bends[index]
+        found.add(index)
+    return found
 
 
 def layers_of(count: int, arrows: Sequence[tuple[int, int]]) -> list[int]:
