@@ -170,7 +170,7 @@ class DAG:
     def from_wfformat(cls, path: str | PathLike[str], *, scale: float = 1.0, byte_scale: float = 1.0, spin: bool = False) -> DAG:
         """A recorded workflow as a DAG: each function is busy for the recorded runtime and makes as many bytes as others read of its task.
 
-        The file is JSON of WfCommons (WfFormat 1.2 to 1.6), or of `scripts/examples/workflow`. `scale` and `byte_scale` multiply
+        The file is JSON of WfCommons (WfFormat 1.0 to 1.6), or of `scripts/examples/workflow`. `scale` and `byte_scale` multiply
         seconds and bytes; functions sleep, or with `spin` burn the processor. Raises FileError for a file that can't be
         read, and `InvalidDAG` that names the file and what is wrong with it.
         """

@@ -1,4 +1,4 @@
-"""Recorded workflows as graphs: WfCommons' WfFormat (1.2 to 1.6), and the small form of `scripts/examples/workflow`."""
+"""Recorded workflows as graphs: WfCommons' WfFormat (1.0 to 1.6), and the small form of `scripts/examples/workflow`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from handoff.graph.validate import check
 from handoff.quoting import quoted
 
 _SERIAL = re.compile(r"[._-]?(ID)?\d+$")  # at the end of a task's name: mProject_ID0000001, blastall_00000012
+_SECONDS = ("runtimeInSeconds", "runtime")   # of a task up to 1.4
 
 
 @dataclass(slots=True)
@@ -124,17 +125,19 @@ def _flat(tasks: Any) -> list[Recorded]:
             if isinstance(alias, str):
                 aliases.setdefault(alias, id)
         memory = _number(task, "memoryInBytes", where, 0.0) / 1e6 or _number(task, "memory", where, 0.0) / 1e3   # of old: in KB
-        _add(found, Recorded(id, _function(task, name or id), _either(task, ("runtimeInSeconds", "runtime"), where),
+        _add(found, Recorded(id, _function(task, name or id), _either(task, _SECONDS, where, 0.0),      # one of none is left out
                              _number(task, "cores", where, 1.0) or 1.0, memory), where)
         parents[id] = [_id(each, f"{where}: parents") for each in _listed(task.get("parents", []), f"{where}: parents")]
         children += [(id, _id(each, f"{where}: children")) for each in _listed(task.get("children", []), f"{where}: children")]
         reads[id] = []
         for file in _listed(task.get("files", []), f"{where}: files"):
             known = str(_object(file, f"{where}: a file").get("path", "")) + str(file.get("name", file.get("id", "")))
-            if file.get("link") == "input":
+            if str(file.get("link", "")).lower() == "input":
                 reads[id].append(known)
             else:
                 written.setdefault(known, (id, _either(file, ("sizeInBytes", "size"), f"{where}: file {quoted(known)}")))
+    if found and not any(name in task for task in tasks for name in _SECONDS):
+        raise _Wrong("describes a workflow that was not run: none of its tasks has a runtime")
     for parent, child in children:
         parents.setdefault(_known(child, aliases, parent), []).append(parent)
     for id, named in parents.items():
@@ -253,5 +256,5 @@ def _number(said: Mapping[str, Any], name: str, where: str, default: float | Non
     return value
 
 
-def _either(said: Mapping[str, Any], names: tuple[str, str], where: str) -> float:
-    return _number(said, names[1] if names[1] in said else names[0], where)
+def _either(said: Mapping[str, Any], names: tuple[str, str], where: str, default: float | None = None) -> float:
+    return _number(said, names[1] if names[1] in said else names[0], where, default)

@@ -115,6 +115,23 @@ def test_children_are_dependencies_too(tmp_path: Path) -> None:
     assert read(tmp_path, data).functions["ID02"].args == ["ID01"]
 
 
+def test_a_task_of_no_time_may_leave_its_runtime_out(tmp_path: Path) -> None:
+    """Up to 1.4 zeros were not written, and links in capitals by some: what such a task reads is no output of it."""
+    data = old()
+    merge, _ = data["workflow"]["tasks"]
+    del merge["runtimeInSeconds"]
+    merge["files"][0]["link"] = "INPUT"
+    first, second = read(tmp_path, data)
+    assert (second.expected_seconds, second.expected_bytes, first.expected_seconds, first.expected_bytes) == (0.0, 0.0, 4.0, 3000.0)
+
+
+def _never_run() -> dict[str, Any]:
+    data = old()
+    for task in data["workflow"]["tasks"]:
+        del task["runtimeInSeconds"]
+    return data
+
+
 WITHOUT = new()
 del WITHOUT["workflow"]["execution"]
 
@@ -125,6 +142,7 @@ del WITHOUT["workflow"]["execution"]
     ({"workflow": {"tasks": 3}}, "is 3, not a list"),
     ({"workflow": {"tasks": [5]}}, "task 0 is not a task: 5"),
     (WITHOUT, "was not run"),
+    (_never_run(), "was not run: none of its tasks has a runtime"),
     (old(a={"runtimeInSeconds": -1}), "task 'ID01': runtimeInSeconds is -1"),
     (old(b={"parents": ["nobody"]}), "task 'ID02' names 'nobody' as a parent or child"),
     (old(b={"id": "ID01"}), "the id 'ID01' is used twice"),
