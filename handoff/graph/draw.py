@@ -180,8 +180,16 @@ def mermaid(picture: Picture, rooms: Sequence[str] = ()) -> str:
 
 
 def _entities(text: str) -> str:
-    """Mermaid's own escapes: what is neither letter, digit nor harmless as a number, since quotes, brackets and # mean something."""
-    return "".join(each if each.isalnum() or each in " _-.,·=" else f"#{ord(each)};" if each.isprintable() else " " for each in text)
+    """Mermaid's own escapes: what is neither letter, digit nor harmless as a number, since quotes, brackets and # mean something.
+
+    Labels are read as Markdown, too: "1. load" and "- load" would be lists, which it does not show, and __init__ would be bold. Within a
+    word dots, dashes and underscores are harmless.
+    """
+    padded = f" {text} "
+    return "".join([
+        each if each.isalnum() or (each in " ,·=" and at) or (each in "_-." and before.isalnum() and after.isalnum())
+        else f"#{ord(each)};" if each.isprintable() else " "
+        for at, (before, each, after) in enumerate(zip(padded, text, padded[2:], strict=False))])
 
 
 _DOT = {
@@ -198,13 +206,18 @@ def dot(picture: Picture) -> str:
         label = f"{_short(box.label)}\n{_short(box.detail)}" if box.detail else _short(box.label)
         edge = _RED if box.is_marked or box.kind == "missing" else colour[box.group or box.label]
         more = " penwidth=3" if box.is_marked else ""
-        tip = _quoted(box.tip or box.label)
-        lines.append(f'    f{position} [label={_quoted(label)} tooltip={tip} color="{edge}"{more}{_DOT.get(box.kind, "")}]')
+        tip = _escaped(box.tip or box.label)
+        lines.append(f'    f{position} [label={_escaped(label)} tooltip={tip} color="{edge}"{more}{_DOT.get(box.kind, "")}]')
     for arrow in picture.arrows:
         said = [f'label="{arrow.count:,}"'] if arrow.count > 1 else []
         said += ['color="#d1342b" penwidth=2'] if arrow.is_marked else []
         lines.append(f"    f{arrow.source} -> f{arrow.target}{f' [{chr(32).join(said)}]' if said else ''}")
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def _escaped(text: str) -> str:
+    """What Graphviz shows: there &lt; would be <."""
+    return _quoted(text.replace("&", "&amp;"))
 
 
 def _quoted(text: str) -> str:

@@ -236,3 +236,18 @@ def test_more_arrows_than_anyone_could_follow_are_summed_up() -> None:
     assert ([box.detail for box in made.boxes], list(made.arrows), note) == (["100 functions"], [], "100 functions, drawn by name")
     made, note = readable(picture("work{}"))
     assert (len(made.boxes), len(made.arrows), note) == (100, ARROWS_MAX, "100 functions, drawn by name; 4,000 of 4,950 arrows")
+
+
+@pytest.mark.parametrize(("label", "flow"), [
+    ("1. load", "1#46; load"), ("- load", "#45; load"), ("__init__", "#95;#95;init#95;#95;"), ("_load_", "#95;load#95;"),
+    ("    load", "#32;   load"), ("load_1-2.5", "load_1-2.5"), ("a - b", "a #45; b"), ("", ""),
+])
+def test_labels_are_no_markdown_for_mermaid(label: str, flow: str) -> None:
+    """It would say "Unsupported markdown: list" in the place of the first two, and show others in bold, without what made them so."""
+    assert mermaid(Picture("g", [Box(label)], [])).splitlines()[1] == f'    f0["{flow}"]'
+
+
+def test_labels_are_no_html_for_graphviz() -> None:
+    """It reads entities in labels and tips."""
+    line = dot(Picture("g", [Box("a &lt; b", detail="R&D")], [])).splitlines()[3]
+    assert 'label="a &amp;lt; b\\nR&amp;D" tooltip="a &amp;lt; b"' in line
