@@ -104,6 +104,7 @@ class Coming:
 
     run: RunId
     task: int
+    attempt: int
     nbytes: int
 
 

@@ -9,7 +9,7 @@ from handoff.columns import ints, longs
 from handoff.ids import COORDINATOR, PeerId, RunId
 from handoff.machine import Send
 from handoff.messages import Absent, Accepted, Announce, Coming
-from handoff.node.events import Deliver, Stream
+from handoff.node.events import Deliver, Packing, Stream
 from handoff.node.state import State
 from handoff.node.tables import Table
 
@@ -36,7 +36,8 @@ class Answers:
                 waiting = table.wants.setdefault(task, [])
                 if peer not in waiting:
                     waiting.append(peer)
-                if task in table.packing and task in table.given:
+                packing = table.packing.get(task)
+                if packing is not None and packing[0] is table.given.get(task):
                     self._foretell(peer, table, task)
 
     def collect(self, peer: PeerId, run: RunId) -> None:
@@ -67,18 +68,20 @@ class Answers:
             else:
                 table.wants.setdefault(task, []).append(peer)   # for that one it will be made anew
 
-    def packing(self, run: RunId, task: int, nbytes: int) -> None:
+    def packing(self, event: Packing) -> None:
         """A large result is being written: who is to take it can be chosen, and nodes that wait for it have memory for it by then."""
-        table = self._state.runs.get(run)
-        if table is None or task not in table.given:
+        table, task = self._state.runs.get(event.run), event.task
+        batch = table.given.get(task) if table is not None else None
+        if table is None or batch is None or batch.worker.id != event.worker or batch.attempt_at(task) != event.attempt:
             return
-        table.packing[task] = nbytes
+        table.packing[task] = batch, event.nbytes
         for peer in (COORDINATOR, *table.wants.get(task, ())):
             self._foretell(peer, table, task)
 
     def _foretell(self, peer: PeerId, table: Table, task: int) -> None:
         if table.tailored.get(task, peer) == peer and peer not in self._clients:
-            self._state.effects.append(Send(peer, Coming(table.run, task, table.packing[task])))
+            batch, nbytes = table.packing[task]
+            self._state.effects.append(Send(peer, Coming(table.run, task, batch.attempt_at(task), nbytes)))
 
     def made(self, table: Table, outputs: list[int]) -> None:
         """These outputs were made here."""

@@ -106,8 +106,8 @@ class NodeBrain:
                 self._endings.handed_back(event)
             case Started():
                 self._endings.started(now, event)
-            case Packing(run, task, nbytes):
-                self._answers.packing(run, task, nbytes)
+            case Packing():
+                self._answers.packing(event)
             case WorkerReady(worker):
                 self._crew.ready(worker)
             case WorkerLoaded(worker):

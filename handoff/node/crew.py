@@ -43,6 +43,10 @@ class Batch:
     due: float = 0.0                 # on the asyncio worker: when the time of its coroutine is over, once that has started
     cancelled: dict[int, str] | None = None  # per task that was asked to end: "timeout", endings.RUN_OVER, or endings.ABANDONED
 
+    def attempt_at(self, task: int) -> int:
+        """Which attempt at this one of its tasks it is."""
+        return self.attempts[self.tasks.index(task)]
+
 
 class Worker:
     """One process. While it has batches, it holds one claim of their cost."""

@@ -367,7 +367,7 @@ class Endings:
 
 def _is_stale(table: Table, task: int, batch: Batch) -> bool:
     """Whether it was planned once more since it was given: then that attempt is still to be made."""
-    return table.plans[task][ATTEMPT] != batch.attempts[batch.tasks.index(task)]
+    return table.plans[task][ATTEMPT] != batch.attempt_at(task)
 
 
 def _asked(batch: Batch, task: int) -> str:

@@ -101,10 +101,12 @@ class Broke:
 
 @record
 class Packing:
-    """The result of this task, of so many bytes, is being written."""
+    """The result of this task, of so many bytes, is being written by this worker."""
 
+    worker: WorkerId
     run: RunId
     task: int
+    attempt: int
     nbytes: int
 
 

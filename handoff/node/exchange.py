@@ -288,7 +288,7 @@ class Exchange:
                 self._channels.offered(link.peer, message)
             case DeclineBulk(ticket, reason):
                 self._channels.tickets.declined(ticket, reason)
-            case Coming(run, task, nbytes):
+            case Coming(run, task, _, nbytes):
                 if task in self._wanted.get(run, ()):
                     self._channels.prepare(run, task, nbytes)
             case StopBulk(run, task):

@@ -265,7 +265,7 @@ class WorkerPool:
             if type(said[3]) is not int or not 0 <= said[3] <= BYTES_MAX:    # nor would the coordinator, or other nodes, hear it from us
                 raise ProtocolError("it writes a result of a size that there can't be")
             if batch.open[said[2]]:
-                self._emit(Packing(batch.run, batch.tasks[said[2]], said[3]))
+                self._emit(Packing(name, batch.run, batch.tasks[said[2]], batch.attempts[said[2]], said[3]))
         elif what == HANDED_BACK:
             self._unbegun.said(name, worker, said[1], said[2])
         elif what == OUTPUT:

@@ -114,7 +114,7 @@ class Table:
         self.ready: dict[int, int] = {}                # per task that waits for room: its order, which names its place in the lane
         self.since: dict[int, float] = {}              # per task that is ready or given: when all it takes was here; chained ones have none
         self.given: dict[int, Batch] = {}              # per task in a worker's hands
-        self.packing: dict[int, int] = {}              # per large result that was being written, if it is given still: its bytes
+        self.packing: dict[int, tuple[Batch, int]] = {}  # per large result that was being written, if that batch has it still: its bytes
         self.objects: dict[int, None] = {}             # planned objects whose value has not come yet
         self.recalled: dict[int, None] = {}            # taken back while they waited: `waiters` may still name them
         self.bereaved: dict[int, int] = {}             # per task: how often its worker died without our knowing what ran

@@ -12,9 +12,11 @@ from handoff.scheduler.runs import AHEAD, HELD, Run
 def take_word(now: float, ledger: Ledger, node: Node, said: Coming) -> Run | None:
     """A node says that a result of so many bytes is being written there; the run, if that means anything."""
     run, task = ledger.runs.get(said.run), said.task
-    if run is None or not run.linked or task >= run.total or run.node[task] != node.peer or not AHEAD <= run.state[task] <= HELD:
+    if run is None or not run.linked or task >= run.total or run.node[task] != node.peer or run.attempt[task] != said.attempt:
         return None
-    run.nearly[task] = run.attempt[task]
+    if not AHEAD <= run.state[task] <= HELD:
+        return None
+    run.nearly[task] = said.attempt
     run.nbytes[task] = said.nbytes
     run.started[task] = now + said.nbytes / WRITTEN_PER_SECOND - run.submitted + (run.started[task] - run.ends_at(task))
     for each in run.consumers_of(task):

@@ -86,9 +86,9 @@ def check_fit(message: Message, body_bytes: int) -> None:
                 raise ProtocolError(f"Chunk is of task {task}, which there can't be")
             if not 0 <= offset <= offset + body_bytes <= total:
                 raise ProtocolError(f"Chunk has {body_bytes} bytes from {offset} of a value of {total}")
-        case Coming(_, task, nbytes):
-            if not 0 <= task < NOBODY or not 0 <= nbytes <= BYTES_MAX:
-                raise ProtocolError(f"Coming is of task {task} and {nbytes} bytes, which there can't be")
+        case Coming(_, task, attempt, nbytes):
+            if not 0 <= task < NOBODY or not 0 <= attempt < NOBODY or not 0 <= nbytes <= BYTES_MAX:
+                raise ProtocolError(f"Coming is of task {task}, attempt {attempt} and {nbytes} bytes, which there can't be")
         case Plan():
             if sum(message.fan_in) != len(message.inputs) or len(message.sources) != len(message.inputs) or len(message.targets) % 2:
                 raise ProtocolError(

@@ -62,7 +62,7 @@ async def test_memory_for_a_value_is_there_before_it_is(clear: bool) -> None:
     two.ask(1)
     await two.until(lambda: two.sender.of(Received))
     for task in (1, 2):
-        two.sender.exchange.send(PeerId(2), Coming(RUN, task, len(LARGE)))
+        two.sender.exchange.send(PeerId(2), Coming(RUN, task, 1, len(LARGE)))
     rooms = two.receiver.store._ahead._rooms
     await two.until(lambda: rooms and os.fstat(rooms[RUN, 1].value.fd).st_blocks * 512 >= len(LARGE))
     prepared = rooms[RUN, 1].value

@@ -313,7 +313,7 @@ class Worker:
     def _pack(self, work: Work, nbytes: int) -> None:
         """It says that its result is so large and being written; whatever comes of that."""
         if self._now.get((work.run, work.task)) is work and self.node.workers.alive.get(self.worker) is self:
-            self.node.post(Packing(work.run, work.task, nbytes))
+            self.node.post(Packing(self.worker, work.run, work.task, work.attempt, nbytes))
 
     def _end(self, work: Work, ending: str) -> None:
         """The call returns, raises, or takes the process down. Workers are processes of their own: a frozen daemon does not stop them."""

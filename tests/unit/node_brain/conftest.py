@@ -13,7 +13,21 @@ from handoff.ids import COORDINATOR, NOBODY, PeerId, RunId, WorkerId
 from handoff.machine import Joined, Received, Send, Tick
 from handoff.messages import PROTOCOL, Alive, Hello, Plan, Recall, Release, Report
 from handoff.node.brain import NodeBrain
-from handoff.node.events import Arrived, Broke, CancelTask, Execute, Finished, Kill, Look, Spawn, Started, Welcomed, WorkerGone, WorkerReady
+from handoff.node.events import (
+    Arrived,
+    Broke,
+    CancelTask,
+    Execute,
+    Finished,
+    Kill,
+    Look,
+    Packing,
+    Spawn,
+    Started,
+    Welcomed,
+    WorkerGone,
+    WorkerReady,
+)
 from handoff.program import Kind
 from handoff.resources import amounts
 from handoff.settings import NodeSettings
@@ -179,6 +193,11 @@ class Hand:
         run = RunId(900 + len(self._kinds))
         self.plan({0: []}, kind(code, **options), run=run)
         self.finish(0, run=run, seconds=seconds)
+
+    def packing_event(self, task: int, nbytes: int) -> Packing:
+        """What the worker that has this says when its result is large."""
+        worker, attempt = self.holds[self.RUN, task]
+        return Packing(worker, self.RUN, task, attempt, nbytes)
 
     def broke(self, task: int, cause: str = "exception", run: RunId = RUN) -> list[Any]:
         """The task raises."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from handoff.columns import ints
-from handoff.ids import COORDINATOR
+from handoff.ids import COORDINATOR, RunId
 from handoff.messages import Coming, Want
-from handoff.node.events import Drop, Packing, Welcomed
+from handoff.node.events import Drop, Welcomed
 
 SIZE = 64_000_000
 
@@ -19,8 +20,8 @@ def test_the_coordinator_and_nodes_that_wait_for_it_are_told(hand: Any) -> None:
     node.plan({0: [], 1: []})
     for peer in (node.PEER, node.CLIENT):
         node.say(peer, Want(node.RUN, ints([0])))
-    node.happen(Packing(node.RUN, 0, SIZE))
-    assert node.said(Coming, COORDINATOR) == node.said(Coming, node.PEER) == [Coming(node.RUN, 0, SIZE)]
+    node.happen(node.packing_event(0, SIZE))
+    assert node.said(Coming, COORDINATOR) == node.said(Coming, node.PEER) == [Coming(node.RUN, 0, 1, SIZE)]
     assert len(node.said(Coming)) == 2
 
 
@@ -28,9 +29,9 @@ def test_who_asks_while_it_is_written_is_told_then(hand: Any) -> None:
     """Once; who asks when it is there gets the value, and of another attempt nothing is known yet."""
     node = hand()
     node.plan({0: []})
-    node.happen(Packing(node.RUN, 0, SIZE))
+    node.happen(node.packing_event(0, SIZE))
     node.say(node.PEER, Want(node.RUN, ints([0])))
-    assert node.said(Coming) == [Coming(node.RUN, 0, SIZE)]
+    assert node.said(Coming) == [Coming(node.RUN, 0, 1, SIZE)]
     node.finish(0, nbytes=SIZE)
     node.say(node.OTHER, Want(node.RUN, ints([0])))
     assert node.said(Coming) == []
@@ -40,12 +41,39 @@ def test_of_what_failed_after_all_nobody_is_told_later(hand: Any) -> None:
     """Nor of what nobody executes, or of a run that is not there."""
     node = hand()
     node.plan({0: []})
-    node.happen(Packing(node.RUN, 0, SIZE))
+    node.happen(node.packing_event(0, SIZE))
+    broken = node.packing_event(0, SIZE)
     node.broke(0)
     node.say(node.PEER, Want(node.RUN, ints([0])))
     assert node.said(Coming) == []
-    node.happen(Packing(node.RUN, 0, SIZE), Packing(77, 0, SIZE))
+    node.happen(broken, replace(broken, run=RunId(77)))
     assert node.said(Coming) == []
+
+
+def test_what_one_attempt_said_is_not_told_of_the_next(hand: Any) -> None:
+    """Planned here again, and given: how large that will be is not known, and what the former worker says late is not believed of it."""
+    node = hand()
+    node.plan({0: []})
+    late = node.packing_event(0, SIZE)
+    node.happen(late)
+    node.broke(0)
+    node.plan({0: []}, attempt=2)
+    node.say(node.PEER, Want(node.RUN, ints([0])))
+    node.happen(late)
+    assert node.said(Coming) == []
+    node.happen(node.packing_event(0, SIZE // 2))
+    assert node.said(Coming, COORDINATOR) == node.said(Coming, node.PEER) == [Coming(node.RUN, 0, 2, SIZE // 2)]
+
+
+def test_an_old_attempt_that_goes_on_is_told_as_that(hand: Any) -> None:
+    """It was planned once more meanwhile: the coordinator will not take it for the new one, and who waits for the value may have this one."""
+    node = hand()
+    node.plan({0: []})
+    said = node.packing_event(0, SIZE)
+    node.plan({0: []}, attempt=2)
+    node.say(node.PEER, Want(node.RUN, ints([0])))
+    node.happen(said)
+    assert node.said(Coming, COORDINATOR) == node.said(Coming, node.PEER) == [Coming(node.RUN, 0, 1, SIZE)]
 
 
 def test_a_client_that_left_and_a_node_with_its_number_are_told_apart(hand: Any) -> None:
@@ -57,7 +85,7 @@ def test_a_client_that_left_and_a_node_with_its_number_are_told_apart(hand: Any)
     node.join(node.OTHER, "client")
     for peer in (node.CLIENT, node.OTHER):
         node.say(peer, Want(node.RUN, ints([0])))
-    node.happen(Packing(node.RUN, 0, SIZE))
+    node.happen(node.packing_event(0, SIZE))
     assert node.said(Coming, node.CLIENT) and not node.said(Coming, node.OTHER)
 
 
