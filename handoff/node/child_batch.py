@@ -58,6 +58,13 @@ class LargeInput:
         assert self._view is not None
         return self._view
 
+    def part(self, start: int, nbytes: int) -> memoryview:
+        """So many of its bytes."""
+        if self._view is None:
+            assert self._value is not None
+            self._view = self._value.view()
+        return self._view[start : start + nbytes]
+
 
 class Library:
     """Code and mapped values that the node gave to this worker. The node keeps count, and says what to forget."""
@@ -88,11 +95,15 @@ class Library:
         for serial in serials:
             self._large.pop(serial, None)
 
-    def values(self, given: list[bytes | int | None]) -> list[bytes | LargeInput | None]:
+    def values(self, given: list[bytes | int | list[int] | None]) -> list[bytes | memoryview | LargeInput | None]:
         """The packed values that the node gave, or named."""
-        found: list[bytes | LargeInput | None] = []
+        found: list[bytes | memoryview | LargeInput | None] = []
         for each in given:
-            found.append(self._large.get(each) if isinstance(each, int) else each)
+            if isinstance(each, list):
+                serial, start, nbytes = each
+                found.append(self._large[serial].part(start, nbytes))
+            else:
+                found.append(self._large.get(each) if isinstance(each, int) else each)
         return found
 
     def function(self, digest: bytes, name: str, here: str) -> Callable[..., Any]:

@@ -5,16 +5,23 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from handoff.node.events import Execute
 from handoff.node.phrases import CODE, FORGET_CODE
 from handoff.node.pipe import frame
 from handoff.node.process import WorkerProcess
+from handoff.node.shared_memory import SharedValue, write_shared
+from handoff.node.store import Value
 from handoff.program import Flag, Form, Kind
 
 CODES_MAX = 1024                       # kept by one worker, and
 CODE_BYTES_MAX = 64 * 1024 * 1024      # their bytes; the least recently used are forgotten
 KINDS_MAX = 1024                       # of which it is remembered how to say them
+TOGETHER_BYTES = 16 * 1024 * 1024      # small inputs of one batch that come to more lie in memory of their own, and not in a frame
+ALIGNED = 64                           # each of them there, as what is in a value may be aligned by this
+
+Given: TypeAlias = bytes | int | list[int] | None     # an input as a batch says it: see phrases.BATCH
 
 _ASYNC = int(Flag.ASYNC)               # arithmetic with flags as such is slow
 
@@ -79,6 +86,44 @@ class GivenWorker:
         if forgotten:
             frames.insert(0, frame([FORGET_CODE, forgotten]))
         return frames
+
+
+def said_inputs(values: list[Value | None]) -> tuple[list[Given], dict[int, SharedValue], int]:
+    """How inputs are said to a worker, what it has to map for that, by serial, and which of these goes with the batch; 0: none does."""
+    said: list[Given] = []
+    mapped: dict[int, SharedValue] = {}
+    small = 0
+    for value in values:
+        if isinstance(value, SharedValue):
+            said.append(value.serial)
+            mapped[value.serial] = value
+        else:
+            said.append(value)
+            small += len(value) if value is not None else 0
+    if small <= TOGETHER_BYTES:
+        return said, mapped, 0
+    try:
+        together = _together(said)
+    except OSError:     # no descriptor is left, or no memory: then as they are
+        return said, mapped, 0
+    mapped[together.serial] = together
+    return said, mapped, together.serial
+
+
+def _together(said: list[Given]) -> SharedValue:
+    """The small ones, one behind the other in shared memory; where each is, is said in its place."""
+    parts: list[bytes] = []
+    places: list[tuple[int, int, int]] = []     # index, start, bytes
+    end = 0
+    for index, value in enumerate(said):
+        if isinstance(value, bytes):
+            places.append((index, end, len(value)))
+            parts += (value, bytes(-len(value) % ALIGNED))
+            end += len(value) + len(parts[-1])
+    together = write_shared(parts, end)
+    for index, start, nbytes in places:
+        said[index] = [together.serial, start, nbytes]
+    return together
 
 
 def is_async(kind: Kind) -> bool:

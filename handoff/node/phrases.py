@@ -16,7 +16,8 @@ BATCH = 6        # [batch, run, node's name, tasks "I", attempts "I", kinds, kin
                  #  cost, costs, gpus, devices, urgent "I", is_at_once]
                  #   kinds: [[digests, form, is_async, name, is_timed], ...]; of timed ones it is written down when their call begins
                  #   a reference below the number of tasks is the result of that earlier task of the batch; others index `given`
-                 #   given: bytes of a small value, the serial of a mapped one, None for one that is not there
+                 #   given: bytes of a small value, the serial of a mapped one, [serial, start, bytes] of a part of one, None for one
+                 #    that is not there
                  #   names: {index: [target's name, [names of each input's source]]} for those who may ask
                  #   cost: [[resource, steps], ...] that was granted; costs: the same per task, or [] when all were granted `cost`
                  #   gpus: their indices; devices: "2,3", what CUDA calls these

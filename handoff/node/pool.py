@@ -17,7 +17,7 @@ from handoff.columns import floats, ints
 from handoff.errors import ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
 from handoff.node.events import Broke, CancelTask, Execute, Finished, Packing, Started, WorkerGone, WorkerLoaded, WorkerReady
-from handoff.node.given import GivenBatch, GivenWorker, SaidKinds
+from handoff.node.given import GivenBatch, GivenWorker, SaidKinds, said_inputs
 from handoff.node.last_will import LastWill
 from handoff.node.memory import Memory
 from handoff.node.phrases import (
@@ -160,14 +160,7 @@ class WorkerPool:
         batch = worker.batches[number] = GivenBatch(work)
         frames = worker.code_frames(kinds, self._codes)
         fan_in, references, values = self._inputs(work) if any(work.inputs) else (b"", b"", [])
-        given: list[bytes | int | None] = []
-        large: dict[int, SharedValue] = {}
-        for value in values:
-            if isinstance(value, SharedValue):
-                given.append(value.serial)
-                large[value.serial] = value
-            else:
-                given.append(value)
+        given, large, own = said_inputs(values)
         beside = self._map(worker, large, frames) if large else []
         frames.append(frame([
             BATCH, number, work.run, self._here, ints(work.tasks).tobytes(), ints(work.tries or work.attempts).tobytes(),
@@ -175,6 +168,9 @@ class WorkerPool:
             work.cost, work.costs, work.gpus, ",".join(self._devices[index] or str(index) for index in work.gpus) if work.gpus else "",
             ints(work.urgent).tobytes() if work.urgent else b"", work.is_at_once,
         ]))
+        if own:
+            del worker.mapped[own]
+            frames.append(frame([UNMAP, [own]]))
         data = b"".join(frames) if len(frames) > 1 else frames[0]
         batch.nbytes = len(data)
         pipe.send(data, beside)

@@ -27,6 +27,7 @@ import pytest
 
 from handoff.graph.calls import Call, NodeName, Slot
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
+from handoff.node import given
 from handoff.node.child_outbox import PATIENT_SECONDS
 from handoff.node.events import Broke, CancelTask, Execute, Finished, HandedBack, WorkerGone, WorkerReady
 from handoff.node.phrases import BROKE, HANDED_BACK, OUTPUT, RESULTS
@@ -153,7 +154,32 @@ class Adder:
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as what is written in __main__
 
 
+def mapped_values() -> int:
+    """How many values a worker has mapped."""
+    return Path("/proc/self/maps").read_text().count("handoff-value")
+
+
 # ── code ────────────────────────────────────────────────────────────────────
+
+
+async def test_very_many_small_inputs_are_in_no_message(house: House) -> None:
+    """A frame with all of them could be larger than a worker reads, and it would end; what it maps instead it lets go of with the batch."""
+    many = 40
+    sent: list[int] = []
+    process = next(iter(house.pool._workers.values())).process
+    send = process.pipe.send
+    process.pipe.send = lambda data, values=(): (sent.append(len(data)), send(data, values))   # type: ignore[method-assign]
+    for task in range(many):
+        house.store.put(RUN, task, pack(bytes([task]) * 500_000).join())
+
+    def ends(*values: bytes) -> bytes:
+        return bytes(each for value in values for each in (value[0], value[-1]))
+
+    house.call(ends, inputs=tuple(range(many)), task=many)
+    assert await house.result(many) == bytes(task for task in range(many) for _ in range(2))
+    house.call(mapped_values, task=many + 1)
+    assert await house.result(many + 1) == 0
+    assert max(sent) < 10_000
 
 
 async def test_a_function_is_told_how_often_it_was_tried(house: House) -> None:
@@ -847,8 +873,9 @@ async def test_very_many_inputs_arrive(house: House) -> None:
     assert await house.result() == (sum(range(300)), list(range(250)))
 
 
-async def test_a_worker_is_not_asked_back_what_it_still_reads(house: House) -> None:
+async def test_a_worker_is_not_asked_back_what_it_still_reads(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it takes seconds, each worker would be asked in the midst of it: nobody would ever begin it."""
+    monkeypatch.setattr(given, "TOGETHER_BYTES", 1 << 30)     # what a worker maps takes it no time to read
     for task in range(1000):
         house.store.put(RUN, 1000 + task, pack(bytes(60_000)).join())
     house.execute((house.kind(lambda xs: sum(map(len, xs)), Form.AS_LIST), b"", tuple(range(1000, 2000))))
