@@ -13,7 +13,7 @@ from handoff.node.shared_memory import SharedValue, empty_shared, take_memory
 STEP_BYTES = 8 * 1024 * 1024     # at once: the file is locked meanwhile, and its bytes may have come
 VALUES_MAX = 8                   # for so many at once; as many as are on their way at once,
 BYTES_MAX = 1 << 30              # and so much for all of them: they may never come. Of one that is larger, its beginning ...
-PART = 8                         # ... and no more than this part of the machine's memory
+PART = 8                         # ... and no more than this part of the node's memory
 
 
 class Room:
@@ -36,11 +36,12 @@ class Room:
 
 
 class Ahead:
-    """By run and task."""
+    """By run and task. `memory_bytes`: what the node has, which may be far less than its machine; None: as much."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory_bytes: int | None = None) -> None:
         self._rooms: dict[tuple[RunId, int], Room] = {}
-        self._bytes_max = min(BYTES_MAX, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // PART)
+        has = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if memory_bytes is None else memory_bytes
+        self._bytes_max = min(BYTES_MAX, has // PART)
 
     def __len__(self) -> int:
         return len(self._rooms)

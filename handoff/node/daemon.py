@@ -38,9 +38,10 @@ from handoff.node.exchange import Exchange
 from handoff.node.gpus import Gpu, gpus_of
 from handoff.node.memory import Memory
 from handoff.node.pool import WorkerPool
+from handoff.node.probe import MB
 from handoff.node.store import ResultStore
 from handoff.node.tracker import ResourceTracker
-from handoff.resources import Amounts, describe
+from handoff.resources import SCALE, Amounts, describe
 from handoff.settings import Settings
 from handoff.transport.lines import Lines
 from handoff.transport.link import shown
@@ -81,7 +82,7 @@ class Daemon:
         self._me, self._met = NOBODY, b""        # our number, and the boot of the coordinator that gave it
         self._codes: dict[bytes, bytes] = {}
         self._lines = Lines(settings.wire.unacknowledged_bytes_max)
-        self._store = ResultStore()
+        self._store = ResultStore(dict(capacity).get("memory", 0) // SCALE * MB or None)
         self._gpus = gpus_of(capacity) if gpus is None else tuple(gpus)
         self._brain = NodeBrain(settings.node, capacity, settings.scheduler.zero_cost_per_cpu, self._gpus, tracker)
         self._environment = dict(environment) if environment is not None else None

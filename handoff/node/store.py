@@ -24,14 +24,14 @@ class ResultStore:
     """Packed values by run and task.
 
     `put` and `put_many` make values visible at once; a large value from elsewhere is written into what `receive` gives and
-    becomes visible with `received`. A view of a value stays valid after the value was dropped.
+    becomes visible with `received`. A view of a value stays valid after the value was dropped. `memory_bytes`: what the node offers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, memory_bytes: int | None = None) -> None:
         self.resident_bytes = 0                      # of all values here, complete or being received
         self.on_drop: Callable[[list[int]], None] | None = None  # told the serials of dropped shared values
         self._runs: dict[RunId, dict[int, Value]] = {}
-        self._ahead = Ahead()
+        self._ahead = Ahead(memory_bytes)
         self._receiving: dict[RunId, dict[int, SharedValue]] = {}
 
     def put(self, run: RunId, task: int, value: Value) -> None:

@@ -24,7 +24,7 @@ MEMORY = 100_000     # bytes that a coordinator may leave unacknowledged
 async def daemon() -> Daemon:
     """One that has not begun to speak to anybody."""
     settings = Settings(wire=WireSettings(unacknowledged_bytes_max=MEMORY, acknowledge_bytes=1000))
-    made = Daemon(settings, generate(), ("127.0.0.1", 1), "me", amounts({"cpu": 1}))
+    made = Daemon(settings, generate(), ("127.0.0.1", 1), "me", amounts({"cpu": 1, "memory": 80}))
     made._session = SessionClient(("127.0.0.1", 1), made._identity, settings.wire, made._hello, made._happened, made._welcomed)
     nothing: Any = SimpleNamespace(start_anew=lambda: None, post=lambda event: None)
     made._exchange = made._driver = nothing
@@ -60,3 +60,9 @@ async def test_what_is_printed_is_never_the_end_of_a_node(daemon: Daemon) -> Non
     assert said[0] == Output(RUN, ints([3]), ("stderr",), (f"[{count} lines left out: they could not be sent as fast as they came]",))
     assert 900 < count < 1000
     await daemon._session.close()
+
+
+async def test_memory_for_what_is_to_come_is_a_part_of_what_the_node_has(daemon: Daemon) -> None:
+    """And not of its machine's, of which its control group may leave it little."""
+    room = daemon._store.prepare(RUN, 1, 64_000_000)
+    assert room is not None and room.nbytes == 10_000_000
