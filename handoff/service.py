@@ -1,9 +1,10 @@
-"""What both daemons do around their work: common options, logs, secret, signals, and the end when their parent is gone."""
+"""What both daemons do around their work: common options, logs, secret, signals, orphans, and the end when their parent is gone."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import importlib
 import os
@@ -31,6 +32,7 @@ TIDY_SECONDS = 2.0                    # so often it is looked whether there is m
 WORTH_SECONDS = 0.1
 QUIET = 0.02                          # ... and when no more than this part of a core is used any more
 STOP_SECONDS_MAX = 5.0                # a daemon whose parent is gone, or that was told to stop, ends at the latest after this long
+PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)   # to who goes on in the place of process 1
 
 
 class Service(Protocol):
@@ -91,6 +93,37 @@ def setting(text: str) -> tuple[str, str]:
     if not separator or not name.strip():
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
     return name.strip(), value.strip()
+
+
+def step_aside() -> None:
+    """In process 1 of a container: return in a child, and stay behind as its init, until it ends. Elsewhere it does nothing.
+
+    Process 1 inherits what functions leave behind or detach: unless it waits for them, their remains pile up until no more processes can be
+    started. And no signal ends it by default, such as a second SIGTERM. Said first of all: threads would not be in the child.
+    """
+    if os.getpid() != 1:
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*PASSED_ON, signal.SIGCHLD))   # those that come while blocked wait for us
+    child = os.fork()
+    if child == 0:
+        os.setsid()   # else Ctrl-C in a terminal would come twice: to both of us, and from us
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return
+    while (status := _reaped(child)) is None:   # first of all those that ended before anybody told us
+        number = signal.sigwait((*PASSED_ON, signal.SIGCHLD))
+        if number != signal.SIGCHLD:
+            os.kill(child, number)   # it has not been waited for, so the number is its own
+    os._exit(status if status >= 0 else 128 - status)
+
+
+def _reaped(child: int) -> int | None:
+    """Wait for all that has ended; the exit status of the child, as of `subprocess`, if it is among them."""
+    found = None
+    with contextlib.suppress(ChildProcessError):   # none is left
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            if ended[0] == child:
+                found = os.waitstatus_to_exitcode(ended[1])
+    return found
 
 
 def serve(options: argparse.Namespace, make: Callable[[Settings, Secret], Service], *, create_secret: bool = False) -> int:

@@ -14,6 +14,7 @@ from handoff.cli.exits import INTERRUPTED, OK, USAGE, explained, status_of
 from handoff.cli.plan import plan
 from handoff.cli.run import run
 from handoff.errors import HandoffError
+from handoff.service import step_aside
 from handoff.version import VERSION
 
 app = typer.Typer(
@@ -100,6 +101,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The entry point of `handoff`. What stdout's encoding has no sign for is written as \\x.., as it is on stderr anyway."""
+    step_aside()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(command())

@@ -17,7 +17,7 @@ from handoff.coordinator.coordinator import Coordinator
 from handoff.resources import CLUSTER, Amounts, offered
 from handoff.scheduler.allocator import Allocator
 from handoff.scheduler.shipped import SHIPPED
-from handoff.service import named_in_module, parser, serve, setting
+from handoff.service import named_in_module, parser, serve, setting, step_aside
 from handoff.trust.secret import Secret
 
 EXAMPLE = """example, two machines:
@@ -83,6 +83,7 @@ def allocator(text: str) -> Allocator | None:
 
 def main(arguments: Sequence[str] | None = None, prog: str = "handoff coordinator") -> int:
     """Run a coordinator until it is stopped; the exit status."""
+    step_aside()
     said = options(arguments, prog)
     listening = socket.socket(fileno=said.listen_fd) if said.listen_fd is not None else None
     return serve(said, lambda settings, secret: Coordinator(

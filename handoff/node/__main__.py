@@ -21,7 +21,7 @@ from handoff.node.probe import Detected, detect, gpu_amounts
 from handoff.node.tracker import ResourceTracker, offer_of
 from handoff.quoting import quoted
 from handoff.resources import CLUSTER, GPU, GPU_KIND, GPU_MEMORY, SCALE, Amounts, describe, offered, shown
-from handoff.service import USAGE, Parser, named_in_module, parser, serve, setting
+from handoff.service import USAGE, Parser, named_in_module, parser, serve, setting, step_aside
 
 EXAMPLE = """examples:
   handoff-node --coordinator alpha:7070                     offers what this machine has (see: handoff node detect)
@@ -144,6 +144,7 @@ def _number(text: str) -> float | str:
 
 def main(arguments: Sequence[str] | None = None, prog: str = "handoff-node") -> int:
     """Run a node until it is stopped; the exit status."""
+    step_aside()
     made = command_line(prog)
     said = made.parse_args(arguments)
     if not is_node_name(said.name):
