@@ -34,16 +34,13 @@ class LastWill:
     def __init__(self) -> None:
         self._groups: dict[int, None] = {}
         self._shell: subprocess.Popen[bytes] | None = None
-        self._is_able = True
+        self._is_over = self._has_failed = False
         _wills.add(self)
 
     def add(self, group: int) -> None:
         """This group is to end with us."""
         self._groups[group] = None
-        if self._shell is None:
-            self._write_anew()
-        else:
-            self._say(f"+ {group}\n")
+        self._say(f"+ {group}\n")
 
     def remove(self, group: int) -> None:
         """It has ended. Said before its leader is waited for: from then on its number may be given to others."""
@@ -52,16 +49,19 @@ class LastWill:
             self._say(f"- {group}\n")
 
     def _say(self, line: str) -> None:
+        if self._is_over:
+            return
+        if self._shell is None or self._shell.stdin is None:
+            self._write_anew()
+            return
         try:
-            if self._shell is not None and self._shell.stdin is not None:
-                os.write(self._shell.stdin.fileno(), line.encode())   # all of it or nothing: it is short
+            os.write(self._shell.stdin.fileno(), line.encode())   # all of it or nothing: it is short
         except OSError:     # somebody ended or stopped it
             self._write_anew()
 
     def _write_anew(self) -> None:
-        self.close()
-        if not self._is_able:
-            return
+        """What was kept from it by want of descriptors, or of processes, is tried again with the next group that comes or goes."""
+        self._end_shell()
         try:
             self._shell = subprocess.Popen(
                 [SHELL, "-c", SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, bufsize=0,
@@ -71,13 +71,20 @@ class LastWill:
             for group in self._groups:
                 os.write(self._shell.stdin.fileno(), f"+ {group}\n".encode())
             os.set_blocking(self._shell.stdin.fileno(), False)
+            self._has_failed = False
         except OSError as error:
-            self._is_able = False
-            note = "if this process is killed, programs that functions started live on"
-            log.warning("node.no_shell", shell=SHELL, reason=str(error), note=note)
+            self._end_shell()
+            if not self._has_failed:
+                self._has_failed = True
+                note = "until there is one, programs that functions started live on if this process is killed"
+                log.warning("node.no_shell", shell=SHELL, reason=str(error), note=note)
 
     def close(self) -> None:
         """Nothing is to be done any more."""
+        self._is_over = True
+        self._end_shell()
+
+    def _end_shell(self) -> None:
         shell, self._shell = self._shell, None
         if shell is not None:
             shell.kill()    # first: at the end of its pipe it would do what it is for
@@ -87,7 +94,7 @@ class LastWill:
 
     def let_go(self) -> None:
         """In a forked child, which may live on when we are killed: the end of the pipe would not be seen."""
-        shell, self._shell, self._is_able = self._shell, None, False
+        shell, self._shell, self._is_over = self._shell, None, True
         self._groups.clear()
         if shell is not None and shell.stdin is not None:
             shell.stdin.close()

@@ -88,6 +88,28 @@ def test_what_has_ended_is_taken_out_and_a_shell_that_is_gone_replaced(groups: l
     assert groups[1].poll() is None
 
 
+NO_DESCRIPTORS = """
+import os, resource, sys
+from handoff.node.last_will import LastWill
+first, second = map(int, sys.argv[1:])
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+will = LastWill()
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+will.add(first)
+assert will._shell is None
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+will.add(second)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_could_not_be_written_is_written_later(groups: list[subprocess.Popen[bytes]]) -> None:
+    """There were no descriptors when the first group came; with the next one there are, and both end."""
+    owner = subprocess.run([sys.executable, "-c", NO_DESCRIPTORS, *[str(group.pid) for group in groups[:2]]], check=False)
+    assert owner.returncode == -signal.SIGKILL
+    assert [groups[0].wait(20), groups[1].wait(20)] == [-signal.SIGKILL] * 2
+
+
 FORKED = """
 import os, sys, time
 from handoff.node.last_will import LastWill
