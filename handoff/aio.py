@@ -24,7 +24,7 @@ from handoff.client.core import Core
 from handoff.client.failures import forgotten
 from handoff.client.mapping import Mapped
 from handoff.client.nodes import NodeInfo, RunInfo, has_room, node_info, run_info
-from handoff.client.options import check_patience, run_number
+from handoff.client.options import patience, run_number
 from handoff.client.result import RunResult, RunStatus, TaskRecord
 from handoff.client.run import Run as BlockingRun
 from handoff.client.run import result_of, status_of, timeline_of, timeout_text
@@ -301,15 +301,15 @@ class Run:
     async def result(self, timeout: float | None = None) -> RunResult:  # leaves the run going, unlike a cancel
         """Wait until it is over; raises its error. Large values are fetched here too, so that looking at them never blocks the loop."""
         state = self._state
-        check_patience(timeout)
+        seconds = patience(timeout)
         check_process(state.core, "the run can't be waited for here")
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 await asyncio.shield(asyncio.wrap_future(state.over.future()))
                 state.raise_if_failed()
                 await asyncio.gather(*(asyncio.shield(asyncio.wrap_future(fetch)) for fetch in state.fetch_all()))
         except TimeoutError:
-            raise ResultTimeout(timeout_text(state, timeout)) from None
+            raise ResultTimeout(timeout_text(state, seconds)) from None
         if state.is_planned and state.corrections is None:
             with contextlib.suppress(HandoffError):
                 state.corrections = await self.corrections()

@@ -133,10 +133,9 @@ class LocalCluster:
     def client(self, timeout: float = START_SECONDS) -> Client:
         """A new client of this cluster; closing it is yours."""
         from handoff.client.client import Client
-        from handoff.client.options import check_patience
+        from handoff.client.options import patience_above_zero
 
-        check_patience(timeout)
-        return Client(self._core(timeout))
+        return Client(self._core(patience_above_zero(timeout)))
 
     def own_client(self) -> Client:
         """The connection that the cluster itself uses, for who owns the cluster and closes both."""

@@ -11,7 +11,7 @@ from handoff.client.futures import CallFuture
 from handoff.client.lower import Lowered, lower
 from handoff.client.mapping import Begun, Mapped, cores_of
 from handoff.client.nodes import NodeInfo, RunInfo, has_room, node_info, run_info
-from handoff.client.options import check_concurrency, check_output, check_patience, check_run, run_number, warn_of_speculation
+from handoff.client.options import check_concurrency, check_output, check_run, patience, run_number, warn_of_speculation
 from handoff.client.result import RunResult
 from handoff.client.run import Run, wait_over
 from handoff.client.single import SingleCalls
@@ -322,7 +322,7 @@ def begin_map(
     core: Core, function: Callable[..., Any], iterables: tuple[Iterable[Any], ...], timeout: float | None, options: Mapping[str, Any],
 ) -> Mapped:
     """Take the first items of a map, and start them."""
-    check_patience(timeout)
+    seconds = patience(timeout)
     if not iterables:
         raise InvalidCall("map takes a function and one or more iterables of items, as the builtin map does; there is no iterable")
 
@@ -333,7 +333,7 @@ def begin_map(
     def begin(window: list[tuple[Any, ...]], first: int) -> Begun:
         return begin_window(core, function, window, first, options)
 
-    return Mapped(begin, source_of(iterables), timeout, cores)
+    return Mapped(begin, source_of(iterables), seconds, cores)
 
 
 def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[Any, ...]], first: int, options: Mapping[str, Any]) -> Begun:

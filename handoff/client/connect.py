@@ -8,6 +8,7 @@ from pathlib import Path
 from handoff.address import DEFAULT, parse_address
 from handoff.client.client import Client
 from handoff.client.core import Core
+from handoff.client.options import patience_above_zero
 from handoff.config import load_settings
 from handoff.errors import ConfigError
 from handoff.quoting import quoted
@@ -26,8 +27,7 @@ def connect(address: str | None = None, *, secret: str | Path | Secret | None = 
 
 def open_core(address: str | None, secret: str | Path | Secret | None, timeout: float) -> Core:
     """The same, without a face."""
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
-        raise ConfigError(f"timeout={quoted(timeout)}: the seconds to wait for a coordinator, more than 0")
+    seconds = patience_above_zero(timeout)
     if address is not None and not isinstance(address, str):
         raise ConfigError(f'address {quoted(address)} is not an address; write "host:port", such as "{DEFAULT}"')
     if secret is not None and not isinstance(secret, (Secret, str, Path)):
@@ -35,4 +35,4 @@ def open_core(address: str | None, secret: str | Path | Secret | None, timeout: 
     said = address or os.environ.get("HANDOFF_COORDINATOR") or DEFAULT
     where = "address" if address or "HANDOFF_COORDINATOR" not in os.environ else "HANDOFF_COORDINATOR"
     place = parse_address(said, where)
-    return Core(place, secret if isinstance(secret, Secret) else find(secret), load_settings(), timeout=timeout)
+    return Core(place, secret if isinstance(secret, Secret) else find(secret), load_settings(), timeout=seconds)

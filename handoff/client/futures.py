@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, InvalidStateError
 from typing import NoReturn, cast
 
+from handoff.client.options import patience
 from handoff.client.run import waits_text
 from handoff.client.state import RunState
 from handoff.client.waiting import Awaited, T
@@ -35,18 +36,20 @@ class CallFuture(Awaited[T]):
 
     def result(self, timeout: float | None = None) -> T:
         """The value. Raises FunctionFailed, with the user's exception as its cause; ResultTimeout leaves the function going."""
+        seconds = None if timeout is None else patience(timeout)
         try:
-            super().result(timeout)
+            super().result(seconds)
         except TimeoutError:
-            raise self._late(timeout) from None
+            raise self._late(seconds) from None
         return cast(T, self._run_state.value(self._run_state.graph.outputs[0]))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What `result` would raise; None when there is a value."""
+        seconds = None if timeout is None else patience(timeout)
         try:
-            error = super().exception(timeout)
+            error = super().exception(seconds)
         except TimeoutError:
-            raise self._late(timeout) from None
+            raise self._late(seconds) from None
         if error is None:
             try:
                 self._run_state.value(self._run_state.graph.outputs[0])

@@ -57,10 +57,20 @@ def check_output(said: Any) -> None:
                           "or None to show it here")
 
 
-def check_patience(said: Any) -> None:
-    """Raise ConfigError for what is no time to wait."""
-    if said is not None and not (isinstance(said, (int, float)) and _is_number(said) and not isnan(said)):   # as locks take it
+def patience(said: Any) -> float | None:
+    """The seconds to wait, as locks take them; ConfigError for what is none."""
+    if said is None:
+        return None
+    if not _is_number(said) or isnan(said):
         raise ConfigError(f"timeout={quoted(said)}: the seconds to wait, or None to wait until it is over")
+    return float(said)
+
+
+def patience_above_zero(said: Any) -> float:
+    """Likewise with the coordinator, for which nobody waits for ever."""
+    if not (_is_number(said) and said > 0):
+        raise ConfigError(f"timeout={quoted(said)}: the seconds to wait for a coordinator, more than 0")
+    return float(said)
 
 
 def run_number(said: Any) -> RunId:

@@ -11,7 +11,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from handoff.client.failures import forgotten
-from handoff.client.options import check_patience
+from handoff.client.options import patience
 from handoff.client.result import Allocations, Correction, RunResult, RunStatus, TaskRecord
 from handoff.client.state import Lease, Results, RunState
 from handoff.client.waiting import bounded, check_may_wait, check_process
@@ -152,11 +152,11 @@ class Run:
 
 def wait_over(state: RunState, timeout: float | None) -> None:
     """Block until the run is over."""
-    check_patience(timeout)
+    seconds = patience(timeout)
     try:
-        state.over.result(timeout)
+        state.over.result(seconds)
     except FutureTimeout:
-        raise ResultTimeout(timeout_text(state, timeout)) from None
+        raise ResultTimeout(timeout_text(state, seconds)) from None
 
 
 def waits_text(state: RunState) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from queue import Queue
 from typing import Any
 
+import numpy as np
 import pytest
 from witness import PATIENCE_SECONDS
 
@@ -103,6 +105,21 @@ def test_endless_patience_is_for_ever(cluster: handoff.LocalCluster) -> None:
         assert client.submit(abs, -1).result(float("inf")) == 1
         assert client.start(one()).result(1e30)["one"] == 1
         assert list(client.map(abs, [-1, -2], timeout=1e12)) == [1, 2]
+
+
+def test_patience_is_any_number(cluster: handoff.LocalCluster) -> None:
+    """Of numpy, or a fraction; what is none is refused by name, also where nothing is waited for any more."""
+    seconds: Any = np.float32(20)
+    with cluster.client(timeout=seconds) as client:
+        future = client.submit(abs, -1)
+        assert future.result(seconds) == 1
+        assert future.exception(seconds) is None
+        with pytest.raises(errors.ResultTimeout, match=r"not over after 0\.125 s"):
+            client.submit(time.sleep, 1).result(Fraction(1, 8))  # type: ignore[arg-type]
+        for wrong in ("3", True, float("nan")):
+            for wait in (future.result, future.exception, client.start(one()).result):
+                with pytest.raises(errors.ConfigError, match=f"timeout={wrong!r}: the seconds to wait"):
+                    wait(wrong)  # type: ignore[arg-type]
 
 
 def test_whose_patience_ends_is_told_what_a_single_call_waits_for(client: handoff.Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 from unittest.mock import MagicMock
@@ -11,7 +12,7 @@ import pytest
 
 from handoff import DAG, Function
 from handoff.client.client import begin
-from handoff.client.options import check_concurrency, check_drain, check_output, check_patience, check_run, run_number
+from handoff.client.options import check_concurrency, check_drain, check_output, check_run, patience, patience_above_zero, run_number
 from handoff.errors import ConfigError
 
 
@@ -46,8 +47,10 @@ def test_what_makes_sense_goes_through() -> None:
     check_drain("node-1", 10)
     check_output(print)
     check_output(False)
-    check_patience(0.5)
-    check_patience(float("inf"))
+    assert patience(None) is None
+    assert patience(-1) == -1.0
+    assert patience(float("inf")) == float("inf")
+    assert patience_above_zero(3) == 3.0
     assert run_number(3) == 3
 
 
@@ -58,8 +61,8 @@ def test_numbers_of_other_libraries_make_sense() -> None:
     check_drain("node-1", np.float32(2.0))
     with pytest.raises(ConfigError, match="how many functions may run at once"):
         check_concurrency(np.float64(2.0))
-    with pytest.raises(ConfigError, match="the seconds to wait"):
-        check_patience(np.float32(1.0))
+    for seconds in (np.float32(1.5), np.int8(2), Fraction(3, 2)):
+        assert type(patience(seconds)) is type(patience_above_zero(seconds)) is float   # which locks take
 
 
 @pytest.mark.parametrize("seconds", [0, -1, True, "x", float("nan")])
@@ -85,9 +88,14 @@ def test_what_is_no_run_is_refused(run: Any) -> None:
 
 def test_nonsense_about_waiting_and_output_is_refused() -> None:
     """By name."""
-    for seconds in ("x", True, float("nan")):
+    for seconds in ("x", True, float("nan"), 3j, 10**400, Decimal(3)):
         with pytest.raises(ConfigError, match="the seconds to wait, or None to wait until it is over"):
-            check_patience(seconds)
+            patience(seconds)
+        with pytest.raises(ConfigError, match="the seconds to wait for a coordinator, more than 0"):
+            patience_above_zero(seconds)
+    for seconds in (0, -1.0, None):
+        with pytest.raises(ConfigError, match="the seconds to wait for a coordinator, more than 0"):
+            patience_above_zero(seconds)
     with pytest.raises(ConfigError, match="output=3: a callable"):
         check_output(3)
 
