@@ -37,6 +37,7 @@ STARTED = 21     # [batch, index]: said of timed coroutines that run side by sid
 HANDED_BACK = 22  # [batch, index]: this task of it and those behind it were not begun, and will not be
 LOADED = 23      # []: all that it needs is loaded; one that ends before that ended as it started, whatever it was given
 PACKING = 24     # [batch, index, size]: its result, so large, is being written to shared memory
+BLOCKED = 25     # [function, or "" where it is not known, place, count]: it keeps so many other coroutines from going on
 
 CUDA_BROKEN_STATUS = 86   # a worker exits with it when nothing on a GPU can succeed in it any more
 

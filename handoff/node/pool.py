@@ -16,12 +16,14 @@ from typing import Any
 from handoff.columns import floats, ints
 from handoff.errors import ProtocolError
 from handoff.ids import NOBODY, PeerId, RunId, WorkerId
+from handoff.log import log
 from handoff.node.events import Broke, CancelTask, Execute, Finished, Packing, Started, WorkerGone, WorkerLoaded, WorkerReady
 from handoff.node.given import GivenBatch, GivenWorker, SaidKinds, said_inputs
 from handoff.node.last_will import LastWill
 from handoff.node.memory import Memory
 from handoff.node.phrases import (
     BATCH,
+    BLOCKED,
     BROKE,
     CANCEL,
     HANDED_BACK,
@@ -48,6 +50,7 @@ from handoff.settings import NodeSettings
 OUTPUT_BYTES_PER_SECOND = 1024 * 1024  # of printed lines, from one worker
 INLINE_BYTES_MAX = 16 * 1024 * 1024    # whatever the settings say: an answer must fit into a frame
 MAPPED_MAX = 1024                      # large values that one worker keeps mapped, likewise
+BLOCKS = "it blocks the event loop that it shares with other coroutines: these can't go on"
 CLOSE_SECONDS = 0.3                    # an idle worker may end by itself this long when the node stops, then it is killed
 
 
@@ -266,6 +269,8 @@ class WorkerPool:
             self._unbegun.said(name, worker, said[1], said[2])
         elif what == OUTPUT:
             self._printed(said)
+        elif what == BLOCKED:
+            log.warning("worker.blocked", worker=name, function=said[1], place=said[2], waiting=said[3], note=BLOCKS)
         elif what == READY:
             self._emit(WorkerReady(name))
         elif what == LOADED:

@@ -11,7 +11,7 @@ import pytest
 from handoff.ids import RunId, WorkerId
 from handoff.node.events import Execute
 from handoff.node.given import GivenBatch, GivenWorker
-from handoff.node.phrases import BROKE, PACKING, RESULTS
+from handoff.node.phrases import BLOCKED, BROKE, PACKING, RESULTS
 from handoff.node.pool import WorkerPool
 from handoff.node.store import ResultStore
 from handoff.settings import NodeSettings
@@ -88,3 +88,11 @@ async def test_what_can_be_is_believed() -> None:
     pool.hear(RESULTS, 1, 0, [b"x"], column(0.0), column(5.0))
     pool.hear(BROKE, 1, 1, "exception", "ValueError", "no", "", 0.0, b"")
     assert pool.killed == [] and len(pool.events) == 3 and not pool.worker.batches
+
+
+async def test_who_blocks_the_others_stands_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """One line, which names the worker, the function, and where it is at."""
+    pool = Pool()
+    pool.hear(BLOCKED, "bad", "bad, job.py line 3", 5)
+    [line] = caplog.messages
+    assert line.startswith('worker.blocked worker=1 function=bad place="bad, job.py line 3" waiting=5 note=') and pool.killed == []
