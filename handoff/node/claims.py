@@ -56,11 +56,6 @@ class Claims:
         """How many claims of this size the whole node holds, GPUs aside."""
         return min((self.capacity.get(name, 0) // amount for name, amount in cost), default=1000)
 
-    @property
-    def slots_taken(self) -> int:
-        """How many tasks that cost nothing have a place now."""
-        return self.capacity[FREE_SLOT] - self.free[FREE_SLOT]
-
     def gpus_for(self, cost: Amounts) -> tuple[int, ...]:
         """The GPUs that a claim of this would get now; none when it takes none."""
         wanted = self._demand(cost)

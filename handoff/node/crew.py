@@ -8,7 +8,7 @@ from math import ceil, inf
 
 from handoff.ids import RunId, WorkerId
 from handoff.machine import Note
-from handoff.node.claims import Claims
+from handoff.node.claims import FREE_SLOT, Claims
 from handoff.node.events import Kill, Spawn
 from handoff.node.lanes import Lane
 from handoff.resources import SCALE, Amounts, is_gpu
@@ -79,8 +79,11 @@ class Crew:
     def __init__(self, settings: NodeSettings, claims: Claims, cpus: float, effects: list[object]) -> None:
         self._settings, self._claims, self._effects = settings, claims, effects
         self.warm = max(1, ceil(cpus))                         # workers that are always there
-        # Those that run what costs nothing come on top: they wait for other machines, while the cores wait for work.
-        self.most = max(self.warm, settings.workers_max_per_cpu * (self.warm + len(claims.gpus.all)))
+        devices = self.warm + len(claims.gpus.all)
+        self.most = max(self.warm, settings.workers_max_per_cpu * devices)   # that run what takes less than a core or GPU
+        # Those that run what takes a whole one, or nothing, come on top: who waits with a little memory keeps none of these from going on.
+        self._limit = self.most + devices + claims.free[FREE_SLOT]
+        self.small = 0                                         # claims of what takes less
         self.workers: dict[WorkerId, Worker] = {}
         self.idle: dict[WorkerId, Worker] = {}                 # the last to become idle is the first to get work: its code is warm
         self.asyncio: Worker | None = None
@@ -107,18 +110,17 @@ class Crew:
         if not (unserved or wants_asyncio or self._pause or self._is_short_of_fresh or self._living < self.warm):
             self._is_moving, self._short_since = False, None
             return
-        most = self.most + self._claims.slots_taken
         if self._pause:
             if now < self._start_after:
                 self.deadline = self._start_after
             elif self._starting == 0 and (self._living == 0 if self.fault else (
-                self._living < self.warm or self._is_short_of_fresh or (unserved > 0 and self._living < most)
+                self._living < self.warm or self._is_short_of_fresh or (unserved > 0 and self._living < self._limit)
             )):
                 self._spawn(False)  # one at a time, to see whether they still die; what runs may wait for what would run there
         else:
             while self._living < self.warm:
                 self._spawn(False)
-            self._grow(now, min(unserved - self._starting, most - self._living), is_worth_it)
+            self._grow(now, min(unserved - self._starting, self._limit - self._living), is_worth_it)
             if self._is_short_of_fresh and not self._starting:
                 if self._living >= self.most:
                     self.kill(next(iter(self.idle.values())), "it is bound to GPUs that nobody asks for now")
@@ -336,11 +338,13 @@ class Crew:
     def _take(self, lane: Lane) -> tuple[int, ...]:
         if lane.limit is not None:
             lane.limit.running += 1
+        self.small += lane.is_small
         return self._claims.take(lane.cost)
 
     def _give_back(self, lane: Lane, gpus: tuple[int, ...] = ()) -> None:
         if lane.limit is not None:
             lane.limit.running -= 1
+        self.small -= lane.is_small
         self._claims.give_back(lane.cost, gpus)
 
     def feed(self, worker: Worker, lane: Lane) -> None:

@@ -27,6 +27,7 @@ def _check_claims(state: State, crew: Crew) -> None:
     taken: dict[str, int] = {}
     whole: dict[int, int] = {}
     executing: dict[object, int] = {}
+    small = 0
     for worker in crew.workers.values():
         if worker.is_asyncio:
             claims = [batch.lane for batch in worker.batches]
@@ -41,11 +42,13 @@ def _check_claims(state: State, crew: Crew) -> None:
         for lane in claims:
             given = worker.gpus or ()
             executing[lane.limit] = executing.get(lane.limit, 0) + 1
+            small += lane.is_small
             for name, amount in state.claims.charges(lane.cost, given):
                 taken[name] = taken.get(name, 0) + amount
             for index in given:
                 share = max((min(SCALE, steps) for name, steps in lane.cost if is_gpu(name)), default=0)
                 whole[index] = whole.get(index, 0) + share
+    _demand(small == crew.small <= crew.most, f"counts {crew.small} that share {crew.most} processes; there are {small}")
     for table in state.runs.values():
         if table.limit is not None:
             counted, found = table.limit.running, executing.get(table.limit, 0)

@@ -10,7 +10,7 @@ from handoff.ids import RunId, WorkerId
 from handoff.node.claims import FREE_SLOT
 from handoff.node.gpus import demand
 from handoff.node.tables import Mode, Table
-from handoff.resources import Amounts, split
+from handoff.resources import SCALE, Amounts, is_gpu, split
 
 if TYPE_CHECKING:
     from handoff.node.crew import Worker
@@ -47,7 +47,7 @@ class Lane:
 
     __slots__ = (
         "bypassed", "cost", "count", "current", "fresh", "granted", "has_coroutines", "held", "hungry", "is_batched", "is_joinable",
-        "is_joint", "is_timed", "limit", "mode", "strips",
+        "is_joint", "is_small", "is_timed", "limit", "mode", "strips",
     )
 
     def __init__(self, cost: Amounts, granted: Amounts, mode: Mode, limit: Limit | None = None) -> None:
@@ -56,6 +56,9 @@ class Lane:
         self.is_batched = mode.is_batched
         # Its tasks may go in one message with those of other costs: it takes no GPUs, which go with a process, and only what nodes have.
         self.is_joinable = self.is_batched and bool(cost) and cost == granted and limit is None and demand(cost) is None
+        # It takes one of a limited number of processes: what takes a whole core or GPU, or nothing, is counted by that.
+        self.is_small = mode is not Mode.ASYNC and not any(
+            name == FREE_SLOT or (steps >= SCALE and (name == "cpu" or is_gpu(name))) for name, steps in cost)
         self.is_joint = False                      # it is the claim of such a message, and nothing waits in it
         self.is_timed = False                      # some kind that was ever here has a timeout
         self.has_coroutines = False                # some kind that was ever here is one

@@ -107,7 +107,7 @@ class Starter:
                 if worker is None or not worker.is_ready or len(worker.batches) >= self._settings.async_tasks_max:
                     return None
                 claim = self._give(now, worker, Company(key, lane), 1)
-            elif crew.idle:
+            elif crew.idle and (not lane.is_small or crew.small < crew.most):
                 worker = crew.suited(cost)
                 if worker is not None:
                     sharers = min(len(crew.idle), self._at_once(lane)) if len(crew.idle) > 1 else 1
@@ -144,6 +144,8 @@ class Starter:
     def _at_once(self, lane: Lane) -> int:
         """How many more claims of this lane fit, and may be made."""
         count = self._claims.how_many(lane.cost)
+        if lane.is_small:
+            count = min(count, self._crew.most - self._crew.small)
         return count if lane.limit is None else min(count, lane.limit.left)
 
     def _claim_for(self, lane: Lane) -> Lane | None:

@@ -255,6 +255,33 @@ def test_tasks_that_cost_nothing_keep_nobody_from_the_cores(hand: Any) -> None:
     assert 10 in [task for _, task in node.executed]
 
 
+@pytest.mark.parametrize("beside", [{"cpu": 1}, {"gpu": 1}, {}])
+@pytest.mark.parametrize("is_small_first", [True, False])
+def test_small_ones_have_the_processes_that_the_node_says(hand: Any, beside: dict[str, float], is_small_first: bool) -> None:
+    """What takes a whole core or GPU, or nothing, has others, whoever came first; what is small has none of these when they are idle."""
+    node = hand({"cpu": 1, "gpu": 1, "memory": 100}, workers_max_per_cpu=2)
+    small, large = range(20), range(100, 101 if beside else 104)
+
+    def settle() -> list[int]:
+        """What executes when all workers that are to come have come."""
+        for _ in range(20):
+            node.wait(1.0)
+            node.warm_up()
+        return sorted(task for _, task in node.holds)
+
+    plans = [(small, node.kind("small", {"memory": 1})), (large, node.kind("beside", beside))]
+    for tasks, kind in plans if is_small_first else plans[::-1]:
+        node.plan(node.independent(tasks), kind)
+        settle()
+    most = node.brain.processes
+    assert most == 4 and settle() == [*range(most), *large]
+    for task in large:
+        node.finish(task)
+    assert settle() == list(range(most))
+    node.plan({200: []}, node.kind("beside", beside))
+    assert 200 in settle()
+
+
 def test_an_unknown_function_is_tried_one_at_a_time(hand: Any) -> None:
     """Before a duration is known, a worker gets one task at a time."""
     node = hand()
