@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from handoff.ids import PeerId
 from handoff.messages import RunFailed
+from handoff.program import HIDDEN
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import Run
 
@@ -20,7 +21,7 @@ APART_SECONDS = 300.0     # so long it is remembered: then a run finds out anew,
 
 def cut_off(ledger: Ledger, now: float, run: Run, task: int, maker: PeerId, asker: Node, is_absent: bool) -> RunFailed | None:
     """The asker can't have that result from its maker. An error when nothing was left to choose, and that for too long."""
-    if run.wait_for_nodes or maker not in ledger.nodes or not _stays(run, task, maker):
+    if run.wait_for_nodes or maker not in ledger.nodes or not (_stays(run, task, maker) or is_once(run, task)):
         return None
     seconds = ledger.settings.node_timeout_seconds
     for consumer in dict.fromkeys(run.consumers_of(task)):
@@ -41,6 +42,12 @@ def cut_off(ledger: Ledger, now: float, run: Run, task: int, maker: PeerId, aske
 def _stays(run: Run, task: int, peer: PeerId) -> bool:
     """Whether it can't go elsewhere, or came back there because nobody else could have it."""
     return bool(run.kinds[run.kind[task]].node) or task in run.group or peer in run.avoid.get(task, ())
+
+
+def is_once(run: Run, task: int) -> bool:
+    """Whether it is a function of the user's that may not run again. What serializes runs for each node that is to take what it gives."""
+    kind = run.kinds[run.kind[task]]
+    return kind.max_retries == 0 and not kind.flags & HIDDEN
 
 
 def note(ledger: Ledger, now: float, maker: PeerId, asker: PeerId) -> None:

@@ -59,6 +59,14 @@ def fail(ledger: Ledger, now: float, run: Run, failed: RunFailed) -> None:
     end(ledger, now, run, "cancelled" if failed.code == "RunCancelled" else "failed")
 
 
+def fail_lost(ledger: Ledger, now: float) -> None:
+    """End the runs that can't go on without a result that is lost, now that all else is noted."""
+    lost, ledger.lost = ledger.lost, {}
+    for number, failed in lost.items():
+        if number in ledger.runs:
+            fail(ledger, now, ledger.runs[number], failed)
+
+
 def leave_unsaid(ledger: Ledger, now: float, peer: PeerId, message: Message, reason: str) -> None:
     """That peer was not told something of a run, since it is too much for one message: the run can't go on without it."""
     node, run = ledger.nodes.get(peer), ledger.runs.get(getattr(message, "run", NO_RUN))

@@ -8,6 +8,7 @@ from heapq import heappush
 from typing import TYPE_CHECKING
 
 from handoff.ids import NOBODY
+from handoff.messages import RunFailed
 from handoff.program import Kind
 from handoff.resources import Amounts
 from handoff.scheduler import relays, twins
@@ -71,6 +72,7 @@ class Ledger:
         self.is_changed = False                # something may be placed that could not be before
         self.touched: dict[int, Run] = {}      # runs about which there may be something to say
         self.stranded: dict[tuple[int, int], None] = {}   # (run, task): planned, while an input of it came to be planned nowhere
+        self.lost: dict[int, RunFailed] = {}   # runs that need a result which is nowhere any more, and may not be made again
         self.following: dict[int, Run] = {}    # runs that follow a plan
         self.leaving: dict[int, Leaving] = {}  # nodes that drain
         self.apart: dict[int, dict[int, None]] = {}   # nodes, by those that they can't have anything from

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from handoff.ids import NOBODY
 from handoff.messages import NodeGone, Redirect, RunFailed, Unreachable
 from handoff.scheduler import relays, twins
-from handoff.scheduler.apart import cut_off, forget_node, note
+from handoff.scheduler.apart import cut_off, forget_node, is_once, note
 from handoff.scheduler.ledger import Ledger
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import AHEAD, DONE, GONE, HELD, READY, WAITING, Run
@@ -187,7 +187,7 @@ def _leave(ledger: Ledger, run: Run, task: int, peer: int, asker: Node, gone: li
         _move(ledger, run, task, other)
         return
     pinned = run.kinds[run.kind[task]].node
-    if pinned or task in run.group:
+    if pinned or task in run.group or is_once(run, task):
         _move_consumers(ledger, run, task, asker)   # it can't go elsewhere, but those who need it there perhaps can
         return
     run.avoid.setdefault(task, set()).add(peer)
@@ -235,8 +235,14 @@ def tell_where_moved(ledger: Ledger, run: Run, tasks: Iterable[int]) -> None:
         ledger.out.send(run.client, Redirect(run.run, array("I", moved), nodes))
 
 
-def make_again(ledger: Ledger, run: Run, tasks: Iterable[int]) -> None:
-    """Results that are needed are nowhere any more: make them again, with ancestors that are gone; who takes many is counted once."""
+def make_again(ledger: Ledger, run: Run, tasks: Collection[int]) -> None:
+    """Results that are needed are nowhere any more: make them again, with ancestors that are gone; who takes many is counted once.
+
+    Where one of these may not run again, nothing is done, and the run fails when all that happened is noted.
+    """
+    if (failed := _may_not(run, tasks)) is not None:
+        ledger.lost.setdefault(run.run, failed)
+        return
     run.has_remade = True
     again, wanted = dict[int, None](), [*tasks]
     while wanted:
@@ -278,3 +284,21 @@ def make_again(ledger: Ledger, run: Run, tasks: Iterable[int]) -> None:
             run.state[each] = WAITING
     for each in sorted(touched):
         ledger.consider(run, each)
+
+
+def _may_not(run: Run, tasks: Iterable[int]) -> RunFailed | None:
+    """The first of these, and of their ancestors that are gone, which may not run again, as an error."""
+    if all(kind.max_retries for kind in run.kinds):
+        return None
+    seen, wanted = set[int](), [*tasks]
+    while wanted:
+        each = wanted.pop()
+        if each in seen or run.state[each] not in (DONE, GONE):
+            continue
+        seen.add(each)
+        if is_once(run, each):
+            name = run.kinds[run.kind[each]].name
+            text = f"the result of {name} is needed again, and no node has it any more; {name} may not run again (max_retries=0)"
+            return RunFailed(run.run, "NodeLost", text, each, attempt=run.tried(each))
+        wanted += [source for source in run.inputs_of(each) if run.state[source] == GONE]
+    return None

@@ -34,7 +34,7 @@ from handoff.scheduler import apart, draining, faults, following, forgotten, lif
 from handoff.scheduler.allocator import Allocator, Desk
 from handoff.scheduler.answers import answer
 from handoff.scheduler.clients import Client
-from handoff.scheduler.endings import complete, end, fail, leave_unsaid, run_out_of_time, tell_progress
+from handoff.scheduler.endings import complete, end, fail, fail_lost, leave_unsaid, run_out_of_time, tell_progress
 from handoff.scheduler.greedy import Greedy
 from handoff.scheduler.invariants import check
 from handoff.scheduler.ledger import Ledger
@@ -111,8 +111,11 @@ class Scheduler:
             _, _, what, first, second, third = heappop(ledger.timers)
             self._remember(now, what, first, second, third)
         self._forgotten.settle(now)
-        if ledger.leaving:
-            self._see_off(now)
+        for node in draining.leavers(ledger, now) if ledger.leaving else ():   # nothing needs them, or their time is over
+            ledger.out.close(node.peer, DRAINED)
+            self._lose_node(now, node, "it was drained")
+        if ledger.lost:
+            fail_lost(ledger, now)
         if ledger.is_changed:
             ledger.is_changed = False
             if ledger.following:
@@ -312,12 +315,6 @@ class Scheduler:
             self._lose_node(now, node, reason)
         elif peer in self.ledger.clients:
             self._lose_client(now, peer)
-
-    def _see_off(self, now: float) -> None:
-        """Nodes that drain leave when nothing needs them, or when their time is over."""
-        for node in draining.leavers(self.ledger, now):
-            self.ledger.out.close(node.peer, DRAINED)
-            self._lose_node(now, node, "it was drained")
 
     def _lose_node(self, now: float, node: Node, reason: str) -> None:
         if self.ledger.leaving.pop(node.peer, None) is None:

@@ -220,9 +220,10 @@ class Oracles:
         if node.me not in self.lost and node.me != NOBODY:
             limit, now = job.submit.max_concurrency, self.claims.executing(work.run, self.lost)
             sure(not limit or now <= limit, f"{where}: {now} tasks of its run at once; at most {limit} may")
-        allowed = 1 + watch.losses + watch.missing[task] + watch.failures[task]
-        allowed += watch.stopped[task] if job.kind(task).max_retries else 0   # else what has begun never begins again
+        allowed = 1 + watch.losses + watch.missing[task] + watch.failures[task] + watch.stopped[task]
         allowed += self.attempts.is_doubled(work.run, task)
+        if not (job.kind(task).max_retries or job.kind(task).flags & Flag.SERIALIZER):
+            allowed = 1   # what has begun never begins again, whatever is lost
         sure(watch.begun[task] <= allowed, f"{where} begins for the {watch.begun[task]}th time; {allowed} would do")
         return fate(self.options, node, watch, task)
 

@@ -332,7 +332,7 @@ def test_while_the_coordinator_stood_still_nobody_was_silent() -> None:
 
 def test_what_made_a_result_that_is_made_again_was_in_vain() -> None:
     """The node that is lost with it was busy for that long, whoever makes it in the end; an upload kept nobody busy."""
-    value, make = kind("value", {}, flags=Flag.OBJECT), kind("make", flags=0, max_retries=0)
+    value, make = kind("value", {}, flags=Flag.OBJECT), kind("make", flags=0)
     cluster = Cluster().client().join("n1")
     run = cluster.submit(program([(value, ()), (make, (0,)), (kind("take", node="n2"), (1,))]), wait_for_nodes=True)
     cluster.done(0)
