@@ -84,8 +84,8 @@ class Function:
     priority: int = 0                                     # the higher the sooner, above all else
     where: Mapping[str, str] | None = None                # labels that its node must have
     spread: str | None = None                             # a group whose functions go to different nodes as far as there are enough
-    speculate: bool = False                               # may run twice at once, if one attempt takes far too long; not with max_retries=0,
-                                                          # nor in a run with max_concurrency
+    speculate: bool = False                               # may run twice at once, if one attempt takes far too long; not with
+                                                          # max_retries=0, nor in a run with max_concurrency
     expected_seconds: float | None = None                 # on a node of usual speed; None: learned
     expected_bytes: float | None = None                   # size of its result; None: learned
     init: Callable[..., Any] | None = None                # this and what follows: for streaming only

@@ -22,7 +22,7 @@ class Box:
     label: str
     group: str = ""                # boxes of one group have one colour
     kind: str = "regular"          # "regular", "inline", "input", "hidden" (a value or a serializer), "missing" (named and not there);
-                                   # of a run that came to nothing also "failed", "cut" (begun, perhaps, and not done), "undone" (never begun)
+                                   # of a run that came to nothing also "failed", "cut" (begun, and not done), "undone" (never begun)
     detail: str = ""               # a second, smaller line
     tip: str = ""                  # what is shown to who points at it
     is_marked: bool = False        # drawn with emphasis

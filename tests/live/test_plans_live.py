@@ -171,6 +171,28 @@ def test_functions_are_explained(client: handoff.Client, tmp_path: Path) -> None
         run.explain("nothing")
 
 
+def broken() -> None:
+    """It fails."""
+    raise ValueError("no such luck")
+
+
+@pytest.mark.parametrize(("ended", "text"), [("failed", "when the run failed"), ("cancelled", "when the run was cancelled")])
+def test_a_run_that_came_to_nothing_is_compared_as_far_as_it_came(client: handoff.Client, tmp_path: Path, ended: str, text: str) -> None:
+    """It is not said to go on, nor to have moved nothing: that is not known."""
+    dag = DAG("cut").add(Function("held", [], held, [str(tmp_path / "gate")], node="left"))
+    if ended == "failed":
+        dag.add(Function("broken", [], broken, node="right", max_retries=0))
+    plan = client.plan(dag)
+    run = client.start(dag)
+    if ended == "cancelled":
+        run.cancel()
+    with pytest.raises(errors.ExecutionError):
+        run.result(30)
+    compared = plan.compare(run)
+    assert (compared.ended, compared.bytes_moved) == (ended, None)
+    assert f"0 of {len(dag)} function" in str(compared) and text in compared._repr_html_()
+
+
 def test_the_same_awaited(cluster: handoff.LocalCluster) -> None:
     """Plan, run, corrections and explanation in asyncio."""
     async def play() -> None:

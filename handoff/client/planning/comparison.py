@@ -54,7 +54,8 @@ class Comparison:
     planned_bytes_moved: int
     bytes_moved: int | None            # None: not known, or not all is over
     pairs: Sequence[Pair]              # every function that ran
-    functions: int                     # that are planned: more than pairs, as long as the run goes on
+    functions: int                     # that are planned: more than pairs, as long as the run goes on, or if it came to nothing
+    ended: str = ""                    # "failed" or "cancelled", if it was
 
     @property
     def in_place(self) -> int:
@@ -85,15 +86,18 @@ class Comparison:
     def _repr_html_(self) -> str:
         from html import escape
 
+        moved = [pair for pair in self.pairs if not pair.is_in_place]
+        elsewhere = f"<h4>Ran elsewhere</h4>{html_table(_FAR, self._rows(moved[:SHOWN_MAX]))}" if moved else ""
         return (f'<div class="handoff-comparison"><p>{escape(self._headline())}</p>{html_table(_GROUPS, self._groups())}'
                 f"<h4>Seconds of work</h4>{html_table(_NODES, self._nodes())}<h4>Durations that were most wrong</h4>"
-                f"{html_table(_FAR, self._rows(self.largest))}</div>")
+                f"{html_table(_FAR, self._rows(self.largest))}{elsewhere}</div>")
 
     def _headline(self) -> str:
         if len(self.pairs) < self.functions:
             done = f", the last of them after {seconds(self.makespan)} s; {self.in_place:,} ran where planned" if self.pairs else ""
+            how = {"failed": "when the run failed", "cancelled": "when the run was cancelled"}.get(self.ended, "so far")
             return (f"Plan of {quoted(self.name)}: {seconds(self.planned_makespan)} s planned; {len(self.pairs):,} of {self.functions:,} "
-                    f"function{'s' * (self.functions != 1)} done so far{done}")
+                    f"function{'s' * (self.functions != 1)} done {how}{done}")
         far = self.makespan / self.planned_makespan - 1 if self.planned_makespan else 0.0
         moved = "" if self.bytes_moved is None else f"; {amount(self.planned_bytes_moved)} planned to move, {amount(self.bytes_moved)} did"
         functions = f"function{'s' * (len(self.pairs) != 1)}"
@@ -134,7 +138,7 @@ class Comparison:
 
 def compare(plan: Plan, run: Any) -> Comparison:
     """From a Run, a RunResult, or records."""
-    records, moved, functions = _records(run)
+    records, moved, functions, ended = _records(run)
     planned = {record.function: record for record in plan.timeline}
     names = {basis_id: plan.basis.kind_of(task).name for task, basis_id in enumerate(plan.basis.ids) if basis_id is not None}
     known = {*planned, *plan.basis.hidden.values()}
@@ -149,20 +153,21 @@ def compare(plan: Plan, run: Any) -> Comparison:
     pairs = [Pair(record.function, names[record.function], planned[record.function], record) for record in records
              if record.function in names]
     makespan = max((record.started + record.seconds for record in records), default=0.0)
-    return Comparison(plan.name, plan.makespan, makespan, plan.bytes_moved, moved, pairs, len(names))
+    return Comparison(plan.name, plan.makespan, makespan, plan.bytes_moved, moved, pairs, len(names), ended)
 
 
-def _records(run: Any) -> tuple[list[TaskRecord], int | None, Container[Hashable] | None]:
-    """What ran; how much was moved and which functions there are, where that is known."""
+def _records(run: Any) -> tuple[list[TaskRecord], int | None, Container[Hashable] | None, str]:
+    """What ran; how much was moved and which functions there are, where that is known; and how it ended, if not well."""
     from handoff.client.run import Run
 
     lease = getattr(run, "_lease", None) or getattr(getattr(run, "results", None), "_lease", None)
     if lease is not None:
         run = Run(lease)
-        is_over = run.done()                   # what was moved is told when all is over
-        return run.timeline(), run.bytes_moved if is_over else None, lease.state.graph.number
+        is_over, failure = run.done(), lease.state.failure     # what was moved is told when all is done
+        ended = "" if failure is None else "cancelled" if failure.code == "RunCancelled" else "failed"
+        return run.timeline(), run.bytes_moved if is_over and not ended else None, lease.state.graph.number, ended
     if isinstance(run, Iterable):
         records = list(run)
         if all(isinstance(record, TaskRecord) for record in records):
-            return records, None, None
+            return records, None, None, ""
     raise ConfigError(f"a plan is compared with a Run, a RunResult or the records of run.timeline(), not with {quoted(run)}")

@@ -16,6 +16,7 @@ from handoff.errors import AllocationError, ConfigError, ExecutionError, Handoff
 from handoff.graph.function import labels_of
 from handoff.ids import NOBODY
 from handoff.program import Flag
+from handoff.quoting import quoted
 from handoff.resources import SCALE, Amounts, split
 from handoff.scheduler.estimates import SIZED_RUNS, Function
 from handoff.scheduler.feasible import OR_WAIT
@@ -71,13 +72,13 @@ def foretell(basis: Basis) -> Foretold:
     simulator = Simulator(basis.cluster, allocator, prepare=lambda brain: teach(brain, basis))
     history = simulator.run(work)
     if failures:       # a cluster would go on with its own; a plan would tell of nothing that the user's allocator decided
-        raise ConfigError(f"{basis.name!r} can't be planned: the allocator {basis.allocator} failed: "
+        raise ConfigError(f"{quoted(basis.name)} can't be planned: the allocator {basis.allocator} failed: "
                           f"{type(failures[0]).__name__}: {failures[0]}") from failures[0]
     outcome = history.runs[0]
     if outcome.failure:
         raise _failed(outcome, basis)
     if outcome.makespan < 0.0:
-        raise ExecutionError(f"{basis.name!r} can't be planned to its end: nothing more happens, though not all functions are done")
+        raise ExecutionError(f"{quoted(basis.name)} can't be planned to its end: nothing more happens, though not all functions are done")
     started = list(outcome.started)
     spent = [end - start for start, end in zip(started, outcome.ended, strict=True)]
     table = simulator.brain.ledger.runs[1]
@@ -239,7 +240,7 @@ def _failed(outcome: Outcome, basis: Basis) -> HandoffError:
     kind: Any = named(outcome.code)
     text = outcome.failure.partition(WAITED)[0].removesuffix(OR_WAIT)   # on paper only, and of no use to who plans
     if outcome.task == NOBODY:
-        return kind(f"{basis.name!r} can't be planned: {text}")  # type: ignore[no-any-return]
+        return kind(f"{quoted(basis.name)} can't be planned: {text}")  # type: ignore[no-any-return]
     function = basis.name_of(outcome.task)
-    said = f"{basis.name!r} can't be planned: function {function!r}: {text}"
+    said = f"{quoted(basis.name)} can't be planned: function {quoted(function)}: {text}"
     return AllocationError(said, function=function) if kind is AllocationError else kind(said)

@@ -17,6 +17,7 @@ from handoff.columns import Blobs, floats, ints, longs
 from handoff.errors import ConfigError, HandoffError
 from handoff.files import read_file, write_file
 from handoff.program import Kind, Program
+from handoff.quoting import quoted
 from handoff.resources import Amounts
 from handoff.scheduler.simulate.cluster import ClusterSpec, NodeSpec
 
@@ -97,7 +98,7 @@ def _written(id: Hashable) -> Any:
         return float(id)
     if isinstance(id, tuple):
         return {"tuple": [_written(each) for each in id]}
-    raise ConfigError(f"the plan can't be saved: the function id {id!r} is neither a string, a finite number nor a tuple of them")
+    raise ConfigError(f"the plan can't be saved: the function id {quoted(id)} is neither a string, a finite number nor a tuple of them")
 
 
 def _read(said: Any) -> Hashable:

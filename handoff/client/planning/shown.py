@@ -11,6 +11,7 @@ from handoff.client.story.page import picture_of_story
 from handoff.client.story.report import path_rows
 from handoff.client.story.tables import Row, aligned, amount, brief, clean, html_table, seconds
 from handoff.graph.draw import mermaid, svg
+from handoff.quoting import quoted
 from handoff.resources import SCALE
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def headline(plan: Plan) -> str:
     """The plan in one line."""
     count, nodes = len(plan.allocations), len(plan.basis.cluster.nodes)
     over = f", {plan.makespan / plan.lower_bound:.2f} times the lower bound" if plan.lower_bound > 0.0 else ""
-    return (f"Plan of {plan.name!r}: {seconds(plan.makespan)} s{over}; {count:,} function{'s' * (count != 1)} on {nodes:,} "
+    return (f"Plan of {quoted(plan.name)}: {seconds(plan.makespan)} s{over}; {count:,} function{'s' * (count != 1)} on {nodes:,} "
             f"node{'s' * (nodes != 1)}, {amount(plan.bytes_moved)} moved between nodes, placed by {plan.allocator}")
 
 

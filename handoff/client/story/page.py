@@ -11,7 +11,7 @@ from os import PathLike
 from typing import Any
 
 from handoff.client.story.causes import Leg
-from handoff.client.story.records import Story, Undone
+from handoff.client.story.records import Done, Story, Undone
 from handoff.client.story.report import RunReport, report_of
 from handoff.client.story.tables import brief, clean
 from handoff.client.story.trace import row_name
@@ -53,8 +53,9 @@ def picture_of_story(story: Story, path: Sequence[Leg], by_node: bool = False) -
     undone = story.ending.undone if story.ending is not None else ()
     place.update((each.task, position) for position, each in enumerate(undone, len(boxes)))
     boxes += [_not_done(story, each) for each in undone]
+    takers: list[Done | Undone] = [*story.tasks.values(), *undone]
     arrows = [Arrow(place[source], place[each.task], (source, each.task) in steps)
-              for each in (*story.tasks.values(), *undone) for source in dict.fromkeys(each.inputs) if source in place]
+              for each in takers for source in dict.fromkeys(each.inputs) if source in place]
     return Picture(story.name, boxes, arrows)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from planned import Outlook
 
-from handoff import DAG, Function, Plan
+from handoff import DAG, Function, Plan, errors
 from handoff.client.story.report import report_of
 
 
@@ -110,3 +110,22 @@ def test_a_sweep_gives_each_core_as_many_processes_as_it_has() -> None:
     """Whoever set another number for a node has it for the cores that are tried, too."""
     plan = Outlook(a={"cpu": 2}, processes=4).plan(small(8))
     assert list(plan.sweep(cpus=[1, 2, 4]).makespans.values()) == pytest.approx([4.0, 2.0, 1.0], abs=0.1)
+
+
+def test_a_sweep_says_with_which_step_a_function_has_no_node_left() -> None:
+    """Of several steps one is too small; the error keeps its class and its function."""
+    dag = DAG("wide").add(Function("f", [], str, cost={"cpu": 2}))
+    with pytest.raises(errors.AllocationError, match="sweep: with cpus=1, 'wide' can't be planned: function 'f': str needs") as caught:
+        Outlook(a={"cpu": 4}).plan(dag).sweep(cpus=[4, 2, 1])
+    assert caught.value.function == "f"
+
+
+def test_long_names_are_cut_in_sentences() -> None:
+    """A line that nobody can read to its end tells nothing."""
+    name = "x" * 10_000
+    dag = DAG(name).add(Function(name, [], str, cost={"cpu": 2}))
+    plan = Outlook(a={"cpu": 4}).plan(dag)
+    assert len(str(plan)) < 2000
+    with pytest.raises(errors.AllocationError) as caught:
+        plan.sweep(cpus=[1])
+    assert len(str(caught.value)) < 1500

@@ -102,7 +102,8 @@ def test_nonsense_about_waiting_and_output_is_refused() -> None:
 
 def test_who_limits_a_run_is_told_that_nothing_gets_a_second_attempt() -> None:
     """At the line of who called the client; once for all functions, and not of those that may not run again anyway."""
-    dag = DAG().add(Function("plain", [], str)).add(Function("twice", [], repr, speculate=True)).add(Function("more", [], len, speculate=True))
+    dag = DAG().add(Function("plain", [], str))
+    dag.add(Function("twice", [], repr, speculate=True)).add(Function("more", [], len, speculate=True))
     with pytest.warns(UserWarning) as caught:
         _begin(dag)
     assert [str(each.message) for each in caught] == [
