@@ -60,14 +60,15 @@ def picture_of_story(story: Story, path: Sequence[Leg], by_node: bool = False) -
 
 
 def _not_done(story: Story, undone: Undone) -> Box:
-    """What it came to, as far as it came: of short ones only their node knows whether they had begun."""
-    is_tried = undone.task in story.vain_of
-    kind = "failed" if undone.how == "failed" else "cut" if is_tried or undone.how in ("running", "placed") else "undone"
-    said = {"failed": "failed", "running": "still ran at the end", "placed": "with a node, not done"}.get(
-        undone.how, "came to nothing" if is_tried else "never begun")
-    why = f"\n{story.ending.why}" if undone.how == "failed" and story.ending is not None else ""
-    return Box(undone.name, undone.function, "hidden" if undone.is_hidden and kind == "undone" else kind, said,
-               f"{undone.name}: {undone.function}\n{said}{why}")
+    """How far it came: of short ones that had their inputs only their node knows whether they had begun."""
+    said = {"failed": "failed", "running": "still ran at the end"}.get(undone.how, "never begun")
+    if undone.how == "placed" and all(each in story.tasks for each in undone.inputs):
+        said = "with a node, not done"
+    elif said == "never begun" and undone.task in story.vain_of:
+        said = "came to nothing"
+    kind = undone.how if undone.how == "failed" else "cut" if said != "never begun" else "hidden" if undone.is_hidden else "undone"
+    why = f"\n{story.ending.why}" if kind == "failed" and story.ending is not None else ""
+    return Box(undone.name, undone.function, kind, said, f"{undone.name}: {undone.function}\n{said}{why}")
 
 
 def data_of(story: Story, report: RunReport) -> dict[str, Any]:

@@ -130,6 +130,13 @@ def test_what_was_tried_in_vain_was_begun() -> None:
     assert {box.label: (box.kind, box.detail) for box in picture_of_story(story, []).boxes}["broken"] == ("cut", "came to nothing")
 
 
+def test_what_waited_at_its_node_for_an_input_was_not_begun() -> None:
+    """Of what has its inputs only the node knows."""
+    undone = [Undone(0, "first", "work", "running"), Undone(1, "next", "work", "placed", [0])]
+    story = Story("chain", [], {"n": 1.0}, is_over=False, until=2.0, ending=Ending("cancelled", "why", [], undone))
+    assert [box.detail for box in picture_of_story(story, []).boxes] == ["still ran at the end", "never begun"]
+
+
 def test_very_many_functions_that_were_not_done_are_drawn_by_name() -> None:
     """Apart from those of their name that were done."""
     undone = [Undone(task, str(task), "work", "waiting") for task in range(1, 500)]
