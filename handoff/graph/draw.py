@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from unicodedata import east_asian_width
 
 from handoff.graph.layout import layout
 from handoff.graph.picture import Arrow, Box, Picture, by_function
@@ -92,7 +93,7 @@ def _framed(name: str, width: float, height: float, parts: list[str]) -> str:
 
 
 def _width(box: Box) -> float:
-    return min(_WIDEST, max(64.0, len(box.label) * _LETTER + 26, len(box.detail) * _SMALL + 26))
+    return min(_WIDEST, max(64.0, _letters(box.label) * _LETTER + 26, _letters(box.detail) * _SMALL + 26))
 
 
 def _line(points: list[tuple[float, float]], arrow: Arrow) -> str:
@@ -142,7 +143,17 @@ def _clean(text: str) -> str:
 
 def _cut(text: str, width: float, letter: float) -> str:
     most = int((width - 22) / letter)
-    return text if len(text) <= most else text[: max(1, most - 1)] + "…"
+    if _letters(text) <= most:
+        return text
+    kept = text[: max(1, most - 1)]
+    while len(kept) > 1 and _letters(kept) >= most:
+        kept = kept[:-1]
+    return kept + "…"
+
+
+def _letters(text: str) -> int:
+    """As how many it is wide: those of East Asia, and emoji, take the room of two."""
+    return len(text) if text.isascii() else len(text) + sum([east_asian_width(each) in "WF" for each in text])
 
 
 # ── text for other programs ─────────────────────────────────────────────────

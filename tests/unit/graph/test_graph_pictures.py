@@ -251,3 +251,13 @@ def test_labels_are_no_html_for_graphviz() -> None:
     """It reads entities in labels and tips."""
     line = dot(Picture("g", [Box("a &lt; b", detail="R&D")], [])).splitlines()[3]
     assert 'label="a &amp;lt; b\\nR&amp;D" tooltip="a &amp;lt; b"' in line
+
+
+@pytest.mark.parametrize(("label", "shown", "width"), [
+    ("画像処理画像処理", "画像処理画像処理", 16 * 7.4 + 26), ("画" * 40, "画" * 12 + "…", 220.0), ("a" * 40, "a" * 25 + "…", 220.0),
+    ("load", "load", 64.0),
+])
+def test_wide_letters_stay_within_their_box(label: str, shown: str, width: float) -> None:
+    """They take the room of two, and nothing cuts off what runs over the edge of a box."""
+    drawn = svg(Picture("g", [Box(label)], []))
+    assert f">{shown}</text>" in drawn and f'width="{width:.1f}" height="38"' in drawn
