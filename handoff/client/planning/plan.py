@@ -15,7 +15,7 @@ from handoff.client.result import TaskRecord
 from handoff.client.story.causes import Leg, causes_of, critical_path
 from handoff.client.story.records import Story
 from handoff.client.story.tables import brief
-from handoff.errors import AllocationError, ConfigError
+from handoff.errors import ConfigError, HandoffError
 from handoff.quoting import quoted
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ class Plan:
     def sweep(self, *, cpus: Iterable[float] | None = None, nodes: Iterable[int] | None = None, **others: Any) -> Sweep:
         """The plan with so many cores in each node, or so many nodes, one after the other: `print(plan.sweep(cpus=[8, 16, 32]))`.
 
-        Raises ConfigError for anything else to change, and for numbers that make no sense; AllocationError, naming the step, where one
-        leaves a function without a node that could run it.
+        Raises ConfigError for anything else to change, and for numbers that make no sense; AllocationError or NodeTimeout, naming the step,
+        where one leaves a function without a node that could run it.
         """
         known = "it takes cpus=[8, 16, 32], the cores of each node, or nodes=[1, 2, 4], their number"
         if others:
@@ -169,10 +169,12 @@ class Plan:
         change: Callable[[Any], Basis] = self.basis.with_cpus if what == "cpus" else self.basis.with_count
         plans = {}
         for value in values:
+            basis = change(value)
             try:
-                plans[value] = plan_of(change(value))
-            except AllocationError as error:           # of many steps one is too small: which, nobody could guess
-                raise AllocationError(f"sweep: with {what}={value}, {error}", function=error.function) from error
+                plans[value] = plan_of(basis)
+            except HandoffError as error:           # of several steps one is too small: which, nobody could guess
+                error.args = (f"sweep: with {what}={value}, {error}",)
+                raise
         return Sweep(what, plans)
 
     # ── beside what happened, and for later ──────────────────────────────────

@@ -119,6 +119,10 @@ def test_a_sweep_says_with_which_step_a_function_has_no_node_left() -> None:
         Outlook(a={"cpu": 4}).plan(dag).sweep(cpus=[4, 2, 1])
     assert caught.value.function == "f"
 
+    pinned = DAG("pinned").add(Function("f", [], str, node="b"))
+    with pytest.raises(errors.NodeTimeout, match="sweep: with nodes=1, 'pinned' can't be planned: .*'b', which is not there"):
+        Outlook(a={"cpu": 1}, b={"cpu": 1}).plan(pinned).sweep(nodes=[2, 1])
+
 
 def test_long_names_are_cut_in_sentences() -> None:
     """A line that nobody can read to its end tells nothing."""
