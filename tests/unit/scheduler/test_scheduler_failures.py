@@ -490,6 +490,9 @@ def test_a_detached_run_that_fails_while_its_client_may_come_back_tells_who_atta
     [answer] = [answer.data for answer in cluster.told(Answer, "other") if answer.token == 9 and "ended" in answer.data]
     assert answer["ended"]["code"] == "FunctionFailed"     # what became of it is kept, too
     cluster.hear("other", Ask(10, "explain", run, 0))
+    [said] = [answer.data for answer in cluster.told(Answer, "other") if answer.token == 10]
+    assert (said["state"], said["node"], said["ended"]["code"]) == ("failed", "n1", "FunctionFailed")
+    cluster.hear("other", Ask(11, "explain", run, 1))      # it has no such task
     assert [refused.text for refused in cluster.told(Refused, "other")] == [f"run {run} is over (failed), and nothing else of it is kept"]
 
 
