@@ -42,6 +42,9 @@ def serve_choices(now: float, desk: Desk, shape: Shape, booked: Bookings) -> boo
         if placed and ((bound is not None and shape.head() >> 64 > bound) or desk.is_behind(shape)):
             again = True
             break
+        if run.followed and following.stands_back(run, task):
+            again = True
+            break
         key = shape.pop()
         if run.linked and run.missing[task]:
             run.state[task] = WAITING   # it comes back when its inputs exist
@@ -67,7 +70,7 @@ def serve_choices(now: float, desk: Desk, shape: Shape, booked: Bookings) -> boo
         else:
             aside.append(key)
             if run.followed:
-                following.wait_for_room(now, ledger, run, task)
+                following.wait(now, ledger, run, task)
             if best is not None:
                 booked.add(best[3], best[0], shape.needs[best[2]])
             if able is None and inputs is None and not run.attempt[task] and not _has_room(desk, shape):

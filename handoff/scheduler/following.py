@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from handoff.columns import Floats, Ints
@@ -16,6 +17,7 @@ from handoff.messages import Refused, Submit
 from handoff.program import SECONDS_MAX, Flag
 from handoff.scheduler.feasible import unfit
 from handoff.scheduler.inputs import inputs_of
+from handoff.scheduler.ledger import REACHED
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.queue import LOW
 from handoff.scheduler.ready import Shape
@@ -36,7 +38,7 @@ LOOK_PART = 0.01
 class Following:
     """The plan of one run."""
 
-    __slots__ = ("end", "home", "lines", "look_at", "names", "of", "pause", "queues", "waiting", "why")
+    __slots__ = ("end", "home", "lines", "look_at", "names", "of", "pause", "queues", "seen", "wake_at", "waiting", "why")
 
     def __init__(self, home: Ints, names: dict[int, str], end: float) -> None:
         self.home = home                            # per task: the node of the plan, or NOBODY
@@ -47,6 +49,8 @@ class Following:
         self.why: dict[int, str] = {}               # tasks that departed from the plan
         self.lines: dict[int, list[int]] = {}       # per node: its tasks that were not placed yet, the next one last
         self.waiting: dict[int, float] = {}         # nodes with a task that waits for room, as of this pass: until when
+        self.seen: dict[int, None] = {}             # tasks that were looked at in this pass, or before which others stood back
+        self.wake_at = inf                          # when one of those that wait may be bound
         self.pause = max(LOOK_SECONDS, LOOK_PART * end)
         self.look_at = 0.0
 
@@ -116,6 +120,9 @@ def correct(now: float, ledger: Ledger) -> None:
         following = run.following
         assert following is not None
         following.waiting.clear()
+        following.seen.clear()
+        if now >= following.wake_at:
+            following.wake_at = inf
         for task, shunned in run.avoid.items() if run.followed else ():
             if run.followed.get(task) in shunned and not run.is_planned(task):
                 depart(ledger, run, task, "it could not be done, or handed over, there")
@@ -141,8 +148,7 @@ def is_in_turn(now: float, ledger: Ledger, run: Run, task: int) -> bool:
     line = following.lines.get(peer)
     if line is None or peer not in ledger.nodes or run.attempt[task]:   # what is to be done again may be what planned ones wait for
         return True
-    while line and (run.state[line[-1]] >= AHEAD or run.followed.get(line[-1]) != peer):
-        line.pop()
+    _drop_placed(run, line, peer)
     if line and run.rank[task] < run.rank[line[-1]] and run.submitted + following.end - run.rank[task] > now + ledger.foresight.horizon:
         return False
     until = following.waiting.get(peer)
@@ -151,13 +157,35 @@ def is_in_turn(now: float, ledger: Ledger, run: Run, task: int) -> bool:
     return now + ledger.foresight.seconds(run, task, run.shapes[run.kind[task]]) / ledger.nodes[peer].speed <= until
 
 
-def wait_for_room(now: float, ledger: Ledger, run: Run, task: int) -> None:
+def stands_back(run: Run, task: int) -> bool:
+    """Whether an earlier one of its node comes first, which only now can be placed: its input was planned in this pass."""
+    following, peer = run.following, run.followed.get(task, NOBODY)
+    assert following is not None
+    line = following.lines.get(peer)
+    if not line:
+        return False
+    _drop_placed(run, line, peer)
+    if not line or run.state[line[-1]] != READY or line[-1] in following.seen or run.rank[task] >= run.rank[line[-1]]:
+        return False
+    following.seen[line[-1]] = None     # once: who knows whether it will be looked at
+    return True
+
+
+def wait(now: float, ledger: Ledger, run: Run, task: int) -> None:
     """It was not placed in this pass: what comes after it in the plan of its node must not take the room that it waits for."""
     following, peer = run.following, run.followed.get(task, NOBODY)
     assert following is not None
+    following.seen[task] = None
     node, needs = ledger.nodes.get(peer), run.shapes[run.kind[task]].needs
+    starts = [run.submitted + following.end - run.rank[task]]
     if node is not None and not any(node.has_room(need) for need in needs):
-        following.waiting.setdefault(peer, min([node.room_at(need, now) for need in needs if node.can_hold(need)], default=now))
+        until = min([node.room_at(need, now) for need in needs if node.can_hold(need)], default=now)
+        starts.append(following.waiting.setdefault(peer, until))
+    for start in starts if run.fan_in[task] else ():   # these are to be there when it can begin, or another one would take its place
+        early = start - REACHED * ledger.foresight.horizon
+        if now < early < following.wake_at:
+            following.wake_at = early
+            ledger.remind(early, "follow", run.run)
 
 
 def lose(ledger: Ledger, node: Node) -> None:
@@ -236,6 +264,12 @@ def _head(run: Run, shape: Shape) -> int | None:
             return task
         shape.pop()
     return None
+
+
+def _drop_placed(run: Run, line: list[int], peer: int) -> None:
+    """Let the next one that was not placed yet be the last of the line."""
+    while line and (run.state[line[-1]] >= AHEAD or run.followed.get(line[-1]) != peer):
+        line.pop()
 
 
 def _change_kind(run: Run, task: int, kind: int) -> None:

@@ -92,8 +92,9 @@ class Greedy:
             is_full = (run.quota is not None and run.room() <= 0) or (shape.cluster and ledger.cluster_room(shape) <= 0)
             if is_full and not blocks.may_queue(ledger, run, task, shape, bound):
                 break
-            had_turn = placed >= (turn if shape.is_tried else 1)
-            if had_turn and ((bound is not None and shape.head() >> 64 > bound) or (ledger.ready.is_contended and desk.is_behind(shape))):
+            is_over = placed >= (turn if shape.is_tried else 1) and (
+                (bound is not None and shape.head() >> 64 > bound) or (ledger.ready.is_contended and desk.is_behind(shape)))
+            if is_over or (run.followed and following.stands_back(run, task)):
                 shape.is_tried = again = True
                 break
             if is_long and opened is None:
@@ -143,7 +144,7 @@ class Greedy:
             elif became != GONE:
                 aside.append(key)
                 if run.followed and is_in_turn:
-                    following.wait_for_room(now, ledger, run, task)
+                    following.wait(now, ledger, run, task)
                 if became == FULL or (became == BUSY and stream.is_plain and homes.fare_alike(run, shape)):
                     break
                 if len(aside) >= max(PATIENCE - self._kept, PATIENCE_MIN):

@@ -81,7 +81,8 @@ def test_any_plan_is_followed_to_the_node(rows: Any, allocator: str) -> None:
     assert all("behind the plan" in why for *_, why in told)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)   # of 15,000 graphs about one departs a little, or takes a fifth longer
+# Of 10,000 graphs about one takes longer: what is next waits for an input that comes a moment after the core is free, and another takes that.
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(GRAPHS)
 def test_a_followed_plan_takes_about_as_long_as_it_says(rows: Any) -> None:
     """Where everything is known and each function takes a core: as long as the plan, and not much longer than a new one would."""
@@ -89,6 +90,34 @@ def test_a_followed_plan_takes_about_as_long_as_it_says(rows: Any) -> None:
     plan = Outlook(a={"cpu": 2}, b={"cpu": 2}, c={"cpu": 4}).plan(dag)
     _, makespan, told = followed(plan, dag)
     assert told == [] and makespan <= 1.1 * plan.makespan + 0.05
+
+
+MB = 1_000_000
+CPU = {"cpu": 1}
+
+
+def drawn(*rows: tuple[list[int], Any, float, int, str]) -> DAG:
+    """Of these rows, each of one core."""
+    return dag_of([(inputs, code, seconds, nbytes, CPU, where) for inputs, code, seconds, nbytes, where in rows])
+
+
+THAT_COMES_LATE = drawn(
+    ([], work, 0.002, 10, ""), ([0], other, 0.002, 2 * MB, ""), ([], work, 2.0, 10, "pin"), ([0, 2], work, 0.002, 2 * MB, ""),
+    ([], work, 0.5, 2 * MB, ""), ([0, 3], other, 0.002, 10, "pin"), ([], work, 2.0, 10, ""), ([4], work, 2.0, 10, ""),
+    ([], other, 0.1, 10, ""), ([1, 3, 6], work, 0.5, 2 * MB, ""), ([], other, 0.5, 10, "pin"))
+THAT_IS_PLANNED_WITH_ITS_INPUT = drawn(
+    ([], other, 0.002, 10, ""), ([0], other, 0.5, 2 * MB, "beside"), ([], other, 0.1, 10, "pin"), ([0], other, 0.03, 2 * MB, ""),
+    ([], work, 2.0, 10, ""), ([0], other, 2.0, 10, "pin"), ([3], work, 0.002, 10, ""), ([3, 6], other, 2.0, 2 * MB, "pin"),
+    ([], other, 2.0, 2 * MB, ""), ([], work, 2.0, 2 * MB, "beside"))
+
+
+@pytest.mark.parametrize("dag", [THAT_COMES_LATE, THAT_IS_PLANNED_WITH_ITS_INPUT], ids=["its input", "itself"])
+def test_what_comes_later_in_the_plan_does_not_take_the_core(dag: DAG) -> None:
+    """While the input of what is next is still to be moved, because nobody looked at it in time; or where it can be placed only now."""
+    plan = Outlook(a={"cpu": 2}, b={"cpu": 2}, c={"cpu": 4}).plan(dag)
+    nodes, makespan, told = followed(plan, dag)
+    assert nodes == list(plan.foretold.nodes) and told == []
+    assert makespan == pytest.approx(plan.makespan, abs=0.01)
 
 
 def test_a_run_that_is_slower_everywhere_keeps_to_its_plan() -> None:
