@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from handoff.scheduler.ledger import Ledger
 
 APART_SECONDS = 300.0     # so long it is remembered: then a run finds out anew, or that whoever keeps them apart has let go
+SAID_SECONDS = 60.0       # who still can't have it says so again much sooner (`node.peer_lost_seconds`)
 
 
 def cut_off(ledger: Ledger, now: float, run: Run, task: int, maker: PeerId, asker: Node, is_absent: bool) -> RunFailed | None:
@@ -27,7 +28,10 @@ def cut_off(ledger: Ledger, now: float, run: Run, task: int, maker: PeerId, aske
     for consumer in dict.fromkeys(run.consumers_of(task)):
         if run.node[consumer] != asker.peer or not run.is_planned(consumer) or not _stays(run, consumer, asker.peer):
             continue
-        since = run.cut_off.setdefault((consumer, task, maker, asker.peer), now)
+        since, last = run.cut_off.get((consumer, task, maker, asker.peer), (now, now))
+        if now > last + max(SAID_SECONDS, seconds):
+            since = now      # there was a way meanwhile
+        run.cut_off[consumer, task, maker, asker.peer] = since, now
         if now >= since + seconds:
             needs, gives = (run.kinds[run.kind[each]].name for each in (consumer, task))
             name, (host, port) = ledger.out.names[maker]
@@ -40,8 +44,8 @@ def cut_off(ledger: Ledger, now: float, run: Run, task: int, maker: PeerId, aske
 
 
 def _stays(run: Run, task: int, peer: PeerId) -> bool:
-    """Whether it can't go elsewhere, or came back there because nobody else could have it."""
-    return bool(run.kinds[run.kind[task]].node) or task in run.group or peer in run.avoid.get(task, ())
+    """Whether it can't go elsewhere (a serializer is where its input is), or came back there because nobody else could have it."""
+    return bool(run.kinds[run.kind[task]].node) or task in run.group or run.is_serializer(task) or peer in run.avoid.get(task, ())
 
 
 def is_once(run: Run, task: int) -> bool:

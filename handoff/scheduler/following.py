@@ -38,7 +38,7 @@ LOOK_PART = 0.01
 class Following:
     """The plan of one run."""
 
-    __slots__ = ("end", "home", "lines", "look_at", "names", "of", "pause", "queues", "seen", "wake_at", "waiting", "why")
+    __slots__ = ("end", "home", "lines", "look_at", "names", "of", "pause", "queues", "seen", "waiting", "wake_at", "why")
 
     def __init__(self, home: Ints, names: dict[int, str], end: float) -> None:
         self.home = home                            # per task: the node of the plan, or NOBODY

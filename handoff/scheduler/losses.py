@@ -187,7 +187,7 @@ def _leave(ledger: Ledger, run: Run, task: int, peer: int, asker: Node, gone: li
         _move(ledger, run, task, other)
         return
     pinned = run.kinds[run.kind[task]].node
-    if pinned or task in run.group or is_once(run, task):
+    if pinned or task in run.group or run.is_serializer(task) or is_once(run, task):
         _move_consumers(ledger, run, task, asker)   # it can't go elsewhere, but those who need it there perhaps can
         return
     run.avoid.setdefault(task, set()).add(peer)

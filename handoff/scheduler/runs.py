@@ -120,7 +120,7 @@ class Run:
         self.crashes: dict[int, int] = {}             # those that killed a worker
         self.nearly: dict[int, int] = {}              # tasks whose large results were being written, by which attempt
         self.avoid: dict[int, set[int]] = {}          # nodes that could not do it, or could not hand it over
-        self.cut_off: dict[tuple[int, int, int, int], float] = {}   # task, input, and their nodes, which are apart: since when
+        self.cut_off: dict[tuple[int, int, int, int], tuple[float, float]] = {}   # task, input, their nodes: apart since, and said last
         self.twins: dict[int, tuple[int, int]] = {}   # tasks that run twice at once: node and attempt of the second
         self.twin_choices: dict[int, int] = {}        # which other cost the second attempts took, as in `choices`
         self.doubled: dict[int, int] = {}             # those that ever did: the number of the second attempt

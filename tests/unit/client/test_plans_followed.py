@@ -81,7 +81,7 @@ def test_any_plan_is_followed_to_the_node(rows: Any, allocator: str) -> None:
     assert all("behind the plan" in why for *_, why in told)
 
 
-# Of 10,000 graphs about one takes longer: what is next waits for an input that comes a moment after the core is free, and another takes that.
+# Of 10,000 graphs about one takes longer: the input of what is next comes a moment after the core is free, and another takes that.
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(GRAPHS)
 def test_a_followed_plan_takes_about_as_long_as_it_says(rows: Any) -> None:

@@ -66,7 +66,7 @@ def test_what_one_attempt_said_is_not_told_of_the_next(hand: Any) -> None:
 
 
 def test_an_old_attempt_that_goes_on_is_told_as_that(hand: Any) -> None:
-    """It was planned once more meanwhile: the coordinator will not take it for the new one, and who waits for the value may have this one."""
+    """Planned once more meanwhile: the coordinator will not take it for the new one, and who waits for the value may have this one."""
     node = hand()
     node.plan({0: []})
     said = node.packing_event(0, SIZE)

@@ -178,3 +178,52 @@ def test_what_is_planned_in_one_pass_with_its_input_keeps_to_that_as_well() -> N
     table = ledger.runs[run]
     planned = [table.node[task] for task in range(1, 9) if table.is_planned(task)]
     assert planned and {peer == far for peer in planned} == {table.node[0] == far}
+
+
+def serialized(**wishes: object) -> Cluster:
+    """What n1 has made is serialized there for what is planned on n2; n3 could have that as well."""
+    cluster = Cluster().client().join("n1").join("n2", cpu=2).join("n3", cpu=2)
+    use = kind("use", {"cpu": 2}, **wishes)  # type: ignore[arg-type]
+    cluster.submit(program([(kind("make", node="n1", flags=Flag(0)), ()), (kind("between", {}, flags=Flag.SERIALIZER), (0,)), (use, (1,))]))
+    cluster.done(0)
+    cluster.done(1)
+    assert [cluster.where(task) for task in (1, 2)] == ["n1", "n2"]
+    return cluster
+
+
+def test_what_is_serialized_for_a_node_that_can_not_have_it_is_serialized_for_another() -> None:
+    """A serializer is where its input is: made again for the same node it came to nothing, and again, for ever."""
+    cluster = serialized()
+    cluster.hear("n2", Unreachable(RunId(1), cluster.peers["n1"], ints([1])))
+    assert cluster.where(2) == "n3"
+    cluster.finish()
+
+
+def test_where_there_is_no_other_the_run_fails_after_a_while() -> None:
+    """Its consumer is pinned: as with any result that can't come there."""
+    cluster = serialized(node="n2")
+    for _ in range(4):
+        assert not failures(cluster)
+        cluster.hear("n2", Unreachable(RunId(1), cluster.peers["n1"], ints([1])))
+        for _ in range(5):
+            cluster.wait(2.0)
+            for name in ("n1", "n2", "n3"):
+                cluster.hear(name, Alive())
+    (failed,) = failures(cluster)
+    assert (failed.code, failed.task, failed.node) == ("NodeTimeout", 2, "n2")
+
+
+def test_two_outages_are_not_one_long_one() -> None:
+    """Cut off for a moment, and half an hour later once more: nobody has waited for so long."""
+    cluster = Cluster().client().join("n1").join("n2")
+    cluster.submit(program([(kind("make", node="n1", flags=Flag(0)), ()), (kind("need", node="n2"), (0,))]))
+    cluster.done(0)
+    for _ in range(3):
+        complain(cluster, 2)
+        for _ in range(900):
+            cluster.wait(2.0)
+            for name in ("n1", "n2"):
+                cluster.hear(name, Alive())
+    assert not failures(cluster)
+    complain(cluster, 4)
+    assert len(failures(cluster)) == 1

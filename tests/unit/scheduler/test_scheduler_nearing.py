@@ -56,7 +56,9 @@ def test_it_is_placed_by_the_bytes_that_were_said() -> None:
     assert cluster.plans(second) == [2]
 
 
-@pytest.mark.parametrize("what", ["another node", "no such task", "no such run", "a task that is done", "an attempt that failed", "an old attempt"])
+@pytest.mark.parametrize("what", [
+    "another node", "no such task", "no such run", "a task that is done", "an attempt that failed", "an old attempt",
+])
 def test_word_of_what_is_not_so_changes_nothing(what: str) -> None:
     """Nobody is planned for it, and nothing else is the worse for it."""
     cluster = known()
