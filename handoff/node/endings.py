@@ -60,7 +60,10 @@ class Endings:
             entry = plans[task]
             is_tailored = entry[TARGET] != NOBODY
             if is_tailored and entry[ATTEMPT] != attempt:
-                state.drop(run, [task])  # made for where its consumer was to run before
+                state.drop(run, [task])  # made for where its consumer was to run before, ...
+                for follower in [each for each in waiters.get(task, ()) if given.get(each) is batch]:
+                    table.missing.pop(follower, None)     # ... unless that is in the same batch, and has it there
+                    table.forget_waiting(follower, plans[follower][INPUTS])
                 state.make_ready(table, task, entry)
                 continue
             if task not in size:

@@ -75,7 +75,8 @@ class Plans:
                 self._refuse(run, task, attempt, f"{handling.kind.name} asks for {handling.beyond}; plan it elsewhere, or let it cost less")
                 continue
             if task in waited:
-                _forget_waiting(table, task, inputs)
+                del waited[task]
+                table.forget_waiting(task, inputs)     # it must not be counted down twice for one input
             plans[task] = entry
             if not count and handling.mode is not objects:
                 state.make_ready(table, task, entry)
@@ -151,14 +152,3 @@ class Plans:
                 attempts.append(attempt)
         if tasks:
             self._state.effects.append(Send(COORDINATOR, Recalled(message.run, ints(tasks), ints(attempts))))
-
-
-def _forget_waiting(table: Table, task: int, inputs: tuple[int, ...]) -> None:
-    """A task that was recalled while it waited comes back: it must not be counted down twice for one input."""
-    del table.recalled[task]
-    for each in inputs:
-        others = table.waiters.get(each)
-        if others is not None:
-            others[:] = [other for other in others if other != task]
-            if not others:
-                del table.waiters[each]

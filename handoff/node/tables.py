@@ -138,3 +138,12 @@ class Table:
         self.ended: list[float] = []
         self.workers: list[int] = []
         self.waited: list[float] = []
+
+    def forget_waiting(self, task: int, inputs: tuple[int, ...]) -> None:
+        """It waits for none of these any more."""
+        for each in inputs:
+            others = self.waiters.get(each)
+            if others is not None:
+                others[:] = [other for other in others if other != task]
+                if not others:
+                    del self.waiters[each]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from handoff.columns import ints
+from handoff.ids import COORDINATOR
+from handoff.machine import Received
 from handoff.messages import Want
 from handoff.node.events import Deliver, Drop, Execute
 from handoff.program import Flag, Form
@@ -140,3 +142,23 @@ def test_a_consumer_is_told_where_the_value_that_it_takes_was_serialized(hand: A
     node.arrive(1, peer=node.OTHER)
     node.finish(2)
     assert [effect.sources for effect in node.all if isinstance(effect, Execute)][-1] == ((node.OTHER,),)
+
+
+def test_what_was_chained_to_a_serializer_that_is_planned_anew_waits_for_it_no_more(hand: Any) -> None:
+    """It had that result in its worker, and ended. Left among those that wait, it was counted down twice when it came back: a dead node."""
+    node = hand()
+    node.learn("f")
+    step, work = node.kind("f", flags=Flag.SERIALIZER), node.kind("f")
+    both = node.plan_message({0: []}, step, target={0: node.ME}), node.plan_message({1: [0]}, work)
+    node.happen(*[Received(COORDINATOR, message) for message in both])
+    assert node.given() == [(0, 1)]
+    node.plan({0: []}, step, attempt=2, target={0: node.OTHER})     # its consumer had to move
+    node.recall([1])
+    node.finish(0, 1)
+    assert node.reported() == [1]
+    node.finish(0)
+    node.plan({0: []}, step, attempt=3, target={0: node.ME})        # and came back
+    node.plan({1: [0]}, work, attempt=2)
+    node.finish(0)
+    node.finish(1)
+    assert node.reported() == [1]
