@@ -1,9 +1,13 @@
-"""Files that a user names: one that can't be read or written is one clear error, which says which, why, and what to do."""
+"""Files that a user names: one that can't be read or written is one clear error, which says which, why, and what to do.
+
+And the three that every process should have open.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,21 @@ def write_file(path: Any, what: str, text: str) -> None:
         place.write_text(text, encoding="utf-8", errors="replace")
     except OSError as wrong:
         raise _error(f"the {what} can't be written to {cut(str(place))}", place, wrong, "name another place") from None
+
+
+def open_streams() -> None:
+    """Standard streams that this process was started without lead nowhere from now on.
+
+    Otherwise the next pipes and sockets would take their places, where children have streams of their own instead of what they inherit.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)   # becomes this one, the lowest that is free
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))   # noqa: PTH123, SIM115 - for as long as the process lives
 
 
 def _path(path: Any, what: str) -> Path:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from handoff.errors import ConfigError, ConnectionLost, HandoffError
+from handoff.files import open_streams
 from handoff.offers import checked, coordinator_arguments, node_arguments, specs_of
 from handoff.quoting import quoted
 from handoff.trust.secret import Secret, generate
@@ -80,6 +81,7 @@ class LocalCluster:
         self._log_level, self._unencrypted_values = log_level, unencrypted_values
         self._owner = os.getpid()
         self._secret = generate()
+        open_streams()                           # children inherit descriptors by number, and have streams of their own
         self._children: dict[str, _Child] = {}
         self._number = 0
         self._closed = False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -14,6 +16,7 @@ from handoff.cli.exits import INTERRUPTED, OK, USAGE, explained, status_of
 from handoff.cli.plan import plan
 from handoff.cli.run import run
 from handoff.errors import HandoffError
+from handoff.files import open_streams
 from handoff.service import step_aside
 from handoff.version import VERSION
 
@@ -21,6 +24,8 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
+
+OUTPUT_ERRORS = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})   # all else has words of its own
 
 
 def _version(asked: bool) -> None:
@@ -79,6 +84,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
         status = said if isinstance(said, int) else OK
         if status == INTERRUPTED:   # newer parsers catch the interrupt themselves
             print("interrupted", file=sys.stderr)
+        sys.stdout.flush()   # here, where it is known what to say if that fails
         return status
     except HandoffError as error:
         print(explained(error), file=sys.stderr)
@@ -86,9 +92,14 @@ def command(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:   # whoever read our output has seen enough
-        sys.stderr.close()
-        return OK
+    except OSError as error:
+        if error.errno not in OUTPUT_ERRORS:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)   # where the rest goes, which is still to be flushed
+        if isinstance(error, BrokenPipeError):         # whoever read our output has seen enough
+            return OK
+        print(f"handoff: the output can't be written: {error.strerror}", file=sys.stderr)
+        return USAGE
     except Exception as error:
         # The parser's own errors; their class moved between its versions, what it offers did not.
         if not hasattr(error, "format_message"):
@@ -101,6 +112,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The entry point of `handoff`. What stdout's encoding has no sign for is written as \\x.., as it is on stderr anyway."""
+    open_streams()
     step_aside()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from handoff.address import DEFAULT_PORT
 from handoff.coordinator.coordinator import Coordinator
+from handoff.files import open_streams
+from handoff.log import log
 from handoff.resources import CLUSTER, Amounts, offered
 from handoff.scheduler.allocator import Allocator
 from handoff.scheduler.shipped import SHIPPED
@@ -83,6 +85,7 @@ def allocator(text: str) -> Allocator | None:
 
 def main(arguments: Sequence[str] | None = None, prog: str = "handoff coordinator") -> int:
     """Run a coordinator until it is stopped; the exit status."""
+    open_streams()
     step_aside()
     said = options(arguments, prog)
     listening = socket.socket(fileno=said.listen_fd) if said.listen_fd is not None else None
@@ -99,6 +102,9 @@ def state_directory(said: argparse.Namespace, secret: Secret) -> Path | None:
     base = os.environ.get("XDG_STATE_HOME", "")
     # The XDG specification says to ignore a relative path: it would mean another file in every directory.
     default = (base if base.startswith("/") else os.path.expanduser("~/.local/state")) + "/handoff"  # noqa: PTH111 - raises for no one
+    if not said.state and default.startswith("~"):
+        log.warning("memory.unusable", reason=f"user id {os.getuid()} has no home directory", note="name a directory with --state")
+        return None
     return Path(said.state or default) / ("local" if is_throwaway else secret.cluster_id)
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from handoff.address import DEFAULT, parse_address
 from handoff.errors import ConfigError
+from handoff.files import open_streams
 from handoff.ids import NODE_NAME_MAX, is_node_name
 from handoff.node.daemon import DRAIN_SECONDS, Daemon
 from handoff.node.gpus import Gpu, gpus_of
@@ -144,6 +145,7 @@ def _number(text: str) -> float | str:
 
 def main(arguments: Sequence[str] | None = None, prog: str = "handoff-node") -> int:
     """Run a node until it is stopped; the exit status."""
+    open_streams()
     step_aside()
     made = command_line(prog)
     said = made.parse_args(arguments)

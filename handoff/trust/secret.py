@@ -118,7 +118,13 @@ def default_path() -> Path:
     """Where a user's secret lives unless told otherwise."""
     base = os.environ.get("XDG_CONFIG_HOME", "")
     # The XDG specification says to ignore a relative path: it would mean another file in every directory.
-    return (Path(base) if base.startswith("/") else Path.home() / ".config") / "handoff" / "secret"
+    if base.startswith("/"):
+        return Path(base) / "handoff" / "secret"
+    try:
+        return Path.home() / ".config" / "handoff" / "secret"
+    except RuntimeError:   # as of a user id in a container that nobody has a name for
+        raise ConfigError(f"user id {os.getuid()} has no home directory, and HOME does not name one, so there is no place for a secret;"
+                          " name its file with --secret-file or HANDOFF_SECRET_FILE") from None
 
 
 def find(explicit: Path | str | None = None, create: bool = False) -> Secret:

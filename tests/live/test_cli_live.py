@@ -298,3 +298,23 @@ def test_run_without_a_cluster_uses_this_machine(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["results"] == {"a": 8, "b": 16, "7": 2}
     assert not (tmp_path / ".config").exists()
+
+
+EMBEDDED = """
+import sys
+import handoff
+if __name__ == "__main__":
+    print(handoff.submit(abs, -7).result(30), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&-"])
+def test_a_cluster_needs_no_streams(tmp_path: Path, closed: str) -> None:
+    """A program that was started without stdin, by a supervisor, say, has one all the same; and so has the command."""
+    for name, text in (("embedded.py", EMBEDDED), ("graphs.py", GRAPHS)):
+        (tmp_path / name).write_text(text)
+    for command, said in (([sys.executable, "embedded.py"], "7\n"), ([*HANDOFF, "run", "graphs.py:dag"], "[b @ node-1] doubling 8\n")):
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {closed}', "sh", *command], cwd=tmp_path, env=environment(tmp_path), capture_output=True,
+            text=True, timeout=60, check=False)
+        assert done.returncode == 0 and said in done.stderr, done.stderr

@@ -511,3 +511,12 @@ def test_json_is_whole_whatever_it_holds(capsys: pytest.CaptureFixture[str]) -> 
     assert large.startswith("<int that can't be shown: ValueError")
     assert mute == "<Mute that can't be shown: RuntimeError: no words>"
     assert list(keyed.values()) == ["\udc00"]
+
+
+def test_output_that_has_no_place_is_one_line() -> None:
+    """A full disk, say: nobody takes half of it for all."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "handoff.cli.main", "secret", "check", "--help"], stdout=full, stderr=subprocess.PIPE, text=True,
+            timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, "handoff: the output can't be written: No space left on device\n")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +50,13 @@ def test_what_is_no_path_is_refused(path: Any) -> None:
     """Before anything is opened."""
     with pytest.raises(ConfigError, match="is no path of a file for the plan"):
         write_file(path, "plan", "")
+
+
+def test_streams_that_were_closed_lead_nowhere() -> None:
+    """So the next descriptor is none of theirs, and what is written to them is no error; those that are open stay as they are."""
+    program = "\n".join([
+        "import os, sys", "from handoff.files import open_streams", "open_streams()",
+        "print('nowhere')", "assert os.pipe()[0] > 2", "os.write(2, b'open')",
+    ])
+    done = subprocess.run(["sh", "-c", f'exec {sys.executable} -c "$0" <&- >&-', program], stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"open")

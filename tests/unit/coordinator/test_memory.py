@@ -220,6 +220,16 @@ def test_each_cluster_has_its_directory(tmp_path: Path, monkeypatch: pytest.Monk
     assert state_directory(said("--secret-fd", "3", "--state", "/here"), secret) == Path("/here/local")
 
 
+def test_who_has_no_home_keeps_nothing_unless_asked_to(monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture) -> None:
+    """And not in a directory named "~"; it is told how to ask."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 123_456_789)
+    assert state_directory(options(["--state", "/here"]), Secret((bytes(32),))) is not None and not said.messages
+    assert state_directory(options([]), Secret((bytes(32),))) is None
+    assert said.messages == ['memory.unusable reason="user id 123456789 has no home directory" note="name a directory with --state"']
+
+
 def test_rows_have_the_columns_of_their_tables() -> None:
     """So that these tests keep what the scheduler would."""
     assert {table: len(several[0]) for table, several in ROWS.items()} == {table: len(columns) for table, columns in COLUMNS.items()}

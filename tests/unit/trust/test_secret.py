@@ -191,6 +191,18 @@ def test_a_relative_configuration_directory_is_ignored(home: Path, monkeypatch: 
     assert secret.default_path() == home / ".config" / "handoff" / "secret"
 
 
+def test_who_has_no_home_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user id of a container, say, that no name belongs to; a secret that is named does all the same."""
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("os.getuid", lambda: 123_456_789)
+
+    with pytest.raises(ConfigError, match=r"user id 123456789 has no home directory.*--secret-file or HANDOFF_SECRET_FILE"):
+        secret.find(create=True)
+    monkeypatch.setenv("HANDOFF_SECRET", secret.generate().text)
+    assert secret.find(create=True).source == "HANDOFF_SECRET"
+
+
 def test_first_use_makes_the_file(home: Path) -> None:
     """It is private, in a private directory, and found again."""
     made = secret.find(create=True)
