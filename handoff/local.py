@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from handoff.errors import ConfigError, ConnectionLost, HandoffError
-from handoff.files import open_streams
+from handoff.files import NO_FILES, open_streams
 from handoff.offers import checked, coordinator_arguments, node_arguments, specs_of
 from handoff.quoting import quoted
 from handoff.trust.secret import Secret, generate
@@ -237,7 +237,7 @@ class LocalCluster:
         try:
             os.write(writing, self._secret.text.encode())
             os.close(writing)
-            log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+            log = _log_file()
             process = subprocess.Popen(
                 [
                     sys.executable, "-P", "-m", module, *arguments, "--log-level", self._log_level,
@@ -304,6 +304,16 @@ class _Child:
         size = os.fstat(self.log.fileno()).st_size
         text = os.pread(self.log.fileno(), LOG_BYTES, max(0, size - LOG_BYTES)).decode(errors="replace").strip()
         return f":\n{text}" if text else ""
+
+
+def _log_file() -> IO[bytes]:
+    """For what a process says, as long as it lives: on disk, or in memory where nothing may be written, as in a read-only container."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        if error.errno in NO_FILES or not hasattr(os, "memfd_create"):
+            raise
+        return os.fdopen(os.memfd_create("handoff-log", os.MFD_CLOEXEC), "w+b")
 
 
 def _settings() -> Settings:

@@ -9,12 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import pytest
 
+import handoff
+from handoff import errors
 from handoff.trust import secret
 
 GRAPHS = """
@@ -318,3 +321,12 @@ def test_a_cluster_needs_no_streams(tmp_path: Path, closed: str) -> None:
             ["sh", "-c", f'exec "$@" {closed}', "sh", *command], cwd=tmp_path, env=environment(tmp_path), capture_output=True,
             text=True, timeout=60, check=False)
         assert done.returncode == 0 and said in done.stderr, done.stderr
+
+
+def test_a_cluster_needs_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no directory for temporary files can be written, as in a read-only container, what its processes say is kept in memory."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    with handoff.LocalCluster(nodes=1, cpus=1, memory=100) as cluster, cluster.client() as client:
+        assert client.submit(abs, -7).result(30) == 7
+        with pytest.raises(errors.ConnectionLost, match=r"ended with exit status 2 as it started:\n.*is not MODULE:CLASS of a resource"):
+            cluster.add_node(tracker="nowhere:Tracker")
