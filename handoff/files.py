@@ -50,6 +50,14 @@ def open_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))   # noqa: PTH123, SIM115 - for as long as the process lives
 
 
+def working_directory() -> list[str]:
+    """Where modules of a project may lie; nothing where it was removed meanwhile, which is no reason to stop."""
+    try:
+        return [os.getcwd()]   # noqa: PTH109 - an empty entry of `sys.path` means this
+    except OSError:
+        return []
+
+
 def _path(path: Any, what: str) -> Path:
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path) or "\0" in str(path):
         raise ConfigError(f"path={quoted(path)} is no path of a file for the {what}")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from handoff.errors import ConfigError, ConnectionLost, HandoffError
-from handoff.files import NO_FILES, open_streams
+from handoff.files import NO_FILES, open_streams, working_directory
 from handoff.offers import checked, coordinator_arguments, node_arguments, specs_of
 from handoff.quoting import quoted
 from handoff.trust.secret import Secret, generate
@@ -328,7 +328,7 @@ def _environment() -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HANDOFF_SECRET")}
     ours = str(Path(__file__).resolve().parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [ours, environment.get("PYTHONPATH", "")]))
-    environment["HANDOFF_SYS_PATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+    environment["HANDOFF_SYS_PATH"] = os.pathsep.join(each for path in sys.path for each in ([path] if path else working_directory()))
     return environment
 
 

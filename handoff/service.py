@@ -13,11 +13,11 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from handoff.config import load_settings
 from handoff.errors import ConfigError, HandoffError
+from handoff.files import working_directory
 from handoff.log import FORMATS, LEVELS, configure, log
 from handoff.loop import run
 from handoff.settings import Settings
@@ -62,7 +62,7 @@ def named_in_module(text: str) -> Any:
     """What "MODULE:NAME" means, with modules found as the user's own programs find them. Raises whatever that import raises."""
     module, _, name = text.partition(":")
     before = list(sys.path)
-    sys.path[:0] = [str(Path.cwd()), *filter(None, os.environ.get("HANDOFF_SYS_PATH", "").split(os.pathsep))]
+    sys.path[:0] = [*working_directory(), *filter(None, os.environ.get("HANDOFF_SYS_PATH", "").split(os.pathsep))]
     try:
         return getattr(importlib.import_module(module), name)
     finally:

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from handoff.errors import ConfigError, HandoffError
+from handoff.files import working_directory
 from handoff.graph.dag import DAG
 
 TARGET = "A module, which the nodes must have, too, or a file, whose functions travel; and in it a DAG or a function that makes one."
@@ -31,8 +32,8 @@ def load_dag(target: str) -> DAG:
 @contextmanager
 def _module(place: str) -> Iterator[ModuleType]:
     if not (place.endswith(".py") or os.sep in place):
-        if "" not in sys.path and str(Path.cwd()) not in sys.path:   # as `python -m` does
-            sys.path.insert(0, str(Path.cwd()))
+        if "" not in sys.path:   # as `python -m` does
+            sys.path[:0] = [path for path in working_directory() if path not in sys.path]
         yield _running_user_code(f"module {place!r}", lambda: _imported(place))
         return
     path = Path(place).resolve()

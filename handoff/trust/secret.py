@@ -183,8 +183,11 @@ def read(path: Path, why: str = "") -> Secret:
 
 def create_file(path: Path, secret: Secret | None = None) -> Secret:
     """Write a new secret where there is none. When another process was first, its secret is the one; an error if `secret` is given."""
-    path = path.absolute()
     made = secret if secret is not None else generate()
+    try:
+        path = path.absolute()
+    except OSError as error:   # the working directory was removed
+        raise ConfigError(f"secret file {path} can't be written: the working directory is not there: {error.strerror}") from None
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -330,3 +330,19 @@ def test_a_cluster_needs_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         assert client.submit(abs, -7).result(30) == 7
         with pytest.raises(errors.ConnectionLost, match=r"ended with exit status 2 as it started:\n.*is not MODULE:CLASS of a resource"):
             cluster.add_node(tracker="nowhere:Tracker")
+
+
+def test_the_working_directory_may_be_gone(tmp_path: Path) -> None:
+    """Where Python looks for modules in it, as in a notebook; what lies elsewhere is found."""
+    (tmp_path / "graphs.py").write_text(GRAPHS)
+    (tmp_path / "gone").mkdir()
+    program = "import sys, handoff; assert '' in sys.path; print(handoff.submit(abs, -7).result(30))"
+    around = {**environment(tmp_path), "PYTHONPATH": os.pathsep.join([str(Path(handoff.__file__).parents[1]), str(tmp_path)])}
+    for command, said in (([sys.executable, "-c", program], "7\n"), ([*HANDOFF, "run", "graphs:dag", "--json"], '"a": 8'),
+                          ([*HANDOFF, "secret", "new", "here"], "")):
+        (tmp_path / "gone").mkdir(exist_ok=True)
+        done = subprocess.run(
+            ["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", *command], cwd=tmp_path / "gone", env=around, capture_output=True, text=True,
+            timeout=60, check=False)
+        assert (done.returncode, said in done.stdout) == (0 if said else 2, True), done.stderr
+    assert done.stderr.startswith("ConfigError: secret file here can't be written: the working directory is not there: No such file")
