@@ -143,7 +143,7 @@ def find(explicit: Path | str | None = None, create: bool = False) -> Secret:
     if credentials := os.environ.get("CREDENTIALS_DIRECTORY", ""):
         path = Path(credentials) / "handoff-secret"
         if path.exists():
-            return read(path)
+            return read(path, is_credential=True)
     default = default_path()
     if os.path.lexists(default):
         return read(default)
@@ -155,8 +155,11 @@ def find(explicit: Path | str | None = None, create: bool = False) -> Secret:
     )
 
 
-def read(path: Path, why: str = "") -> Secret:
-    """The secret in this file, if it belongs to us and nobody else can read it."""
+def read(path: Path, why: str = "", is_credential: bool = False) -> Secret:
+    """The secret in this file, if it belongs to us and nobody else can read it.
+
+    A credential is root's, and the service manager lets the service's user read it by an access list: the bit that says so is the group's.
+    """
     if path.name.lower().startswith(PREFIX) and not path.exists():
         raise ConfigError(f"{why or 'what names the secret file'} is a secret itself, and has to be the path of a file in which it stands")
     named = f"secret file {cut(str(path))}" + (f" (from {why})" if why else "")
@@ -169,7 +172,7 @@ def read(path: Path, why: str = "") -> Secret:
     except OSError as error:
         raise ConfigError(f"{named} can't be opened: {error.strerror}") from None
     try:
-        _refuse_if_open_to_others(os.fstat(opened), path, named)
+        _refuse_if_open_to_others(os.fstat(opened), path, named, 0o037 if is_credential else 0o077)
         text = os.read(opened, FILE_BYTES_MAX + 1)
     finally:
         os.close(opened)
@@ -219,10 +222,10 @@ def read_fd(fd: int) -> Secret:
     return parse(text.decode("ascii", "replace"), f"file descriptor {fd}")
 
 
-def _refuse_if_open_to_others(status: os.stat_result, path: Path, named: str) -> None:
+def _refuse_if_open_to_others(status: os.stat_result, path: Path, named: str, others: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(f"{named} is not a regular file")
     if status.st_uid not in (os.getuid(), 0):   # root may place it: a service manager's credentials belong to root
         raise ConfigError(f"{named} belongs to user id {status.st_uid}, not to you ({os.getuid()}); run: chown {os.getuid()} {path}")
-    if status.st_mode & 0o077:
+    if status.st_mode & others:
         raise ConfigError(f"{named} can be read or changed by others (mode {stat.S_IMODE(status.st_mode):04o}); run: chmod 600 {path}")

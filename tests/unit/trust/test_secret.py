@@ -166,6 +166,21 @@ def test_places_are_asked_in_order(home: Path, monkeypatch: pytest.MonkeyPatch) 
     assert secret.find() == made[3]
 
 
+def test_the_credential_of_a_service_with_a_user_of_its_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An access list lets that user read it, which shows as a bit of the group's; a file that anybody can read is refused there, too."""
+    made = secret.generate()
+    credential = written(home / "cred" / "handoff-secret", made.text)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credential.parent))
+    credential.chmod(0o440)
+    assert secret.find() == made
+    with pytest.raises(ConfigError, match="mode 0440"):
+        secret.find(credential)
+    for mode in (0o444, 0o460):
+        credential.chmod(mode)
+        with pytest.raises(ConfigError, match=f"mode {mode:04o}"):
+            secret.find()
+
+
 def test_a_secret_in_the_place_of_its_file_is_not_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever mistakes one for the other finds no secret in the error, nor in what logs it."""
     text = secret.generate().text
