@@ -80,7 +80,7 @@ def parser(prog: str, description: str, example: str) -> Parser:
     made.add_argument("--log-level", choices=LEVELS, default="info", help="the least important events to show (default: info)")
     made.add_argument(
         "--set", dest="settings", metavar="SECTION.NAME=VALUE", type=setting, action="append", default=[],
-        help="change one setting, such as node.batch_max=128; see handoff.toml",
+        help="change one setting, such as node.batch_max=128; handoff.toml and the environment can, too",
     )
     made.add_argument("--secret-fd", type=int, help=argparse.SUPPRESS)     # a throwaway secret, from an inherited pipe
     made.add_argument("--lifeline-fd", type=int, help=argparse.SUPPRESS)   # a pipe whose end means that the parent is gone

@@ -75,7 +75,7 @@ def patience_above_zero(said: Any) -> float:
 
 def run_number(said: Any) -> RunId:
     """The number of a run; ConfigError for what is none, which the coordinator would take for a broken connection."""
-    if isinstance(said, bool) or not isinstance(said, int) or not 0 <= said < RUNS_MAX:
+    if isinstance(said, bool) or not isinstance(said, int) or not 0 < said < RUNS_MAX:
         raise ConfigError(f"run {quoted(said)} is not the number of a run, such as run.id of a Run or of client.runs()")
     return RunId(said)
 

@@ -9,7 +9,7 @@ from itertools import islice, product
 
 from handoff.program import Flag, Kind, Program
 from handoff.quoting import QUOTED_MAX, cut
-from handoff.resources import CLUSTER, GPU, GPU_MEMORY, Amounts, describe, is_gpu, shown, split
+from handoff.resources import CLUSTER, GPU, GPU_MEMORY, SCALE, SIZED, Amounts, describe, is_gpu, shown, split
 from handoff.scheduler.needs import OURS, counted_of, needs_of
 from handoff.scheduler.nodes import Node
 from handoff.scheduler.runs import Run
@@ -18,6 +18,7 @@ from handoff.scheduler.semaphores import Semaphores
 NEAREST_MAX = 3   # nodes that are named with what they lack
 CLOSE = 0.7       # how alike a name must be to be suggested: gpu and cpu are not, license and licence are
 OR_WAIT = ", or run it in a graph with wait_for_nodes=True"   # the end of an advice that is no use to who does that already
+BYTES_SURELY = 10_000_000 * SCALE   # of MB: ten terabytes of memory are ten megabytes, said in bytes
 COSTS_MAX = 4     # combinations of alternatives of a group that are named
 LISTED_MAX = 8    # names or values that are listed where none is close to what was asked for
 
@@ -222,6 +223,8 @@ def _unknown_resources(kind: Kind, nodes: Sequence[Node]) -> Iterable[str]:
     for name in names:
         if name not in known:
             yield f"no node has any {cut(name)}{_close(name, known)}"
+    if any(name in SIZED and amount >= BYTES_SURELY for cost in (kind.cost, *kind.alternatives) for name, amount in cost):
+        yield 'memory is said in MB, or as a size such as "2 GiB"'
 
 
 def _short_of_shared(counted: Amounts, cluster: Semaphores) -> Iterable[str]:

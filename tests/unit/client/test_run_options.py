@@ -79,7 +79,7 @@ def test_what_is_no_node_is_not_drained() -> None:
             check_drain(node, None)
 
 
-@pytest.mark.parametrize("run", ["x", True, -1, 2**70, 1.0, None])
+@pytest.mark.parametrize("run", ["x", True, -1, 0, 2**70, 1.0, None])
 def test_what_is_no_run_is_refused(run: Any) -> None:
     """Here, since the coordinator ends connections that say such things, and all runs with them."""
     with pytest.raises(ConfigError, match=r"is not the number of a run, such as run\.id"):

@@ -47,6 +47,9 @@ HINT = "Ask for less, start a node that has it, or run it in a graph with wait_f
     (labelled({"licence": 1}),
      "work needs licence=1, which no node can ever offer; nearest: 'alpha' (licence=0), 'beta' (licence=0), 'gamma' (licence=0); "
      f"no node has any licence (did you mean license?). {HINT}"),
+    (labelled({"memory": 2e9}),
+     "work needs memory=2000000000, which no node can ever offer; nearest: 'alpha' (memory=100), 'beta' (memory=0), 'gamma' (memory=0); "
+     f'memory is said in MB, or as a size such as "2 GiB". {HINT}'),
     (labelled({"CPU": 1}),
      "work needs CPU=1, which no node can ever offer; nearest: 'alpha' (CPU=0), 'beta' (CPU=0), 'gamma' (CPU=0); "
      f"no node has any CPU (did you mean cpu?). {HINT}"),
