@@ -30,6 +30,7 @@ from handoff.client.run import Run as BlockingRun
 from handoff.client.run import result_of, status_of, timeline_of, timeout_text
 from handoff.client.state import Lease, OutputTaker, RunState
 from handoff.client.waiting import T, check_process
+from handoff.elsewhere import no_attribute
 from handoff.errors import ExecutionError, HandoffError, ResultTimeout
 from handoff.graph.dag import DAG
 from handoff.trust.secret import Secret
@@ -91,7 +92,11 @@ class Client:
     """A connection to a cluster. Closing it ends its runs, except detached ones."""
 
     def __init__(self, core: Core) -> None:
-        self._core = core
+        self._core = blocking.checked_core(core)
+
+    if not TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, "a Client", name)
 
     def __reduce__(self) -> NoReturn:
         raise blocking.not_copied()

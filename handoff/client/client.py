@@ -18,12 +18,14 @@ from handoff.client.single import SingleCalls
 from handoff.client.source import source_of
 from handoff.client.state import Graph, Lease, OutputTaker, RunState
 from handoff.client.waiting import T, check_may_wait
+from handoff.elsewhere import instead_of, no_attribute
 from handoff.errors import ExecutionError, InvalidCall, ResultTimeout
 from handoff.graph.dag import DAG
 from handoff.graph.function import Function
 from handoff.graph.options import OPTIONS, options_of
 from handoff.ids import RunId
 from handoff.messages import Submit
+from handoff.quoting import quoted
 from handoff.wire.values import as_here, is_plain, pack, unpack
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Client:
     """A connection to a cluster; `handoff.connect` makes one. Closing it ends its runs, except detached ones."""
 
     def __init__(self, core: Core) -> None:
-        self._core = core
+        self._core = checked_core(core)
 
     def __repr__(self) -> str:
         host, port = self._core.address
@@ -50,6 +52,10 @@ class Client:
 
     def __reduce__(self) -> NoReturn:
         raise not_copied()
+
+    if not TYPE_CHECKING:   # where any name would do
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, "a Client", name)
 
     def __enter__(self) -> Client:
         return self
@@ -235,6 +241,13 @@ def check_known(run: RunId, rows: Iterable[Any]) -> None:
         raise ExecutionError(f"there is no run {run}; client.runs() tells which there are")
 
 
+def checked_core(core: object) -> Core:
+    """It; InvalidCall for what somebody took for the parameter of a client."""
+    if not isinstance(core, Core):
+        raise InvalidCall(f'a client is not made of {quoted(core)}: handoff.connect("host:port") and LocalCluster(...).client() make one')
+    return core
+
+
 def not_copied() -> TypeError:
     """The error of those who send a client somewhere, perhaps as a variable that a function uses."""
     return TypeError("a client can't be copied or pickled: it is this process's connection to the cluster; where another one is needed, "
@@ -341,7 +354,8 @@ def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[An
     dag = DAG(getattr(function, "__name__", "map"))
     unknown = options.keys() - (OPTIONS - {"inline"})
     if unknown:
-        raise InvalidCall(f"map does not know {', '.join(sorted(unknown))}; its options are {', '.join(sorted(OPTIONS - {'inline'}))}")
+        raise InvalidCall(f"map does not know {', '.join(sorted(unknown))}{instead_of(unknown)}; its options are "
+                          f"{', '.join(sorted(OPTIONS - {'inline'}))}")
     bound = {name: value for name, value in options_of(function).items() if name != "inline"}  # of no meaning for a single call
     options = {**bound, **options}
     for number, args in enumerate(window, first):

@@ -15,8 +15,9 @@ from handoff.client.code import is_async
 from handoff.client.columns import SHARED_BYTES
 from handoff.client.lower import Lowered, lower
 from handoff.columns import Blobs, ints
+from handoff.elsewhere import OPTIONS
 from handoff.graph.bound import BOUND, Sharing
-from handoff.graph.dag import DAG
+from handoff.graph.dag import DAG, check_keywords
 from handoff.graph.options import options_of
 from handoff.graph.references import may_hold, references_in
 from handoff.program import Program
@@ -64,6 +65,8 @@ class SingleCalls:
             bound = self._sharing.of(function)
             if bound is not None:
                 code, known, kwargs = bound.shared, bound.shared.func, {**kwargs, BOUND: bound.values}
+        if kwargs and not OPTIONS.keys().isdisjoint(kwargs):
+            check_keywords(function, given, title)
         literal = _literal(args, kwargs) if type(known) in _NAMED and _OPTIONS.isdisjoint(kwargs) else None
         if literal is None:
             return title, _as_graph(title, code, args, kwargs)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from itertools import count
 from os import PathLike
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from handoff.elsewhere import OPTIONS, no_attribute, refused
 from handoff.errors import DuplicateFunction, InvalidFunction
 from handoff.graph.function import Collocated, Cost, Function, Near, name_of
 from handoff.graph.options import options_of
@@ -101,6 +102,8 @@ class DAG:
             id = self._fresh_id(fn)
         if inline is not None and not isinstance(inline, bool):
             raise InvalidFunction(f"{quoted(id)}: inline={quoted(inline)} is neither True nor False", function=id)
+        if kwargs and not OPTIONS.keys().isdisjoint(kwargs):
+            check_keywords(fn, kwargs, id)
         first = 0
         if args and type(args[0]) is Reference:  # results that come first need no search for holes later
             while first < len(args) and type(args[first]) is Reference:
@@ -189,6 +192,10 @@ class DAG:
         self._counts[name] = number
         return id
 
+    if not TYPE_CHECKING:   # where any name would do
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, "a DAG", name)
+
     def __len__(self) -> int:
         return len(self._functions)
 
@@ -203,3 +210,9 @@ class DAG:
 
     def __repr__(self) -> str:
         return f"DAG({quoted(self.id)})"
+
+
+def check_keywords(fn: Callable[..., Any], keywords: Mapping[str, Any], id: Hashable) -> None:
+    """Raise InvalidFunction for options of other libraries that stand where the function, which does not take them, would be called with them."""
+    if text := refused(fn, keywords.keys()):
+        raise InvalidFunction(f"{quoted(id)}: {text}", function=id)

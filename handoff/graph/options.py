@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar, overload
 
+from handoff.elsewhere import instead_of
 from handoff.errors import InvalidCall
 from handoff.graph.bound import SharedPartial
 from handoff.graph.function import Collocated, Cost, Near
@@ -46,7 +47,8 @@ def function(code: Any = None, /, **options: Any) -> Any:
     if code is None:
         unknown = options.keys() - OPTIONS
         if unknown:
-            raise InvalidCall(f"@handoff.function does not know {', '.join(sorted(unknown))}")
+            raise InvalidCall(f"@handoff.function does not know {', '.join(sorted(unknown))}{instead_of(unknown)}; its options are "
+                              f"{', '.join(sorted(OPTIONS))}")
         return lambda code: _bound(code, options)
     return _bound(code, options)
 
