@@ -16,6 +16,7 @@ from handoff import errors
 from handoff.graph.dag import DAG
 from handoff.graph.function import Argument, Function, collocated, near
 from handoff.graph.options import function
+from handoff.graph.references import Reference
 from handoff.version import VERSION as __version__
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from handoff.node.current import current_task
 
 __all__ = [
-    "DAG", "Argument", "Client", "Function", "LocalCluster", "NodeInfo", "Plan", "Run", "RunReport", "RunResult", "RunStatus", "TaskRecord",
+    "DAG", "Argument", "Client", "Function", "LocalCluster", "NodeInfo", "Plan", "Reference", "Run", "RunReport", "RunResult", "RunStatus", "TaskRecord",
     "__version__", "aio", "collocated", "connect", "current_task", "errors", "execute", "execute_local", "function", "near", "plan",
     "submit",
 ]
@@ -63,7 +64,9 @@ def __getattr__(name: str) -> Any:
     if name == "aio":
         return import_module("handoff.aio")
     if name not in _LATER:
-        raise AttributeError(f"module 'handoff' has no attribute {name!r}")
+        from handoff.elsewhere import no_attribute
+
+        raise no_attribute(import_module("handoff"), "module 'handoff'", name)
     value = globals()[name] = getattr(import_module(_LATER[name]), name)
     return value
 

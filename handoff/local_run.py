@@ -18,7 +18,7 @@ from handoff.errors import FunctionFailed
 from handoff.graph.dag import DAG
 from handoff.graph.function import Argument, Function, name_of
 from handoff.graph.links import Links
-from handoff.graph.references import Reference, replaced
+from handoff.graph.references import ById, Reference, replaced
 from handoff.graph.validate import check, given_inputs, nested_too_deeply, refuse_streaming, step
 from handoff.node.current import TASK, CurrentTask
 from handoff.quoting import quoted
@@ -43,7 +43,7 @@ def execute_local(dag: DAG, inputs: Mapping[Hashable, Any] | None = None) -> Run
     finally:
         run.close()
     wanted = [function.id for function in links.functions if function.type == "regular"]
-    return RunResult(dag.id, 0, {id: results[id] for id in wanted}, dict.fromkeys(wanted, NODE))
+    return RunResult(dag.id, 0, ById({id: results[id] for id in wanted}), ById.fromkeys(wanted, NODE))
 
 
 class _LocalRun:

@@ -13,7 +13,7 @@ from handoff.resources import SCALE, amounts, split
 
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
-    """One node of the cluster. Memory is in MB."""
+    """One node of the cluster, as `client.nodes()` gives it. `capacity` and `free` are amounts by resource; memory is in MB."""
 
     name: str
     address: str
@@ -23,21 +23,21 @@ class NodeInfo:
     labels: Mapping[str, str] = field(default_factory=dict)
     state: str = "ready"               # "ready", "suspect": silent for a while; "waiting": its connection broke; "draining": it leaves;
                                        # "faulty": its workers end as they start
-    running: int = 0
-    queued: int = 0
+    running: int = 0                   # functions that execute
+    queued: int = 0                    # and that were given to it beside these, and wait there for inputs or room
 
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """One run of the cluster, of this client or another."""
+    """One run of the cluster, of this client or another, as `client.runs()` gives it."""
 
-    run: int
-    name: str
-    state: str
-    done: int
+    run: int                           # its number: for `client.attach` and `client.cancel`
+    name: str                          # of its graph, or of the one function
+    state: str                         # as of `RunStatus`
+    done: int                          # functions, of
     total: int
-    client: str = ""
-    seconds: float = 0.0
+    client: str = ""                   # user@host/process
+    seconds: float = 0.0               # since it was submitted, or that it took
     waits_for: str = ""                # why nothing of it runs now, if nothing does
     is_call: bool = False              # a single call, of which there may be thousands
 

@@ -6,6 +6,8 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from handoff.graph.references import id_of
+
 
 @dataclass(frozen=True, slots=True)
 class Correction:
@@ -70,7 +72,7 @@ class Allocations(Mapping[Hashable, str]):
         self._number, self._nodes, self._names = number, nodes, names
 
     def __getitem__(self, function: Hashable) -> str:
-        return self._names[self._nodes[self._number[function]]]
+        return self._names[self._nodes[self._number[id_of(function)]]]
 
     def __iter__(self) -> Iterator[Hashable]:
         return iter(self._number)

@@ -16,6 +16,7 @@ from handoff.client.result import Allocations, Correction, RunResult, RunStatus,
 from handoff.client.state import Lease, Results, RunState
 from handoff.client.waiting import bounded, check_may_wait, check_process
 from handoff.errors import ExecutionError, HandoffError, ResultTimeout
+from handoff.graph.references import id_of
 from handoff.quoting import quoted
 
 if TYPE_CHECKING:
@@ -95,12 +96,14 @@ class Run:
     def explain(self, function: Hashable) -> Explanation:
         """Why this function runs where it does and what other nodes would have cost, or why it is not running yet; print it.
 
-        Worked out by the coordinator when you ask, so the comparison of nodes is as of now. Of a run that failed or was cancelled: how far
-        the function was then, what it waited for, and why the run ended. Raises MissingFunction for an id that is not in the run,
-        ExecutionError once the coordinator does not know the run any more (it keeps what became of the last runs that failed).
+        `function` is its id, or the reference to it. Worked out by the coordinator when you ask, so the comparison of nodes is as of now.
+        Of a run that failed or was cancelled: how far the function was then, what it waited for, and why the run ended. Raises
+        MissingFunction for an id that is not in the run, ExecutionError once the coordinator does not know the run any more (it keeps what
+        became of the last runs that failed).
         """
         from handoff.client.explanation import explanation_of, task_of, unexplained
 
+        function = id_of(function)
         state, task = self._state, task_of(self._state, function)
         try:
             return explanation_of(state, function, state.ask("explain", task).result())

@@ -19,6 +19,7 @@ from handoff.client.failures import error_of
 from handoff.client.waiting import Awaited, Moment
 from handoff.columns import Ints, ints
 from handoff.errors import ConnectionLost, ExecutionError, HandoffError
+from handoff.graph.references import id_of
 from handoff.ids import NOBODY, RunId
 from handoff.messages import Ask, Progress, RunDone
 from handoff.program import Kind
@@ -258,7 +259,7 @@ class RunState:
 
 
 class Results(Mapping[Hashable, Any]):
-    """Values by function id, unpacked when looked at. Keeps the run alive on the cluster as long as somebody holds it."""
+    """Values by function id (or reference), unpacked when looked at. Keeps the run alive on the cluster as long as somebody holds it."""
 
     __slots__ = ("_keys", "_lease", "_state")
 
@@ -273,7 +274,7 @@ class Results(Mapping[Hashable, Any]):
         return self._keys
 
     def __getitem__(self, function: Hashable) -> Any:
-        return self._state.value(self._numbers()[function])
+        return self._state.value(self._numbers()[id_of(function)])
 
     def __iter__(self) -> Iterator[Hashable]:
         return iter(self._numbers())
@@ -282,7 +283,7 @@ class Results(Mapping[Hashable, Any]):
         return len(self._numbers())
 
     def __contains__(self, function: object) -> bool:
-        return function in self._numbers()
+        return id_of(function) in self._numbers()
 
     def __repr__(self) -> str:
         names = ", ".join(repr(name) for name, _ in zip(self._numbers(), range(8), strict=False))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from handoff.elsewhere import no_attribute
 from handoff.errors import InvalidFunction
 from handoff.quoting import quoted
 
@@ -13,7 +14,10 @@ _CONTAINERS = (list, tuple, dict)
 
 
 class Reference:
-    """Stands for the result of a function that has not run yet, anywhere inside the arguments of another call."""
+    """What `DAG.call` returns: stands for the result of a function that has not run yet, anywhere inside the arguments of a later call.
+
+    When it has run, `result[reference]` is its value, `result.allocations[reference]` its node.
+    """
 
     __slots__ = ("dag", "id")
 
@@ -23,11 +27,29 @@ class Reference:
     def __repr__(self) -> str:
         return f"Reference({quoted(self.id)})"
 
+    if not TYPE_CHECKING:   # where any name would do
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, "a Reference", name)
+
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             f"the reference to {quoted(self.id)} stands where Handoff does not look for references: "
             "it looks into lists, tuples and dicts, not into sets, objects, partials or closures"
         )
+
+
+def id_of(said: Any) -> Any:
+    """The id of the function that is meant: a reference names its own."""
+    return said.id if type(said) is Reference else said
+
+
+class ById(dict[Hashable, Any]):
+    """Something for each function, by id or reference."""
+
+    def __missing__(self, said: Hashable) -> Any:
+        if type(said) is Reference:
+            return self[said.id]
+        raise KeyError(said)
 
 
 _INTERESTING = frozenset({Reference, *_CONTAINERS})

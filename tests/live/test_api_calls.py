@@ -277,3 +277,17 @@ def test_what_a_call_printed_is_shown_though_its_client_closes_at_once(
             assert list(brief.map(print, [number])) == [None]
     shown = [line.split("] ")[1] for line in capsys.readouterr().out.splitlines()]
     assert shown == [str(number) for number in range(20) for _ in range(2)]
+
+
+def test_a_reference_names_what_its_function_gave(client: handoff.Client) -> None:
+    """In results, allocations and explanations, as its id does."""
+    dag = handoff.DAG()
+    one = dag.call(abs, -1)
+    two = dag.call(max, one, 2)
+    run = client.start(dag)
+    result = run.result()
+    assert (result[two], result.results[one], one in result.results) == (2, 1, True)
+    assert result.allocations[one] == result.allocations["abs"]
+    assert run.explain(two).function == "max"
+    with pytest.raises(KeyError):
+        _ = result[handoff.DAG().call(min, 1, 2)]

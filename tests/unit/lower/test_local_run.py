@@ -190,3 +190,15 @@ def test_a_value_that_can_be_awaited_is_handed_over_as_it_is() -> None:
     dag.call(lambda: coroutine(), id="coroutine")
     results = execute_local(dag).results
     assert (type(results["value"]), results["type"], results["coroutine"]) == (Later, "Later", "awaited")
+
+
+def test_a_reference_names_what_its_function_gave() -> None:
+    """As its id does."""
+    dag = DAG()
+    one = dag.call(lambda: 1)
+    two = dag.call(lambda x: x + 1, one)
+    result = execute_local(dag)
+    assert (result[two], result.results[one], result.allocations[two], result["lambda"]) == (2, 1, "local", 1)
+    other = DAG().call(max, 1, id="elsewhere")
+    with pytest.raises(KeyError, match="elsewhere"):
+        _ = result[other]
