@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from handoff.node.current import current_task
 
 __all__ = [
-    "DAG", "Argument", "Client", "Function", "LocalCluster", "NodeInfo", "Plan", "Reference", "Run", "RunReport", "RunResult", "RunStatus", "TaskRecord",
-    "__version__", "aio", "collocated", "connect", "current_task", "errors", "execute", "execute_local", "function", "near", "plan",
-    "submit",
+    "DAG", "Argument", "Client", "Function", "LocalCluster", "NodeInfo", "Plan", "Reference", "Run", "RunReport", "RunResult", "RunStatus",
+    "TaskRecord", "__version__", "aio", "collocated", "connect", "current_task", "errors", "execute", "execute_local", "function", "near",
+    "plan", "submit",
 ]
 
 _LATER = {

@@ -7,7 +7,7 @@ from typing import Any
 
 _NODES = "client.nodes() tells which nodes are there, what they have, and what of it is free"
 _START = 'handoff.connect("host:port") makes a client of a cluster, handoff.LocalCluster() a cluster on this machine'
-_VALUES = "future.result() is a value, [future.result() for future in futures] are several, client.map(function, items) gives values at once"
+_VALUES = "future.result() is a value, [future.result() for future in futures] are several, client.map(function, items) gives values"
 _WAIT = "concurrent.futures.as_completed(futures) and .wait(futures) take what client.submit returns; run.as_completed() is for graphs"
 _ACTOR = ("there are no actors; a worker process keeps what functions leave in its globals, so functools.cache on what loads a model keeps "
           "it, and node=NAME keeps calls on one node")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
 
 from handoff.local import LocalCluster
 
@@ -15,9 +15,36 @@ if TYPE_CHECKING:
     from handoff.client.futures import CallFuture
     from handoff.client.planning.plan import Plan
     from handoff.client.result import RunResult
+    from handoff.client.state import OutputTaker
     from handoff.graph.dag import DAG
+    from handoff.scheduler.allocator import Allocator
 
 T = TypeVar("T")
+
+
+class PlanOptions(TypedDict, total=False):
+    """Those of `Client.plan`, for type checkers."""
+
+    returns: Iterable[Hashable] | None
+    inputs: Mapping[Hashable, Any] | None
+    max_retries: int
+    max_concurrency: int | None
+    allocator: str | Callable[[], Allocator] | None
+
+
+class RunOptions(TypedDict, total=False):
+    """Those of `Client.execute`, for type checkers."""
+
+    returns: Iterable[Hashable] | None
+    inputs: Mapping[Hashable, Any] | None
+    max_retries: int
+    max_concurrency: int | None
+    timeout: float | None
+    detach: bool
+    wait_for_nodes: bool
+    weight: float
+    output: OutputTaker | bool | None
+    plan: Plan | None
 
 
 class _Embedded:
@@ -59,15 +86,15 @@ _embedded = _Embedded()
 os.register_at_fork(after_in_child=_embedded.__init__)  # type: ignore[misc]  # the lock may have been held by another thread
 
 
-def execute(dag: DAG, **options: Any) -> RunResult:
-    """Run a graph on this machine and wait for its results; the options are those of `Client.execute`.
+def execute(dag: DAG, **options: Unpack[RunOptions]) -> RunResult:
+    """Run a graph on this machine and wait for its results; the options, and what it raises, are those of `Client.execute`.
 
     The first call starts a coordinator and a node with worker processes; they stay for later calls, and end with this process.
     """
     return _embedded.client().execute(dag, **options)
 
 
-def plan(dag: DAG, **options: Any) -> Plan:
+def plan(dag: DAG, **options: Unpack[PlanOptions]) -> Plan:
     """Where and when each function of a graph would run on this machine, without running any; as `Client.plan`."""
     return _embedded.client().plan(dag, **options)
 

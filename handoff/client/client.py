@@ -91,6 +91,9 @@ class Client:
         marked, unless `output` is False or a callable (function id, node, stream, text) that takes them. A `plan` is followed: each
         function runs on its node, in its order, unless that node is lost, drains, or is far behind; `corrections` of the result tell of
         these. One that names a node which is not there is refused with AllocationError: plan again.
+
+        Raises InvalidDAG and NotSerializable before anything is sent, AllocationError for a cost that no node can ever meet, FunctionFailed
+        with the function's own exception as its cause, RunTimeout after `timeout` seconds, other ExecutionErrors, ConnectionLost.
         """
         check_may_wait(self._core, "a graph can't be executed here")
         state = begin(
@@ -170,7 +173,10 @@ class Client:
     @overload
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> CallFuture[T]: ...
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallFuture[Any]:
-        """Run `function(*args, **kwargs)` somewhere; options such as `cost` are those of `DAG.call`."""
+        """Run `function(*args, **kwargs)` somewhere; options such as `cost` are those of `DAG.call`.
+
+        Returns at once, with a `concurrent.futures.Future`: its `result()` raises what `execute` raises. Cancelling it ends the function.
+        """
         name, lowered = _single.lower(function, args, kwargs)
         state = new_state(self._core, name, lowered, None, False)
         future: CallFuture[Any] = CallFuture(state)

@@ -213,6 +213,6 @@ class DAG:
 
 
 def check_keywords(fn: Callable[..., Any], keywords: Mapping[str, Any], id: Hashable) -> None:
-    """Raise InvalidFunction for options of other libraries that stand where the function, which does not take them, would be called with them."""
+    """Raise InvalidFunction for keywords that the function does not take, and that are options in other libraries."""
     if text := refused(fn, keywords.keys()):
         raise InvalidFunction(f"{quoted(id)}: {text}", function=id)

@@ -41,7 +41,7 @@ def test_names_of_clients_that_others_have(of: Any) -> None:
     for name in ("gather", "scatter", "compute", "get_actor"):
         with pytest.raises(AttributeError, match=re.escape(elsewhere.INSTEAD[name])):
             getattr(of, name)
-    with pytest.raises(AttributeError, match="a Client has no attribute 'nonsense'$"):
+    with pytest.raises(AttributeError, match=r"a Client has no attribute 'nonsense'$"):
         _ = of.nonsense
 
 
