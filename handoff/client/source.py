@@ -43,7 +43,8 @@ def source_of(iterables: tuple[Iterable[Any], ...]) -> Source:
     """One item of each at a time, until the shortest ends."""
     for each in iterables:
         if not (hasattr(type(each), "__iter__") or hasattr(type(each), "__getitem__")):
-            raise InvalidCall(f"map takes iterables of items, such as lists, and {quoted(each)} is none")
+            instead = "; nothing awaits items here: read them with `async for`, and submit each" if hasattr(type(each), "__aiter__") else ""
+            raise InvalidCall(f"map takes iterables of items, such as lists, and {quoted(each)} is none{instead}")
     items = zip(*iterables, strict=False)
     return Ready(items) if all(type(each) in _IN_MEMORY for each in iterables) else Slow(items)
 

@@ -13,6 +13,7 @@ import pytest
 
 from handoff.client import mapping
 from handoff.client.client import Client
+from handoff.client.core import Core
 from handoff.client.mapping import Begun, Mapped, Measure
 from handoff.client.source import Ready, source_of
 
@@ -70,9 +71,8 @@ class Stage:
 
 def test_a_map_of_nothing_is_a_mistake() -> None:
     """As it is for the builtin; nobody is asked for it."""
-    nobody: Any = None
     with pytest.raises(TypeError, match="there is no iterable"):
-        Client(nobody).map(abs)
+        Client(Core.__new__(Core)).map(abs)
 
 
 def test_windows_grow_while_values_are_small() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,14 +15,20 @@ from handoff.client.source import source_of
 NOBODY: Any = None       # a core that is not reached
 
 
+async def awaited() -> AsyncIterator[int]:
+    """Items that come when they are awaited."""
+    yield 1
+
+
 def calls() -> dict[str, tuple[Any, str]]:
     """Each with what its error says."""
     return {
         "function(5)": (lambda: handoff.function(5), r"^@handoff.function takes a callable, not 5$"),
         "function()(5)": (lambda: handoff.function(cost={"cpu": 1})(5), r"^@handoff.function takes a callable, not 5$"),
-        "function(prio)": (lambda: handoff.function(prio=1), r"^@handoff.function does not know prio$"),  # type: ignore[call-overload]
+        "function(prio)": (lambda: handoff.function(prio=1), r"^@handoff.function does not know prio; its options are cost, "),  # type: ignore[call-overload]
         "function(len)": (lambda: handoff.function(len), r"len> can't carry options; wrap it in a function of your own"),
         "map(f)": (lambda: begin_map(NOBODY, abs, (), None, {}), r"^map takes a function and one or more iterables of items"),
+        "map(f, awaited())": (lambda: source_of((awaited(),)), r"is none; nothing awaits items here: read them with `async for`"),
         "map(f, 5)": (lambda: source_of(([1], 5)), r"^map takes iterables of items, such as lists, and 5 is none$"),  # type: ignore[arg-type]
         "map(prio)": (lambda: begin_window(NOBODY, abs, [(1,)], 0, {"prio": 1}), r"^map does not know prio; its options are cost, "),
     }
