@@ -64,7 +64,7 @@ def __getattr__(name: str) -> Any:
     if name == "aio":
         return import_module("handoff.aio")
     if name not in _LATER:
-        from handoff.elsewhere import no_attribute
+        from handoff.graph.elsewhere import no_attribute
 
         raise no_attribute(import_module("handoff"), "module 'handoff'", name)
     value = globals()[name] = getattr(import_module(_LATER[name]), name)

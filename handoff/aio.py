@@ -30,9 +30,9 @@ from handoff.client.run import Run as BlockingRun
 from handoff.client.run import result_of, status_of, timeline_of, timeout_text
 from handoff.client.state import Lease, OutputTaker, RunState
 from handoff.client.waiting import T, check_process
-from handoff.elsewhere import no_attribute
 from handoff.errors import ExecutionError, HandoffError, ResultTimeout
 from handoff.graph.dag import DAG
+from handoff.graph.elsewhere import no_attribute
 from handoff.trust.secret import Secret
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from handoff.client.single import SingleCalls
 from handoff.client.source import source_of
 from handoff.client.state import Graph, Lease, OutputTaker, RunState
 from handoff.client.waiting import T, check_may_wait
-from handoff.elsewhere import instead_of, no_attribute
 from handoff.errors import ExecutionError, InvalidCall, ResultTimeout
 from handoff.graph.dag import DAG
+from handoff.graph.elsewhere import instead_of, no_attribute
 from handoff.graph.function import Function
 from handoff.graph.options import OPTIONS, options_of
 from handoff.ids import RunId

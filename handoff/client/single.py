@@ -15,9 +15,9 @@ from handoff.client.code import is_async
 from handoff.client.columns import SHARED_BYTES
 from handoff.client.lower import Lowered, lower
 from handoff.columns import Blobs, ints
-from handoff.elsewhere import OPTIONS
 from handoff.graph.bound import BOUND, Sharing
 from handoff.graph.dag import DAG, check_keywords
+from handoff.graph.elsewhere import OPTIONS
 from handoff.graph.options import options_of
 from handoff.graph.references import may_hold, references_in
 from handoff.program import Program

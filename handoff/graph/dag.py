@@ -8,8 +8,8 @@ from os import PathLike
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from handoff.elsewhere import OPTIONS, no_attribute, refused
 from handoff.errors import DuplicateFunction, InvalidFunction
+from handoff.graph.elsewhere import OPTIONS, no_attribute, refused
 from handoff.graph.function import Collocated, Cost, Function, Near, name_of
 from handoff.graph.options import options_of
 from handoff.graph.references import Reference, may_hold, own_references_in

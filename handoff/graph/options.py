@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar, overload
 
-from handoff.elsewhere import instead_of
 from handoff.errors import InvalidCall
 from handoff.graph.bound import SharedPartial
+from handoff.graph.elsewhere import instead_of
 from handoff.graph.function import Collocated, Cost, Near
 from handoff.quoting import quoted
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from handoff.elsewhere import no_attribute
 from handoff.errors import InvalidFunction
+from handoff.graph.elsewhere import no_attribute
 from handoff.quoting import quoted
 
 RETURNS = object()     # stands for the id of a function, where it is not one that names another

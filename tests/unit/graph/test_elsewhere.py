@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import handoff
-from handoff import DAG, Client, aio, elsewhere
+from handoff import DAG, Client, aio
 from handoff.client.single import SingleCalls
 from handoff.errors import InvalidCall, InvalidFunction
+from handoff.graph import elsewhere
 from handoff.graph.options import OPTIONS
 
 
