@@ -162,18 +162,14 @@ class Coordinator:
         log.exception("coordinator.failed", error=error)
         self.stop()
 
-    def _admit(self, hello: Hello, role: str, name: str) -> Refused | None:
+    def _admit(self, hello: Hello) -> Refused | None:
         """A name is a node's identity for pins and people, so two living nodes may not share one."""
-        if hello.role != role:
-            return Refused("Refused", f"the certificate is for a {role}, not for a {hello.role}")
-        if role == "node":
+        if hello.role == "node":
             for other in self._here.values():
                 if other.role == "node" and other.name == hello.name:
                     place = f"process {other.pid} at {shown(other.address)}"
                     text = f"a node named {hello.name!r} is already here ({place}); choose another with --name"
                     return Refused("Refused", text)
-            if hello.name != name:
-                return Refused("Refused", f"the certificate is for the node {name!r}, not for {hello.name!r}")
             if is_loopback(hello.address[0]) and not is_loopback(self._sessions.listens_on):
                 text = (
                     f"node {hello.name!r} listens on {hello.address[0]} alone, where the cluster's other machines can't reach it;"

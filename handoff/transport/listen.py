@@ -33,7 +33,7 @@ async def listen(
 ) -> Listener:
     """Accept links as `role` on this address (port 0: any free one), or on a socket that listens already.
 
-    `welcome(link, hello)` decides: `link.role` and `link.name` are proven, `hello` is only said. After a Welcome the handler's `opened`
+    `welcome(link, hello)` decides: role and name are proven, the rest of `hello` is only said. After a Welcome the handler's `opened`
     is called and messages flow; a Refused is passed on to the peer. `bulk` takes connections that begin as bulk connections do, instead of
     TLS, and raises ProtocolError for those that do not prove themselves. Raises ConfigError when the port is in use.
     """
@@ -178,8 +178,9 @@ class Listener:
     def _answer(self, link: Link, hello: Hello) -> Welcome | Refused:
         if link.role == "coordinator" or (link.role, self._role) not in ALLOWED:  # a coordinator is called, it does not call
             return Refused("Refused", f"a {link.role} has nothing to say to a {self._role}; check the address")
-        if hello.role != link.role:
-            return Refused("Refused", f"{hello.name} says that it is a {hello.role}, its certificate says {link.role}")
+        if (hello.role, hello.name) != (link.role, link.name):
+            said = f"who calls says that it is {hello.role} {hello.name}, and its certificate is for {link.role} {link.name}"
+            return Refused("Refused", said)
         return self._welcome(link, hello)
 
     def _refused(self, address: str, host: str, reason: str, link: Link) -> None:

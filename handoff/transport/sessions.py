@@ -46,12 +46,12 @@ class _Peer:
 class SessionServer:
     """The coordinator's side of all sessions.
 
-    `admit(hello, role, name)` may refuse who is new; role and name are proven by the certificate. Events go to `emit` as they happen.
+    `admit(hello)` may refuse who is new; role and name are proven by the certificate. Events go to `emit` as they happen.
     A `Lost` is emitted for whatever the peer or the network did; not for `close`, which the caller did itself.
     """
 
     def __init__(
-        self, identity: Any, settings: WireSettings, emit: Emit, admit: Callable[[Hello, str, str], Refused | None], mine: Hello,
+        self, identity: Any, settings: WireSettings, emit: Emit, admit: Callable[[Hello], Refused | None], mine: Hello,
         heartbeat_seconds: float = 0.0,
     ) -> None:
         self._identity, self._settings, self._emit, self._admit, self._mine = identity, settings, emit, admit, mine
@@ -124,7 +124,8 @@ class SessionServer:
         if (refusal := check_versions(self._mine, hello)) is not None:
             return refusal
         entry = self._peers.get(hello.peer)
-        if entry is not None and entry.hello.boot == hello.boot and entry.hello.role == hello.role:
+        who = (hello.boot, hello.role, hello.name)   # nodes know the boots of others, which called them
+        if entry is not None and (entry.hello.boot, entry.hello.role, entry.hello.name) == who:
             if entry.session.acknowledged <= hello.received <= entry.session.sent:
                 if entry.link is not None:
                     entry.link.close("replaced by a newer connection of the same session")
@@ -134,7 +135,7 @@ class SessionServer:
             self._lose(hello.peer, "it lost track of its session")
         if hello.role == "node":
             self._lose_former_life(hello)
-        if (refusal := self._admit(hello, link.role, link.name)) is not None:
+        if (refusal := self._admit(hello)) is not None:
             return refusal
         self._last += 1
         link.peer = PeerId(self._last)

@@ -160,7 +160,7 @@ def peer_role(ssl_object: Any) -> tuple[str, str]:
     parts = uris[0].split("/") if len(uris) == 1 else []
     if len(parts) != 5 or parts[0] != "handoff:" or parts[3] not in ROLES:
         raise ProtocolError("the other side's certificate does not say which role it plays")
-    return parts[3], unquote(parts[4])
+    return parts[3], unquote(parts[4], errors="surrogatepass")
 
 
 def _load_key(into: ssl.SSLContext, pem: bytes) -> None:

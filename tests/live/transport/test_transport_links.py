@@ -290,10 +290,12 @@ async def test_a_refusal_comes_with_its_text(house: House) -> None:
     assert house.heard.links == []
 
 
-async def test_the_role_in_the_certificate_counts(house: House) -> None:
-    """Who says to be a client and is certified as a node is refused."""
-    with pytest.raises(Refused, match="says that it is a client, its certificate says node"):
-        await call(await house.open(), hello=hello("client"))
+@pytest.mark.parametrize("said", [("client", "a"), ("node", "c"), ("coordinator", "a")])
+async def test_what_the_certificate_says_counts(house: House, said: tuple[str, str]) -> None:
+    """Who says to be a client, or another node, and is certified as node a is refused, before the owner of the listener is asked."""
+    house.answer = lambda link, hello: pytest.fail("it was asked")
+    with pytest.raises(Refused, match=f"says that it is {' '.join(said)}, and its certificate is for node a$"):
+        await call(await house.open(), hello=hello(*said))
 
 
 async def test_a_coordinator_does_not_call_nodes(house: House) -> None:

@@ -77,7 +77,7 @@ class Cluster:
 
     async def open(self, port: int = 0, settings: WireSettings = SETTINGS) -> SessionServer:
         identity = Identity(SECRET, "coordinator", "c")
-        self.server = SessionServer(identity, settings, self.noted, lambda hello, role, name: self.refusal, MINE)
+        self.server = SessionServer(identity, settings, self.noted, lambda hello: self.refusal, MINE)
         await self.server.listen("127.0.0.1", port)
         return self.server
 
@@ -216,6 +216,35 @@ async def test_a_restarted_node_replaces_its_former_life(cluster: Cluster) -> No
     await cluster.join()
     assert cluster.noted.of(Lost) == [Lost(PeerId(1), "its process was restarted")]
     assert [event.peer for event in cluster.noted.of(Joined)] == [1, 2]
+
+
+async def test_nobody_goes_on_with_the_session_of_another(cluster: Cluster) -> None:
+    """Nodes know each other's numbers and boots, since they call each other: who says those of another node gets a session of its own."""
+    first = await cluster.join(name="n1")
+    other = Member(cluster.server.port, name="n2", boot=first.hello.boot)  # type: ignore[union-attr]
+    cluster.members.append(other)
+    other.session._me = PeerId(1)
+    await other.session.connect()
+    first.session.send(report(1))
+    await cluster.noted.until(lambda: cluster.noted.of(Received))
+    assert [event.peer for event in cluster.noted.of(Joined)] == [1, 2]
+    assert cluster.noted.of(Received) == [Received(PeerId(1), report(1))]
+    assert not cluster.noted.of(Dropped) and not other.noted.of(Resumed)
+
+
+async def test_nobody_ends_the_session_of_another_by_its_name(cluster: Cluster) -> None:
+    """A node that is cut off for a while is not lost because another one says that it is that node: its certificate says who it is."""
+    node = await cluster.join(name="n1")
+    link = node.session.link
+    assert link is not None
+    node.session._is_over = True
+    link.abort()
+    await cluster.noted.until(lambda: cluster.noted.of(Dropped))
+    other = Member(cluster.server.port, name="n2")  # type: ignore[union-attr]
+    other.hello = replace(other.hello, name="n1")
+    with pytest.raises(Refused, match=r"says that it is node n1, and its certificate is for node n2$"):
+        await other.session.connect()
+    assert not cluster.noted.of(Lost)
 
 
 async def test_a_forgotten_node_joins_anew(cluster: Cluster) -> None:
