@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from handoff.cli.options import AsJson, Coordinator, SecretFile, connected, table, write_json, write_table
+from handoff.cli.options import AsJson, Coordinator, SecretFile, connected, write_json, write_table
 from handoff.client.nodes import RunInfo
 from handoff.errors import ConfigError
 
@@ -28,13 +28,11 @@ def nodes(coordinator: Coordinator = None, secret_file: SecretFile = None, as_js
     if as_json:
         write_json([asdict(each) for each in found])
         return
-    made = table("node", "address", "state", "capacity", "free", "running#", "queued#", "labels")
-    for each in found:
-        made.add_row(
-            each.name, each.address, each.state, _amounts(each.capacity), _amounts(each.free), str(each.running), str(each.queued),
-            " ".join(f"{key}={value}" for key, value in each.labels.items()),
-        )
-    write_table(made)
+    write_table(("node", "address", "state", "capacity", "free", "running#", "queued#", "labels"), [
+        (each.name, each.address, each.state, _amounts(each.capacity), _amounts(each.free), str(each.running), str(each.queued),
+         " ".join(f"{key}={value}" for key, value in each.labels.items()))
+        for each in found
+    ])
 
 
 def status(
@@ -59,14 +57,14 @@ def status(
     if as_json:
         write_json([asdict(each) for each in found])
         return
-    made = table("run#", "name", "state", "done#", "total#", "seconds#", "client", "waits for")
+    rows = []
     for runs in _gathered(found):
         first, last = runs[0], runs[-1]
         number = f"{first.run}-{last.run}" if len(runs) > 1 else str(first.run)
-        made.add_row(
+        rows.append((
             number, _name(runs), first.state, str(sum(each.done for each in runs)), str(sum(each.total for each in runs)),
-            f"{max(each.seconds for each in runs):.1f}", first.client, next((each.waits_for for each in runs if each.waits_for), ""))
-    write_table(made)
+            f"{max(each.seconds for each in runs):.1f}", first.client, next((each.waits_for for each in runs if each.waits_for), "")))
+    write_table(("run#", "name", "state", "done#", "total#", "seconds#", "client", "waits for"), rows)
 
 
 def cancel(

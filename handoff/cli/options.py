@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +13,6 @@ import typer
 from handoff.cli.plain import plain
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from handoff.client.client import Client
 
 Coordinator = Annotated[
@@ -38,20 +37,21 @@ def write_json(data: Any) -> None:
     sys.stdout.write(json.dumps(plain(data), indent=2, allow_nan=False) + "\n")
 
 
-def table(*columns: str) -> Table:
-    """An empty one; numbers to the right."""
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """To stdout; columns named with # are numbers. As wide as it needs to be where nobody's screen sets the width.
+
+    Others chose the names in it: whatever these are, a terminal is shown letters, and told nothing.
+    """
+    from rich.console import Console
     from rich.table import Table
+
+    from handoff.client.story.tables import clean
 
     made = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         made.add_column(column.removesuffix("#"), justify="right" if column.endswith("#") else "left", overflow="fold")
-    return made
-
-
-def write_table(made: Table) -> None:
-    """To stdout; as wide as it needs to be where nobody's screen sets the width."""
-    from rich.console import Console
-
+    for row in rows:
+        made.add_row(*("\n".join(map(clean, cell.split("\n"))) for cell in row))
     console = Console(soft_wrap=False, markup=False, highlight=False)
     if not console.is_terminal:
         console = Console(width=500, markup=False, highlight=False)

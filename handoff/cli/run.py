@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from handoff.cli.exits import INTERRUPTED, as_data
-from handoff.cli.options import AsJson, Coordinator, SecretFile, connected, table, write_json, write_table
+from handoff.cli.options import AsJson, Coordinator, SecretFile, connected, write_json, write_table
 from handoff.cli.plain import names_of
 from handoff.cli.progress import Display, display
 from handoff.cli.target import TARGET, load_dag
@@ -97,10 +97,7 @@ def run(  # options of a command line
     if as_json:
         write_json(data)
         return
-    made = table("function", "node", "result")
-    for row in rows:
-        made.add_row(*row)
-    write_table(made)
+    write_table(("function", "node", "result"), rows)
 
 
 def _tell(started: Run, trace: Path | None, save: Path | None) -> None:

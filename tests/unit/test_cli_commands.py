@@ -415,6 +415,18 @@ def fake_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("fake_cluster")
+def test_nobodys_name_speaks_to_the_terminal(said: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of others, and labels of nodes, may be called anything: no sign in a table moves a cursor, or sets a window's title."""
+    hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil"
+    monkeypatch.setattr(FakeClient, "runs", lambda self: [RunInfo(3, hostile, "running", 5, 9, hostile, 1.25, hostile)])
+    monkeypatch.setattr(FakeClient, "nodes", lambda self: [NodeInfo(hostile, "a:7", 11, {}, {}, {hostile: hostile}, "ready", 1, 2)])
+    for command in ("status", "nodes"):
+        status, out, _ = said(command)
+        assert status == exits.OK and out.count("evil") >= 3
+        assert not [each for each in out if not each.isprintable() and each != "\n"]
+
+
+@pytest.mark.usefixtures("fake_cluster")
 def test_nodes_are_listed(said: Any) -> None:
     """One line each, and everything as JSON."""
     _, out, _ = said("nodes")
