@@ -83,7 +83,8 @@ def _in_file(path: Path) -> Iterator[tuple[str, Any]]:
     import tomllib  # here, since most have no such file, and it takes as long as all the rest
 
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            status, tables = os.fstat(file.fileno()), tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path} can't be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of a number with thousands of digits, of thousands of brackets
@@ -97,13 +98,15 @@ def _in_file(path: Path) -> Iterator[tuple[str, Any]]:
             key = _known(f"{section}.{name}", str(path))
             converted = _converted(key, value, str(path))
             if key == CLEAR and converted:
-                _check_owner(path)
+                _check_owner(path, status)
             yield key, converted
 
 
-def _check_owner(path: Path) -> None:
-    """What takes protection away must not be said by whoever can put a file where a daemon is started, such as /tmp."""
-    status = path.stat()
+def _check_owner(path: Path, status: os.stat_result) -> None:
+    """What takes protection away must not be said by whoever can put a file where a daemon is started, such as /tmp.
+
+    What is judged is the file that was read: by now another one may be in its place.
+    """
     if status.st_uid not in (os.getuid(), 0) or status.st_mode & stat.S_IWOTH:
         whose = "anybody may write to it" if status.st_mode & stat.S_IWOTH else f"it belongs to user id {status.st_uid}, not to you"
         raise ConfigError(f"{path}: {CLEAR} counts in a file of your own only, and {whose}; say it with --unencrypted-values")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -155,6 +158,24 @@ def test_values_in_the_clear_are_nobody_elses_to_allow(place: Path) -> None:
         file.chmod(0o644)
         os.chown(file, 1, 1)
         assert "it belongs to user id 1, not to you" in refused(place)
+
+
+def test_the_file_that_is_read_is_the_one_that_is_judged(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may write there can put something of ours in the place of theirs as soon as that was read."""
+    file, ours = place / "work" / "handoff.toml", place / "ours"
+    file.write_text("[wire]\nunencrypted_values = true\n")
+    file.chmod(0o666)
+    ours.touch(0o600)
+
+    def read_and_replaced(read: Any, *about: Any) -> Any:
+        tables = read(*about)
+        ours.replace(file)
+        return tables
+
+    for name in ("load", "loads"):
+        monkeypatch.setattr(tomllib, name, partial(read_and_replaced, getattr(tomllib, name)))
+    assert "anybody may write to it" in refused(place)
+    assert not ours.exists()
 
 
 def test_a_directory_that_was_removed_has_no_settings(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
