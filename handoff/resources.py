@@ -17,7 +17,7 @@ from handoff.quoting import cut, quoted
 
 SCALE = 10_000                        # one unit of any resource, in steps
 STEPS_MAX = 2**53                     # more of anything is a mistake, and would not travel exactly everywhere
-CPUS_MAX = 10_000                     # of one node; more are no machine that there is
+DEVICES_MAX = 10_000                  # cores, or GPUs, of one node; more are no machine that there is
 DRIFT = "1e-6"                        # of a step: what 0.7 - 0.4 lacks of 0.3 is no part of a step that was left out
 SHOWN_MAX = 40                        # digits of what is absurd; more are only counted
 Amounts: TypeAlias = tuple[tuple[str, int], ...]  # (name, steps), sorted by name, zero amounts left out
@@ -69,10 +69,26 @@ def offered(said: Mapping[str, float | int | str]) -> Amounts:
     for name, amount in said.items():
         if name not in there and not is_gpu(name):
             raise ValueError(f"{name}={quoted(amount)}: nothing can run on none of it; say how much there is, or leave it out")
-    if dict(found).get("cpu", 0) > CPUS_MAX * SCALE:
-        raise ValueError(f"cpu={quoted(said['cpu'])} is absurd; a node has a process for each of its cores, and at most "
-                         f"{CPUS_MAX:,} of them")
+    for name, steps in found:
+        if steps > _most(name):
+            raise ValueError(f"{name}={quoted(said[name])} is absurd; a node has a process for each of its cores and GPUs, and at most "
+                             f"{DEVICES_MAX:,} of either")
     return found
+
+
+def impossible(offer: Amounts) -> str:
+    """Why no node has this, in an offer that nobody checked as `offered` does; empty when one could."""
+    if len({name for name, _ in offer}) < len(offer):
+        return f"something twice: {describe(offer)}"
+    for name, steps in offer:
+        if not name or not name.isprintable() or not 0 <= steps <= _most(name):
+            return f"{quoted(name)}: {steps / SCALE:g}"
+    return ""
+
+
+def _most(name: str) -> int:
+    """Steps of it on one node."""
+    return DEVICES_MAX * SCALE if name == "cpu" or is_gpu(name) else STEPS_MAX
 
 
 def costs(cost: Mapping[str, float | int | str] | Sequence[Mapping[str, float | int | str]]) -> tuple[Amounts, ...]:

@@ -18,6 +18,7 @@ from handoff.wire import codec
 from handoff.wire.fit import check_fit
 
 NUMBERS = (0, 1, 2, 3, 7, 30, 255, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**53, 2**63, 2**64 - 1, -1, -2, -(2**31), -(2**63))
+STEPS = (0, 1, 5000, 10_000, 30_000, 10**8, 2**53, -1, -10_000, 2**62, 2**64 - 1)
 TIMES = (0.0, -0.0, 1.0, 1e-9, -1.0, 1e9, 1e10, 1e300, -1e300, inf, -inf, nan)
 TEXTS = ("", "n1", "client", "\ud800", "\0", "x" * 300, "cpu", "gpu:", "memory", "cluster:", "stdout", "exception", "crash", "timeout",
          "unpicklable", "unloadable", "nodes", "runs", "run", "timeline", "graph", "attach", "explain", "corrections", "outlook")
@@ -29,6 +30,22 @@ def said(draw: random.Random, speaker: str, listener: str) -> Message:
     """Anything that this role may say to that one."""
     made: Message = _one(draw, draw.choice(ALLOWED[speaker, listener]))
     return made
+
+
+def met(draw: random.Random, name: str) -> greetings.Hello | None:
+    """A node of this name that says of itself what it likes, as far as it is let in; None: it is not."""
+    offers = tuple((draw.choice(("cpu", "memory", "gpu", "gpu:a", "license")), draw.choice(STEPS)) for _ in range(draw.randrange(4)))
+    hello = replace(
+        _one(draw, greetings.Hello), role="node", name=name, capacity=offers, processes=draw.choice(STEPS),
+        gpus=tuple((draw.choice(TEXTS), draw.choice(STEPS)) for _ in range(draw.randrange(3))),
+        address=(draw.choice(TEXTS), draw.choice((0, 1, 65535, 65535, 65536))))
+    try:
+        came = codec.decode(codec.encode(hello)[0])
+        check_fit(came, 0)
+    except (ProtocolError, OverflowError):
+        return None
+    assert isinstance(came, greetings.Hello)
+    return came
 
 
 def of_run(draw: random.Random, message: Any, run: int, tasks: int) -> Any:

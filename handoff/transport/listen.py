@@ -17,6 +17,7 @@ from handoff.roles import ALLOWED
 from handoff.settings import WireSettings
 from handoff.transport.link import SHUTDOWN_SECONDS, Handler, Link, shown, tune
 from handoff.transport.records import MAGIC
+from handoff.wire.fit import check_fit
 
 BACKLOG = 1024
 ACCEPT_PAUSE_SECONDS = 1.0       # after running out of file descriptors
@@ -176,6 +177,10 @@ class Listener:
             decided.set_result("")
 
     def _answer(self, link: Link, hello: Hello) -> Welcome | Refused:
+        try:
+            check_fit(hello, 0)
+        except ProtocolError as error:
+            return Refused("ProtocolError", str(error))
         if link.role == "coordinator" or (link.role, self._role) not in ALLOWED:  # a coordinator is called, it does not call
             return Refused("Refused", f"a {link.role} has nothing to say to a {self._role}; check the address")
         if (hello.role, hello.name) != (link.role, link.name):

@@ -19,6 +19,7 @@ from handoff.messages import (
     Ask,
     Chunk,
     Coming,
+    Hello,
     Message,
     Output,
     Peers,
@@ -31,6 +32,9 @@ from handoff.messages import (
     Upload,
 )
 from handoff.program import BYTES_MAX, SECONDS_MAX
+from handoff.resources import STEPS_MAX, impossible
+
+PORT_MAX = 65535
 
 # Fields with one entry for each of the same things.
 _COLUMNS: dict[type, tuple[str, ...]] = {
@@ -49,7 +53,7 @@ _COLUMNS: dict[type, tuple[str, ...]] = {
     Ask: ("codes", "names"),
 }
 _PICKS: dict[type, Callable[[Any], tuple[Any, ...]]] = {kind: attrgetter(*names) for kind, names in _COLUMNS.items()}
-CHECKED: frozenset[type] = frozenset((*_COLUMNS, Chunk, Coming))     # with nothing else anything can be wrong
+CHECKED: frozenset[type] = frozenset((*_COLUMNS, Chunk, Coming, Hello))     # with nothing else anything can be wrong
 
 
 def check_fit(message: Message, body_bytes: int) -> None:
@@ -89,6 +93,13 @@ def check_fit(message: Message, body_bytes: int) -> None:
         case Coming(_, task, attempt, nbytes):
             if not 0 <= task < NOBODY or not 0 <= attempt < NOBODY or not 0 <= nbytes <= BYTES_MAX:
                 raise ProtocolError(f"Coming is of task {task}, attempt {attempt} and {nbytes} bytes, which there can't be")
+        case Hello():
+            if wrong := impossible(message.capacity):
+                raise ProtocolError(f"Hello offers what no node has: {wrong}")
+            if not all(0 <= each <= STEPS_MAX for each in (message.processes, *(memory for _, memory in message.gpus))):
+                raise ProtocolError("Hello has processes, or GPUs with memory, below 0 or more than there can be")
+            if not 0 <= message.address[1] <= PORT_MAX:
+                raise ProtocolError(f"Hello has port {message.address[1]}, which there can't be")
         case Plan():
             if sum(message.fan_in) != len(message.inputs) or len(message.sources) != len(message.inputs) or len(message.targets) % 2:
                 raise ProtocolError(

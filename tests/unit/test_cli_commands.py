@@ -420,8 +420,8 @@ def test_nobodys_name_speaks_to_the_terminal(said: Any, monkeypatch: pytest.Monk
     hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil"
     monkeypatch.setattr(FakeClient, "runs", lambda self: [RunInfo(3, hostile, "running", 5, 9, hostile, 1.25, hostile)])
     monkeypatch.setattr(FakeClient, "nodes", lambda self: [NodeInfo(hostile, "a:7", 11, {}, {}, {hostile: hostile}, "ready", 1, 2)])
-    for command in ("status", "nodes"):
-        status, out, _ = said(command)
+    for listing in ("status", "nodes"):
+        status, out, _ = said(listing)
         assert status == exits.OK and out.count("evil") >= 3
         assert not [each for each in out if not each.isprintable() and each != "\n"]
 

@@ -121,8 +121,10 @@ def test_nobody_offers_nothing(name: str) -> None:
 def test_no_node_offers_more_cores_than_any_machine_has() -> None:
     """It would start a process for each."""
     assert offered({"cpu": 10_000}) == amounts({"cpu": 10_000})
-    with pytest.raises(ValueError, match="cpu=1000000000 is absurd; a node has a process for each of its cores, and at most 10,000"):
+    with pytest.raises(ValueError, match="cpu=1000000000 is absurd; a node has a process for each of its cores and GPUs, and at most 10"):
         offered({"cpu": 10**9})
+    with pytest.raises(ValueError, match="gpu:a=10001 is absurd"):
+        offered({"gpu:a": 10_001})
 
 
 def test_what_the_cluster_counts_is_told_from_what_a_node_has() -> None:

@@ -298,6 +298,13 @@ async def test_what_the_certificate_says_counts(house: House, said: tuple[str, s
         await call(await house.open(), hello=hello(*said))
 
 
+async def test_who_offers_what_there_can_not_be_is_told_so(house: House) -> None:
+    """Before the owner of the listener hears of it."""
+    house.answer = lambda link, hello: pytest.fail("it was asked")
+    with pytest.raises(Refused, match="Hello offers what no node has: 'cpu': -1"):
+        await call(await house.open(), hello=hello(capacity=(("cpu", -10_000),)))
+
+
 async def test_a_coordinator_does_not_call_nodes(house: House) -> None:
     """Roles that have nothing to say to each other do not connect."""
     with pytest.raises(Refused, match="a coordinator has nothing to say to a node"):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
-from nonsense import heard, of_run, said
+from nonsense import heard, met, of_run, said
 from scheduler_story import Cluster, Plan
 from test_scheduler_random import random_program
 
-from handoff.machine import Close, Note, Received, Send, Tick
-from handoff.messages import Accepted, Report, Submit
+from handoff.ids import PeerId
+from handoff.machine import Close, Joined, Note, Received, Send, Tick
+from handoff.messages import Accepted, Ask, Report, Submit
 from handoff.wire import codec
 
 
@@ -59,3 +60,27 @@ def test_whatever_is_said_the_coordinator_goes_on(seed: int) -> None:
                 do(Received(here[name], came))
         if len(here) < 3:
             return
+
+
+def test_whoever_is_let_in_the_coordinator_goes_on() -> None:
+    """Nodes that are none of ours offer less than nothing, something twice, or more GPUs than memory has room for: they are not let in.
+
+    What the others say of themselves may be odd, and graphs are placed, and questions answered, all the same.
+    """
+    draw, let_in = random.Random(1), 0
+    for _ in range(60):
+        cluster = Cluster(None, {"license": 2}, node_timeout_seconds=1.0)
+        cluster.join("n1", cpu=2, gpu=1).client()
+        scheduler, client = cluster.scheduler, cluster.peers["client"]
+        for peer in range(50, 56):
+            joins, graph = met(draw, f"x{peer}"), random_program(draw, ["n1", f"x{peer}"])
+            submit = Submit(1, "odd", graph, wait_for_nodes=True, body=b"".join(each for each, _ in graph.codes))
+            ask = Ask(9, draw.choice(("nodes", "outlook")))
+            cluster.now += 0.1
+            for event in ([Joined(PeerId(peer), joins)] if joins else []) + [Received(client, submit), Received(client, ask), Tick()]:
+                for effect in scheduler.handle(cluster.now, event):
+                    if isinstance(effect, Send):
+                        codec.encode(effect.message)
+                scheduler.check()
+            let_in += joins is not None
+    assert 60 < let_in < 300

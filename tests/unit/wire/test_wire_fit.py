@@ -15,6 +15,7 @@ from handoff.messages import (
     Announce,
     Ask,
     Chunk,
+    Hello,
     Message,
     Output,
     Peers,
@@ -40,12 +41,18 @@ def plan(**changes: object) -> Plan:
     return Plan(RUN, **fields)  # type: ignore[arg-type]
 
 
+def hello(**changes: object) -> Hello:
+    """A node that says of itself what it likes."""
+    return Hello(1, "0", "3", "node", "n", b"b" * 16, **changes)  # type: ignore[arg-type]
+
+
 def test_what_fits_is_let_through() -> None:
     """Columns of one length, bodies of the announced size, and messages that have neither."""
     for message, body_bytes in (
         (plan(codes=((b"d" * 16, 3),)), 3), (plan(targets=TWO, choices=TWO), 0), (Results(RUN, TWO, longs([2, 3])), 5),
         (Chunk(RUN, 1, 2, 5), 3),
         (Report(RUN, ONE, ONE, longs([1]), floats([1]), floats([0])), 0), (Recall(RUN, ONE, ONE), 0), (Announce(RUN, ints(), longs()), 0),
+        (hello(capacity=(("cpu", 10**8), ("gpu:a", 0), ("license", 2**53)), processes=3, gpus=(("", 0),), address=("", 65535)), 0),
     ):
         check_fit(message, body_bytes)  # type: ignore[arg-type]
 
@@ -88,6 +95,16 @@ def test_what_fits_is_let_through() -> None:
     (plan(choices=ONE), 0, "1 numbers in pairs of choices"),
     (plan(relays=ONE), 0, "1 numbers in pairs of relays"),
     (plan(unbegun=ONE), 0, "1 numbers in pairs of attempts that never began"),
+    (hello(capacity=(("cpu", 1), ("cpu", 2))), 0, "Hello offers what no node has: something twice"),
+    (hello(capacity=(("memory", -1),)), 0, "Hello offers what no node has: 'memory': -0.0001"),
+    (hello(capacity=(("gpu", 10**12),)), 0, r"Hello offers what no node has: 'gpu': 1e\+08"),
+    (hello(capacity=(("cpu", 10**8 + 1),)), 0, "Hello offers what no node has: 'cpu': 10000"),
+    (hello(capacity=(("license", 2**53 + 1),)), 0, "Hello offers what no node has: 'license'"),
+    (hello(capacity=(("", 1),)), 0, "Hello offers what no node has: ''"),
+    (hello(capacity=(("\0", 1),)), 0, r"Hello offers what no node has: '\\x00'"),
+    (hello(processes=-1), 0, "Hello has processes, or GPUs"),
+    (hello(gpus=(("a100", 2**60),)), 0, "Hello has processes, or GPUs"),
+    (hello(address=("", 65536)), 0, "Hello has port 65536, which there can't be"),
     (plan(codes=((b"d" * 16, 3), (b"e" * 16, -3))), 0, "Plan announces 3 bytes and has 0"),
 ])
 def test_what_does_not_fit_is_named(message: Message, body_bytes: int, says: str) -> None:
