@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import linecache
 import os
 import sys
 import traceback
@@ -52,6 +53,7 @@ def _module(place: str) -> Iterator[ModuleType]:
     finally:
         # No module of this name exists elsewhere. Taken out here, its functions travel as code instead of as names.
         del sys.modules[path.stem]
+        linecache.getlines(str(path))    # kept, for errors of its functions: by its name nobody would find it
         if before is not None:
             sys.modules[path.stem] = before
 

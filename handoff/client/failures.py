@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import re
+import sys
 from collections.abc import Callable, Hashable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -64,7 +66,21 @@ def _with_lines(lines: list[str]) -> Iterator[str]:
     for line, following in pairwise([*lines, ""]):
         yield line
         frame = _FRAME.match(line)
-        if frame is not None and not following.startswith(f"{frame[1]}  "):
+        if frame is not None and not following.startswith(f"{frame[1]}  ") and _is_code_of_ours(frame[2]):
             linecache.checkcache(frame[2])
             if source := linecache.getline(frame[2], int(frame[3])).strip():
                 yield f"{frame[1]}  {source}"
+
+
+def _is_code_of_ours(file: str) -> bool:
+    """Whether it is that of a module that is loaded here, or a cell of a notebook.
+
+    The text of an error may name any other: one that holds a secret, or /dev/stdin, which is read until somebody types.
+    """
+    if file in linecache.cache:
+        return True
+    for module in list(sys.modules.values()):
+        with contextlib.suppress(AttributeError):    # asked past modules that load themselves when they are asked, and what is none
+            if object.__getattribute__(module, "__dict__").get("__file__") == file:
+                return True
+    return False

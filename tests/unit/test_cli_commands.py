@@ -23,6 +23,7 @@ from handoff.cli.plain import names_of
 from handoff.cli.progress import Bar, Plain, display
 from handoff.cli.run import chosen, followed
 from handoff.cli.target import load_dag
+from handoff.client.failures import with_lines
 from handoff.client.nodes import NodeInfo, RunInfo
 from handoff.client.result import RunStatus
 from handoff.graph.dag import DAG
@@ -182,6 +183,15 @@ def test_a_graph_is_found_in_a_module_and_in_a_file(here: Path) -> None:
     del sys.modules["graphs"]
     assert load_dag("graphs.py:dag").id == "doubles"
     assert load_dag(f"{here}/graphs.py:build").id == "built"
+
+
+def test_errors_of_functions_of_a_file_show_their_lines(here: Path) -> None:
+    """Nodes do not have that file, and here its module is not among those that are loaded."""
+    (here / "graphs.py").write_text(GRAPHS)
+    load_dag("graphs.py:dag")
+    told = f'  File "{here.resolve()}/graphs.py", line {GRAPHS[: GRAPHS.index("1 / 0")].count(chr(10)) + 1}, in fails\n'
+
+    assert with_lines(told) == f"{told}    return 1 / 0\n"
 
 
 def test_functions_of_a_file_travel_as_code(here: Path) -> None:
