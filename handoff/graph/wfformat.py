@@ -51,7 +51,7 @@ def read(path: str | os.PathLike[str], scale: float = 1.0, byte_scale: float = 1
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidDAG(f"{path} is not a workflow file: it is not JSON ({error or type(error).__name__})") from None
+        raise InvalidDAG(f"{path} is not a workflow file: it is not JSON ({str(error) or type(error).__name__})") from None
     try:
         name, tasks = _tasks(data)
     except _Wrong as wrong:

@@ -77,5 +77,5 @@ async def dial_bulk(address: tuple[str, int], offer: OfferBulk, allows_clear: bo
                 sock.close()
                 raise
     except OSError as error:   # TimeoutError is one
-        raise ConnectionLost(f"can't open a bulk connection: {error or type(error).__name__}") from None
+        raise ConnectionLost(f"can't open a bulk connection: {str(error) or type(error).__name__}") from None
     return Channel(sock, offer.key, is_clear, offer.piece_bytes)

@@ -351,4 +351,4 @@ def decode(header: Buffer, body: Buffer | None = None) -> Message:
             raise ValueError(f"{shape.cls.__name__} has no body, got one of {len(body)} bytes")
         return shape.cls(*shape.arguments(values, 1), body=body)  # type: ignore[no-any-return]
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise ProtocolError(f"not a message: {error or type(error).__name__}") from None
+        raise ProtocolError(f"not a message: {str(error) or type(error).__name__}") from None

@@ -619,6 +619,12 @@ async def test_offers_that_make_no_sense_are_not_dialled(pair: Pair, wrong: dict
         await dial_bulk(pair.address, replace(pair.tickets.offer(False, PIECE), **wrong), False, SECONDS)
 
 
+async def test_a_peer_that_does_not_answer_is_an_error_that_says_so(pair: Pair) -> None:
+    """An offer for which there is no time left stands for one whose other end never answers."""
+    with pytest.raises(ConnectionLost, match="can't open a bulk connection: TimeoutError$"):
+        await dial_bulk(pair.address, pair.tickets.offer(False, PIECE), False, 0.0)
+
+
 async def test_a_channel_that_is_ended_wakes_its_threads(pair: Pair) -> None:
     """A sender whose receiver reads nothing, and a receiver whose sender says nothing, fail at once, and their sockets are closed."""
     ours, theirs = await pair.open()
