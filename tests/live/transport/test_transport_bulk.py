@@ -621,7 +621,7 @@ async def test_offers_that_make_no_sense_are_not_dialled(pair: Pair, wrong: dict
 
 async def test_a_peer_that_does_not_answer_is_an_error_that_says_so(pair: Pair) -> None:
     """An offer for which there is no time left stands for one whose other end never answers."""
-    with pytest.raises(ConnectionLost, match="can't open a bulk connection: TimeoutError$"):
+    with pytest.raises(ConnectionLost, match=r"can't open a bulk connection: TimeoutError$"):
         await dial_bulk(pair.address, pair.tickets.offer(False, PIECE), False, 0.0)
 
 

@@ -223,7 +223,7 @@ def test_small_input_never_becomes_large_objects() -> None:
 
 def test_deep_nesting_is_refused() -> None:
     """A header nested a hundred thousand deep is a protocol error, not a crash."""
-    with pytest.raises(ProtocolError, match="^not a message: StackError$"):
+    with pytest.raises(ProtocolError, match=r"^not a message: StackError$"):
         codec.decode(b"\x91" * 100_000 + b"\x00")
     deep = b"\x91" * 400 + b"\x00"
     assert codec.decode(msgpack.packb([codec.tag(Answer), 1, deep]))
