@@ -16,7 +16,6 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
-from concurrent.futures import TimeoutError as FutureTimeout
 from contextvars import Context
 from typing import Any
 
@@ -69,8 +68,7 @@ class Core:
         self._tokens = itertools.count(1)
         self.attaching = threading.Lock()                  # who looks whether a run is held here, and takes it over if not
         self._inbox: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()   # what other threads want done on the loop's thread
-        self._waking = False
-        self._closed = False
+        self._waking, self._closed = False, False
         self._over: events.Failure | None = None           # why nothing comes any more: it is closed, or there was a bug
         self._perform_by_type: dict[type, Callable[[Any], None]] = {
             Send: self._send,
@@ -85,7 +83,7 @@ class Core:
             events.RunAccepted: self._accepted,
             events.RunOver: self._run_over,
             events.Attached: self._accepted,
-            events.Progressed: self._progressed,
+            events.Progressed: lambda state, effect: state.progressed(effect.progress),
             events.Printed: lambda state, effect: show(state, effect.output, self._loop.call_later),
             events.UploadValue: self._upload,
             events.Unfetched: lambda state, effect: state.unfetched(effect.task, effect.failure),
@@ -115,16 +113,12 @@ class Core:
         connecting = Context().run(asyncio.run_coroutine_threadsafe, self._start(min(timeout, PATIENCE_MAX)), self._loop)
         try:
             connecting.result(bounded(timeout))
-        except FutureTimeout:
+        except BaseException as error:
             connecting.cancel()
             self._end_loop()
-            raise errors.ConnectionLost(
-                f"no answer from a coordinator at {self._place} within {timeout:g} s; "
-                "is it running there, and is its port open to this machine?"
-            ) from None
-        except BaseException:
-            connecting.cancel()
-            self._end_loop()
+            if isinstance(error, TimeoutError):
+                raise errors.ConnectionLost(f"no answer from a coordinator at {self._place} within {timeout:g} s; "
+                                            "is it running there, and is its port open to this machine?") from None
             raise
 
     async def _start(self, patience: float) -> None:
@@ -212,17 +206,23 @@ class Core:
 
     def submit(self, state: RunState, submit: Submit, *, forget: bool = False) -> None:
         """Start a run; `state` follows it."""
-        self.check_open("a run can't be started")
-        self.states[state.token] = state
         state.released = forget
-        self.post(events.Start(submit, forget))
-        self._end_late(state)
+        self._begin(state, "a run can't be started", events.Start(submit, forget))
 
     def attach(self, state: RunState, run: int) -> None:
         """Take over a detached run."""
-        self.check_open("a run can't be attached")
+        self._begin(state, "a run can't be attached", events.Attach(state.token, RunId(run)))
+
+    def _begin(self, state: RunState, what: str, event: events.Start | events.Attach) -> None:
+        self.check_open(what)
         self.states[state.token] = state
-        self.post(events.Attach(state.token, RunId(run)))
+        try:
+            self.post(event)
+        except BaseException:   # a signal's handler raised, as for Ctrl-C: the loop may have heard of it, and nobody will hold it
+            if type(event) is events.Start:
+                self.cancel(state)
+            self.release(state)
+            raise
         self._end_late(state)
 
     def ask(self, topic: str, run: int = 0, kinds: Sequence[Kind] = (), task: int = NOBODY) -> Future[Any]:
@@ -314,12 +314,8 @@ class Core:
     def _run_over(self, state: RunState, effect: events.RunOver) -> None:
         state.run = state.run or effect.run
         state.finish(effect.done, effect.failure)
-        if state.released and not state.announced:
+        if state.released and (state.detached or not state.announced):
             del self.states[effect.token]
-
-    def _progressed(self, state: RunState, effect: events.Progressed) -> None:
-        state.progress = effect.progress
-        state.news()
 
     def _upload(self, state: RunState, effect: events.UploadValue) -> None:
         values = {task: state.graph.objects[task] for task in effect.tasks if task in state.graph.objects}
@@ -349,10 +345,12 @@ class Core:
             return
         check_may_wait(self, "a client can't be closed in a callback")
         self._closed = True
-        ending = asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
-        with contextlib.suppress(TimeoutError, errors.HandoffError):
-            ending.result(2 * CLOSE_SECONDS)
-        self._end_loop()
+        try:
+            ending = asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
+            with contextlib.suppress(TimeoutError, errors.HandoffError):
+                ending.result(2 * CLOSE_SECONDS)
+        finally:                       # a signal's handler may raise, as for Ctrl-C, and nobody closes twice
+            self._end_loop()
         finish()
 
     def _end_all(self, failure: events.Failure) -> None:

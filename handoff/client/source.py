@@ -88,7 +88,11 @@ class Slow:
         self._is_closed = False
         self.pid = os.getpid()
         self.thread = threading.Thread(target=copy_context().run, args=(self._read,), name="handoff-map-items", daemon=True)
-        self.thread.start()
+        try:
+            self.thread.start()
+        except BaseException:   # interrupted, as by Ctrl-C, while it begins: nobody will ask it for anything
+            self.close()
+            raise
 
     @property
     def has_ended(self) -> bool:

@@ -115,6 +115,11 @@ class RunState:
             known[task] = size
         self.news()
 
+    def progressed(self, progress: Progress) -> None:
+        """So far it is."""
+        self.progress = progress
+        self.news()
+
     def finish(self, done: RunDone | None, failure: Failure | None) -> None:
         """The run is over."""
         self.done, self.failure = done, failure

@@ -13,11 +13,16 @@ from types import FrameType, ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from witness import PATIENCE_SECONDS
 
-from handoff.client import core, state
+from handoff.client import core, source, state
 from handoff.client.events import Arrived
-from handoff.columns import ints, longs
+from handoff.columns import Blobs, ints, longs
+from handoff.messages import Submit
+from handoff.program import Program
 from handoff.wire.values import pack_plain
+
+SUBMIT = Submit(1, "d", Program((), (), ints(), Blobs.of([]), ints(), ints()))
 
 
 class Interrupt(BaseException):
@@ -69,6 +74,65 @@ def test_who_is_interrupted_does_not_leave_the_loop_asleep() -> None:
         asyncio.run(take(turns))
         assert heard[-1:] == ["second"], at
     assert at > 5
+
+
+@pytest.mark.parametrize(("begin", "said"), [
+    (lambda client, run: client.submit(run, SUBMIT), ["Start", "CancelRun", "ForgetRun"]),
+    (lambda client, run: client.attach(run, 7), ["Attach", "ForgetRun"]),
+])
+def test_who_is_interrupted_when_a_run_was_asked_for_leaves_none_behind(begin: Callable[[Any, Any], None], said: list[str]) -> None:
+    """The loop was woken, and the caller will never hold the run: one that he started is cancelled, and its values are let go."""
+    turns: list[Callable[[], None]] = []
+
+    def wake(turn: Callable[[], None], context: Any) -> None:
+        turns.append(turn)
+        if len(turns) == 1:
+            raise Interrupt
+
+    heard: list[str] = []
+    client = core.Core.__new__(core.Core)
+    client.__dict__.update(
+        _closed=False, pid=os.getpid(), _inbox=deque(), _waking=False, _over=None, states={}, thread=threading.Thread(),
+        _loop=SimpleNamespace(call_soon_threadsafe=wake, is_closed=lambda: False),
+        _driver=SimpleNamespace(post=lambda event: heard.append(type(event).__name__)),
+    )
+    with pytest.raises(Interrupt):
+        begin(client, state.RunState(client, 1, state.Graph("d", (), (), {})))
+    asyncio.run(take(turns))
+    assert heard == said and client.states[1].released
+
+
+def test_a_thread_that_begins_to_read_items_ends_with_who_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody will ask it for any."""
+    begun: list[threading.Thread] = []
+
+    def start(thread: threading.Thread, begin: Callable[[threading.Thread], None] = threading.Thread.start) -> None:
+        begin(thread)
+        begun.append(thread)
+        raise Interrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(Interrupt):
+        source.source_of((iter([1]),))
+    begun[0].join(PATIENCE_SECONDS)
+    assert not begun[0].is_alive()
+
+
+def test_who_is_interrupted_while_a_client_closes_leaves_no_thread() -> None:
+    """It counts as closed, and would not be closed again."""
+    done: list[str] = []
+    client = core.Core.__new__(core.Core)
+    client.__dict__.update(_closed=False, pid=os.getpid(), thread=threading.Thread(), _end_loop=lambda: done.append("ended"))
+
+    def interrupted(coroutine: Any, loop: Any) -> Any:
+        coroutine.close()
+        raise Interrupt
+
+    client.__dict__["_loop"] = None
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupt):
+        patch.setattr(core.asyncio, "run_coroutine_threadsafe", interrupted)
+        client.close()
+    assert done == ["ended"]
 
 
 def test_who_is_interrupted_while_the_loop_closes_is_told() -> None:
