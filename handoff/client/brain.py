@@ -113,6 +113,7 @@ class ClientBrain:
             self._effects += self._absence.asked(submit)
 
     def _attach(self, token: int, run: RunId) -> None:
+        self._tables.pop(self._runs[run].token if run in self._runs else token, None)   # it was let go here, and is wanted again
         table = self._tables[token] = self._runs[run] = Table(token, run=run, detached=True)
         if self._absence.why:
             self._fail(table, events.Failure("ConnectionLost", self._absence.why))
@@ -140,14 +141,12 @@ class ClientBrain:
 
     def _forget(self, token: int) -> None:
         table = self._tables.get(token)
-        if table is None:
-            return
-        if not table.is_over and not table.detached:
-            table.forget = True           # it may have effects that somebody wants: it goes on, and is forgotten when it is over
-            return
-        self._drop(table)
-        if table.is_over and table.run is not None and not self._absence.why:
-            self._say(COORDINATOR, messages.Forget(table.run))
+        if table is not None and not table.is_over:
+            table.let_go()
+        elif table is not None:
+            self._drop(table)
+            if table.run is not None and not self._absence.why:
+                self._say(COORDINATOR, messages.Forget(table.run))
 
     def _fetch(self, token: int, task: int) -> None:
         table = self._tables.get(token)
@@ -235,8 +234,7 @@ class ClientBrain:
             return
         table.expect(int(data["total"]), [int(task) for task in data["outputs"]])
         self._effects.append(events.Attached(token, table.run, data))
-        for node in table.nodes:
-            self._collects[node, table.run] = None
+        self._collects |= {(node, table.run): None for node in table.nodes}
         self._look_whether_over(table)
 
     def _node_gone(self, table: Table, run: RunId, node: PeerId) -> None:
@@ -294,7 +292,9 @@ class ClientBrain:
         table.is_over = True
         table.uploads.clear()
         self._effects.append(events.RunOver(table.token, table.run, done=table.done))
-        if table.forget and not table.announced:
+        if table.is_let_go:
+            self._drop(table)
+        elif table.forget and not table.announced:
             if table.values_only:
                 self._forgets.add(table.run)
             else:
@@ -313,9 +313,9 @@ class ClientBrain:
             self._effects.append(events.Unfetched(table.token, task, failure))
         table.fetching.clear()
         table.nodes.clear()
-        if (table.forget or table.detached) and table.run is not None and not self._absence.why:
-            self._say(COORDINATOR, messages.Forget(table.run))   # a detached one's failure is kept there until somebody has heard of it
-        if table.forget or table.run is None:
+        if table.is_forgotten(failure) and table.run is not None and not self._absence.why:
+            self._say(COORDINATOR, messages.Forget(table.run))
+        if table.forget or table.is_let_go or table.run is None:
             self._drop(table)
 
     def _drop(self, table: Table) -> None:

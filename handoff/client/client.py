@@ -26,7 +26,7 @@ from handoff.graph.options import OPTIONS, options_of
 from handoff.ids import RunId
 from handoff.messages import Submit
 from handoff.quoting import quoted
-from handoff.wire.values import as_here, is_plain, pack, unpack
+from handoff.wire.values import Packed, as_here, is_plain, pack, unpack
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -375,6 +375,7 @@ def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[An
 def begin_attach(core: Core, run_id: int) -> Lease:
     """Ask for a detached run, unless it is held here: what comes for it goes to one place."""
     run_id = run_number(run_id)
+    objects: Mapping[int, Packed] = {}
     with core.attaching:
         for held in tuple(core.states.values()):
             if held.run == run_id and held.failure is None and not held.is_former:
@@ -382,7 +383,9 @@ def begin_attach(core: Core, run_id: int) -> Lease:
                     raise ExecutionError(f"run {run_id} can't be attached: this client waits for it, by the future or map that it is")
                 if (lease := held.lease()) is not None:
                     return lease
-        state = RunState(core, core.token(), Graph("", (), (), {}), detached=True)
+                objects = held.graph.objects   # it was let go here, where it was begun: what is still to be uploaded comes from here
+                core.states.pop(held.token, None)
+        state = RunState(core, core.token(), Graph("", (), (), {}, objects), detached=True)
         state.run = run_id
         core.attach(state, run_id)
         return Lease(state)
@@ -397,4 +400,4 @@ def finish_attach(state: RunState) -> None:
     ids, hidden = unpack(answer["ids"]) if answer.get("ids") else (list(range(int(answer["total"]))), {})
     ids = [each if is_plain(each) else as_here(each) for each in ids]   # enums, say, of the script that began it: this one has its own
     number = {name: task for task, name in enumerate(ids) if name is not None}
-    state.graph = Graph(answer.get("name", ""), ids, [int(task) for task in answer["outputs"]], number, hidden=hidden)
+    state.graph = Graph(answer.get("name", ""), ids, [int(task) for task in answer["outputs"]], number, state.graph.objects, hidden)

@@ -28,8 +28,8 @@ HIDDEN, MISSING, ANNOUNCED, HERE = (int(each) for each in Whereabouts)
 class Table:
     """One run at the client: a byte per task, and a few words about the whole."""
 
-    __slots__ = ("announced", "born", "cancelled", "detached", "done", "failure", "fetching", "forget", "holders", "is_over", "known",
-                 "missing", "moved", "nodes", "others", "run", "state", "token", "uploads", "values_only")
+    __slots__ = ("announced", "born", "cancelled", "detached", "done", "failure", "fetching", "forget", "holders", "is_let_go", "is_over",
+                 "known", "missing", "moved", "nodes", "others", "run", "state", "token", "uploads", "values_only")
 
     def __init__(
         self, token: int, *, run: RunId | None = None, forget: bool = False, detached: bool = False, values_only: bool = False,
@@ -54,6 +54,7 @@ class Table:
         self.is_over = False
         self.forget = forget
         self.detached = detached
+        self.is_let_go = False                      # it is detached, and nobody here takes anything of it
         self.cancelled: str | None = None           # cancelled before it was accepted, for this reason
 
     def expect(self, size: int, outputs: Iterable[int]) -> None:
@@ -70,6 +71,22 @@ class Table:
         self.state = bytearray(map(wanted.__getitem__, program.kind))
         self.missing = self.state.count(MISSING)
         self.known = True
+
+    def let_go(self) -> None:
+        """Nobody here holds it any more. It may have effects that somebody wants: it goes on, and is forgotten when it is over.
+
+        A detached one is not: whoever attaches has its outputs. What is to be uploaded for it comes from here, until then.
+        """
+        if not self.detached:
+            self.forget = True
+            return
+        self.is_let_go = self.known = True
+        self.state, self.missing, self.announced = bytearray(len(self.state)), 0, 0
+        self.holders, self.others, self.moved, self.fetching = {}, {}, [], {}
+
+    def is_forgotten(self, failure: Failure) -> bool:
+        """Whether the coordinator may forget the run when it has failed so: a detached one stays until somebody has heard of it."""
+        return self.forget or (self.detached and (not self.is_let_go or failure.code == "RunCancelled"))
 
     def arrive(self, tasks: Iterable[int]) -> list[int]:
         """These came with their values; returns those that were waited for."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+from witness import PATIENCE_SECONDS, until
 
 import handoff
 from handoff import errors
@@ -253,3 +254,15 @@ def test_another_secret_is_refused(tmp_path: Path) -> None:
         create_file(path, cluster.secret)
         with handoff.connect(cluster.address, secret=path) as client:
             assert client.submit(square, 3).result(20) == 9
+
+
+def test_a_detached_run_that_nobody_holds_gets_its_large_arguments_when_a_node_comes() -> None:
+    """Only its client has them. Whoever lets go of it may take it up again, and nothing of it stays at the client."""
+    with handoff.LocalCluster(nodes=[]) as cluster, cluster.client() as client:
+        dag = handoff.DAG()
+        dag.call(len, bytes(3_000_000), id="len")
+        number = client.start(dag, detach=True, wait_for_nodes=True).id
+        cluster.add_node(cpus=1, memory=100)
+        until(lambda: {each.run: each.state for each in client.runs()}[number] == "done", lambda: str(client.runs()))
+        until(lambda: not client._core.states, lambda: str(client._core.states))
+        assert client.attach(number).result(PATIENCE_SECONDS)["len"] == 3_000_000

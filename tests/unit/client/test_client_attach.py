@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from handoff.client import events
-from handoff.client.client import begin_attach
+from handoff.client.client import begin_attach, finish_attach
 from handoff.client.core import Core
-from handoff.client.state import Graph, RunState
+from handoff.client.state import Graph, Lease, RunState
 from handoff.errors import ExecutionError, ResultLost
 from handoff.ids import RunId
 
@@ -44,6 +44,20 @@ def test_a_run_is_asked_for_once() -> None:
     first = begin_attach(core, 5)
 
     assert begin_attach(core, 5) is first and core.asked == [5]
+
+
+def test_what_is_to_be_uploaded_for_a_run_that_was_let_go_comes_from_who_began_it() -> None:
+    """Who attaches to it again, in the same client, has the values."""
+    core: Any = Desk()
+    objects: Any = {0: "a large value"}
+    begun = core.states[1] = RunState(core, 1, Graph("", (), (), {}, objects), detached=True)
+    begun.run = 5
+    Lease(begun)
+
+    again = begin_attach(core, 5).state
+    again.answer = {"name": "dag", "ids": b"", "outputs": [1], "total": 2}
+    finish_attach(again)
+    assert again.graph.objects == objects and list(core.states.values()) == [again]
 
 
 def test_what_a_future_waits_for_is_not_attached() -> None:

@@ -369,10 +369,43 @@ def test_a_single_call_with_a_large_result_is_kept_until_it_is_fetched(bench: Be
 
 
 def test_a_detached_run_that_nobody_holds_here_stays_on_the_cluster(bench: Bench) -> None:
-    """It is dropped here and not forgotten there."""
+    """Nothing of it is taken here, and it is not forgotten there."""
     bench.running(detach=True)
-    assert bench.tell(events.ForgetRun(1)) == []
-    assert bench.hear(COORDINATOR, RunDone(RUN, ints([1, 1]))) == []
+    bench.hear(ONE, Announce(RUN, ints([1]), longs([10**7])))
+    assert bench.tell(events.ForgetRun(1)) == [] == bench.results(0)
+    assert bench.hear(COORDINATOR, NodeGone(RUN, ONE)) == []
+    done = RunDone(RUN, ints([1, 1]))
+    assert bench.hear(COORDINATOR, done) == [events.RunOver(1, RUN, done=done)]
+    assert bench.hear(COORDINATOR, Upload(RUN, ints([0]), ints([1]))) == []    # somebody else has it now
+
+
+def test_what_a_detached_run_still_needs_comes_from_here_when_nobody_holds_it(bench: Bench) -> None:
+    """Its nodes may come later, or be lost with what was uploaded; nobody else has these values."""
+    bench.running(detach=True)
+    bench.tell(events.ForgetRun(1))
+    assert bench.hear(COORDINATOR, Upload(RUN, ints([0]), ints([2]))) == [events.UploadValue(TWO, 1, RUN, ints([0]))]
+    bench.tell(Lost(TWO, "reset"))
+    assert of(bench.wait(0.2), events.UploadValue) == [events.UploadValue(TWO, 1, RUN, ints([0]))]
+    bench.tell(events.Attach(2, RUN))
+    bench.hear(COORDINATOR, Answer(2, {"total": 2, "outputs": [1], "ids": b"", "state": "running"}))
+    assert bench.hear(COORDINATOR, Upload(RUN, ints([0]), ints([1]))) == [events.UploadValue(ONE, 2, RUN, ints([0]))]
+
+
+def test_the_failure_of_a_detached_run_stays_for_others_when_nobody_holds_it_here(bench: Bench) -> None:
+    """Nobody has heard of it; that it was cancelled, whoever did that knows."""
+    for code, said in (("FunctionFailed", []), ("RunCancelled", [Send(COORDINATOR, Forget(RUN))])):
+        bench = Bench().running(detach=True)
+        bench.tell(events.ForgetRun(1))
+        over, *rest = bench.hear(COORDINATOR, RunFailed(RUN, code, "it failed", 0))
+        assert type(over) is events.RunOver and rest == said
+
+
+def test_a_detached_run_that_was_cancelled_and_let_go_before_it_was_accepted_is_cancelled(bench: Bench) -> None:
+    """As who presses Ctrl-C in `start` does."""
+    bench.tell(events.Start(Submit(1, "dag", program([True]), detach=True)))
+    bench.tell(events.CancelRun(1, "enough"))
+    bench.tell(events.ForgetRun(1))
+    assert sent(bench.hear(COORDINATOR, Accepted(1, RUN)), Cancel) == [(COORDINATOR, Cancel(RUN, "enough"))]
 
 
 def test_a_dropped_coordinator_is_waited_for_then_given_up(bench: Bench) -> None:

@@ -9,6 +9,7 @@ CLASSES = """
 import dataclasses, enum, sys
 from types import SimpleNamespace
 from handoff.client.client import finish_attach
+from handoff.client.state import Graph
 from handoff.wire.values import pack, unpack
 
 class Color(enum.Enum):
@@ -32,7 +33,8 @@ class Key:
 del Other
 """
 ATTACHES = """
-state = SimpleNamespace(answer={"name": "run", "ids": bytes.fromhex(sys.argv[1]), "outputs": [], "total": 6})
+state = SimpleNamespace(graph=Graph("", (), (), {}))
+state.answer = {"name": "run", "ids": bytes.fromhex(sys.argv[1]), "outputs": [], "total": 6}
 finish_attach(state)
 number = state.graph.number
 print([number.get(each) for each in IDS], len(number))
