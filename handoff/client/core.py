@@ -267,6 +267,7 @@ class Core:
 
     def _release(self, state: RunState) -> None:
         state.released = True
+        state.announced.clear()      # nobody fetches them
         if state.over.done():
             self.states.pop(state.token, None)
         if not state.detached or state.delivered or not state.over.done():
@@ -314,7 +315,7 @@ class Core:
     def _run_over(self, state: RunState, effect: events.RunOver) -> None:
         state.run = state.run or effect.run
         state.finish(effect.done, effect.failure)
-        if state.released and (state.detached or not state.announced):
+        if state.released and not state.announced:
             del self.states[effect.token]
 
     def _upload(self, state: RunState, effect: events.UploadValue) -> None:

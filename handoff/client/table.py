@@ -77,10 +77,7 @@ class Table:
 
         A detached one is not: whoever attaches has its outputs. What is to be uploaded for it comes from here, until then.
         """
-        if not self.detached:
-            self.forget = True
-            return
-        self.is_let_go = self.known = True
+        self.forget, self.is_let_go, self.known = not self.detached, self.detached, True
         self.state, self.missing, self.announced = bytearray(len(self.state)), 0, 0
         self.holders, self.others, self.moved, self.fetching = {}, {}, [], {}
 

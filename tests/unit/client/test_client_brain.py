@@ -349,6 +349,15 @@ def test_a_forgotten_run_goes_on_and_is_let_go_at_its_end(bench: Bench) -> None:
     assert bench.results(0) == []
 
 
+def test_large_values_of_a_run_that_nobody_holds_keep_it_from_nothing(bench: Bench) -> None:
+    """It was let go before its end, and nobody fetches them: they would stay as long as the client."""
+    bench.running()
+    bench.hear(ONE, Announce(RUN, ints([1]), longs([10**7])))
+    assert bench.tell(events.ForgetRun(1)) == [] == bench.results(0)
+    done = RunDone(RUN, ints([1, 1]))
+    assert bench.hear(COORDINATOR, done) == [events.RunOver(1, RUN, done=done), Send(COORDINATOR, Forget(RUN))]
+
+
 def test_a_run_that_is_to_be_forgotten_says_so_at_once(bench: Bench) -> None:
     """Single calls need no second word from the caller."""
     bench.tell(events.Start(Submit(1, "f", program([True])), forget=True))
