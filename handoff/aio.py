@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from handoff.client import client as blocking
+from handoff.client.attaching import begin_attach, finish_attach
 from handoff.client.connect import open_core
 from handoff.client.core import Core
 from handoff.client.failures import forgotten
@@ -185,9 +186,9 @@ class Client:
 
     async def attach(self, run_id: int) -> Run:
         """Take over a detached run, perhaps of a client that is gone."""
-        lease = blocking.begin_attach(self._core, run_id)
+        lease = begin_attach(self._core, run_id)
         await asyncio.shield(asyncio.wrap_future(lease.state.accepted.future()))
-        blocking.finish_attach(lease.state)
+        finish_attach(lease.state)
         return Run(lease)
 
     @overload

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
+from handoff.client.attaching import begin_attach, finish_attach
 from handoff.client.core import Core
 from handoff.client.futures import CallFuture
 from handoff.client.lower import Lowered, lower
@@ -26,7 +27,7 @@ from handoff.graph.options import OPTIONS, options_of
 from handoff.ids import RunId
 from handoff.messages import Submit
 from handoff.quoting import quoted
-from handoff.wire.values import Packed, as_here, is_plain, pack, unpack
+from handoff.wire.values import pack
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -370,34 +371,3 @@ def begin_window(core: Core, function: Callable[..., Any], window: list[tuple[An
     state = new_state(core, dag.id, lowered, None, False)
     core.submit(state, Submit(state.token, str(dag.id), lowered.program, body=lowered.body))
     return Begun(state, len(lowered.program.literals.data) + sum(packed.nbytes for packed in lowered.objects.values()))
-
-
-def begin_attach(core: Core, run_id: int) -> Lease:
-    """Ask for a detached run, unless it is held here: what comes for it goes to one place."""
-    run_id = run_number(run_id)
-    objects: Mapping[int, Packed] = {}
-    with core.attaching:
-        for held in tuple(core.states.values()):
-            if held.run == run_id and held.failure is None and not held.is_former:
-                if held.lease is None:
-                    raise ExecutionError(f"run {run_id} can't be attached: this client waits for it, by the future or map that it is")
-                if (lease := held.lease()) is not None:
-                    return lease
-                objects = held.graph.objects   # it was let go here, where it was begun: what is still to be uploaded comes from here
-                core.states.pop(held.token, None)
-        state = RunState(core, core.token(), Graph("", (), (), {}, objects), detached=True)
-        state.run = run_id
-        core.attach(state, run_id)
-        return Lease(state)
-
-
-def finish_attach(state: RunState) -> None:
-    """Fill in what the coordinator knows of an attached run; raises what makes it refuse."""
-    if state.answer is None:
-        state.raise_if_failed()
-        return
-    answer: Any = state.answer
-    ids, hidden = unpack(answer["ids"]) if answer.get("ids") else (list(range(int(answer["total"]))), {})
-    ids = [each if is_plain(each) else as_here(each) for each in ids]   # enums, say, of the script that began it: this one has its own
-    number = {name: task for task, name in enumerate(ids) if name is not None}
-    state.graph = Graph(answer.get("name", ""), ids, [int(task) for task in answer["outputs"]], number, state.graph.objects, hidden)

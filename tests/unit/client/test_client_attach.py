@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from handoff.client import events
-from handoff.client.client import begin_attach, finish_attach
+from handoff.client.attaching import begin_attach, finish_attach
 from handoff.client.core import Core
 from handoff.client.state import Graph, Lease, RunState
 from handoff.errors import ExecutionError, ResultLost

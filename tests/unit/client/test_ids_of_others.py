@@ -8,7 +8,7 @@ import sys
 CLASSES = """
 import dataclasses, enum, sys
 from types import SimpleNamespace
-from handoff.client.client import finish_attach
+from handoff.client.attaching import finish_attach
 from handoff.client.state import Graph
 from handoff.wire.values import pack, unpack
 

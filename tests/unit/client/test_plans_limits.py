@@ -120,7 +120,7 @@ def test_a_sweep_says_with_which_step_a_function_has_no_node_left() -> None:
     assert caught.value.function == "f"
 
     pinned = DAG("pinned").add(Function("f", [], str, node="b"))
-    with pytest.raises(errors.NodeTimeout, match="sweep: with nodes=1, 'pinned' can't be planned: .*'b', which is not there"):
+    with pytest.raises(errors.NodeTimeout, match=r"sweep: with nodes=1, 'pinned' can't be planned: .*'b', which is not there"):
         Outlook(a={"cpu": 1}, b={"cpu": 1}).plan(pinned).sweep(nodes=[2, 1])
 
 
