@@ -122,7 +122,7 @@ class Crew:
                 self._spawn(False)
             self._grow(now, min(unserved - self._starting, self._limit - self._living), is_worth_it)
             if self._is_short_of_fresh and not self._starting:
-                if self._living >= self.most:
+                if self._living >= self.most and self.idle:   # unless all of them got work since
                     self.kill(next(iter(self.idle.values())), "it is bound to GPUs that nobody asks for now")
                 self._spawn(False)
         self._is_short_of_fresh = False

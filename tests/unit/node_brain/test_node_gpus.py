@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handoff.columns import ints
+from handoff.ids import COORDINATOR
+from handoff.machine import Received
 from handoff.messages import Failed, Plan
 from handoff.node.claims import Claims
 from handoff.node.events import Execute
@@ -203,6 +205,23 @@ def test_at_the_limit_of_workers_one_is_replaced(hand: Callable[..., Any]) -> No
     node.die(plain_worker)
     node.warm_up()
     assert executed(node)[0].gpus == (0, 1)
+
+
+def test_at_the_limit_of_workers_the_last_idle_one_may_get_work_instead(hand: Callable[..., Any]) -> None:
+    """It was bound to another GPU than the first one needs, and then there is nobody to replace."""
+    node = hand({"cpu": 1, "gpu": 2, "memory": 10}, workers_max_per_cpu=1)
+    one = node.kind("one", {"gpu": 1})
+    node.plan({0: []}, one)
+    node.finish(0)
+    for task in (1, 2):
+        node.plan({task: []}, node.kind(f"small{task}", {"memory": task}))
+        node.wait(1)
+        node.warm_up()
+    assert len(node.brain._crew.workers) == node.brain._crew.most and len(node.brain._crew.idle) == 1
+
+    both = node.plan_message({3: []}, node.kind("both", {"gpu": 2}), urgency=5.0)
+    node.happen(Received(COORDINATOR, both), Received(COORDINATOR, node.plan_message({4: []}, one)))
+    assert executed(node)[0].tasks == (4,) and not node.killed
 
 
 def test_each_gpu_has_a_worker_however_few_cores_there_are(hand: Callable[..., Any]) -> None:
