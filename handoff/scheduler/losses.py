@@ -240,8 +240,10 @@ def make_again(ledger: Ledger, run: Run, tasks: Collection[int]) -> None:
 
     Where one of these may not run again, nothing is done, and the run fails when all that happened is noted.
     """
+    if run.run in ledger.lost:
+        return
     if (failed := _may_not(run, tasks)) is not None:
-        ledger.lost.setdefault(run.run, failed)
+        ledger.lost[run.run] = failed
         return
     run.has_remade = True
     again, wanted = dict[int, None](), [*tasks]

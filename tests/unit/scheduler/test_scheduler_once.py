@@ -6,6 +6,7 @@ import pytest
 from scheduler_story import Cluster, Flag, RunDone, RunFailed, Unreachable, ints, kind, many, program
 
 from handoff.messages import Alive, Forget, Missing
+from handoff.scheduler import losses
 
 ONCE = kind("once", flags=Flag(0), max_retries=0)
 OTHER = kind("other", flags=Flag(0))
@@ -38,6 +39,22 @@ def test_what_is_made_again_from_such_a_result_fails_its_run_where_that_is_let_g
     cluster.wait(1.0)
     cluster.lose(cluster.where(1))
     assert failure(cluster).task == 0
+
+
+def test_why_a_run_fails_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many were to go to the node that is lost: for each of them it would be looked at all that their inputs are made of."""
+    asked, may_not = [], losses._may_not
+    monkeypatch.setattr(losses, "_may_not", lambda run, tasks: (asked.append(list(tasks)), may_not(run, tasks))[1])
+    cluster = Cluster().client().join("n1").join("n2", labels={"zone": "x"}, cpu=2)
+    step, take = kind("step", {}, flags=Flag.SERIALIZER), kind("take", where=(("zone", "x"),))
+    pairs = [(step, (1,)), (take, (2, 0)), (step, (1,)), (take, (4, 0))]
+    run = cluster.submit(program([(kind("absent", node="n3"), ()), (kind("once", node="n1", max_retries=0, flags=Flag(0)), ()), *pairs]),
+                         wait_for_nodes=True)
+    for tasks in (1,), (2, 4):
+        cluster.done(*tasks)
+    assert [*cluster.scheduler.ledger.runs[run].promised.items()] == [(3, cluster.peers["n2"]), (5, cluster.peers["n2"])]
+    cluster.lose("n2")
+    assert failure(cluster).task == 1 and asked == [[2]]
 
 
 def test_what_is_lost_beside_it_is_made_again() -> None:
