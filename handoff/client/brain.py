@@ -113,8 +113,10 @@ class ClientBrain:
             self._effects += self._absence.asked(submit)
 
     def _attach(self, token: int, run: RunId) -> None:
-        self._tables.pop(self._runs[run].token if run in self._runs else token, None)   # it was let go here, and is wanted again
+        former = self._runs.get(run, Table(token))     # it was let go here, and is wanted again: what it uploads is still to be looked after
+        self._tables.pop(former.token, None)
         table = self._tables[token] = self._runs[run] = Table(token, run=run, detached=True)
+        table.uploads = former.uploads
         if self._absence.why:
             self._fail(table, events.Failure("ConnectionLost", self._absence.why))
         else:
@@ -143,6 +145,7 @@ class ClientBrain:
         table = self._tables.get(token)
         if table is not None and not table.is_over:
             table.let_go()
+            self._look_whether_over(table)    # what it waited for is not wanted any more
         elif table is not None:
             self._drop(table)
             if table.run is not None and not self._absence.why:
@@ -242,8 +245,7 @@ class ClientBrain:
         table.uploads.pop(node, None)  # the coordinator says where to upload instead
         table.withdraw(node)
         self._effects += table.follow(run)
-        missing = table.missing_tasks()
-        if missing:
+        if missing := table.missing_tasks():
             self._say(COORDINATOR, messages.Missing(run, missing))
 
     # ── what nodes say ───────────────────────────────────────────────────────
@@ -309,8 +311,7 @@ class ClientBrain:
             self._effects.append(events.RunOver(table.token, table.run or RunId(0), failure=failure))
         elif table.done is not None:  # values that were announced could not be made again
             table.done, table.failure = None, failure
-        for task in table.fetching:
-            self._effects.append(events.Unfetched(table.token, task, failure))
+        self._effects += [events.Unfetched(table.token, task, failure) for task in table.fetching]
         table.fetching.clear()
         table.nodes.clear()
         if table.is_forgotten(failure) and table.run is not None and not self._absence.why:
@@ -369,9 +370,8 @@ class ClientBrain:
             self._give_up(why)
             self._effects.append(Close(COORDINATOR, why))    # or what was given up would go on for nobody, if it was only asleep
         for peer in self._reach.due(now):
-            for table in list(self._runs.values()):
-                if table.needs(peer):
-                    self._ask_again(table, peer)
+            for table in [table for table in self._runs.values() if table.needs(peer)]:
+                self._ask_again(table, peer)
 
     def _ask_again(self, table: Table, peer: PeerId) -> None:
         assert table.run is not None

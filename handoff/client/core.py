@@ -316,7 +316,7 @@ class Core:
         state.run = state.run or effect.run
         state.finish(effect.done, effect.failure)
         if state.released and not state.announced:
-            del self.states[effect.token]
+            self.states.pop(effect.token, None)    # who attaches to it just now may have done so
 
     def _upload(self, state: RunState, effect: events.UploadValue) -> None:
         values = {task: state.graph.objects[task] for task in effect.tasks if task in state.graph.objects}

@@ -14,8 +14,10 @@ from handoff.client import events
 from handoff.client.attaching import begin_attach, finish_attach
 from handoff.client.core import Core
 from handoff.client.state import Graph, Lease, RunState
+from handoff.columns import ints
 from handoff.errors import ExecutionError, ResultLost
 from handoff.ids import RunId
+from handoff.messages import RunDone
 
 
 class Desk(SimpleNamespace):
@@ -96,3 +98,14 @@ def test_two_threads_may_tell_at_once_that_a_value_does_not_come() -> None:
     state._fetches.update({0: first, 1: told, 2: last})
     state.unfetched_all(events.Failure("ResultLost", "closed"))
     assert [type(each.exception(0)) for each in (first, told, last)] == [ResultLost] * 3
+
+
+def test_a_run_that_is_taken_up_again_just_as_it_ends_is_no_fault_of_the_client() -> None:
+    """Another thread has put another one in the place of what was let go."""
+    core: Any = Desk()
+    begun = core.states[1] = RunState(core, 1, Graph("", (), (), {}), detached=True)
+    begun.run, begun.released = 5, True
+    Lease(begun)
+    begun.watchers.append(lambda: core.states.pop(1))
+    Core._run_over(core, begun, events.RunOver(1, RunId(5), done=RunDone(RunId(5), ints())))
+    assert not core.states

@@ -400,6 +400,25 @@ def test_what_a_detached_run_still_needs_comes_from_here_when_nobody_holds_it(be
     assert bench.hear(COORDINATOR, Upload(RUN, ints([0]), ints([1]))) == [events.UploadValue(ONE, 2, RUN, ints([0]))]
 
 
+def test_who_attaches_to_a_run_that_was_let_go_goes_on_with_what_is_being_uploaded(bench: Bench) -> None:
+    """The link to its node may break afterwards: the value would never come."""
+    bench.running(detach=True)
+    bench.hear(COORDINATOR, Upload(RUN, ints([0]), ints([2])))
+    bench.tell(events.ForgetRun(1))
+    bench.tell(events.Attach(2, RUN))
+    bench.hear(COORDINATOR, Answer(2, {"total": 2, "outputs": [1], "ids": b"", "state": "running"}))
+    bench.tell(Lost(TWO, "reset"))
+    assert of(bench.wait(0.2), events.UploadValue) == [events.UploadValue(TWO, 2, RUN, ints([0]))]
+
+
+def test_a_run_that_is_let_go_when_only_its_values_are_awaited_is_over(bench: Bench) -> None:
+    """They may be lost with their node, and then nothing more is said of it."""
+    bench.running()
+    done = RunDone(RUN, ints([1, 1]))
+    assert bench.hear(COORDINATOR, done) == []
+    assert bench.tell(events.ForgetRun(1)) == [events.RunOver(1, RUN, done=done), Send(COORDINATOR, Forget(RUN))]
+
+
 def test_the_failure_of_a_detached_run_stays_for_others_when_nobody_holds_it_here(bench: Bench) -> None:
     """Nobody has heard of it; that it was cancelled, whoever did that knows."""
     for code, said in (("FunctionFailed", []), ("RunCancelled", [Send(COORDINATOR, Forget(RUN))])):
