@@ -51,7 +51,7 @@ def instead_of(names: Any) -> str:
 def refused(function: Any, keywords: Any) -> str:
     """What is wrong with these keywords, one of which is an option elsewhere; empty where the function takes them all."""
     try:
-        parameters = signature(function).parameters.values()
+        parameters = signature(function, follow_wrapped=False).parameters.values()   # what is wrapped may be called with fewer
     except (TypeError, ValueError):   # written in C, without a signature
         return ""
     if any(each.kind is Parameter.VAR_KEYWORD for each in parameters):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import pytest
@@ -26,6 +27,11 @@ def takes_workers(workers: int) -> int:
 
 def takes_all(**keywords: int) -> int:
     return len(keywords)
+
+
+@wraps(add)
+def again(*args: int, retries: int = 3, **keywords: int) -> int:
+    return add(*args, **keywords) if retries else 0
 
 
 @pytest.mark.parametrize("name", ["remote", "get", "put", "init", "delayed", "compute", "as_completed", "gather", "discover_nodes"])
@@ -84,6 +90,7 @@ def test_options_that_others_have(call: Callable[..., None]) -> None:
         call(add, a=1, b=2, detach=True)
     call(takes_workers, workers=3)
     call(takes_all, num_gpus=3, detach=4)
+    call(again, a=1, b=2, retries=5)      # for itself, not for what it wraps
     call(dict, num_gpus=3)      # written in C, without a signature
 
 
