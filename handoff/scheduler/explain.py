@@ -89,7 +89,8 @@ def explain_ended(ledger: Ledger, ended: Ended, task: int) -> dict[str, Any]:
     elif state == DELAYED and not is_failed:
         reasons.append(["paused"])
     elif state == READY and not is_failed:
-        reasons.append(["unmet", run.unmet] if run.unmet.startswith(kind.name) else ["turn", run.max_concurrency])
+        is_unmet = run.program_kind(run.kind[task]) in run.unmet_since and run.unmet.startswith(f"{kind.name} ")   # said of one of them
+        reasons.append(["unmet", run.unmet] if is_unmet else ["turn", run.max_concurrency])
     return {
         "task": task, "state": word(task), "name": kind.name, "cost": _cost(run, task, is_placed), "now": run.seconds_total,
         "node": failed.node if is_failed else _name(ledger, places[task]) if is_placed else "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scheduler_story import Ask, Cluster, Refused, chain, kind, many
+from scheduler_story import Ask, Cluster, Refused, chain, kind, many, program
 
 from handoff.messages import Answer, Cancel, Forget
 from handoff.scheduler import past
@@ -164,3 +164,13 @@ def test_what_no_node_offered_is_told_of_a_run_that_waited_for_it() -> None:
     cluster.hear("client", Cancel(run, "cancelled by its client"))
     (what, text), = asked(cluster, run, "explain")["reasons"]
     assert what == "unmet" and text.startswith("wide needs cpu=4")
+
+
+def test_what_no_node_offered_is_told_only_of_what_needs_it() -> None:
+    """Not of functions whose name is the beginning of that one's, nor of those of the same name that need less."""
+    cluster = Cluster().client().join("n1")
+    for name in ("wide", "widest"):
+        run = cluster.submit(program([(kind(name, {"cpu": 4}), ()), (kind("wide"), ()), (kind("wide"), ())]), wait_for_nodes=True)
+        cluster.hear("client", Cancel(run, "cancelled by its client"))
+        said = [asked(cluster, run, "explain", task=task)["reasons"] for task in range(3)]
+        assert said[0][0][0] == "unmet" and [what for what, *_ in (said[1] + said[2])] == ["turn"]
