@@ -51,6 +51,13 @@ class ById(dict[Hashable, Any]):
             return self[said.id]
         raise KeyError(said)
 
+    def __contains__(self, said: object) -> bool:
+        return super().__contains__(id_of(said))
+
+    def get(self, said: Hashable, default: Any = None) -> Any:
+        """Likewise."""
+        return super().get(id_of(said), default)
+
 
 _INTERESTING = frozenset({Reference, *_CONTAINERS})
 

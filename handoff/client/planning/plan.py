@@ -16,6 +16,7 @@ from handoff.client.story.causes import Leg, causes_of, critical_path
 from handoff.client.story.records import Story
 from handoff.client.story.tables import brief
 from handoff.errors import ConfigError, HandoffError
+from handoff.graph.references import ById
 from handoff.quoting import quoted
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class Plan:
 
     @cached_property
     def allocations(self) -> Mapping[Hashable, str]:
-        """The node of each function, by its id."""
-        return {id: node for id, node in zip(self.basis.ids, self.foretold.nodes, strict=True) if id is not None}
+        """The node of each function, by its id or reference."""
+        return ById({id: node for id, node in zip(self.basis.ids, self.foretold.nodes, strict=True) if id is not None})
 
     @property
     def makespan(self) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from planned import Outlook
 
-from handoff import DAG, Argument, Function, Plan, collocated, errors
+from handoff import DAG, Argument, Function, Plan, Reference, collocated, errors
 from handoff.client.lower import lower
 from handoff.client.planning.followed import columns_of
 from handoff.ids import PeerId
@@ -76,6 +76,7 @@ def test_a_diamond_over_two_nodes_moves_what_it_has_to() -> None:
     """10 MB at 100 MB/s, there for the shorter one, and back (or there) for the end, which is placed when its inputs exist."""
     plan = Outlook(a={"cpu": 1}, b={"cpu": 1}).plan(diamond())
     assert plan.allocations["top"] == plan.allocations["right"] != plan.allocations["left"]
+    assert plan.allocations[Reference("top", DAG())] == plan.allocations["top"]
     assert plan.makespan == pytest.approx(5.1, abs=SOON)
     assert plan.bytes_moved == 20_000_000
     path = plan.critical_path

@@ -199,6 +199,8 @@ def test_a_reference_names_what_its_function_gave() -> None:
     two = dag.call(lambda x: x + 1, one)
     result = execute_local(dag)
     assert (result[two], result.results[one], result.allocations[two], result["lambda"]) == (2, 1, "local", 1)
+    assert (one in result.results, result.results.get(one), result.allocations.get(two)) == (True, 1, "local")
     other = DAG().call(max, 1, id="elsewhere")
     with pytest.raises(KeyError, match="elsewhere"):
         _ = result[other]
+    assert (other in result.results, result.results.get(other)) == (False, None)
