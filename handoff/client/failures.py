@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import linecache
 import re
 import sys
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Container, Hashable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -63,24 +62,32 @@ def with_lines(traceback: str) -> str:
 
 
 def _with_lines(lines: list[str]) -> Iterator[str]:
+    ours: Container[str] | None = None
     for line, following in pairwise([*lines, ""]):
         yield line
         frame = _FRAME.match(line)
-        if frame is not None and not following.startswith(f"{frame[1]}  ") and _is_code_of_ours(frame[2]):
-            linecache.checkcache(frame[2])
-            if source := linecache.getline(frame[2], int(frame[3])).strip():
-                yield f"{frame[1]}  {source}"
+        if frame is None or following.startswith(f"{frame[1]}  "):
+            continue
+        if frame[2] not in linecache.cache:
+            ours = _files_of_modules() if ours is None else ours
+            if frame[2] not in ours:
+                continue
+        linecache.checkcache(frame[2])
+        if source := linecache.getline(frame[2], int(frame[3])).strip():
+            yield f"{frame[1]}  {source}"
 
 
-def _is_code_of_ours(file: str) -> bool:
-    """Whether it is that of a module that is loaded here, or a cell of a notebook.
+def _files_of_modules() -> Container[str]:
+    """Those of the modules that are loaded here; beside them only lines that are known, as those of a notebook's cells, are shown.
 
     The text of an error may name any other: one that holds a secret, or /dev/stdin, which is read until somebody types.
     """
-    if file in linecache.cache:
-        return True
+    found = set()
     for module in list(sys.modules.values()):
-        with contextlib.suppress(AttributeError):    # asked past modules that load themselves when they are asked, and what is none
-            if object.__getattribute__(module, "__dict__").get("__file__") == file:
-                return True
-    return False
+        try:
+            file = object.__getattribute__(module, "__dict__").get("__file__")   # past modules that load themselves when they are asked
+        except AttributeError:                                                   # it is none
+            continue
+        if isinstance(file, str):
+            found.add(file)
+    return found

@@ -68,3 +68,18 @@ def test_a_message_that_looks_like_a_frame_does_no_harm(tmp_path: Path) -> None:
     """Whatever a user's exception says."""
     for text in ('File "", line 0', f'File "{tmp_path}", line 1', 'File "x", line ' + 5000 * "9", "", "\n\n", 'File "a\0b", line 1'):
         assert with_lines(text) == text
+
+
+def test_modules_are_looked_through_once_for_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many of its frames are in files that are not here: for each of a thousand it took seconds, on the loop of the client."""
+    class Modules(dict[str, ModuleType]):
+        looks = 0
+
+        def values(self) -> Any:
+            self.looks += 1
+            return super().values()
+
+    modules = Modules(sys.modules)
+    monkeypatch.setattr(sys, "modules", modules)
+    told = "".join(f'  File "/there/{number}.py", line 1, in f\n' for number in range(1000))
+    assert with_lines(told) == told and modules.looks == 1
