@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from math import isnan
@@ -45,8 +46,11 @@ def warn_of_speculation(kinds: Sequence[Kind]) -> None:
     A second attempt would be one more, and so would the one that lost until its end is heard; and nobody tells of that.
     """
     found = next((kind.name for kind in kinds if kind.flags & Flag.IDEMPOTENT and kind.max_retries), None)
-    if found is not None:      # the line that is shown is that of who called the client
-        warnings.warn(f"{found} says speculate=True, but in a run with max_concurrency nothing gets a second attempt", stacklevel=4)
+    if found is not None:
+        level, frame = 1, sys._getframe()
+        while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("handoff."):   # the user's own line is shown
+            level, frame = level + 1, frame.f_back
+        warnings.warn(f"{found} says speculate=True, but in a run with max_concurrency nothing gets a second attempt", stacklevel=level)
 
 
 def check_output(said: Any) -> None:

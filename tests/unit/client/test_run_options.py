@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from decimal import Decimal
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 
-from handoff import DAG, Function
+from handoff import DAG, Client, Function, embedded, execute
 from handoff.client.client import begin
 from handoff.client.options import check_concurrency, check_drain, check_output, check_run, patience, patience_above_zero, run_number
 from handoff.errors import ConfigError
@@ -111,6 +113,19 @@ def test_who_limits_a_run_is_told_that_nothing_gets_a_second_attempt() -> None:
     assert caught[0].filename == __file__
     _begin(DAG().add(Function("once", [], repr, speculate=True, max_retries=0)))      # a warning would be an error here
     _begin(dag, max_concurrency=None)
+
+
+def test_who_asks_the_cluster_inside_is_shown_the_line_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many calls are between it and the warning."""
+    client = Client.__new__(Client)
+    core: Any = MagicMock()
+    core.pid, core.submit.side_effect = os.getpid(), ZeroDivisionError
+    monkeypatch.setattr(client, "_core", core, raising=False)
+    monkeypatch.setattr(embedded, "_embedded", SimpleNamespace(client=lambda: client))
+    dag = DAG().add(Function("twice", [], repr, speculate=True))
+    with pytest.warns(UserWarning, match="repr says speculate=True") as caught, pytest.raises(ZeroDivisionError):
+        execute(dag, max_concurrency=2)
+    assert caught[0].filename == __file__
 
 
 def _begin(dag: DAG, max_concurrency: int | None = 2) -> None:
