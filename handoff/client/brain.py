@@ -113,7 +113,7 @@ class ClientBrain:
             self._effects += self._absence.asked(submit)
 
     def _attach(self, token: int, run: RunId) -> None:
-        former = self._runs.get(run, Table(token))     # it was let go here, and is wanted again: what it uploads is still to be looked after
+        former = self._runs.get(run, Table(token))     # it was let go here, and is wanted again; what it uploads, too
         self._tables.pop(former.token, None)
         table = self._tables[token] = self._runs[run] = Table(token, run=run, detached=True)
         table.uploads = former.uploads

@@ -44,6 +44,7 @@ from handoff.trust.certificates import Identity
 from handoff.trust.secret import Secret
 
 CLOSE_SECONDS = 2.5                  # for saying goodbye to coordinator and nodes
+CLOSED = events.Failure("ConnectionLost", "the client was closed before this was over")
 UNFETCHED = "this large result was not fetched before its client was closed; look at it earlier"
 LINES_SECONDS = 0.5                  # for what functions printed whose values are here; they are a few milliseconds behind
 
@@ -125,8 +126,7 @@ class Core:
         self._driver = Driver(self._brain, self._perform, Tick(), self._failed)
         self._links = NodeLinks(self._identity, self._settings.wire, self._hello, self._brain.peers, self._driver.post, self.address[0])
         self._session = SessionClient(
-            self.address, self._identity, self._settings.wire, self._hello, emit=self._happened, on_welcome=self._welcomed
-        )
+            self.address, self._identity, self._settings.wire, self._hello, emit=self._happened, on_welcome=self._welcomed)
         await self._session.connect(patience)
 
     def _failed(self, error: Exception) -> None:
@@ -352,6 +352,7 @@ class Core:
                 ending.result(2 * CLOSE_SECONDS)
         finally:                       # a signal's handler may raise, as for Ctrl-C, and nobody closes twice
             self._end_loop()
+            self._end_all(CLOSED)      # if it was interrupted: other threads may wait
         finish()
 
     def _end_all(self, failure: events.Failure) -> None:
@@ -378,7 +379,7 @@ class Core:
         if ending := [asyncio.wrap_future(state.over.future()) for state in list(self.states.values()) if state.is_ending()]:
             await asyncio.wait(ending, timeout=LINES_SECONDS)   # printed lines come from the coordinator, before the word of the end
         self._driver.stop()
-        self._end_all(events.Failure("ConnectionLost", "the client was closed before this was over"))
+        self._end_all(CLOSED)
         async with asyncio.timeout(CLOSE_SECONDS):
             await asyncio.gather(self._links.close(), self._session.close("the client is closed"))
             if self._coordinator_link is not None:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import nullcontext
 from types import FrameType, ModuleType, SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from witness import PATIENCE_SECONDS
 from handoff.client import core, source, state
 from handoff.client.events import Arrived
 from handoff.columns import Blobs, ints, longs
+from handoff.errors import ConnectionLost
 from handoff.messages import Submit
 from handoff.program import Program
 from handoff.wire.values import pack_plain
@@ -119,10 +121,12 @@ def test_a_thread_that_begins_to_read_items_ends_with_who_is_interrupted(monkeyp
 
 
 def test_who_is_interrupted_while_a_client_closes_leaves_no_thread() -> None:
-    """It counts as closed, and would not be closed again."""
+    """It counts as closed, and would not be closed again. Other threads that wait for a run or an answer are told."""
     done: list[str] = []
     client = core.Core.__new__(core.Core)
-    client.__dict__.update(_closed=False, pid=os.getpid(), thread=threading.Thread(), _end_loop=lambda: done.append("ended"))
+    client.__dict__.update(_closed=False, pid=os.getpid(), thread=threading.Thread(), _end_loop=lambda: done.append("ended"), _over=None)
+    run, question = state.RunState(client, 1, state.Graph("d", (), (), {})), Future[Any]()
+    client.__dict__.update(states={1: run}, _questions={2: question})
 
     def interrupted(coroutine: Any, loop: Any) -> Any:
         coroutine.close()
@@ -132,7 +136,7 @@ def test_who_is_interrupted_while_a_client_closes_leaves_no_thread() -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupt):
         patch.setattr(core.asyncio, "run_coroutine_threadsafe", interrupted)
         client.close()
-    assert done == ["ended"]
+    assert done == ["ended"] and isinstance(run.error(), ConnectionLost) and isinstance(question.exception(0), ConnectionLost)
 
 
 def test_who_is_interrupted_while_the_loop_closes_is_told() -> None:
