@@ -66,7 +66,7 @@ class SingleCalls:
             if bound is not None:
                 code, known, kwargs = bound.shared, bound.shared.func, {**kwargs, BOUND: bound.values}
         if kwargs and not OPTIONS.keys().isdisjoint(kwargs):
-            check_keywords(function, given, title)
+            check_keywords(function, given.keys() - _OPTIONS, title)
         literal = _literal(args, kwargs) if type(known) in _NAMED and _OPTIONS.isdisjoint(kwargs) else None
         if literal is None:
             return title, _as_graph(title, code, args, kwargs)

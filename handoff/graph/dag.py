@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Set
 from itertools import count
 from os import PathLike
 from types import MappingProxyType
@@ -103,7 +103,7 @@ class DAG:
         if inline is not None and not isinstance(inline, bool):
             raise InvalidFunction(f"{quoted(id)}: inline={quoted(inline)} is neither True nor False", function=id)
         if kwargs and not OPTIONS.keys().isdisjoint(kwargs):
-            check_keywords(fn, kwargs, id)
+            check_keywords(fn, kwargs.keys(), id)
         first = 0
         if args and type(args[0]) is Reference:  # results that come first need no search for holes later
             while first < len(args) and type(args[first]) is Reference:
@@ -212,7 +212,7 @@ class DAG:
         return f"DAG({quoted(self.id)})"
 
 
-def check_keywords(fn: Callable[..., Any], keywords: Mapping[str, Any], id: Hashable) -> None:
+def check_keywords(fn: Callable[..., Any], keywords: Set[str], id: Hashable) -> None:
     """Raise InvalidFunction for keywords that the function does not take, and that are options in other libraries."""
-    if text := refused(fn, keywords.keys()):
+    if text := refused(fn, keywords):
         raise InvalidFunction(f"{quoted(id)}: {text}", function=id)

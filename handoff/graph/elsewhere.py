@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from inspect import Parameter, signature
 from typing import Any
 
@@ -48,7 +49,7 @@ def instead_of(names: Any) -> str:
     return next((f"; {OPTIONS[name]}" for name in sorted(names) if name in OPTIONS), "")
 
 
-def refused(function: Any, keywords: Any) -> str:
+def refused(function: Any, keywords: Set[str]) -> str:
     """What is wrong with these keywords, one of which is an option elsewhere; empty where the function takes them all."""
     try:
         parameters = signature(function, follow_wrapped=False).parameters.values()   # what is wrapped may be called with fewer

@@ -83,7 +83,7 @@ def called(function: Callable[..., Any], **keywords: Any) -> None:
 def test_options_that_others_have(call: Callable[..., None]) -> None:
     """They would be handed to the function, which fails in each of its attempts: unless it takes them, they are refused."""
     with pytest.raises(InvalidFunction, match=re.escape("""does not take num_gpus; cost={"cpu": 2, "gpu": 1""")):
-        call(add, a=1, b=2, num_gpus=1)
+        call(add, a=1, b=2, num_gpus=1, cost={"cpu": 2}, timeout=3)     # not said of options that are ours
     with pytest.raises(InvalidFunction, match=re.escape("does not take workers; node=")):
         call(add, a=1, b=2, workers=["alpha"])
     with pytest.raises(InvalidFunction, match=re.escape("does not take detach; that is an option of client.start(dag)")):
