@@ -6,10 +6,10 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Set
 from itertools import count
 from os import PathLike
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from handoff.errors import DuplicateFunction, InvalidFunction
-from handoff.graph.elsewhere import OPTIONS, no_attribute, refused
+from handoff.graph.elsewhere import OPTIONS, refused
 from handoff.graph.function import Collocated, Cost, Function, Near, name_of
 from handoff.graph.options import options_of
 from handoff.graph.references import Reference, may_hold, own_references_in
@@ -191,10 +191,6 @@ class DAG:
             id = f"{name}-{number}"
         self._counts[name] = number
         return id
-
-    if not TYPE_CHECKING:   # where any name would do
-        def __getattr__(self, name: str) -> Any:
-            raise no_attribute(self, "a DAG", name)
 
     def __len__(self) -> int:
         return len(self._functions)

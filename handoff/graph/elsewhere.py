@@ -1,4 +1,7 @@
-"""What Dask, Ray and the original Handoff call things: for who tries such a name here, the error says what is written instead."""
+"""What Dask, Ray and the original Handoff call things: for who tries such a name here, the error says what is written instead.
+
+Of the module and of clients; graphs and references are used so often that a hook for attributes which are not there would be felt.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,6 @@ _ACTOR = ("there are no actors; a worker process keeps what functions leave in i
           "it, and node=NAME keeps calls on one node")
 _RUN = "handoff.execute(dag) runs a graph on this machine, client.execute(dag) on a cluster, and client.start(dag) goes on meanwhile"
 _LARGE = "a value that many calls take is the result of a function of the graph, or the same argument of several: nodes hand it on"
-_VALUE = "a reference stands for the result in later calls of its graph; handoff.execute(dag)[reference] is the value"
 
 INSTEAD = {
     "remote": "client.submit(function, ...) runs a function, @handoff.function(cost={...}) says what it needs",
@@ -26,7 +28,6 @@ INSTEAD = {
     "scheduler_info": _NODES, "ncores": _NODES, "cluster_resources": _NODES, "available_resources": _NODES, "discover_nodes": _NODES,
     "upload_file": "functions of a script travel; of a module, install it on the nodes, or cloudpickle.register_pickle_by_value(module)",
     "register_local_node": "handoff-node --resource NAME=AMOUNT, on each machine",
-    "add_function": "dag.add(function) adds one", "result": _VALUE,
 }
 
 _AS_COST = 'cost={"cpu": 2, "gpu": 1, "memory": "2 GiB"} says what it needs'

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from handoff.errors import InvalidFunction
-from handoff.graph.elsewhere import no_attribute
 from handoff.quoting import quoted
 
 RETURNS = object()     # stands for the id of a function, where it is not one that names another
@@ -26,10 +25,6 @@ class Reference:
 
     def __repr__(self) -> str:
         return f"Reference({quoted(self.id)})"
-
-    if not TYPE_CHECKING:   # where any name would do
-        def __getattr__(self, name: str) -> Any:
-            raise no_attribute(self, "a Reference", name)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

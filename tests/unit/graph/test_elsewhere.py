@@ -52,16 +52,6 @@ def test_names_of_clients_that_others_have(of: Any) -> None:
         _ = of.nonsense
 
 
-def test_a_graph_is_run_by_a_client_and_a_reference_has_no_value() -> None:
-    """Both say so."""
-    dag: Any = DAG()
-    reference: Any = dag.call(add, 1, 2)
-    with pytest.raises(AttributeError, match=re.escape("handoff.execute(dag) runs a graph")):
-        dag.compute()
-    with pytest.raises(AttributeError, match=re.escape("handoff.execute(dag)[reference] is the value")):
-        reference.result()
-
-
 @pytest.mark.parametrize("of", [Client, aio.Client])
 def test_a_client_is_not_made_of_an_address(of: Any) -> None:
     """As Dask's is: it would fail later, with words that say nothing to its user."""
