@@ -183,8 +183,8 @@ def test_cancel_ends_the_run(client: handoff.Client) -> None:
     assert run.status().state == "cancelled"
     assert "'pair' was cancelled" in str(run.report())
     assert {each.id for each in run.timeline()} <= {"quick"}
-    with pytest.raises(errors.ExecutionError, match=r"'slow' can't be explained: run \d+ of 'pair' ended without a result"):
-        run.explain("slow")
+    told = str(run.explain("slow"))
+    assert told.startswith("'slow' ") and "RunCancelled: the run was cancelled by its client" in told
 
 
 def test_a_run_is_cancelled_by_its_number(client: handoff.Client, cluster: handoff.LocalCluster) -> None:
@@ -269,7 +269,7 @@ def test_what_map_gave_is_not_kept(client: handoff.Client) -> None:
 
 def test_map_names_an_option_that_it_does_not_know(client: handoff.Client) -> None:
     """An option of a whole run, or a misspelt one, is told with those that there are."""
-    with pytest.raises(TypeError, match="map does not know wait_for_nodes; its options are cost, "):
+    with pytest.raises(TypeError, match=r"map does not know wait_for_nodes; that is an option of client\.start.*; its options are cost, "):
         list(client.map(abs, [1], wait_for_nodes=True))
 
 
